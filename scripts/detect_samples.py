@@ -1,0 +1,10 @@
+"""Draw the detections of a trained network on the photographs that scikit-image ships.
+
+python scripts/detect_samples.py runs/magicpoint threshold=0.05
+"""
+
+import sys
+
+from superpoint.cli import main
+
+main(["detect-samples", *sys.argv[1:]])

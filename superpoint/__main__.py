@@ -1,0 +1,5 @@
+"""`python -m superpoint` is the console command."""
+
+from superpoint.cli import main
+
+main()

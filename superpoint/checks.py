@@ -1,0 +1,30 @@
+"""Checks of single configuration values: a `UserError` names the key, what was found and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+
+from superpoint.errors import UserError
+
+
+def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
+    if value not in options:
+        hint = difflib.get_close_matches(value, options, 1)
+        suffix = f"; did you mean '{hint[0]}'?" if hint else ""
+        raise UserError(f"{key}: found '{value}', expected one of {', '.join(options)}{suffix}")
+
+
+def check_number(key: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Demand a finite number in [low, high], or in (low, high] if `above`. None passes: it stands for "not set"."""
+    if value is None:
+        return
+    if not (math.isfinite(value) and low <= value <= high and not (above and value == low)):
+        least = f"a finite number {'>' if above else '>='} {low:g}"
+        raise UserError(f"{key}: found {value}, expected {least}{f' and <= {high:g}' if high < math.inf else ''}")
+
+
+def check_range(key: str, value: Sequence[float], low: float, high: float) -> None:
+    if len(value) != 2 or not low <= value[0] <= value[1] <= high:
+        raise UserError(f"{key}: found {list(value)}, expected [low, high] with {low:g} <= low <= high <= {high:g}")

@@ -1,0 +1,1 @@
+"""Images, samples and labels."""

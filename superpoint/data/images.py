@@ -1,0 +1,200 @@
+"""Reading images of any kind into uint8 arrays, resizing them with their points, and the sample photographs."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from superpoint.errors import UserError
+from superpoint.geometry.homography import resize_points
+
+MAX_PIXELS = 178_956_970  # above this Pillow, as it comes, refuses to decode: 0.5 GB of RGB
+WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
+PHOTOGRAPHS = (
+    *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
+    *("clock_motion", "page", "text", "brick", "grass", "gravel", "moon"),
+)
+
+
+def read_gray(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
+    """Read an image as grey levels.
+
+    Converted, never refused: palettes; CMYK; transparency (laid on white); animations (first frame). The EXIF
+    orientation is applied, so the array is upright and points refer to it. Colours become the luma of ITU-R BT.601.
+    More than 8 bits (16-bit integers, floating point) are mapped linearly from their 0.1 .. 99.9 percentiles to 0..255:
+    thermal and medical images use a small part of their 16 bits and would be nearly black otherwise, and a dead pixel
+    must not set the range. NaN and infinity become the lowest value.
+
+    Args:
+        path: any format that Pillow or OpenCV decodes.
+        stretch: False maps the full range of the type instead: 0..65535 (divided by 257) or 0.0..1.0, clipped.
+
+    Returns:
+        uint8 [H, W].
+
+    Raises:
+        UserError: missing, empty, truncated, not an image, or more than 178 megapixels.
+    """
+    return _read(Path(path), "L", stretch)
+
+
+def read_rgb(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
+    """Read an image as colours, uint8 [H, W, 3] RGB; conversions, arguments and errors are those of `read_gray`."""
+    return _read(Path(path), "RGB", stretch)
+
+
+def resize_with_points(
+    image: NDArray[np.uint8], points: NDArray[np.floating], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Resize an image and its points together: the one place that does; x -> (x + 0.5) * s - 0.5.
+
+    An axis that shrinks is averaged over areas, one that grows is interpolated linearly.
+
+    Args:
+        image: uint8 [H, W] or [H, W, C].
+        points: [N, 2], (x, y).
+        size: (height, width) wanted, each >= 1.
+
+    Returns:
+        The image of that size and float32 [N, 2].
+
+    Raises:
+        ValueError: a size below 1, or points not [N, 2].
+    """
+    old_height, old_width = image.shape[:2]
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"size: found {size}, expected (height, width) of at least 1")
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points: found shape {points.shape}, expected [N, 2]")
+    # Two steps, because INTER_AREA silently interpolates both axes if one of them grows.
+    shrunk = (min(width, old_width), min(height, old_height))
+    if shrunk != (old_width, old_height):
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if shrunk != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return image, resize_points(points, width / old_width, height / old_height)
+
+
+def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
+    """The photographs inside the scikit-image package, as (name, uint8 [H, W, 3] RGB); nothing is downloaded.
+
+    Raises:
+        UserError: scikit-image is not installed.
+    """
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise UserError("the sample photographs need scikit-image: pip install 'superpoint[samples]'")
+    folder = Path(package.origin).parent / "data"
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")}
+    samples = [(name, read_rgb(files[name])) for name in PHOTOGRAPHS if name in files]
+    if not samples:
+        raise UserError(
+            f"{folder}: found none of the sample photographs, expected e.g. camera.png; reinstall scikit-image"
+        )
+    return samples
+
+
+def _read(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+    try:
+        content = path.stat()
+        if path.is_dir():
+            raise UserError(f"{path}: found a folder, expected an image file")
+        if content.st_size == 0:
+            raise UserError(f"{path}: found an empty file, expected an image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on odd metadata, transparency, size: handled here or of no consequence
+            return _decode(path, mode, stretch)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file, expected an image") from error
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: {_too_large(str(error))}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make decoders raise nearly everything: struct, zlib, index, type errors
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as an image ({reason})") from error
+
+
+def _decode(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        return _decode_with_opencv(path, mode, stretch)
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UserError(f"{path}: {_too_large(f'{image.width} x {image.height} pixels')}")
+        if image.mode not in WIDE_MODES and any(";16" in str(tile) for tile in image.tile):
+            return _decode_with_opencv(path, mode, stretch)
+        if mode == "L" and image.format == "JPEG" and image.mode == "RGB":
+            image.draft("L", image.size)  # decodes the luma only: half the time
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode in WIDE_MODES:
+            return _in_mode(_to_8_bits(np.asarray(image), stretch), mode)
+        if image.has_transparency_data:
+            colours = image.convert("RGBA")
+            white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
+            return np.array(Image.alpha_composite(white, colours).convert(mode))
+        if image.mode == "P":
+            return np.array(image.convert("RGB").convert(mode))
+        return np.array(image.convert(mode))
+
+
+def _decode_with_opencv(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+    """For what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR."""
+    data = np.fromfile(path, np.uint8)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would print to stderr about each bad file
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if pixels is None:
+        raise UserError(f"{path}: found a file that is not an image, or one too damaged to tell")
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise UserError(f"{path}: {_too_large(f'{pixels.shape[1]} x {pixels.shape[0]} pixels')}")
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        return _in_mode(_to_8_bits(pixels.reshape(*pixels.shape[:2], -1)[:, :, 0], stretch), mode)
+    rgb = _to_8_bits(pixels[:, :, 2::-1], stretch)  # from BGR or BGRA
+    if pixels.shape[2] == 4:
+        alpha = _to_8_bits(pixels[:, :, 3:], stretch=False) / 255.0
+        rgb = np.rint(rgb * alpha + 255.0 * (1 - alpha)).astype(np.uint8)
+    return _in_mode(rgb, mode)
+
+
+def _to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
+    """Integers or floats of any shape -> uint8; the rule for more than 8 bits is in `read_gray`."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8)
+    values = pixels.astype(np.float64)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    values = np.where(finite, values, values[finite].min())
+    if stretch:
+        low, high = np.percentile(values[finite], [0.1, 99.9])
+        if high == low:  # nearly all pixels alike: whatever differs from them is all there is to see
+            low, high = values.min(), values.max()
+    else:
+        low, high = 0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0
+    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def _in_mode(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).convert(mode))
+
+
+def _too_large(found: str) -> str:
+    return f"too large ({found}), expected at most {MAX_PIXELS // 1_000_000} megapixels"

@@ -1,0 +1,97 @@
+"""Photometric augmentation of one grey image; a pure function of (image, config, rng)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.config import PhotometricConfig
+
+Image = NDArray[np.uint8]
+
+
+def augment_photometric(
+    image: Image, config: PhotometricConfig, rng: np.random.Generator, strength: float = 1.0
+) -> Image:
+    """Image uint8 [H, W] with random contrast, brightness, shade, blur and noise; the points stay where they are.
+
+    Every effect happens with `config.probability` of its own; `config.strength` times
+    `strength` scales them all and 0 changes nothing.
+    """
+    strength = strength * config.strength
+    if not config.enable or strength == 0:
+        return image
+    happens = rng.random(6) < config.probability
+    if happens[0]:
+        image = _contrast(image, rng, config, strength)
+    if happens[1]:
+        low, high = config.shade
+        image = _shade(image, rng.uniform(low, high) * min(strength, 1.0), rng)
+    if happens[2] and config.motion_blur >= 3:
+        image = _motion_blur(image, rng.uniform(1.0, 1.0 + (config.motion_blur - 1) * strength), rng)
+    if happens[3] and config.defocus_blur > 0:
+        sigma = rng.uniform(0.0, config.defocus_blur) * strength
+        if sigma > 0.25:  # below, the kernel is a single pixel
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+    if happens[4]:
+        low, high = np.log(config.gaussian_noise)
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise *= np.float32(np.exp(rng.uniform(low, high)) * strength)
+        image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
+    if happens[5]:
+        image = _speckle(image, rng.uniform(0.0, config.speckle_noise) * strength, rng)
+    return image
+
+
+def _contrast(image: Image, rng: np.random.Generator, config: PhotometricConfig, strength: float) -> Image:
+    """A factor about the image mean, and a constant, in one look-up table."""
+    low, high = config.contrast
+    factor = 1 + (rng.uniform(low, high) - 1) * strength
+    offset = rng.uniform(-config.brightness, config.brightness) * strength
+    mean = cv2.mean(image)[0]
+    # As a camera's exposure does: the mean stays off the ends of the range, where everything would clip.
+    offset = float(np.clip(mean + offset, min(mean, 30.0), max(mean, 225.0))) - mean
+    table = (np.arange(256) - mean) * max(factor, 0.05) + mean + offset
+    return np.clip(np.round(table), 0, 255).astype(np.uint8)[image]
+
+
+def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
+    """Soft dark (opacity > 0) or light (< 0) ellipses: shadows and glare.
+
+    Drawn and blurred at an eighth of the size, since nothing in them is sharp.
+    """
+    height, width = image.shape
+    small = np.zeros((height // 8 + 2, width // 8 + 2), np.float32)
+    longest = max(small.shape)
+    for _ in range(int(rng.integers(1, 8))):
+        centre = (int(rng.integers(small.shape[1])), int(rng.integers(small.shape[0])))
+        axes = (int(rng.integers(1, longest // 2 + 2)), int(rng.integers(1, longest // 2 + 2)))
+        cv2.ellipse(small, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
+    small = cv2.blur(small, (5, 5))
+    mask = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.multiply(image, 1 - mask * np.float32(opacity), dtype=cv2.CV_8U), np.uint8)
+
+
+def _motion_blur(image: Image, length: float, rng: np.random.Generator) -> Image:
+    """The mean over a straight path of `length` pixels, centred so that nothing is displaced."""
+    radius = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    angle = rng.uniform(0, np.pi)
+    reach = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
+    ends = np.round((np.array([-reach, reach]) + radius) * 256).astype(int).tolist()
+    stroke = np.zeros(kernel.shape, np.uint8)
+    cv2.line(stroke, ends[0], ends[1], 255, 1, cv2.LINE_AA, 8)
+    kernel[:] = stroke
+    kernel += kernel[::-1, ::-1]  # exactly symmetric: rounding must not shift the image
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _speckle(image: Image, share: float, rng: np.random.Generator) -> Image:
+    """A share of the pixels black or white."""
+    count = int(share * image.size)
+    if count == 0:
+        return image
+    image = image.copy()
+    image.reshape(-1)[rng.integers(0, image.size, count)] = rng.integers(0, 2, count, dtype=np.uint8) * np.uint8(255)
+    return image

@@ -1,0 +1,57 @@
+"""The optimiser of a run, and the moving average of its weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from superpoint.config import OptimizerConfig
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Optimiser over the trainable parameters of `model`.
+
+    Weight decay applies to matrices and kernels only: on biases and batch-norm scales it regularises nothing. The
+    fused kernels are deterministic and, on a CPU, about twice as fast as `foreach` (2.7 against 5.2 ms for 0.94 M
+    parameters on 2 cores; the plain loop needed 100 ms).
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
+
+
+class WeightAverage:
+    """Exponential moving average of a model's parameters; its buffers (batch-norm statistics) are copied.
+
+    The decay is warmed up, min(decay, (1 + n) / (10 + n)) after n updates, so that the random initial weights are
+    forgotten early. `model` is a copy of the model passed in, in evaluation mode and without gradients.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self._own = [p.detach() for p in self.model.parameters()]
+        self._own_buffers = [b.detach() for b in self.model.buffers()]
+        self._source = [p.detach() for p in model.parameters()]
+        self._source_buffers = [b.detach() for b in model.buffers()]
+
+    def update(self, updates: int) -> None:
+        """Move towards the source model; `updates` counts the calls before this one (it is the step in a run)."""
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        torch._foreach_lerp_(self._own, self._source, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for own, source in zip(self._own_buffers, self._source_buffers, strict=True):
+            own.copy_(source)
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    """The gradients that a backward pass left on the parameters of `model`."""
+    return [p.grad for p in model.parameters() if p.grad is not None]

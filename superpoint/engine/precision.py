@@ -1,0 +1,109 @@
+"""Where a run computes and in which number format: device, processes, bfloat16 or float32."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from superpoint.config import TrainConfig
+from superpoint.engine.memory import keep_freed_memory
+from superpoint.errors import UserError
+
+Precision = Literal["bf16-mixed", "32-true"]
+X86_BF16 = ("avx512_bf16", "amx_bf16")
+ARM_BF16 = "bf16"
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Launched Fabric for one plain process, or for the processes that torchrun started (one or several machines).
+
+    Under torchrun the number of processes a machine and of machines is read from its environment; they talk by gloo
+    on CPUs and NCCL on GPUs. Raises UserError if the device asked for is absent.
+    """
+    device = choose_device(config.device)
+    memory = ""
+    if device == "cpu":
+        memory = ", freed memory kept" if keep_freed_memory() else ", freed memory given back (needs glibc)"
+    precision, reason = choose_precision(config.precision, device)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        processes = int(os.environ["LOCAL_WORLD_SIZE"])
+        machines = int(os.environ["WORLD_SIZE"]) // processes
+        cluster = TorchElasticEnvironment()
+    else:
+        processes, machines, cluster = 1, 1, LightningEnvironment()
+    if device == "cuda" and processes > torch.cuda.device_count():
+        raise UserError(f"torchrun: {processes} processes a machine, but {torch.cuda.device_count()} GPUs")
+    fabric = Fabric(
+        accelerator=device,
+        devices=processes,
+        num_nodes=machines,
+        strategy="ddp" if processes * machines > 1 else "auto",
+        precision=precision,
+        plugins=[cluster],
+    )
+    fabric.launch()
+    fabric.print(f"device {device} x {fabric.world_size}, precision {precision} ({reason}){memory}")
+    return fabric
+
+
+def choose_device(name: str) -> str:
+    """Device for `train.device`; "auto" is a CUDA GPU if there is one, else the CPU (MPS has to be asked for)."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device: found 'cuda', but torch sees no CUDA GPU; use 'cpu' or 'auto'")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("train.device: found 'mps', but torch sees no Apple GPU; use 'cpu' or 'auto'")
+    return name
+
+
+def choose_precision(name: str, device: str) -> tuple[Precision, str]:
+    """Fabric's name of the precision for `train.precision` on `device`, and the reason in words.
+
+    "auto" is bfloat16 autocast where the hardware multiplies bfloat16 natively. Emulated bfloat16 does run, but on a
+    CPU with AVX-512 and no AVX512_BF16 it was 2.5 times slower than float32, which is why oneDNN's own "is bf16
+    supported" (it says yes there) is not asked.
+    """
+    if name == "fp32":
+        return "32-true", "as configured"
+    if name == "bf16":
+        return "bf16-mixed", "as configured"
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16-mixed", "the GPU has native bf16"
+        return "32-true", "the GPU has no native bf16"
+    if device == "cpu":
+        instructions = native_bf16_instructions()
+        if instructions:
+            return "bf16-mixed", f"the CPU has native bf16: {', '.join(instructions)}"
+        return "32-true", "the CPU has no native bf16 instructions"
+    return "32-true", f"bf16 is not chosen by itself on {device}"
+
+
+def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Names of the bfloat16 instruction sets of this CPU, [] if it has none or none can be detected.
+
+    Asks `torch.cpu.get_capabilities` (torch >= 2.12) and, where torch is older, the flags in `/proc/cpuinfo`.
+    """
+    if hasattr(torch.cpu, "get_capabilities"):
+        flags = {key for key, value in torch.cpu.get_capabilities().items() if value is True}
+    else:
+        flags = _cpuinfo_flags(cpuinfo)
+    return [flag for flag in (*X86_BF16, ARM_BF16) if flag in flags]
+
+
+def _cpuinfo_flags(cpuinfo: Path) -> set[str]:
+    """Flags of the first processor: the line "flags" on x86, "Features" on ARM. Empty where there is no such file."""
+    if not cpuinfo.is_file():
+        return set()
+    for line in cpuinfo.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()

@@ -1,0 +1,146 @@
+"""Detection metrics on plain arrays: matching, precision-recall, average precision, localisation error.
+
+Points are [N, 2] (x, y) in pixels. An image enters once, through `match_detections`; everything else pools `Matches`
+over images. Two choices have to be named because published figures depend on them:
+
+* **Integral.** Average precision is the area under the monotone precision envelope (each precision replaced by the
+  largest one at the same or a higher recall), summed as rectangles over recall; recall that is never reached counts
+  as precision 0. This is the integral of PASCAL VOC 2010 and of the published SuperPoint evaluation notebook, so
+  figures are comparable. Unlike them, detections with equal scores form one step of the curve: FAST's scores are
+  small integers, and its figure must not depend on the order of the images.
+* **Images without truth** (ellipses, noise) are pooled like the others: all their detections are false positives.
+  Average precision of such images alone is undefined (NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Matches(NamedTuple):
+    """Outcome of matching one image's detections, strongest first."""
+
+    scores: NDArray[np.float64]  # [N] descending
+    true_positive: NDArray[np.bool_]  # [N]
+    distance: NDArray[np.float64]  # [N] pixels to the matched truth, NaN for false positives
+    truth: int  # number of ground-truth points
+
+
+class PrecisionRecall(NamedTuple):
+    """A pooled precision-recall curve, one entry for each distinct score, from the strictest threshold on."""
+
+    recall: NDArray[np.float64]  # [K] non-decreasing; NaN without truth
+    precision: NDArray[np.float64]  # [K] raw, not monotone
+    threshold: NDArray[np.float64]  # [K] strictly descending: detections with score >= threshold are counted
+    truth: int  # number of ground-truth points
+
+
+class OperatingPoint(NamedTuple):
+    """One threshold on a curve."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(value, dtype=np.float64)
+    if array.size == 0:
+        return array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"{name}: found shape {list(array.shape)}, expected [N, 2]")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: found coordinates that are not finite")
+    return array
+
+
+def match_detections(points: ArrayLike, scores: ArrayLike, truth: ArrayLike, eps: float) -> Matches:
+    """Match detections to ground truth, greedily by score, each truth once.
+
+    The strongest detection goes first and takes the nearest truth that is still free at a distance <= `eps`; a
+    detection that finds none is a false positive, also when it merely repeats a truth already taken. (The published
+    notebook gives a detection the first truth in range by index, free or not; where truths are less than 2 eps apart
+    that counts a correct detection as false, or a distant one as the match.) Equal scores keep their order.
+
+    Args:
+        points: [N, 2] (x, y), any float or integer type.
+        scores: [N], higher is more certain; any finite scale.
+        truth: [M, 2] (x, y); M may be 0.
+        eps: largest distance of a match in pixels, inclusive.
+
+    Raises:
+        ValueError: shapes do not fit, or a value is not finite.
+    """
+    detections, targets = _points("points", points), _points("truth", truth)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != (len(detections),):
+        raise ValueError(f"scores: found shape {list(values.shape)}, expected [{len(detections)}], one for each point")
+    if not np.isfinite(values).all():
+        raise ValueError("scores: found values that are not finite")
+    if not eps >= 0:
+        raise ValueError(f"eps: found {eps}, expected a distance >= 0")
+    order = np.argsort(-values, kind="stable")
+    distance = np.full(len(order), np.nan)
+    if len(targets):
+        apart = np.hypot(*(detections[order, None, :] - targets[None, :, :]).transpose(2, 0, 1))  # [N, M]
+        apart[apart > eps] = np.inf
+        for index in np.flatnonzero(np.isfinite(apart).any(axis=1)):  # few: only detections near some truth
+            nearest = int(apart[index].argmin())
+            if np.isfinite(apart[index, nearest]):
+                distance[index] = apart[index, nearest]
+                apart[:, nearest] = np.inf
+    return Matches(values[order], np.isfinite(distance), distance, len(targets))
+
+
+def precision_recall(matches: Sequence[Matches]) -> PrecisionRecall:
+    """Pool images into one curve over the score threshold.
+
+    Without any detection the curve is empty; without any truth its recall is NaN.
+    """
+    truth = sum(match.truth for match in matches)
+    scores = np.concatenate([np.empty(0), *(match.scores for match in matches)])
+    hits = np.concatenate([np.empty(0, dtype=bool), *(match.true_positive for match in matches)])
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.empty(0, dtype=np.intp)
+    true_positives = np.cumsum(hits)[last].astype(np.float64)
+    recall = true_positives / truth if truth else np.full(len(last), np.nan)
+    return PrecisionRecall(recall, true_positives / (last + 1), scores[last], truth)
+
+
+def average_precision(curve: PrecisionRecall) -> float:
+    """Area under the monotone precision envelope, 0..1; NaN without truth, 0 without detections.
+
+    Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2010, development kit, section 3.4.1.
+    """
+    if curve.truth == 0:
+        return float("nan")
+    envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
+    return float(np.sum(envelope * np.diff(curve.recall, prepend=0.0)))
+
+
+def best_f1(curve: PrecisionRecall) -> OperatingPoint | None:
+    """The threshold with the largest F1 = 2PR / (P + R), the strictest among equals; None if nothing is ever hit."""
+    if curve.truth == 0 or not len(curve.recall) or curve.recall[-1] == 0:
+        return None
+    total = curve.precision + curve.recall
+    f1 = np.divide(2 * curve.precision * curve.recall, total, out=np.zeros_like(total), where=total > 0)
+    best = int(f1.argmax())
+    return OperatingPoint(*(float(a[best]) for a in (curve.threshold, curve.precision, curve.recall, f1)))
+
+
+def localisation_error(matches: Sequence[Matches], threshold: float = -np.inf) -> float:
+    """Mean distance in pixels of the true positives with score >= `threshold`, over all images; NaN if there is none.
+
+    It is at most the eps of the matching, so figures are comparable at equal eps only. Taken over all scores it also
+    holds weak detections that fell near a truth by chance (random points within eps are 2/3 eps away on average);
+    `best_f1(...).threshold` gives the figure of the detections one would use.
+    """
+    kept = [match.distance[match.true_positive & (match.scores >= threshold)] for match in matches]
+    pooled = np.concatenate([np.empty(0), *kept])
+    return float(pooled.mean()) if len(pooled) else float("nan")

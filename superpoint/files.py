@@ -1,0 +1,52 @@
+"""Writing files so that a reader, after any crash, finds the old content or the new one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from superpoint.errors import UserError
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder `path`, made if it is not there. Raises: UserError if that cannot be done."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    return folder
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write(file)` on a temporary file beside `path`, flush it to the disk, and rename it to `path`.
+
+    Raises:
+        UserError: the folder is missing or cannot be written, or the disk is full. No temporary file stays behind.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # beside it: a rename is atomic only within a disk
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut. Only POSIX systems can open a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Geometry: the pixel convention, homographies and 8x8 cells."""

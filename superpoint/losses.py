@@ -1,0 +1,46 @@
+"""Losses: pure functions in fp32 that know no loop, device or logger."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from superpoint.geometry.cells import CHANNELS, DUSTBIN
+
+INITIAL_DETECTOR_LOSS = math.log(CHANNELS)  # 4.174: every class equally likely
+
+
+def detector_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    valid: torch.Tensor,
+    positive_weight: float = 1.0,
+    dustbin_weight: float = 1.0,
+    focal_gamma: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """65-way softmax cross-entropy, averaged over the valid cells of the batch.
+
+    Args:
+        logits: [B, 65, Hc, Wc], any floating type; computed in fp32.
+        target: [B, Hc, Wc] int64 in 0..64, 64 = dustbin.
+        valid: [B, Hc, Wc] bool; other cells count for nothing.
+        positive_weight, dustbin_weight: weights of cells with and without a point in the weighted mean. Equal weights
+            of any size give the plain mean, so ln 65 stays the initial value.
+        focal_gamma: the (1 - p)^gamma of Lin et al. 2017, equation 4; 0 = none.
+
+    Returns:
+        The loss, and the sum of weights it was averaged over (so that means over parts of a batch can be combined).
+
+    log p = logit - logsumexp(logits), where logsumexp subtracts the maximum first: finite for logits of +-1e4, where
+    exp() alone overflows at 89. Source: DeTone et al. 2018, equations 2 and 3.
+    """
+    logits = logits.float()
+    chosen = logits.gather(1, target.unsqueeze(1)).squeeze(1)
+    loss = torch.logsumexp(logits, dim=1) - chosen  # [B, Hc, Wc], -log p
+    if focal_gamma > 0:
+        # expm1 keeps the factor exact where p is close to 1; at p = 1 a power below 1 would have an infinite slope.
+        loss = loss * (-torch.expm1(-loss)).clamp_min(1e-12) ** focal_gamma
+    weight = torch.where(target == DUSTBIN, dustbin_weight, positive_weight) * valid
+    total = weight.sum()
+    return (loss * weight).sum() / total.clamp_min(1e-12), total

@@ -1,0 +1,55 @@
+"""Stage visualize-dataset: see what the network sees.
+
+superpoint visualize-dataset --out runs/dataset
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from superpoint.config import MagicPointConfig
+from superpoint.data.samples import SyntheticShapes
+from superpoint.data.synthetic import PRIMITIVES
+from superpoint.files import make_folder
+from superpoint.geometry.cells import CELL, valid_cells
+from superpoint.visualize import contact_sheet, draw_points, save_image
+
+
+def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int = 8, index: int | None = None) -> Path:
+    """Write the contact sheets to the folder `out`.
+
+    primitives.png: a row of scenes a primitive, labels as crosses. samples.png: augmented training samples, ignored
+    cells darkened. sample_<index>.png, if asked for: that training sample, enlarged.
+    """
+    folder = make_folder(out)
+    dataset = SyntheticShapes(config.data, config.seed)
+
+    pictures, titles = [], []
+    for name in PRIMITIVES:
+        for i in range(columns):
+            scene = dataset.generator.scene(i, name)
+            pictures.append(draw_points(scene.image, [], truth=scene.points, scale=2))
+            titles.append(f"{name} {i}: {len(scene.points)} points")
+    save_image(folder / "primitives.png", contact_sheet(pictures, titles, columns=columns))
+
+    shown = range(config.data.curriculum, config.data.curriculum + columns * 6)  # where the augmentation is at its full
+    pictures = [draw_sample(dataset, i) for i in shown]
+    save_image(folder / "samples.png", contact_sheet(pictures, [f"sample {i}" for i in shown], columns=columns))
+    if index is not None:
+        save_image(folder / f"sample_{index}.png", draw_sample(dataset, index, scale=6))
+    Console().print(f"contact sheets: {folder}")
+    return folder
+
+
+def draw_sample(dataset: SyntheticShapes, index: int, scale: int = 2) -> np.ndarray:
+    """Sample `index` with its labels, uint8 [scale * H, scale * W, 3]; cells that the loss ignores are darkened."""
+    image, points, mask = dataset.draw(index)
+    picture = draw_points(image, [], truth=points[np.isfinite(points).all(axis=1)], scale=scale)
+    height, width = mask.shape
+    padded = np.pad(mask, ((0, -height % CELL), (0, -width % CELL)))
+    cells = np.kron(valid_cells(padded), np.ones((CELL * scale, CELL * scale)))[: height * scale, : width * scale]
+    light = cells[..., None] * 0.6 + 0.4
+    return np.round(picture * light).astype(np.uint8)

@@ -1,0 +1,277 @@
+"""Pictures: arrays in, image uint8 [H, W, 3] RGB or matplotlib Figure out. Nothing here reads, shows or keeps state.
+
+Points are (x, y) with pixel centres at integers, so an enlargement by s puts them at (x + 0.5) * s - 0.5; images are
+enlarged by whole pixels (nearest neighbour), so that a marker shows the pixel it belongs to. Colours are of the
+Okabe-Ito palette and the maps viridis and cividis: they stay apart for colour-blind eyes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from superpoint.errors import UserError
+from superpoint.files import write_atomically
+from superpoint.geometry.homography import resize_points
+
+Image = NDArray[np.uint8]
+
+# Okabe and Ito 2008, "Color Universal Design"; RGB. Black is left out: curves on white, markers on photographs.
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = OKABE_ITO = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+DIMMED = 0.6  # brightness of an image below a heatmap
+SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
+
+
+def to_rgb(image: NDArray[np.generic]) -> Image:
+    """Any picture of ours as a new uint8 [H, W, 3].
+
+    Args:
+        image: [H, W], [1, H, W], [H, W, 1] or [H, W, 3]; uint8, bool (0 / 255) or float 0..1 (clipped; NaN is black).
+    """
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or 0 in array.shape:
+        raise ValueError(f"image: found shape {list(array.shape)}, expected [H, W] or [H, W, 3]")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif np.issubdtype(array.dtype, np.floating):
+        array = np.rint(np.nan_to_num(array, nan=0.0).clip(0, 1) * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ValueError(f"image: found type {array.dtype}, expected uint8, bool or float 0..1")
+    return np.array(np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array, dtype=np.uint8, order="C")
+
+
+def enlarge(image: Image, scale: int) -> Image:
+    """Each pixel as a block of scale x scale."""
+    if scale < 1:
+        raise ValueError(f"scale: found {scale}, expected a whole number >= 1")
+    return np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+def draw_points(
+    image: NDArray[np.generic],
+    points: ArrayLike,
+    scores: ArrayLike | None = None,
+    *,
+    truth: ArrayLike | None = None,
+    scale: int = 1,
+    radius: float = 3.0,
+    color: tuple[int, int, int] = ORANGE,
+    score_range: tuple[float, float] | None = None,
+) -> Image:
+    """Detections as rings, ground truth as crosses, on the enlarged image.
+
+    Args:
+        image: [H, W] or [H, W, 3], see `to_rgb`.
+        points: [N, 2] (x, y) in pixels of `image`; those beyond its edge are cut off by it.
+        scores: [N]; colours the rings by viridis, the weak first, so that the strong lie on top. None = `color`.
+        truth: [M, 2] (x, y), drawn as vermilion crosses below the rings.
+        scale: enlargement of the image.
+        radius: of a ring, in pixels of the result.
+        score_range: scores at the two ends of the colour map; None = those of the picture.
+
+    Returns:
+        uint8 [scale * H, scale * W, 3].
+    """
+    canvas = enlarge(to_rgb(image), scale)
+    for center in _fixed("truth", [] if truth is None else truth, scale):
+        _cross(canvas, center, radius)
+    where = _fixed("points", points, scale)
+    colors = np.tile(np.array(color), (len(where), 1))
+    order = np.arange(len(where))
+    if scores is not None:
+        values = np.asarray(scores, dtype=np.float64).reshape(-1)
+        if len(values) != len(where):
+            raise ValueError(f"scores: found {len(values)}, expected one for each of the {len(where)} points")
+        colors = _bright(normalised(values, score_range), "viridis")
+        order = np.argsort(values, kind="stable")
+    for index in order:
+        # A dark rim outside keeps the ring visible on any background.
+        for size, ink in ((radius + 1, (0, 0, 0)), (radius, tuple(map(int, colors[index])))):
+            cv2.circle(canvas, where[index], round(size * 2**SUBPIXEL_BITS), ink, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+    return canvas
+
+
+def _fixed(name: str, points: ArrayLike, scale: int) -> list[tuple[int, int]]:
+    """Points of the image on its enlargement, in OpenCV's fixed-point coordinates."""
+    where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(where).all():
+        raise ValueError(f"{name}: found coordinates that are not finite")
+    limit = 1 << 20  # far outside any picture, and inside OpenCV's integers
+    fixed = np.rint(resize_points(where, scale, scale).astype(np.float64) * 2**SUBPIXEL_BITS).clip(-limit, limit)
+    return [(int(x), int(y)) for x, y in fixed]
+
+
+def _cross(canvas: Image, center: tuple[int, int], radius: float) -> None:
+    arm = round(radius * 2**SUBPIXEL_BITS)
+    for width, color in ((3, (0, 0, 0)), (1, VERMILION)):
+        for dx, dy in ((arm, 0), (0, arm)):
+            start, end = (center[0] - dx, center[1] - dy), (center[0] + dx, center[1] + dy)
+            cv2.line(canvas, start, end, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def normalised(values: ArrayLike, limits: tuple[float, float] | None = None) -> NDArray[np.float64]:
+    """Values as 0..1 between the limits, clipped. None: their own least and largest; if these are equal, all are 1.
+
+    NaN becomes 0. Raises ValueError if the upper limit is not above the lower one.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if limits is None:
+        finite = array[np.isfinite(array)]
+        if not finite.size or finite.min() == finite.max():
+            return np.isfinite(array).astype(np.float64)
+        limits = float(finite.min()), float(finite.max())
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"limits: found {low:g}..{high:g}, expected a lower and a larger value")
+    return np.nan_to_num(((array - low) / (high - low)).clip(0, 1))
+
+
+def colormap(values: ArrayLike, name: str = "viridis") -> Image:
+    """Values 0..1 [...] as colours uint8 [..., 3]."""
+    rgba = np.asarray(matplotlib.colormaps[name](np.asarray(values, dtype=np.float64)))
+    return (rgba[..., :3] * 255).round().astype(np.uint8)
+
+
+def _bright(values: NDArray[np.float64], name: str) -> Image:
+    """The upper part of a map: its dark end cannot be told from the shadows of a photograph."""
+    return colormap(0.35 + 0.65 * values, name)
+
+
+def overlay_heatmap(
+    image: NDArray[np.generic],
+    heatmap: NDArray[np.generic],
+    *,
+    limits: tuple[float, float] | None = None,
+    scale: int = 1,
+    name: str = "viridis",
+) -> Image:
+    """A heatmap on its dimmed image: the higher the value, the more opaque its colour; at the lower limit none.
+
+    Args:
+        image: [H, W] or [H, W, 3], see `to_rgb`.
+        heatmap: [H, W] float of the same size; probabilities look best with their square root (contrast of the weak).
+        limits: values at the ends of the colours; None = 0 and the largest of the map.
+
+    Returns:
+        uint8 [scale * H, scale * W, 3].
+    """
+    picture = to_rgb(image)
+    values = np.asarray(heatmap, dtype=np.float64)
+    if values.shape != picture.shape[:2]:
+        raise ValueError(f"heatmap: found shape {list(values.shape)}, expected the image's {list(picture.shape[:2])}")
+    top = np.nanmax(np.append(values, 0))
+    level = normalised(values, limits or (0.0, float(top) if top > 0 else 1.0))
+    opacity = level[:, :, None]
+    mixed = DIMMED * picture * (1 - opacity) + _bright(level, name) * opacity
+    return enlarge(np.rint(mixed).astype(np.uint8), scale)
+
+
+def contact_sheet(
+    images: Sequence[NDArray[np.generic]],
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    *,
+    gap: int = 4,
+) -> Image:
+    """Images in rows on a white sheet, each centred in a cell of the largest size, with its title above.
+
+    Titles too long for a cell are cut. Images are not scaled, so that markers on them stay where they are.
+    """
+    if not images:
+        raise ValueError("images: found none, expected at least one")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles: found {len(titles)}, expected one for each of the {len(images)} images")
+    if columns < 1:
+        raise ValueError(f"columns: found {columns}, expected >= 1")
+    pictures = [to_rgb(image) for image in images]
+    columns = min(columns, len(pictures))
+    head = 16 if titles else 0
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + head + gap) + gap, columns * (width + gap) + gap, 3), 255, dtype=np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        top, left = gap + row * (height + head + gap), gap + column * (width + gap)
+        if titles:
+            _text(sheet[top : top + head, left : left + width], titles[index])
+        y, x = top + head + (height - picture.shape[0]) // 2, left + (width - picture.shape[1]) // 2
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
+
+
+def _text(strip: Image, text: str) -> None:
+    """Write into a strip of the sheet (a view); what does not fit is cut."""
+    face, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    while text and cv2.getTextSize(text, face, size, 1)[0][0] > strip.shape[1]:
+        text = text[:-1]
+    label = strip.copy()
+    cv2.putText(label, text, (0, strip.shape[0] - 5), face, size, (0, 0, 0), 1, cv2.LINE_AA)
+    strip[:] = label
+
+
+def precision_recall_figure(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "Precision and recall"
+) -> Figure:
+    """Curves (recall, precision) by name, told apart by colour and by dashes; an empty one stays in the legend."""
+    figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    dashes = ("-", "--", "-.", ":")
+    order = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on white
+    for index, (name, (recall, precision)) in enumerate(curves.items()):
+        color = tuple(channel / 255 for channel in order[index % len(order)])
+        # The envelope between two thresholds is that of the larger recall: a step before the point.
+        axes.step(recall, precision, dashes[index % 4], where="pre", color=color, linewidth=1.8, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=title)
+    axes.grid(alpha=0.3)
+    if curves:
+        figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def figure_to_image(figure: Figure) -> Image:
+    """A figure drawn as uint8 [H, W, 3] at its own size and dpi."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(np.asarray(canvas.buffer_rgba())[:, :, :3])
+
+
+def save_image(path: str | Path, image: NDArray[np.generic]) -> Path:
+    """Write a PNG, whole or not at all; missing folders are made.
+
+    Raises:
+        UserError: the place cannot be written, or the name does not end in .png.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise UserError(f"{target}: found the ending '{target.suffix}', expected .png")
+    _, data = cv2.imencode(".png", cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{target.parent}: cannot be made ({error.strerror or error}), expected a folder") from error
+    write_atomically(target, lambda file: file.write(data.tobytes()))
+    return target
+
+
+def save_figure(path: str | Path, figure: Figure) -> Path:
+    """Write a figure as `save_image` does."""
+    return save_image(path, figure_to_image(figure))

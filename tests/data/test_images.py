@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import importlib.util
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from superpoint.data.images import read_gray, read_rgb, resize_with_points, sample_photographs
+from superpoint.errors import UserError
+
+RAMP = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))  # [40, 60]
+
+
+def colours() -> np.ndarray:
+    """[40, 60, 3], smooth, so that JPEG keeps it."""
+    return np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)
+
+
+class TestColours:
+    def test_gray_png(self, tmp_path: Path) -> None:
+        Image.fromarray(RAMP).save(tmp_path / "a.png")
+        gray = read_gray(tmp_path / "a.png")
+        assert gray.dtype == np.uint8
+        assert gray.flags.writeable
+        assert np.array_equal(gray, RAMP)
+        assert np.array_equal(read_rgb(tmp_path / "a.png"), np.repeat(RAMP[:, :, None], 3, axis=2))
+
+    def test_rgb_png(self, tmp_path: Path) -> None:
+        Image.fromarray(colours()).save(tmp_path / "a.png")
+        assert np.array_equal(read_rgb(tmp_path / "a.png"), colours())
+        luma = colours() @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(read_gray(tmp_path / "a.png") - luma).max() <= 1
+
+    def test_jpeg(self, tmp_path: Path) -> None:
+        Image.fromarray(colours()).save(tmp_path / "a.jpg", quality=95)
+        assert np.abs(read_rgb(tmp_path / "a.jpg").astype(int) - colours()).max() <= 6
+        luma = colours() @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(read_gray(tmp_path / "a.jpg") - luma).max() <= 4
+
+    def test_cmyk_jpeg(self, tmp_path: Path) -> None:
+        Image.fromarray(colours()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+        assert np.abs(read_rgb(tmp_path / "a.jpg").astype(int) - colours()).mean() <= 3
+
+    def test_transparency_is_laid_on_white(self, tmp_path: Path) -> None:
+        pixels = np.zeros((4, 4, 4), np.uint8)
+        pixels[:2] = (200, 100, 0, 255)
+        pixels[2] = (200, 100, 0, 0)
+        pixels[3] = (0, 0, 0, 128)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        rgb = read_rgb(tmp_path / "a.png")
+        assert rgb[0, 0].tolist() == [200, 100, 0]
+        assert rgb[2, 0].tolist() == [255, 255, 255]
+        assert abs(int(rgb[3, 0, 0]) - 127) <= 1
+        Image.fromarray(pixels).convert("LA").save(tmp_path / "b.png")
+        assert read_gray(tmp_path / "b.png")[2, 0] == 255
+
+    def test_palette(self, tmp_path: Path) -> None:
+        image = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), mode=None).convert("P")
+        image.putpalette([10, 20, 30, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+        image.save(tmp_path / "a.png")
+        assert read_rgb(tmp_path / "a.png").tolist() == [[[10, 20, 30], [200, 0, 0]], [[0, 200, 0], [0, 0, 200]]]
+        image.save(tmp_path / "b.png", transparency=3)
+        assert read_rgb(tmp_path / "b.png")[1].tolist() == [[0, 200, 0], [255, 255, 255]]
+
+    def test_bilevel(self, tmp_path: Path) -> None:
+        Image.fromarray(RAMP > 100).save(tmp_path / "a.tif")
+        assert np.array_equal(read_gray(tmp_path / "a.tif"), np.where(RAMP > 100, 255, 0))
+
+    def test_animation_gives_its_first_frame(self, tmp_path: Path) -> None:
+        frames = [Image.fromarray(np.full((8, 9), level, np.uint8)) for level in (10, 200)]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        assert np.array_equal(read_gray(tmp_path / "a.gif"), np.full((8, 9), 10))
+
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    def test_exif_orientation_is_applied(self, tmp_path: Path, mode: str) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+        stored = np.zeros((16, 32), np.uint8)
+        stored[:8, :8] = 255  # the top left corner of what is stored is the top right of what is shown
+        Image.fromarray(stored).convert(mode).save(tmp_path / "a.jpg", exif=exif, quality=100)
+        for image in (read_gray(tmp_path / "a.jpg"), read_rgb(tmp_path / "a.jpg")[:, :, 0]):
+            assert image.shape == (32, 16)
+            assert image[2, 13] > 240
+            assert image[2, 2] < 15
+
+    def test_one_pixel(self, tmp_path: Path) -> None:
+        Image.new("RGB", (1, 1), (9, 9, 9)).save(tmp_path / "a.png")
+        assert read_gray(tmp_path / "a.png").tolist() == [[9]]
+
+
+class TestWide:
+    """More than 8 bits a channel."""
+
+    def test_a_small_range_of_16_bits_is_stretched(self, tmp_path: Path) -> None:
+        thermal = (7000 + 2 * RAMP.astype(np.uint16)).astype(np.uint16)
+        Image.fromarray(thermal).save(tmp_path / "a.png")
+        gray = read_gray(tmp_path / "a.png")
+        assert gray.dtype == np.uint8
+        assert np.abs(gray - RAMP / 236 * 255).max() <= 1
+        assert read_rgb(tmp_path / "a.png").shape == (40, 60, 3)
+
+    def test_dead_pixels_do_not_set_the_range(self, tmp_path: Path) -> None:
+        thermal = np.tile(np.linspace(7000, 7500, 200).astype(np.uint16), (100, 1))
+        thermal[5, 5], thermal[6, 6] = 0, 65535
+        Image.fromarray(thermal).save(tmp_path / "a.tif")
+        gray = read_gray(tmp_path / "a.tif")
+        assert gray.std() > 60
+        assert (gray[5, 5], gray[6, 6]) == (0, 255)
+
+    def test_full_range(self, tmp_path: Path) -> None:
+        Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "a.png")
+        assert np.array_equal(read_gray(tmp_path / "a.png", stretch=False), RAMP)
+
+    def test_constant(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((8, 8), 5000, np.uint16)).save(tmp_path / "a.png")
+        assert not read_gray(tmp_path / "a.png").any()
+
+    def test_little_beside_a_constant(self, tmp_path: Path) -> None:
+        pixels = np.full((100, 100), 5000, np.uint16)
+        pixels[50, 50] = 6000
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        assert read_gray(tmp_path / "a.png")[50, 50] == 255
+
+    def test_float_tiff(self, tmp_path: Path) -> None:
+        values = RAMP.astype(np.float32) / 255
+        values[0, 0], values[0, 1] = np.nan, np.inf
+        Image.fromarray(values).save(tmp_path / "a.tif")
+        assert np.array_equal(read_gray(tmp_path / "a.tif", stretch=False)[1:], RAMP[1:])
+        stretched = read_gray(tmp_path / "a.tif")
+        assert stretched[0, :2].tolist() == [0, 0]
+        assert stretched.max() == 255
+
+    def test_nothing_finite(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(tmp_path / "a.tif")
+        assert not read_gray(tmp_path / "a.tif").any()
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+    def test_colours_that_only_opencv_reads(self, tmp_path: Path, dtype: type) -> None:
+        unit = 257 if dtype is np.uint16 else np.float32(1 / 255)
+        cv2.imwrite(str(tmp_path / "a.tif"), (colours()[:, :, ::-1].astype(dtype) * unit).astype(dtype))
+        assert np.abs(read_rgb(tmp_path / "a.tif", stretch=False).astype(int) - colours()).max() <= 1
+
+    @pytest.mark.parametrize("name", ["a.png", "a.tif"])
+    def test_16_bit_colours_are_stretched_too(self, tmp_path: Path, name: str) -> None:
+        cv2.imwrite(str(tmp_path / name), 7000 + 2 * colours()[:, :, ::-1].astype(np.uint16))
+        rgb = read_rgb(tmp_path / name)
+        assert np.abs(rgb - colours() / 236 * 255).max() <= 2  # one range for all three channels
+
+    def test_16_bit_transparency(self, tmp_path: Path) -> None:
+        pixels = np.zeros((2, 1, 4), np.uint16)
+        pixels[:, :, 3] = [[65535], [0]]
+        cv2.imwrite(str(tmp_path / "a.png"), pixels)
+        assert read_gray(tmp_path / "a.png").tolist() == [[0], [255]]
+
+    def test_float64_tiff(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "a.tif"), RAMP.astype(np.float64) / 255)
+        assert np.array_equal(read_gray(tmp_path / "a.tif", stretch=False), RAMP)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """The beginning of a PNG that claims to be this large."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+class TestErrors:
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.png: no such file"):
+            read_gray(tmp_path / "a.png")
+
+    def test_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="found a folder"):
+            read_gray(tmp_path)
+
+    def test_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").touch()
+        with pytest.raises(UserError, match="found an empty file"):
+            read_gray(tmp_path / "a.png")
+
+    def test_text(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_text("this is no image")
+        with pytest.raises(UserError, match="not an image"):
+            read_gray(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.tif", "a.bmp", "a.webp"])
+    @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+    def test_truncated(self, tmp_path: Path, name: str, share: float) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError, match=name.replace(".", r"\.")) as caught:
+            read_gray(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("side", [13_400, 20_000, 60_000])  # Pillow's own error comes at 179 megapixels
+    def test_absurd_size(self, tmp_path: Path, side: int) -> None:
+        (tmp_path / "a.png").write_bytes(png_of_size(side, side))
+        with pytest.raises(UserError, match=r"too large .* expected at most 178 megapixels"):
+            read_gray(tmp_path / "a.png")
+
+    def test_large_but_allowed_gives_no_warning(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(png_of_size(12_000, 10_000))  # Pillow warns from 89 megapixels on
+        with pytest.raises(UserError, match="cannot be read as an image"):  # it is truncated, though
+            read_gray(tmp_path / "a.png")
+
+
+def encoded(kind: str) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(colours()).save(buffer, kind)
+    return buffer.getvalue()
+
+
+ENCODED = {kind: encoded(kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP")}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(ENCODED)),
+    damage=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8),
+)
+def test_damaged_files_give_an_image_or_a_user_error(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, damage: list[tuple[float, int]]
+) -> None:
+    content = bytearray(ENCODED[kind])
+    for place, value in damage:
+        content[int(place * min(len(content), 400))] = value  # headers are where decoders stumble
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content)
+    try:
+        image = read_rgb(path)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+    else:
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+
+
+def spot(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return (250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))).astype(np.uint8)
+
+
+class TestResize:
+    @pytest.mark.parametrize(
+        "size", [(48, 64), (120, 160), (33, 100), (240, 320), (480, 640), (60, 700), (500, 81), (241, 319)]
+    )
+    def test_points_stay_on_the_image(self, size: tuple[int, int]) -> None:
+        image = spot(240, 320, 101.3, 77.8, 12.0)
+        resized, points = resize_with_points(image, np.array([[101.3, 77.8]]), size)
+        assert resized.shape == size
+        assert points.dtype == np.float32
+        rows, columns = np.mgrid[: size[0], : size[1]]
+        weight = resized.astype(float)
+        centre = [(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()]
+        assert np.abs(points[0] - centre).max() < 0.06
+
+    def test_half(self) -> None:
+        image = np.array([[0, 100, 20, 40]], np.uint8).repeat(2, axis=0)
+        resized, points = resize_with_points(image, np.array([[0.5, 0.5], [2.5, 0.5]]), (1, 2))
+        assert resized.tolist() == [[50, 30]]
+        assert points.tolist() == [[0.0, 0.0], [1.0, 0.0]]
+
+    def test_same_size_and_colours(self) -> None:
+        resized, points = resize_with_points(colours(), np.zeros((0, 2)), (40, 60))
+        assert np.array_equal(resized, colours())
+        assert points.shape == (0, 2)
+        assert resize_with_points(colours(), np.zeros((0, 2)), (7, 9))[0].shape == (7, 9, 3)
+
+    def test_one_axis_shrinks_by_area_while_the_other_grows(self) -> None:
+        stripes = np.tile(np.array([0, 200], np.uint8), (4, 50))  # [4, 100], averages to 100
+        resized, _ = resize_with_points(stripes, np.zeros((0, 2)), (9, 25))
+        assert np.abs(resized.astype(int) - 100).max() <= 1
+
+    def test_wrong_arguments(self) -> None:
+        with pytest.raises(ValueError, match="at least 1"):
+            resize_with_points(RAMP, np.zeros((0, 2)), (0, 5))
+        with pytest.raises(ValueError, match=r"found shape \(4,\)"):
+            resize_with_points(RAMP, np.zeros(4), (5, 5))
+
+
+class TestSamples:
+    def test_photographs(self) -> None:
+        samples = dict(sample_photographs())
+        assert {"camera", "astronaut", "coffee", "chelsea", "coins", "brick", "rocket"} <= samples.keys()
+        assert all(
+            image.dtype == np.uint8 and image.ndim == 3 and min(image.shape[:2]) >= 160 for image in samples.values()
+        )
+        assert samples["astronaut"].shape == (512, 512, 3)
+
+    def test_without_scikit_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(UserError, match=r"pip install 'superpoint\[samples\]'"):
+            sample_photographs()

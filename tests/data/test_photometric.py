@@ -1,0 +1,99 @@
+"""Effects change grey values, never geometry, and only as far as asked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from superpoint.config import PhotometricConfig
+from superpoint.data.photometric import augment_photometric
+
+IMAGE = np.tile(np.linspace(60, 190, 160).astype(np.uint8), (120, 1))
+QUIET = PhotometricConfig(
+    brightness=0, contrast=[1, 1], gaussian_noise=[1e-3, 1e-3], speckle_noise=0, shade=[0, 0], motion_blur=0,
+    defocus_blur=0, probability=1.0,
+)  # fmt: skip
+
+
+def apply(seed: int = 0, image: np.ndarray = IMAGE, **changes: object) -> np.ndarray:
+    config = dataclasses.replace(QUIET, **changes)  # pyright: ignore[reportArgumentType]
+    return augment_photometric(image, config, np.random.default_rng(seed))
+
+
+def test_pure_function_that_leaves_its_input_alone() -> None:
+    image = IMAGE.copy()
+    first = augment_photometric(image, PhotometricConfig(), np.random.default_rng(3))
+    second = augment_photometric(image, PhotometricConfig(), np.random.default_rng(3))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(image, IMAGE)
+    assert first.dtype == np.uint8
+
+
+def test_nothing_happens_when_off() -> None:
+    rng = np.random.default_rng(0)
+    for config in (
+        PhotometricConfig(enable=False),
+        PhotometricConfig(strength=0.0),
+        PhotometricConfig(probability=0.0),
+    ):
+        np.testing.assert_array_equal(augment_photometric(IMAGE, config, rng), IMAGE)
+    np.testing.assert_array_equal(augment_photometric(IMAGE, PhotometricConfig(), rng, strength=0.0), IMAGE)
+    assert np.abs(apply().astype(int) - IMAGE).max() <= 1
+
+
+def test_contrast_is_about_the_mean() -> None:
+    image = apply(contrast=[0.5, 0.5])
+    assert image.std() == pytest.approx(IMAGE.std() / 2, rel=0.03)
+    assert image.mean() == pytest.approx(IMAGE.mean(), abs=1)
+
+
+def test_brightness_is_bounded_and_keeps_off_the_ends() -> None:
+    shifts = [apply(seed, brightness=30).astype(int) - IMAGE for seed in range(30)]
+    assert max(np.abs(shift).max() for shift in shifts) <= 31
+    assert len({round(shift.mean()) for shift in shifts}) > 10
+    bright = np.full((40, 40), 220, np.uint8)
+    assert max(apply(seed, bright, brightness=200).mean() for seed in range(20)) <= 226
+
+
+def test_gaussian_noise_has_its_deviation() -> None:
+    flat = np.full((120, 160), 128, np.uint8)
+    assert apply(image=flat, gaussian_noise=[10, 10]).std() == pytest.approx(10, rel=0.05)
+    assert apply(image=flat, gaussian_noise=[10, 10], strength=0.5).std() == pytest.approx(5, rel=0.05)
+
+
+def test_speckle_touches_at_most_its_share() -> None:
+    changed = [(apply(seed, speckle_noise=0.05) != apply(seed)).mean() for seed in range(20)]
+    assert 0.01 < np.mean(changed) < 0.04
+    assert max(changed) <= 0.05
+
+
+def test_shade_darkens_or_lightens_smoothly() -> None:
+    flat = np.full((120, 160), 128, np.uint8)
+    dark = [apply(seed, flat, shade=[0.6, 0.6]) for seed in range(10)]
+    light = [apply(seed, flat, shade=[-0.4, -0.4]) for seed in range(10)]
+    assert max(image.max() for image in dark) <= 129
+    assert min(image.min() for image in light) >= 127
+    assert np.mean([image.mean() for image in dark]) < 115
+    assert max(np.abs(np.diff(image.astype(int), axis=1)).max() for image in dark) <= 12
+
+
+@pytest.mark.parametrize("effect", [{"motion_blur": 7}, {"defocus_blur": 2.0}])
+def test_blur_moves_nothing(effect: dict[str, float]) -> None:
+    spot = np.zeros((41, 41), np.uint8)
+    cv2.circle(spot, (20, 20), 4, 200, -1)
+    y, x = np.mgrid[:41, :41]
+    for seed in range(30):
+        blurred = apply(seed, spot, **effect).astype(float)
+        centre = np.array([(blurred * x).sum(), (blurred * y).sum()]) / blurred.sum()
+        np.testing.assert_allclose(centre, (20, 20), atol=0.1)
+        assert blurred.max() <= 201
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (16, 16)])
+def test_tiny_images(shape: tuple[int, int]) -> None:
+    image = np.full(shape, 90, np.uint8)
+    for seed in range(20):
+        assert augment_photometric(image, PhotometricConfig(), np.random.default_rng(seed)).shape == shape

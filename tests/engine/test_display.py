@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from superpoint.engine import display
+from superpoint.engine.display import Display, format_seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(65, "1:05"), (3725.4, "1:02:05"), (0, "0:00"), (-1, "0:00"), (math.nan, "?"), (math.inf, "?")],
+)
+def test_format_seconds(seconds: float, expected: str) -> None:
+    assert format_seconds(seconds) == expected
+
+
+def test_plain_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 31.0, 31.0, 40.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with Display(console=Console(file=stream, force_terminal=False, width=20)) as shown:
+        shown.update(0.1, 60.0, 10, {"loss": 1.0})  # after 1 s: too early
+        shown.update(0.25, 60.0, 20, {"loss": 0.5})
+        shown.update(0.3, 60.0, 30, {"loss": 0.4})
+    assert stream.getvalue() == " 25.0 %  step 20  loss 0.5  ETA 3:00\n"
+
+
+def test_bar_in_a_terminal() -> None:
+    stream = io.StringIO()
+    with Display(console=Console(file=stream, force_terminal=True, width=200)) as shown:
+        shown.update(0.5, 10.0, 7, {"img/s": 25.0})
+        shown.message("a [line] of text")
+    assert "a [line] of text" in stream.getvalue()
+    assert "step 7  img/s 25  ETA 0:10" in stream.getvalue()
+
+
+def test_disabled_is_silent() -> None:
+    stream = io.StringIO()
+    with Display(enabled=False, console=Console(file=stream, force_terminal=True)) as shown:
+        shown.message("nothing")
+        shown.update(0.5, 10.0, 7, {})
+    assert stream.getvalue() == ""

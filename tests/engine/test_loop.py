@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from superpoint.config import OptimizerConfig, ScheduleConfig
+from superpoint.engine.checkpoint import load_checkpoint
+from superpoint.engine.run import RunFolder
+from superpoint.errors import UserError
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two nested structures hold the same bits."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def assert_same_training(first: Path, second: Path) -> None:
+    """The checkpoints agree in all that the rest of a run depends on."""
+    one, two = (load_checkpoint(path / "checkpoints" / "last.ckpt") for path in (first, second))
+    for key in ("step", "model", "ema", "optimizer", "plateau", "best", "best_step", "validated_step"):
+        assert same(one[key], two[key]), key
+
+
+def events(path: Path, event: str) -> list[dict[str, Any]]:
+    return [entry for entry in RunFolder(path).metrics() if entry["event"] == event]
+
+
+def test_trains_logs_and_saves(tiny: ModuleType, tmp_path: Path) -> None:
+    result = tiny.run_tiny(tmp_path, steps=60, validate_every=20)
+    assert result.step == 60
+    assert not result.interrupted
+    train = events(tmp_path, "train")
+    assert [entry["step"] for entry in train] == list(range(2, 61, 2))
+    assert train[-1]["loss"] < 0.5 * train[0]["loss"]
+    assert train[-1]["error_twice"] == pytest.approx(2 * train[-1]["loss"])
+    assert train[-1].keys() >= {"lr", "grad_norm", "img_per_s", "data_wait", "elapsed"}
+    assert 0 <= train[-1]["data_wait"] <= 1
+    validations = events(tmp_path, "validate")
+    assert [entry["step"] for entry in validations] == [20, 40, 60]
+    assert validations[-1]["nested"] == {"one": 1}
+    assert result.metrics["monitor"] == validations[-1]["monitor"]
+    assert result.best == max(entry["monitor"] for entry in validations)
+    best, last = (load_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    assert best["step"] == best["best_step"] == result.best_step
+    assert last["step"] == 60
+    assert last["model"].keys() == tiny.make_model().state_dict().keys()
+    assert (tmp_path / "tensorboard").is_dir()
+
+
+def test_best_is_the_averaged_model_that_was_validated(tiny: ModuleType, tmp_path: Path) -> None:
+    result = tiny.run_tiny(tmp_path, steps=20)
+    model = tiny.make_model().eval()
+    model.load_state_dict(load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["ema"])
+    with torch.no_grad():
+        assert tiny.validate(model)["monitor"] == pytest.approx(result.best, rel=1e-5)
+
+
+def test_average_of_the_weights_after_each_step(tiny: ModuleType, tmp_path: Path) -> None:
+    weights: list[torch.Tensor] = []  # before each step, that is after the one before it
+
+    def recording(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights.append(model.state_dict()["first.weight"].double())
+        return tiny.objective(model, batch)
+
+    tiny.run_tiny(tmp_path, steps=6, ema=0.3, objective=recording)
+    state = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    weights.append(state["model"]["first.weight"].double())
+    expected = weights[0]
+    for step, after in enumerate(weights[1:]):
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * after
+    torch.testing.assert_close(state["ema"]["first.weight"].double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_without_average_and_validation(tiny: ModuleType, tmp_path: Path) -> None:
+    result = tiny.run_tiny(tmp_path, steps=4, ema=0.0, validate=None, checkpoint_every=0)
+    assert (result.best, result.best_step, result.metrics) == (None, None, {})
+    state = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert state["ema"] is None
+    assert state["step"] == 4
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_validates_the_model_itself_without_average(tiny: ModuleType, tmp_path: Path) -> None:
+    model = tiny.make_model()
+    seen = []
+
+    def validate(given: torch.nn.Module) -> dict[str, Any]:
+        seen.append((given is model, given.training))
+        return {"monitor": 0.0, "images": {"grey": np.full((4, 4, 3), 128, np.uint8)}}
+
+    result = tiny.run_tiny(tmp_path, model=model, validate=validate, ema=0.0, steps=10)
+    assert seen == [(True, False)] * 2
+    assert model.training
+    assert result.metrics == {"monitor": 0.0}
+    assert result.best_step == 5  # an equal metric later is not better
+
+
+def test_accumulated_parts_follow_the_whole_batch(tiny: ModuleType, tmp_path: Path) -> None:
+    """The samples differ in their number of valid pixels, so a mean of means would be another gradient."""
+    states = []
+    for accumulate in (1, 2, 4):
+        folder = tmp_path / str(accumulate)
+        options = tiny.plain(folder)
+        tiny.run_tiny(folder, **options, batch_size=8, accumulate=accumulate, steps=2, ema=0.0)
+        states.append(load_checkpoint(folder / "checkpoints" / "last.ckpt")["model"])
+    start = tiny.make_model(norm=False).state_dict()
+    for name, tensor in states[0].items():
+        assert not torch.equal(tensor, start[name])
+        for other in states[1:]:
+            torch.testing.assert_close(other[name], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_gradient_is_clipped_to_its_norm(tiny: ModuleType, tmp_path: Path) -> None:
+    start = tiny.make_model(norm=False).state_dict()
+    steps = []
+    for clip in (0.0, 0.01):
+        folder = tmp_path / str(clip)
+        options = tiny.plain(folder) | {"clip_norm": clip}
+        tiny.run_tiny(folder, **options, steps=1, log_every=1, ema=0.0)
+        weights = load_checkpoint(folder / "checkpoints" / "last.ckpt")["model"]
+        steps.append(torch.cat([(weights[name] - start[name]).flatten() for name in start]))
+    norm = events(tmp_path / "0.01", "train")[0]["grad_norm"]
+    assert norm > 0.01  # logged before clipping
+    assert float(steps[0].norm()) == pytest.approx(norm, rel=1e-4)
+    assert float(steps[1].norm()) == pytest.approx(0.01, rel=1e-3)
+    torch.testing.assert_close(steps[1], steps[0] * 0.01 / norm, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_do_not_change_the_order(tiny: ModuleType, tmp_path: Path, workers: int) -> None:
+    for count in (0, workers):
+        tiny.run_tiny(tmp_path / str(count), workers=count, steps=6)
+    assert_same_training(tmp_path / "0", tmp_path / str(workers))
+
+
+def test_global_random_state_is_left_alone(tiny: ModuleType, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    tiny.run_tiny(tmp_path, steps=3, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["cosine", "plateau"])
+def test_resumed_run_has_the_same_bits(tiny: ModuleType, tmp_path: Path, name: str) -> None:
+    schedule = ScheduleConfig(name, patience=0, gamma=0.5)
+    fickle = iter([1.0, 0.0, 2.0, 0.0] * 2)
+    options: dict[str, Any] = {"steps": 17, "schedule": schedule, "optimizer": OptimizerConfig("adam", lr=1e-2)}
+    options["validate"] = lambda model: {"monitor": next(fickle)}
+    tiny.run_tiny(tmp_path / "whole", **options)
+
+    def stop_at_8(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if batch["index"][0] == 7 * 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return tiny.objective(model, batch)
+
+    fickle = iter([1.0, 0.0, 2.0, 0.0])
+    result = tiny.run_tiny(tmp_path / "parts", **options, objective=stop_at_8)
+    assert (result.step, result.signal, result.interrupted) == (8, signal.SIGTERM, True)
+    result = tiny.run_tiny(tmp_path / "parts", **options, resume=True)
+    assert (result.step, result.interrupted) == (17, False)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+    rates = [[entry["lr"] for entry in events(tmp_path / part, "train")] for part in ("whole", "parts")]
+    assert rates[0] == rates[1]
+    if name == "plateau":
+        assert rates[0][-1] == pytest.approx(0.5 * 1e-2)
+
+
+def test_interrupt_at_a_validation_step_leaves_it_to_the_resumed_run(tiny: ModuleType, tmp_path: Path) -> None:
+    def stop_at_5(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if batch["index"][0] == 4 * 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return tiny.objective(model, batch)
+
+    result = tiny.run_tiny(tmp_path / "parts", objective=stop_at_5)
+    assert (result.step, result.signal, result.metrics) == (5, signal.SIGINT, {})
+    tiny.run_tiny(tmp_path / "parts", resume=True)
+    tiny.run_tiny(tmp_path / "whole")
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+    assert [entry["step"] for entry in events(tmp_path / "parts", "validate")] == [5, 10, 12]
+
+
+def test_finished_run_resumes_to_nothing(tiny: ModuleType, tmp_path: Path) -> None:
+    first = tiny.run_tiny(tmp_path)
+    written = (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    again = tiny.run_tiny(tmp_path, resume=True)
+    assert (again.step, again.best, again.best_step) == (first.step, first.best, first.best_step)
+    assert (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
+
+
+def test_resume_before_the_first_checkpoint_starts_at_0(
+    tiny: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = tiny.run_tiny(tmp_path, resume=True)
+    assert result.step == 12
+    assert "no checkpoint yet, starting from step 0" in capfd.readouterr().err
+
+
+def test_budget_in_minutes_covers_all_sessions(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, clock = 0.5, [100.0]  # a clock that only the objective moves, so that a slow machine changes nothing
+    monkeypatch.setattr("superpoint.engine.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def tick(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        clock[0] += 0.03
+        return tiny.objective(model, batch)
+
+    def stop(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if batch["index"][0] == 10 * 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return tick(model, batch)
+
+    options: dict[str, Any] = {"steps": None, "minutes": seconds / 60, "log_every": 1}
+    options |= {"validate_every": 100_000, "schedule": ScheduleConfig("cosine", warmup=0.0, final=0.0)}
+    first = tiny.run_tiny(tmp_path, **options, objective=stop)
+    assert first.step == 11
+    assert first.elapsed == pytest.approx(0.33)
+    clock[0] += 1000  # between the sessions, which costs no budget
+    second = tiny.run_tiny(tmp_path, **options, objective=tick, resume=True)
+    assert second.step == 17
+    assert second.elapsed == pytest.approx(0.51)
+    lines = events(tmp_path, "train")
+    assert all(before["elapsed"] <= after["elapsed"] for before, after in pairwise(lines))
+    for before, after in pairwise(lines):  # the rate of a step follows from the clock at the end of the one before it
+        expected = 1e-2 * 0.5 * (1 + math.cos(math.pi * min(before["elapsed"] / seconds, 1.0)))
+        assert after["lr"] == pytest.approx(expected, rel=1e-6)
+    third = tiny.run_tiny(tmp_path, **options, resume=True)
+    assert third.step == second.step
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_nonfinite_stops_with_step_and_batch(tiny: ModuleType, tmp_path: Path, where: str) -> None:
+    def spoiled(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        outputs = tiny.objective(model, batch)
+        if batch["index"][0] == 7 * 4:
+            loss = outputs["loss"]
+            # the square root has a finite value and an infinite slope at 0
+            outputs["loss"] = loss * math.nan if where == "loss" else (loss - loss.detach()).sqrt()
+        return outputs
+
+    with pytest.raises(UserError, match=r"^step 7: loss .*nonfinite_step_7.pt$"):
+        tiny.run_tiny(tmp_path, objective=spoiled)
+    content = torch.load(tmp_path / "nonfinite_step_7.pt", weights_only=True)
+    assert content["batches"][0]["index"].tolist() == [28, 29, 30, 31]
+    assert math.isnan(content["loss"]) == (where == "loss")
+    assert not math.isfinite(content["gradient_norm"])
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["step"] == 6  # still from before
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in content["model"].values())
+
+
+@pytest.mark.parametrize(("expected", "warned"), [(None, False), (1e3, True)])
+def test_initial_loss(
+    tiny: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], expected: float | None, warned: bool
+) -> None:
+    tiny.run_tiny(tmp_path / "a", steps=1, expected_initial_loss=expected)
+    (line,) = events(tmp_path / "a", "initial_loss")
+    assert line["loss"] > 0
+    assert ("initial loss" in capfd.readouterr().err) == warned
+    tiny.run_tiny(tmp_path / "b", steps=1, expected_initial_loss=1.05 * line["loss"])
+    assert "initial loss" not in capfd.readouterr().err
+
+
+def test_changed_architecture_or_seed_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
+    tiny.run_tiny(tmp_path, steps=3)
+    before = (tmp_path / "config.yaml").read_text()
+    other = yaml.safe_dump({"seed": 3, "model": {"channels": 8}})
+    with pytest.raises(UserError, match=r"last.ckpt: model.channels: found 8, but the run was started with 6"):
+        tiny.run_tiny(tmp_path, resume=True, config=other, model=tiny.make_model(8))
+    with pytest.raises(
+        UserError, match=r"last.ckpt: another architecture: found 'first.weight' of shape \[6, 1, 3, 3\]"
+    ):
+        tiny.run_tiny(tmp_path, resume=True, model=tiny.make_model(8))
+    with pytest.raises(UserError, match=r"seed: found 4, but the run was started with 3"):
+        tiny.run_tiny(tmp_path, resume=True, config=yaml.safe_dump({"seed": 4, "model": {"channels": 6}}))
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_other_changes_are_named_and_obeyed(
+    tiny: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny.run_tiny(tmp_path, steps=3)
+    text = yaml.safe_dump({"seed": 3, "model": {"channels": 6}, "optimizer": {"weight_decay": 0.5}})
+    tiny.run_tiny(tmp_path, steps=5, resume=True, config=text, optimizer=OptimizerConfig(weight_decay=0.5))
+    assert "changed on resume: optimizer.weight_decay: None -> 0.5" in capfd.readouterr().err
+    groups = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
+def test_average_cannot_begin_on_resume(tiny: ModuleType, tmp_path: Path) -> None:
+    tiny.run_tiny(tmp_path, steps=3, ema=0.0)
+    with pytest.raises(UserError, match=r"train.ema: the run was started without averaged weights"):
+        tiny.run_tiny(tmp_path, resume=True, ema=0.9)
+
+
+def test_truncated_checkpoint(tiny: ModuleType, tmp_path: Path) -> None:
+    tiny.run_tiny(tmp_path, steps=3)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last.ckpt: not a readable checkpoint"):
+        tiny.run_tiny(tmp_path, resume=True)
+
+
+def test_sync_batchnorm_needs_gpus(tiny: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.sync_batchnorm: needs CUDA GPUs, found device 'cpu'"):
+        tiny.run_tiny(tmp_path, sync_batchnorm=True)

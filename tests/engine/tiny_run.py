@@ -1,0 +1,170 @@
+"""A complete small training run, for tests to import and to start as a program that they may kill.
+
+python tests/engine/tiny_run.py RUN [--resume] [--steps 12] [--precision bf16] [--die objective:7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+import superpoint.files
+from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+
+SEED = 3
+
+
+class Noise(Dataset[dict[str, Tensor]]):
+    """Random images; the target is the local mean. A pure function of the index."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(1000 * SEED + index)
+        image = torch.randint(0, 256, (1, 12, 12), generator=generator, dtype=torch.uint8)
+        valid = torch.rand(12, 12, generator=generator) < torch.rand((), generator=generator)
+        return {"image": image, "valid": valid, "index": torch.tensor(index)}
+
+
+class TinyNet(nn.Module):
+    def __init__(self, channels: int = 6, *, norm: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.last = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.last(torch.relu(self.norm(self.first(image))))
+
+
+def make_model(channels: int = 6, *, norm: bool = True) -> TinyNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        return TinyNet(channels, norm=norm)
+
+
+def objective(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Mean over the valid pixels, which differ in number from sample to sample; "weight" is that number."""
+    image = batch["image"].float() / 255
+    target = nn.functional.avg_pool2d(image, 3, 1, 1)
+    weight = batch["valid"].sum()
+    error = (model(image) - target).square()[batch["valid"][:, None]].sum() / weight
+    return {"loss": error, "weight": weight, "error_twice": 2 * error.detach()}
+
+
+def validate(model: nn.Module) -> dict[str, Any]:
+    """Minus the error on fixed samples; also checks how the loop hands over the model."""
+    assert not model.training
+    assert not torch.is_grad_enabled()
+    batch = torch.utils.data.default_collate([Noise()[10_000_000 + k] for k in range(8)])
+    return {"monitor": -float(objective(model, batch)["loss"]), "nested": {"one": 1}}
+
+
+def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
+    """`train` on the above; options: model, objective, dataset, validate, resume, workers, expected_initial_loss,
+    optimizer, schedule, config (YAML text), everything else is a key of TrainConfig.
+    """
+    keys = {"steps": 12, "minutes": None, "batch_size": 4, "validate_every": 5, "log_every": 2, "ema": 0.9}
+    keys |= {"checkpoint_every": 3, "precision": "fp32", "device": "cpu"}
+    given = {
+        "model": make_model(),
+        "objective": objective,
+        "dataset": Noise(),
+        "validate": validate,
+        "resume": False,
+        "workers": 0,
+        "expected_initial_loss": None,
+        "optimizer": OptimizerConfig(lr=1e-2),
+        "schedule": ScheduleConfig(),
+        "config": yaml.safe_dump({"seed": SEED, "model": {"channels": 6}}),
+    }
+    for key, value in options.items():
+        (given if key in given else keys)[key] = value
+    text = given.pop("config")
+    config = TrainConfig(**keys)
+    fabric = make_fabric(config)
+    with RunFolder.open(folder, config=text, resume=given["resume"], main=fabric.is_global_zero) as run:
+        return train(fabric=fabric, run=run, config=config, seed=SEED, **given)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deadly(place: str) -> dict[str, Any]:
+    """Options that end the process by SIGKILL: "objective:7", at the 7th call; "save:2", before the 2nd rename of
+    last.ckpt, when the new content is on the disk already; "validate:1".
+    """
+    name, _, count = place.partition(":")
+    calls = {"left": int(count)}
+
+    def tick() -> None:
+        calls["left"] -= 1
+        if calls["left"] == 0:
+            die()
+
+    if name == "save":
+        replace = os.replace
+
+        def deadly_replace(source: Any, target: Any) -> None:
+            if Path(target).name == "last.ckpt":
+                tick()
+            replace(source, target)
+
+        superpoint.files.os.replace = deadly_replace  # type: ignore[assignment]
+        return {}
+    if name == "validate":
+        return {"validate": lambda model: (tick(), validate(model))[1]}
+    return {"objective": lambda model, batch: (tick(), objective(model, batch))[1]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--die", default="")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
+    options["batch_size"] = arguments.batch_size
+    if arguments.die:
+        options |= deadly(arguments.die)
+    if arguments.plain:
+        options |= plain(Path(arguments.run))
+    result = run_tiny(arguments.run, **options)
+    raise SystemExit(128 + result.signal if result.signal else 0)
+
+
+def plain(run: Path) -> dict[str, Any]:
+    """Options under which a step moves the weights by minus the gradient, and every process lists its samples."""
+    seen = run.parent / f"{run.name}_seen_{os.environ.get('RANK', '0')}.txt"
+
+    def listing(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        with open(seen, "a") as file:
+            file.writelines(f"{index}\n" for index in batch["index"].tolist())
+        return objective(model, batch)
+
+    return {
+        "model": make_model(norm=False),
+        "objective": listing,
+        "optimizer": OptimizerConfig("sgd", lr=1.0, momentum=0.0, weight_decay=0.0),
+        "schedule": ScheduleConfig("constant", warmup=0.0),
+        "clip_norm": 0.0,
+        "checkpoint_every": 1,
+    }
+
+
+if __name__ == "__main__":
+    main()

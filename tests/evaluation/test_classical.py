@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage import data
+
+from superpoint.errors import UserError
+from superpoint.evaluation.classical import CLASSICAL, REFINE_LIMIT, classical_detector, refine_corners, suppress
+
+SAMPLES = 16  # sub-samples along each side of a pixel
+
+
+def wedges(corner: NDArray[np.float64], start: float, angle: float, count: int = 1) -> NDArray[np.uint8]:
+    """uint8 [64, 64]: `count` bright wedges of `angle` radians about `corner`, each pixel the mean over its square."""
+    axis = (np.arange(64 * SAMPLES) + 0.5) / SAMPLES - 0.5  # of the sub-samples, pixel centres at integers
+    x, y = axis[None, :] - corner[0], axis[:, None] - corner[1]
+    period = 2 * np.pi / count
+    bright = ((np.arctan2(y, x) - start) % period < angle).astype(np.float64)
+    return np.rint(60 + 140 * bright.reshape(64, SAMPLES, 64, SAMPLES).mean(axis=(1, 3))).astype(np.uint8)
+
+
+def corner_errors(name: str, angle: float, count: int = 1, subpixel: bool = True) -> NDArray[np.float64]:
+    """Distance from a corner at random sub-pixel places and directions to the nearest detection."""
+    rng = np.random.default_rng(0)
+    errors = []
+    for _ in range(12):
+        corner = 31.5 + rng.uniform(-0.5, 0.5, 2)
+        points, _ = classical_detector(name, subpixel=subpixel)(
+            wedges(corner, rng.uniform(0, 2 * np.pi), np.radians(angle), count)
+        )
+        errors.append(np.hypot(*(points - corner).T).min() if len(points) else np.inf)
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("name", ["harris", "shi", "fast"])
+@pytest.mark.parametrize("angle", [60, 90, 120])
+def test_corners_are_found_within_half_a_pixel(name: str, angle: float):
+    errors = corner_errors(name, angle)
+    assert np.median(errors) < 0.3
+    assert (errors < 0.5).mean() >= 0.9
+
+
+@pytest.mark.parametrize("name", ["harris", "shi"])
+def test_crossings_are_found_within_a_quarter_pixel(name: str):
+    assert corner_errors(name, 90, count=2).max() < 0.25
+
+
+@pytest.mark.parametrize(("name", "least"), [("harris", 0.8), ("shi", 0.8), ("fast", 1.0)])
+def test_without_refinement_the_responses_lie_off_the_corner(name: str, least: float):
+    """Known: FAST finds a pixel inside the corner, and Harris's window is drawn inside. It is why we refine."""
+    assert np.median(corner_errors(name, 90, subpixel=False)) > least
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_no_half_pixel_shift(name: str):
+    """The image turned by 180 degrees has the turned points; a shift s of the convention would show as 2s."""
+    image = np.ascontiguousarray(data.camera()[100:357, 120:409])
+    detect = classical_detector(name)
+    points, _ = detect(image)
+    turned, _ = detect(np.ascontiguousarray(image[::-1, ::-1]))
+    back = np.array([image.shape[1] - 1, image.shape[0] - 1]) - turned
+    apart = np.hypot(*(points[:, None] - back[None]).transpose(2, 0, 1))
+    assert len(points) > 100
+    near = apart.min(axis=1) < 0.75
+    assert near.mean() > 0.9
+    assert np.abs((points - back[apart.argmin(axis=1)])[near].mean(axis=0)).max() < 0.02
+
+
+def test_fast_scores_are_opencvs():
+    image = np.ascontiguousarray(data.camera()[:128, 128:256])
+    points, scores = CLASSICAL["fast"](image)
+    ours = {(x, y): score for (x, y), score in zip(points.tolist(), scores.tolist(), strict=True)}
+    theirs = cv2.FastFeatureDetector.create(10).detect(image)
+    assert len(theirs) > 50
+    assert all(ours[key.pt[0], key.pt[1]] == key.response for key in theirs)
+
+
+def test_fast_finds_right_angles_that_opencvs_suppression_misses():
+    image = np.full((64, 64), 60, np.uint8)
+    image[32:, 32:] = 200
+    assert not cv2.FastFeatureDetector.create(10).detect(image)  # the reason; if this fails, ours can go
+    points, _ = classical_detector("fast")(image)
+    assert len(points) == 1
+    assert np.hypot(*(points[0] - 31.5)) < 0.5
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_output_form(name: str):
+    points, scores = classical_detector(name)(data.camera()[100:220, 100:260])  # a view: not contiguous
+    assert points.dtype == scores.dtype == np.float32
+    assert points.shape == (len(scores), 2)
+    assert len(scores) > 10
+    assert (np.diff(scores) <= 0).all()
+    assert np.isfinite(scores).all()
+    assert (points >= 0).all()
+    assert (points <= [159, 119]).all()
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 60), (60, 2), (7, 7), (8, 40), (11, 11), (16, 17)])
+@pytest.mark.parametrize("fill", ["flat", "noise"])
+def test_any_size_is_accepted(name: str, shape: tuple[int, int], fill: str):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, shape, np.uint8) if fill == "noise" else np.full(shape, 130, np.uint8)
+    points, scores = classical_detector(name)(image)
+    assert points.shape == (len(scores), 2)
+    assert (points >= 0).all()
+    assert (points <= [shape[1] - 1, shape[0] - 1]).all()
+    assert fill == "noise" or not len(points)
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.float32), np.zeros((8, 8, 3), np.uint8)])
+def test_other_images_are_refused(image: NDArray[np.generic]):
+    with pytest.raises(ValueError, match="expected uint8"):
+        classical_detector("fast")(image)  # type: ignore[arg-type]
+
+
+def test_unknown_name():
+    with pytest.raises(UserError, match="detector: found 'akaze', expected one of fast, harris"):
+        classical_detector("akaze")
+
+
+def test_score_is_proportional_to_contrast():
+    image = wedges(np.array([31.5, 31.5]), 0.3, np.pi / 2)
+    faint = np.rint(60 + (image.astype(float) - 60) / 4).astype(np.uint8)
+    for name in ("harris", "shi"):
+        strong, weak = (classical_detector(name)(picture)[1][0] for picture in (image, faint))
+        assert strong / weak == pytest.approx(4, rel=0.05)
+
+
+def test_border_and_max_points():
+    image = np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8)
+    everything, _ = classical_detector("harris")(image)
+    inner, _ = classical_detector("harris", border=10)(image)
+    kept = ((everything >= 10) & (everything <= [69, 49])).all(axis=1)
+    assert 0 < len(inner) < len(everything)
+    np.testing.assert_array_equal(inner, everything[kept])
+    few, scores = classical_detector("harris", max_points=7)(image)
+    assert len(scores) == 7
+    np.testing.assert_array_equal(few, everything[:7])
+
+
+def naive_suppress(points: NDArray[np.float32], scores: NDArray[np.float32], radius: int) -> list[int]:
+    pixels, left, kept = np.rint(points).astype(int), list(np.argsort(-scores, kind="stable")), []
+    while left:
+        kept.append(left[0])
+        left = [i for i in left if np.abs(pixels[i] - pixels[left[0]]).max() > radius]
+    return kept
+
+
+@pytest.mark.parametrize("radius", [0, 1, 4])
+def test_suppression_agrees_with_a_naive_one(radius: int):
+    rng = np.random.default_rng(radius)
+    points = rng.uniform(-0.4, 40, (300, 2)).astype(np.float32)
+    scores = rng.integers(0, 50, 300).astype(np.float32)  # with ties
+    kept = naive_suppress(points, scores, radius)
+    found, values = suppress(points, scores, radius)
+    np.testing.assert_array_equal(found, points[kept])
+    np.testing.assert_array_equal(values, scores[kept])
+
+
+def test_suppression_by_hand():
+    points = np.array([[10, 10], [14, 10], [15, 10], [10, 15], [19, 10]], np.float32)
+    _, scores = suppress(points, np.array([5, 4, 3, 2, 1], np.float32), radius=4)
+    # (14, 10) is 4 from the first: gone. (15, 10) is 5 from it: stays, and removes (19, 10). (10, 15) stays.
+    assert scores.tolist() == [5, 3, 2]
+    assert suppress(np.empty((0, 2), np.float32), np.empty(0, np.float32), 4)[0].shape == (0, 2)
+
+
+def test_refinement_never_runs_away():
+    rng = np.random.default_rng(0)
+    image, points = rng.integers(0, 256, (64, 64), np.uint8), rng.uniform(0, 63, (200, 2)).astype(np.float32)
+    before = points.copy()
+    moved = np.abs(refine_corners(image, points) - points).max(axis=1)
+    assert (moved > 0.1).any()
+    assert moved.max() <= REFINE_LIMIT + 1e-5
+    np.testing.assert_array_equal(points, before)

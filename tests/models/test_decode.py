@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superpoint.errors import UserError
+from superpoint.models.decode import (
+    detect_points,
+    logits_to_probability,
+    pad_to_multiple,
+    probability_to_points,
+    refine_peaks,
+    sample_descriptors,
+    suppress_non_maxima,
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def naive_suppression(probability: Tensor, radius: int, threshold: float) -> Tensor:
+    """The rule in words of one pixel at a time: strongest first, ties in raster order."""
+    height, width = probability.shape
+    kept = torch.zeros(height, width, dtype=torch.bool)
+    dropped = torch.zeros(height, width, dtype=torch.bool)
+    for flat in probability.flatten().sort(descending=True, stable=True).indices.tolist():
+        y, x = divmod(flat, width)
+        if probability[y, x] > threshold and not dropped[y, x]:
+            kept[y, x] = True
+            dropped[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = True
+    return kept
+
+
+def logits_of_points(points: list[tuple[int, int]], height: int, width: int, strength: float = 9.0) -> Tensor:
+    """Logits [1, 65, H / 8, W / 8], written with nothing but the definition of a cell."""
+    logits = torch.zeros(1, 65, height // 8, width // 8)
+    logits[:, 64] = 5.0
+    for x, y in points:
+        logits[0, 8 * (y % 8) + x % 8, y // 8, x // 8] = strength
+    return logits
+
+
+class TestProbability:
+    def test_numbers(self) -> None:
+        logits = torch.randn(2, 65, 3, 4, generator=generator())
+        probability = logits_to_probability(logits)
+        assert probability.shape == (2, 24, 32)
+        for y, x in [(0, 0), (7, 8), (13, 2), (23, 31)]:
+            column = logits[1, :, y // 8, x // 8].double().exp()
+            expected = column[8 * (y % 8) + x % 8] / column.sum()
+            assert probability[1, y, x].item() == pytest.approx(expected.item(), rel=1e-5)
+
+    def test_x_and_y_are_not_swapped(self) -> None:
+        probability = logits_to_probability(logits_of_points([(13, 2)], 16, 40))
+        assert divmod(int(probability[0].argmax()), 40) == (2, 13)
+
+    def test_half_precision_logits_are_normalised_in_float32(self) -> None:
+        logits = torch.randn(1, 65, 2, 2, generator=generator()).bfloat16()
+        probability = logits_to_probability(logits)
+        assert probability.dtype == torch.float32
+        dustbin = logits.float().softmax(1)[:, 64]
+        cells = probability.view(1, 2, 8, 2, 8).sum((2, 4))
+        torch.testing.assert_close(cells, 1 - dustbin, atol=1e-6, rtol=0)
+
+    def test_extreme_logits(self) -> None:
+        logits = torch.full((1, 65, 1, 1), -1e4)
+        logits[0, 10] = 1e4
+        probability = logits_to_probability(logits)
+        assert probability[0, 1, 2] == 1
+        assert probability.sum() == 1
+
+    def test_wrong_channels(self) -> None:
+        with pytest.raises(ValueError, match=r"found shape \[1, 64, 2, 2\], expected \[B, 65"):
+            logits_to_probability(torch.zeros(1, 64, 2, 2))
+
+
+class TestSuppression:
+    @pytest.mark.parametrize("radius", [1, 2, 3, 4, 8, 40])
+    @pytest.mark.parametrize("levels", [0, 8])  # 8 grey levels: full of ties
+    def test_equals_the_naive_rule(self, radius: int, levels: int) -> None:
+        probability = torch.rand(3, 33, 46, generator=generator(radius))
+        if levels:
+            probability = (probability * levels).floor() / levels
+        probability[2, 5:20, 7:30] = 0.5  # and a plateau
+        kept = suppress_non_maxima(probability, radius, 0.1)
+        for image, mask in zip(probability, kept, strict=True):
+            assert torch.equal(mask, naive_suppression(image, radius, 0.1))
+
+    def test_a_weak_peak_beyond_a_suppressed_one_survives(self) -> None:
+        probability = torch.zeros(1, 8, 24)
+        probability[0, 4, 4], probability[0, 4, 7], probability[0, 4, 10] = 0.9, 0.6, 0.3  # 3 px apart, radius 4
+        assert suppress_non_maxima(probability, 4)[0].nonzero().tolist() == [[4, 4], [4, 10]]
+
+    def test_radius_zero_is_the_threshold_alone(self) -> None:
+        probability = torch.rand(2, 9, 9, generator=generator())
+        assert torch.equal(suppress_non_maxima(probability, 0, 0.4), probability > 0.4)
+
+    def test_equal_to_the_threshold_is_not_enough(self) -> None:
+        probability = torch.zeros(1, 5, 5)
+        probability[0, 2, 2] = 0.25
+        assert not suppress_non_maxima(probability, 1, 0.25).any()
+        assert suppress_non_maxima(probability, 1, 0.2499).sum() == 1
+
+    def test_nothing_there(self) -> None:
+        assert not suppress_non_maxima(torch.zeros(2, 8, 8), 4).any()
+
+    def test_images_of_a_batch_do_not_meet(self) -> None:
+        probability = torch.rand(4, 24, 24, generator=generator())
+        alone = torch.cat([suppress_non_maxima(image[None], 4, 0.2) for image in probability])
+        assert torch.equal(suppress_non_maxima(probability, 4, 0.2), alone)
+
+
+def gaussian_peaks(sigma: float, count: int, noise: float) -> tuple[Tensor, Tensor]:
+    """Maps [N, 15, 15] of one Gaussian each, with its centre (x, y) within half a pixel of the middle one."""
+    random = generator(1)
+    centres = torch.rand(count, 2, generator=random) - 0.5
+    pixels = torch.arange(-7.0, 8.0)
+    along = [torch.exp(-0.5 * ((pixels - centres[:, axis, None]) / sigma) ** 2) for axis in (0, 1)]
+    maps = along[1][:, :, None] * along[0][:, None, :]
+    maps = 0.9 * maps / maps.sum((1, 2), keepdim=True)
+    return maps * torch.exp(noise * torch.randn(maps.shape, generator=random)), centres + 7
+
+
+def parabola(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The usual alternative: vertex of the parabola through the peak and its two neighbours, for each axis."""
+    index = torch.arange(len(maps))
+    peak = maps[index, y, x]
+
+    def vertex(before: Tensor, after: Tensor) -> Tensor:
+        return (0.5 * (after - before) / (2 * peak - before - after).clamp_min(1e-9)).clamp(-1, 1)
+
+    offset_x = vertex(maps[index, y, x - 1], maps[index, y, x + 1])
+    offset_y = vertex(maps[index, y - 1, x], maps[index, y + 1, x])
+    return torch.stack([x + offset_x, y + offset_y], 1)
+
+
+class TestRefinement:
+    @pytest.mark.parametrize(
+        ("sigma", "noise", "bound"),
+        [(0.5, 0.0, 0.04), (0.7, 0.0, 0.01), (1.0, 0.0, 0.05), (0.5, 0.3, 0.1), (0.7, 0.3, 0.1), (1.0, 0.3, 0.2)],
+    )
+    def test_errs_less_than_a_parabola(self, sigma: float, noise: float, bound: float) -> None:
+        maps, centres = gaussian_peaks(sigma, 400, noise)
+        flat = maps.flatten(1).argmax(1)
+        y, x = flat // 15, flat % 15
+        error = (refine_peaks(maps, torch.arange(len(maps)), y, x) - centres).norm(dim=1).mean()
+        whole = (torch.stack([x, y], 1) - centres).norm(dim=1).mean()
+        assert error < bound
+        assert error < 0.8 * (parabola(maps, y, x) - centres).norm(dim=1).mean()
+        assert error < 0.4 * whole
+
+    def test_never_moves_a_point_by_more_than_a_pixel(self) -> None:
+        probability = torch.rand(1, 30, 30, generator=generator())
+        y, x = torch.randint(0, 30, (2, 500), generator=generator())  # not even peaks
+        moved = refine_peaks(probability, torch.zeros_like(y), y, x) - torch.stack([x, y], 1)
+        assert moved.norm(dim=1).max() <= 1 + 1e-5
+
+    def test_far_mass_is_clamped(self) -> None:
+        probability = torch.zeros(1, 9, 9)
+        probability[0, 6, 6] = 1.0  # 2 px away in x and y from the "peak"
+        moved = refine_peaks(probability, torch.tensor([0]), torch.tensor([4]), torch.tensor([4]))
+        torch.testing.assert_close(moved, torch.tensor([[4 + 0.5**0.5, 4 + 0.5**0.5]]))
+
+    @pytest.mark.parametrize(("y", "x"), [(0, 0), (0, 7), (5, 0), (5, 7)])
+    def test_a_symmetric_peak_at_the_edge_stays(self, y: int, x: int) -> None:
+        rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
+        probability = torch.exp(-((rows - y) ** 2 + (columns - x) ** 2))[None]
+        refined = refine_peaks(probability, torch.tensor([0]), torch.tensor([y]), torch.tensor([x]))
+        torch.testing.assert_close(refined, torch.tensor([[float(x), float(y)]]))
+
+
+class TestPoints:
+    def test_points_of_logits(self) -> None:
+        truth = [(13, 20), (40, 9), (57, 41)]
+        logits = torch.cat([logits_of_points(truth, 48, 64), logits_of_points([(30, 30)], 48, 64, 12.0)])
+        first, second = probability_to_points(logits_to_probability(logits), subpixel=False)
+        assert sorted(map(tuple, first.points.tolist())) == sorted(truth)
+        assert second.points.tolist() == [[30.0, 30.0]]
+        assert first.points.dtype == first.scores.dtype == torch.float32
+        assert second.scores[0] > first.scores[0]
+
+    def test_order_and_top_k(self) -> None:
+        probability = torch.rand(2, 40, 40, generator=generator())
+        every = probability_to_points(probability, subpixel=False)
+        best = probability_to_points(probability, max_points=5, subpixel=False)
+        for all_of, some in zip(every, best, strict=True):
+            assert len(all_of.scores) > 5
+            assert torch.equal(all_of.scores, all_of.scores.sort(descending=True).values)
+            assert torch.equal(some.points, all_of.points[:5])
+            assert torch.equal(some.scores, all_of.scores[:5])
+
+    def test_scores_are_those_at_the_peaks(self) -> None:
+        probability = torch.rand(1, 40, 40, generator=generator())
+        (found,) = probability_to_points(probability, subpixel=False)
+        x, y = found.points.long().T
+        assert torch.equal(found.scores, probability[0, y, x])
+
+    @pytest.mark.parametrize("border", [0, 1, 4])
+    def test_border(self, border: int) -> None:
+        probability = torch.rand(1, 30, 50, generator=generator())
+        (found,) = probability_to_points(probability, nms_radius=0, threshold=-1, border=border, subpixel=False)
+        assert len(found.points) == (30 - 2 * border) * (50 - 2 * border)
+        assert found.points.amin(0).tolist() == [border, border]
+        assert found.points.amax(0).tolist() == [49 - border, 29 - border]
+
+    def test_a_peak_in_the_border_drops_its_flank(self) -> None:
+        probability = torch.zeros(1, 20, 20)
+        probability[0, 10, 2], probability[0, 10, 4] = 0.9, 0.5
+        (found,) = probability_to_points(probability, border=4)
+        assert len(found.points) == 0
+
+    def test_border_wider_than_the_image(self) -> None:
+        (found,) = probability_to_points(torch.rand(1, 6, 6, generator=generator()), border=4)
+        assert found.points.shape == (0, 2)
+        assert found.scores.shape == (0,)
+
+    @pytest.mark.parametrize("shape", [(24, 32), (1, 24, 32)])
+    def test_valid_mask(self, shape: tuple[int, ...]) -> None:
+        probability = torch.rand(1, 24, 32, generator=generator())
+        probability[0, 10, 15] = 5.0  # the strongest of all, but not valid: neither found nor in the way
+        valid = torch.ones(shape, dtype=torch.bool)
+        valid[..., :16] = False
+        (found,) = probability_to_points(probability, valid=valid, border=0, subpixel=False)
+        x, y = found.points.long().T
+        assert x.min() >= 16
+        assert torch.equal(
+            naive_suppression(probability[0] * valid.view(24, 32), 4, 0.015).nonzero()[:, 0], y.sort()[0]
+        )
+
+    def test_subpixel_follows_the_mass(self) -> None:
+        probability = torch.zeros(1, 16, 16)
+        probability[0, 8, 8], probability[0, 8, 9] = 0.6, 0.4
+        (found,) = probability_to_points(probability)
+        torch.testing.assert_close(found.points, torch.tensor([[8.4, 8.0]]))
+        assert found.scores.tolist() == pytest.approx([0.6])
+
+
+class Echo(nn.Module):
+    """A "network" whose logits mark the pixels that are 1; remembers the size it was given."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        self.size = tuple(image.shape[-2:])
+        cells = nn.functional.pixel_unshuffle(image, 8) * 12
+        return {"logits": torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)}
+
+
+class TestDetection:
+    @pytest.mark.parametrize(("height", "width"), [(48, 64), (45, 61), (41, 57), (47, 63)])
+    def test_any_size(self, height: int, width: int) -> None:
+        image = torch.zeros(2, 1, height, width)
+        image[0, 0, 11, 30] = image[0, 0, 40, 5] = image[1, 0, 20, 50] = 1
+        model = Echo().eval()
+        first, second = detect_points(model, image, border=0, subpixel=False)
+        assert model.size == (48, 64)
+        assert sorted(first.points.tolist()) == [[5.0, 40.0], [30.0, 11.0]]
+        assert second.points.tolist() == [[50.0, 20.0]]
+
+    def test_points_in_the_padding_are_dropped_and_suppress_nothing(self) -> None:
+        # the stronger of the two lies 3 px from the other, in the padding of an image 20 px wide
+        logits = torch.maximum(logits_of_points([(18, 10)], 24, 24, 8.0), logits_of_points([(21, 10)], 24, 24, 9.0))
+        (padded,) = detect_points(lambda image: {"logits": logits}, torch.zeros(1, 1, 24, 20), border=0, subpixel=False)
+        (whole,) = detect_points(lambda image: {"logits": logits}, torch.zeros(1, 1, 24, 24), border=0, subpixel=False)
+        assert padded.points.tolist() == [[18.0, 10.0]]
+        assert whole.points.tolist() == [[21.0, 10.0]]
+
+    def test_smallest_image(self) -> None:
+        (found,) = detect_points(Echo().eval(), torch.ones(1, 1, 1, 1), border=0)
+        assert found.points.tolist() == [[0.0, 0.0]]
+
+    def test_training_mode_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"model\.eval\(\)"):
+            detect_points(Echo().train(), torch.zeros(1, 1, 8, 8))
+
+    def test_broken_weights(self) -> None:
+        with pytest.raises(UserError, match="found NaN or infinity"):
+            detect_points(Echo().eval(), torch.full((1, 1, 8, 8), torch.nan))
+
+    def test_any_callable(self) -> None:
+        (found,) = detect_points(
+            lambda image: {"logits": logits_of_points([(9, 12)], 24, 24)}, torch.zeros(1, 1, 24, 24)
+        )
+        torch.testing.assert_close(found.points, torch.tensor([[9.0, 12.0]]), atol=0.2, rtol=0)
+
+
+def test_padding_repeats_the_edge_on_the_right_and_below() -> None:
+    image = torch.rand(1, 1, 13, 17, generator=generator())
+    padded = pad_to_multiple(image)
+    assert padded.shape == (1, 1, 16, 24)
+    assert torch.equal(padded[..., :13, :17], image)
+    assert torch.equal(padded[..., :13, 17:], image[..., :, -1:].expand(-1, -1, -1, 7))
+    assert torch.equal(padded[..., 13:, :], padded[..., 12:13, :].expand(-1, -1, 3, -1))
+    assert pad_to_multiple(padded) is padded
+    with pytest.raises(ValueError, match="at least 1 x 1"):
+        pad_to_multiple(torch.zeros(1, 1, 0, 8))
+
+
+class TestDescriptors:
+    def test_cell_centres_give_the_cells(self) -> None:
+        descriptors = nn.functional.normalize(torch.randn(1, 16, 4, 5, generator=generator()), dim=1)
+        rows, columns = torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")
+        points = torch.stack([8 * columns + 3.5, 8 * rows + 3.5], -1).view(-1, 2)
+        (sampled,) = sample_descriptors(descriptors, [points])
+        torch.testing.assert_close(sampled, descriptors[0].flatten(1).T, atol=1e-5, rtol=0)
+
+    def test_between_centres(self) -> None:
+        descriptors = torch.zeros(1, 2, 2, 2)
+        descriptors[0, 0, :, 0] = descriptors[0, 1, :, 1] = 1.0
+        (sampled,) = sample_descriptors(descriptors, [torch.tensor([[5.5, 6.0]])])  # a quarter of the way along x
+        expected = torch.tensor([[0.75, 0.25]])
+        torch.testing.assert_close(sampled, expected / expected.norm())
+
+    def test_outside_the_outermost_centres(self) -> None:
+        descriptors = nn.functional.normalize(torch.randn(1, 8, 2, 3, generator=generator()), dim=1)
+        (sampled,) = sample_descriptors(descriptors, [torch.tensor([[0.0, 0.0], [23.0, 15.0]])])
+        torch.testing.assert_close(sampled, torch.stack([descriptors[0, :, 0, 0], descriptors[0, :, 1, 2]]))
+
+    def test_batch_types_and_length(self) -> None:
+        descriptors = torch.randn(2, 8, 3, 3, generator=generator()).bfloat16()
+        points = [torch.rand(7, 2, generator=generator()) * 23, torch.zeros(0, 2)]
+        first, second = sample_descriptors(descriptors, points)
+        assert first.dtype == torch.float32
+        torch.testing.assert_close(first.norm(dim=1), torch.ones(7))
+        assert second.shape == (0, 8)
+        with pytest.raises(ValueError, match="shorter"):
+            sample_descriptors(descriptors, points[:1])

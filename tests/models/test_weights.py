@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
+from superpoint.errors import UserError
+from superpoint.models.weights import load_model_state, load_weights, save_weights
+
+CONFIG = {"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}
+
+
+def network(channels: int = 6, seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Conv2d(1, channels, 3), nn.BatchNorm2d(channels), nn.Conv2d(channels, 65, 1))
+        model(torch.rand(2, 1, 9, 9))  # fills the batch statistics
+    return model.eval()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, network(), CONFIG, {"run": "a", "ap": 0.5})
+    return path
+
+
+class TestRoundTrip:
+    def test_exact(self, file: Path) -> None:
+        state, config, metadata = load_weights(file)
+        assert config == CONFIG
+        assert metadata == {"run": "a", "ap": 0.5}
+        expected = network().state_dict()
+        assert list(state) == sorted(expected)
+        for name, tensor in expected.items():
+            assert state[name].dtype == tensor.dtype
+            assert torch.equal(state[name], tensor)
+
+    def test_configuration_is_readable_by_anyone(self, file: Path) -> None:
+        with safe_open(file, framework="pt") as handle:
+            assert handle.metadata()["model_config"] == (
+                '{"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}'
+            )
+
+    def test_channels_last(self, tmp_path: Path) -> None:
+        save_weights(tmp_path / "a.safetensors", network().to(memory_format=torch.channels_last), CONFIG)  # type: ignore[call-overload]
+        state, _, metadata = load_weights(tmp_path / "a.safetensors")
+        assert metadata == {}
+        assert torch.equal(state["0.weight"], network().state_dict()["0.weight"])
+
+    def test_half(self, tmp_path: Path, file: Path) -> None:
+        half = tmp_path / "half.safetensors"
+        model = network()
+        model.get_buffer("1.running_var").fill_(1e-9)  # not a float16
+        save_weights(half, model, CONFIG, half=True)
+        state, _, _ = load_weights(half)
+        assert half.stat().st_size < file.stat().st_size
+        assert state["2.weight"].dtype == torch.float32
+        assert torch.equal(state["2.weight"], model.state_dict()["2.weight"].half().float())
+        assert torch.equal(state["1.running_var"], model.state_dict()["1.running_var"])
+        assert state["1.num_batches_tracked"].dtype == torch.int64
+
+    def test_half_overflow(self, tmp_path: Path) -> None:
+        model = network()
+        model.get_parameter("0.weight").data[0] = 1e6
+        with pytest.raises(UserError, match=r"'0\.weight' holds a value beyond 65504"):
+            save_weights(tmp_path / "a.safetensors", model, CONFIG, half=True)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_compiled_model_keeps_its_names(self, tmp_path: Path) -> None:
+        save_weights(tmp_path / "a.safetensors", torch.compile(network(), backend="eager"), CONFIG)  # type: ignore[arg-type]
+        assert "0.weight" in load_weights(tmp_path / "a.safetensors")[0]
+
+    def test_loaded_model_gives_the_same_output(self, file: Path) -> None:
+        model = network(seed=1).eval()
+        load_model_state(model, load_weights(file)[0], file)
+        image = torch.rand(1, 1, 9, 9)
+        assert torch.equal(model(image), network()(image))
+
+
+class TestErrors:
+    def test_unwritable(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"nowhere.a\.safetensors: cannot be written"):
+            save_weights(tmp_path / "nowhere" / "a.safetensors", network(), CONFIG)
+
+    def test_a_failed_write_keeps_the_old_file(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = file.read_bytes()
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("superpoint.files.os.fsync", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            save_weights(file, network(seed=1), CONFIG)
+        assert file.read_bytes() == before
+        assert list(file.parent.iterdir()) == [file]
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.safetensors: no such file"):
+            load_weights(tmp_path / "a.safetensors")
+
+    def test_truncated(self, file: Path) -> None:
+        content = file.read_bytes()
+        for length in (0, 4, 100, len(content) // 2, len(content) - 1):
+            file.write_bytes(content[:length])
+            with pytest.raises(UserError, match="not a readable safetensors file"):
+                load_weights(file)
+
+    def test_another_kind_of_file(self, file: Path) -> None:
+        file.write_text("not weights at all, but a text of some length")
+        with pytest.raises(UserError, match="not a readable safetensors file"):
+            load_weights(file)
+
+    def test_safetensors_of_another_program(self, file: Path) -> None:
+        save_file({"a": torch.zeros(2)}, file)
+        with pytest.raises(UserError, match="found no 'model_config'"):
+            load_weights(file)
+
+    def test_newer_format(self, file: Path) -> None:
+        save_file({"a": torch.zeros(2)}, file, metadata={"model_config": "{}", "superpoint_weights": "2"})
+        with pytest.raises(UserError, match="found weight format 2, expected 1"):
+            load_weights(file)
+
+    def test_damaged_metadata(self, file: Path) -> None:
+        save_file({"a": torch.zeros(2)}, file, metadata={"model_config": "{", "superpoint_weights": "1"})
+        with pytest.raises(UserError, match="is not JSON"):
+            load_weights(file)
+
+
+class TestArchitecture:
+    def test_shapes(self) -> None:
+        model = network(6)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        with pytest.raises(
+            UserError, match=r"^x: .*found '0\.weight' of shape \[4, 1, 3, 3\], expected \[6, 1, 3, 3\]$"
+        ):
+            load_model_state(model, network(4).state_dict(), "x")
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+    def test_missing_name(self) -> None:
+        state = network().state_dict()
+        del state["1.running_mean"]
+        with pytest.raises(UserError, match=r"found no '1\.running_mean', expected shape \[6\]"):
+            load_model_state(network(), state, "x")
+
+    def test_name_too_many(self) -> None:
+        state = {**network().state_dict(), "descriptor.weight": torch.zeros(3, 2)}
+        with pytest.raises(UserError, match=r"found 'descriptor\.weight' of shape \[3, 2\], expected no such name"):
+            load_model_state(network(), state, "x")
+
+
+class TestCheckpoints:
+    @staticmethod
+    def write(path: Path, *, ema: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            **{str(key): None for key in REQUIRED_KEYS},
+            **{"config": "model:\n  encoder: tiny\nseed: 3\n", "step": 7, "best": 0.25},
+            "model": network(seed=1).state_dict(),
+            "ema": network(seed=2).state_dict() if ema else None,
+        }
+        save_checkpoint(path, state)
+
+    @pytest.mark.parametrize(("ema", "seed"), [(True, 2), (False, 1)])
+    def test_checkpoint(self, tmp_path: Path, ema: bool, seed: int) -> None:
+        self.write(tmp_path / "last.ckpt", ema=ema)
+        state, config, metadata = load_weights(tmp_path / "last.ckpt")
+        assert config == {"encoder": "tiny"}
+        assert metadata == {"checkpoint": "last.ckpt", "step": 7, "best": 0.25}
+        assert torch.equal(state["0.weight"], network(seed=seed).state_dict()["0.weight"])
+
+    def test_run_folder_prefers_the_best(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "checkpoints" / "last.ckpt", ema=False)
+        assert load_weights(tmp_path)[2]["checkpoint"] == "last.ckpt"
+        self.write(tmp_path / "checkpoints" / "best.ckpt", ema=False)
+        assert load_weights(tmp_path)[2]["checkpoint"] == "best.ckpt"
+
+    def test_folder_without_checkpoints(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="found no checkpoint"):
+            load_weights(tmp_path)
+
+    def test_truncated_checkpoint(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "last.ckpt", ema=False)
+        content = (tmp_path / "last.ckpt").read_bytes()
+        for length in (0, 10, len(content) // 2, len(content) - 100):
+            (tmp_path / "last.ckpt").write_bytes(content[:length])
+            with pytest.raises(UserError, match=r"last\.ckpt"):
+                load_weights(tmp_path / "last.ckpt")
+
+    def test_checkpoint_of_something_without_a_model(self, tmp_path: Path) -> None:
+        state = {**{str(key): None for key in REQUIRED_KEYS}, "config": "seed: 3\n"}
+        save_checkpoint(tmp_path / "last.ckpt", state)
+        with pytest.raises(UserError, match="no section 'model'"):
+            load_weights(tmp_path / "last.ckpt")

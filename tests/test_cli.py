@@ -1,0 +1,151 @@
+"""The command line: one clear line and exit code 2 for what a user gets wrong, in a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from superpoint.cli import main
+from superpoint.config import ModelConfig
+from superpoint.models import build_model
+from superpoint.models.weights import save_weights
+
+TINY = ["data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    code = stopped.value.code
+    assert isinstance(code, int)
+    return code, captured.out, captured.err
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of an error."""
+    code, _, error = run(capsys, *arguments)
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_print_config_is_complete_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, _ = run(capsys, "train-magicpoint", "--print-config", "train.steps=3")
+    assert code == 0
+    assert "  steps: 3\n" in output
+    assert "checkerboard: 1.0" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train-magicpoint", "train.stepz=3"], "Did you mean: 'steps'"),
+        (["train-magicpoint", "train.steps=abc"], "train.steps"),
+        (["train-magicpoint", "--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
+        (["train-magicpoint", "model.descriptor_dim=16"], "model.descriptor_dim"),
+        (["train-magicpoint", "model.encoder=vgh"], "expected one of vgg, lite"),
+        (["train-magicpoint", "data.synthetic.primitives.blob=1"], "'blob'"),
+        (["evaluate", "synthetic", "nowhere"], "nowhere: not a run folder"),
+        (["detect-samples", "nowhere"], "nowhere"),
+        (["detect-samples", "nowhere", "threshhold=1"], "threshhold"),
+        (["visualize-dataset", "data.width=-8"], "data.width"),
+        (["export-weights", "nowhere", "w.safetensors"], "nowhere: no such file"),
+        (["find-lr", "optimizer.lr=0"], "optimizer.lr"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, *arguments)
+
+
+def test_typer_itself_exits_with_2_for_unknown_options() -> None:
+    command = [sys.executable, "-m", "superpoint", "train-magicpoint", "--bogus"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "--bogus" in result.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    command = [sys.executable, "-m", "superpoint", "--debug", "train-magicpoint", "train.steps=abc"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_run_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    error = fails(capsys, "train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/file/run")
+    assert f"{tmp_path}/file/run" in error
+    for command in (["visualize-dataset"], ["find-lr", *TINY]):
+        assert "cannot be written" in fails(capsys, *command, "--out", f"{tmp_path}/file/out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert str(tmp_path) in fails(capsys, "train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/run")
+
+
+def make_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    arguments = [*TINY, "train.steps=1", "train.batch_size=1", "validation.images=2", "validation.final_images=2"]
+    assert run(capsys, "train-magicpoint", *arguments, "train.minutes=null", f"run={folder}")[0] == 0
+    return folder
+
+
+def test_checkpoints_that_do_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", capsys)
+    resume = ["train-magicpoint", *TINY, "train.steps=2", "train.minutes=null", "--resume", f"run={folder}"]
+    assert "model.head_channels" in fails(capsys, *resume, "model.head_channels=24")
+
+    last = folder / "checkpoints/last.ckpt"
+    whole = last.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        last.write_bytes(damaged)
+        assert "last.ckpt" in fails(capsys, *resume)
+    torch.save({"something": "else"}, last)
+    assert "last.ckpt" in fails(capsys, *resume)
+
+
+def test_weights_that_do_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = build_model(ModelConfig(encoder="lite", head_channels=16))
+    path = tmp_path / "w.safetensors"
+    out = ["--out", str(tmp_path / "out")]
+    save_weights(path, model, {"encoder": "lite", "head_channels": 32})
+    assert "another architecture" in fails(capsys, "detect-samples", str(path), *out)
+    save_weights(path, model, {"encoder": "lite", "head_channels": 16, "colour": 1})
+    assert "'colour'" in fails(capsys, "detect-samples", str(path), *out)
+    path.write_bytes(path.read_bytes()[:100])
+    assert "w.safetensors" in fails(capsys, "detect-samples", str(path), *out)
+    save_weights(path, model, {"encoder": "lite", "head_channels": 16})
+    assert "--out" in fails(capsys, "detect-samples", str(path))
+
+
+def test_exported_weights_load_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", capsys)
+    out = tmp_path / "half.safetensors"
+    assert run(capsys, "export-weights", str(folder), str(out), "--half")[0] == 0
+    assert out.stat().st_size < 0.6 * (folder / "weights.safetensors").stat().st_size
+    assert run(capsys, "detect-samples", str(out), "max_points=5", "--out", str(tmp_path / "pictures"))[0] == 0
+    assert (tmp_path / "pictures/all.png").exists()
+    assert "ends in .safetensors" in fails(capsys, "export-weights", str(folder), str(tmp_path / "w.pt"))
+    assert "no such folder" in fails(capsys, "export-weights", str(folder), str(tmp_path / "no/w.safetensors"))
+
+
+def test_help_and_mistakes_do_not_import_torch_training() -> None:
+    code = (
+        "import sys\nfrom superpoint.cli import main\n"
+        "try:\n    main(['train-magicpoint', '--print-config'])\nexcept SystemExit: pass\n"
+        "assert 'lightning_fabric' not in sys.modules, 'the engine was imported'"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

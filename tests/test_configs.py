@@ -1,0 +1,112 @@
+"""Every YAML loads, builds its network, and opens with purpose, command and time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from superpoint.config import MagicPointConfig, dump_config, load_config
+from superpoint.data.samples import SyntheticShapes
+from superpoint.errors import UserError
+from superpoint.models import build_model
+
+FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_config_loads_and_is_described(path: Path) -> None:
+    config = load_config(MagicPointConfig, path)
+    build_model(config.model)
+    SyntheticShapes(config.data, config.seed)
+    header = path.read_text().split("\n\n")[0]
+    for word in ("# Purpose:", "# Command:", "# Time:", "# Result:"):
+        assert word in header, f"{path.name} lacks '{word}'"
+    assert f"configs/magicpoint/{path.name}" in header
+
+
+def test_there_are_configs() -> None:
+    assert {path.stem for path in FILES} >= {"quick", "default", "lite", "paper"}
+
+
+def test_dumped_config_loads_again(tmp_path: Path) -> None:
+    config = load_config(MagicPointConfig, None, ["train.steps=7", "data.synthetic.primitives.cube=0.25"])
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(MagicPointConfig, tmp_path / "config.yaml") == config
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 3\ntrain: {steps: 5, batch_size: 4}\n")
+    config = load_config(MagicPointConfig, tmp_path / "a.yaml", ["train.steps=6", "train.minutes=null"])
+    assert (config.seed, config.train.steps, config.train.minutes, config.train.batch_size) == (3, 6, None, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.stepz=5"], r"train\.stepz: Key 'stepz' not in 'TrainConfig'.*Did you mean: 'steps'"),
+        (["train.steps=many"], r"train\.steps: Value 'many'"),
+        (["train=5"], "train=5"),
+        (["seed"], "found no '=', expected key.path=value"),
+        (["train.steps=0"], r"train\.steps: found 0, expected a finite number >= 1"),
+        (["train.steps=null", "train.minutes=null"], "neither steps nor minutes"),
+        (["optimizer.name=sdg"], "did you mean 'sgd'"),
+        (["schedule.warmup=2"], r"schedule\.warmup: found 2"),
+        (["data.homography.perspective=0.6"], r"data\.homography\.perspective: found 0\.6"),
+        (["data.homography.scale=[0.05,0.1]"], "highest zoom"),
+        (["data.homography.rotation=inf"], "rotation"),
+        (["data.photometric.strength=1e6"], r"data\.photometric\.strength"),
+        (["data.photometric.motion_blur=100000"], "motion_blur"),
+        (["data.photometric.brightness=nan"], "brightness"),
+        (["data.photometric.speckle_noise=-1"], "speckle_noise"),
+        (["data.synthetic.texture=7"], "texture"),
+        (["data.synthetic.compose=-1"], "compose"),
+        (["data.synthetic.primitives.cube=inf"], "cube"),
+        (["decode.threshold=2"], r"decode\.threshold"),
+        (["optimizer.betas=[0.9]"], r"optimizer\.betas: found \[0\.9\]"),
+        (["optimizer.betas=[0.9,1.5]"], r"optimizer\.betas"),
+        (["optimizer.lr=inf"], r"optimizer\.lr"),
+        (["optimizer.nesterov=true", "optimizer.momentum=0"], "nesterov"),
+        (["schedule.milestones=[nan]"], "milestones"),
+        (["seed=-1"], "seed: found -1"),
+        (["validation.seed=2000003"], "final test"),
+        (["seed=1000003"], "tested on"),
+        (["model.descriptor_dim=64"], r"model\.descriptor_dim"),
+        (["run=${foo}"], "foo"),
+        (["run=???"], r"run: found \?\?\?, expected a value"),
+        (["data.photometric.contrast=[2,1]"], r"expected \[low, high\]"),
+        (["data.synthetic.primitives.cube=-1"], r"primitives\.cube: found -1"),
+        (["train.ema=1.0"], r"train\.ema"),
+        (["seed=[1"], "seed="),
+    ],
+)
+def test_bad_values_are_one_clear_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(MagicPointConfig, None, overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such config file"),
+        ("train: [unclosed", "not valid YAML"),
+        ("- a\n- b\n", "expected a mapping"),
+        ("train: {stepz: 3}", "stepz"),
+        (b"\xff\xfe\x00", "a.yaml"),
+        ("42", "a.yaml"),
+    ],
+)
+def test_bad_files_are_one_clear_line(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+    path = tmp_path / "a.yaml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(MagicPointConfig, path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("# nothing yet\n")
+    assert load_config(MagicPointConfig, tmp_path / "a.yaml") == MagicPointConfig()

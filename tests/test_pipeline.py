@@ -1,0 +1,90 @@
+"""The commands of the README, in miniature and in processes of their own (slow)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "model.encoder=lite", "model.head_channels=16", "data.height=48", "data.width=64", "train.batch_size=2",
+    "train.minutes=null", "train.log_every=2", "validation.images=4", "validation.final_images=9",
+]  # fmt: skip
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def superpoint(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "superpoint", *arguments]
+
+
+def run(command: list[str], folder: Path) -> str:
+    result = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return result.stdout
+
+
+def test_the_four_commands_of_the_readme(tmp_path: Path) -> None:
+    run(superpoint("visualize-dataset", "--out", "dataset", "--columns", "2", "--index", "7"), tmp_path)
+    assert {path.name for path in (tmp_path / "dataset").iterdir()} == {"primitives.png", "samples.png", "sample_7.png"}
+    run(superpoint("train-magicpoint", *TINY, "train.steps=4", "run=run"), tmp_path)
+    run(superpoint("evaluate", "synthetic", "run", "--images", "9"), tmp_path)
+    output = run(superpoint("detect-samples", "run", "max_points=20"), tmp_path)
+    assert "pictures: run/detections" in output
+    assert (tmp_path / "run/detections/all.png").exists()
+
+
+def test_find_lr_draws_its_curve(tmp_path: Path) -> None:
+    output = run(superpoint("find-lr", *TINY, "train.steps=30", "--steps", "30", "--out", "lr"), tmp_path)
+    assert "lr/lr_finder.png" in output
+    found = json.loads((tmp_path / "lr/lr_finder.json").read_text())
+    assert len(found["rates"]) == len(found["losses"]) > 5
+
+
+def test_stage_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path: Path) -> None:
+    options = [*TINY, "train.steps=14", "train.checkpoint_every=3", "train.validate_every=8", "data.curriculum=8"]
+    run(superpoint("train-magicpoint", *options, "run=whole"), tmp_path)
+    command = superpoint("train-magicpoint", *options, "--resume", "run=killed")
+    checkpoint = tmp_path / "killed/checkpoints/last.ckpt"
+    metrics = tmp_path / "killed/metrics.jsonl"
+    for steps in (4, 10):
+        process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if metrics.exists() and f'"step": {steps}, "event": "train"' in metrics.read_text():
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    assert checkpoint.exists()
+    run(command, tmp_path)
+    whole = torch.load(tmp_path / "whole/checkpoints/last.ckpt", weights_only=True)
+    resumed = torch.load(checkpoint, weights_only=True)
+    assert resumed["step"] == whole["step"] == 14
+    for part in ("model", "ema"):
+        assert all(torch.equal(whole[part][name], resumed[part][name]) for name in whole[part])
+
+
+def test_torchrun_trains_on_the_same_samples(tmp_path: Path, project: Path) -> None:
+    options = [*TINY, "train.steps=4"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run([*launcher, str(project / "scripts/train_magicpoint.py"), *options, "run=two"], tmp_path)
+    run(superpoint("train-magicpoint", *options, "run=one"), tmp_path)
+    losses = {
+        name: [
+            event["loss"]
+            for event in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+            if event["event"] == "train"
+        ]
+        for name in ("one", "two")
+    }
+    # Batch-norm statistics are those of each process's share, so the curves agree, but not to the last digit.
+    assert losses["two"] == pytest.approx(losses["one"], rel=0.03)
