@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -43,6 +43,22 @@ from superpoint.errors import UserError
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
 Validate = Callable[[nn.Module], dict[str, Any]]
+
+
+class Probe(Protocol):
+    """Looks into single steps of the first process; what it returns is logged as the event "probe"."""
+
+    def before_step(self, model: nn.Module) -> None:
+        """Before the forward pass; `model` is in training mode."""
+        ...
+
+    def before_update(self, model: nn.Module) -> None:
+        """When the gradients are final (averaged, clipped), before the optimiser uses them."""
+        ...
+
+    def after_update(self, model: nn.Module) -> dict[str, Any]:
+        """After the optimiser's step: the numbers to log, in nested dicts if need be."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ def train(
     schedule: ScheduleConfig,
     run: RunFolder,
     validate: Validate | None = None,
+    probe: Probe | None = None,
     seed: int = 0,
     resume: bool = False,
     workers: int = -1,
@@ -93,7 +110,9 @@ def train(
         schedule: learning rate over the run.
         validate: called in the first process as validate(model in evaluation mode, the averaged one if
             `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "monitor" (higher is
-            better) selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard.
+            better) selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard; "stop", if true, ends the
+            run as if its budget were spent.
+        probe: looks into every `config.probe_every`-th step.
         run: open folder for checkpoints and metrics. `run.config` is stored in the checkpoint and compared on resume.
         seed: what the dataset was made with; a run resumes with this seed only.
         resume: go on from checkpoints/last.ckpt, from the start if there is none yet.
@@ -167,9 +186,11 @@ def train(
                         metrics = dict(validate(average.model if average else model.eval()))
                     model.train()
                     run.log_images(state.step, metrics.pop("images", {}))
-                    run.log("validate", state.step, **metrics)
+                    run.log("validate", state.step, **{key: metrics[key] for key in metrics if key != "stop"})
                 monitor = float(metrics["monitor"]) if main else math.nan
-                monitor, state.elapsed = fabric.broadcast((monitor, time.monotonic() - began))
+                decided = (monitor, time.monotonic() - began, bool(metrics.pop("stop", False)))
+                monitor, state.elapsed, enough = fabric.broadcast(decided)
+                progress = 1.0 if enough else progress
                 plateau.update(monitor, schedule)
                 state.validated_step = state.step
                 if monitor > state.best:
@@ -189,6 +210,9 @@ def train(
             rate = optimizer.lr * rate_factor(progress, schedule) * plateau.factor
             for group in optim.param_groups:
                 group["lr"] = rate
+            probing = main and config.probe_every > 0 and state.step % config.probe_every == 0
+            if probe is not None and probing:
+                probe.before_step(model)
             parts: list[Batch] = []
             sums: dict[str, Tensor] = {}
             for part in range(config.accumulate):
@@ -220,18 +244,23 @@ def train(
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 found = {"step": state.step, "loss": loss, "gradient_norm": norm}
                 path = write_nonfinite(run.path, fabric.global_rank, found, parts, model)
+                run.log("nonfinite", state.step, loss=loss, grad_norm=norm, lr=rate, file=path.name)
                 raise UserError(f"step {state.step}: loss {loss}, gradient norm {norm}; its batch is in {path}")
             if config.clip_norm and norm > config.clip_norm:
                 scale *= config.clip_norm / norm
             for grad in grads:
                 grad.mul_(scale)
+            if probe is not None and probing:
+                probe.before_update(model)
             stepper.step()
+            if probe is not None and probing:
+                run.log("probe", state.step, **probe.after_update(model), lr=rate)
             stepper.zero_grad()
             if average is not None:
                 average.update(state.step)
             state.step += 1
 
-            meter.add(scalars | {"grad_norm": norm}, config.batch_size)
+            meter.add(state.step, scalars | {"grad_norm": norm}, config.batch_size)
             shown = {"loss": meter.mean("loss"), "img/s": meter.rate()}
             if "monitor" in metrics:
                 shown[monitor_name] = metrics["monitor"]

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
+from torch.utils.data import Dataset
 
 from superpoint.config import MagicPointConfig, dump_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+from superpoint.engine.loop import Validate
 from superpoint.evaluation.synthetic import Sample, SyntheticProtocol, evaluate_synthetic_batched, flat_metrics
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
@@ -32,14 +35,38 @@ WEIGHTS = "weights.safetensors"
 
 def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
     """Train, export the best weights and evaluate them; everything goes to the run folder `config.run`."""
-    fabric = make_fabric(config.train)
     dataset = SyntheticShapes(config.data, config.seed)
+    fabric = make_fabric(config.train)
+    result = fit_detector(config, fabric, dataset, SyntheticValidation(config), resume=resume)
+    if fabric.is_global_zero and not result.interrupted:
+        weights = Path(config.run) / WEIGHTS
+        trained = bool(result.metrics)  # not so if a finished run was resumed
+        if trained or not weights.exists():
+            best = RunFolder(config.run).best
+            export_weights(best, weights, metadata={"stage": "magicpoint", "run": Path(config.run).name})
+        fabric.print(f"weights: {weights}")
+        if config.data.overfit:
+            fabric.print("data.overfit: not evaluated on other scenes, since none was to be learnt from")
+        else:
+            evaluate_run(config.run, images=config.validation.final_images, keep=not trained)
+    fabric.barrier()
+    return result
+
+
+def fit_detector(
+    config: MagicPointConfig,
+    fabric: Fabric,
+    dataset: Dataset[dict[str, torch.Tensor]],
+    validate: Validate,
+    *,
+    resume: bool = False,
+) -> TrainResult:
+    """Build the network and the objective of `config` and train them on `dataset` in the run folder `config.run`."""
     model = build_model(config.model, config.seed)
     objective = DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
     objective.initialise(model.detector)
-
     with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
-        result = train(
+        return train(
             fabric=fabric,
             model=model,
             objective=objective,
@@ -48,25 +75,13 @@ def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> Train
             optimizer=config.optimizer,
             schedule=config.schedule,
             run=run,
-            validate=SyntheticValidation(config),
+            validate=validate,
             seed=config.seed,
             resume=resume,
             workers=config.data.workers,
             expected_initial_loss=INITIAL_DETECTOR_LOSS,
             monitor_name="AP",
         )
-    if fabric.is_global_zero and not result.interrupted:
-        weights = Path(config.run) / WEIGHTS
-        trained = bool(result.metrics)  # not so if a finished run was resumed
-        if trained or not weights.exists():
-            export_weights(run.best, weights, metadata={"stage": "magicpoint", "run": Path(config.run).name})
-        fabric.print(f"weights: {weights}")
-        if config.data.overfit:
-            fabric.print("data.overfit: not evaluated on other scenes, since none was to be learnt from")
-        else:
-            evaluate_run(config.run, images=config.validation.final_images, keep=not trained)
-    fabric.barrier()
-    return result
 
 
 class SyntheticValidation:

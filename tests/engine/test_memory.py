@@ -30,7 +30,7 @@ def test_fewer_pages_are_faulted_in_again() -> None:
     for mode in ("keep", "default"):
         command = [sys.executable, "-c", PROGRAM, mode]
         faults[mode] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    # Where the heap's blocks lie differs from run to run, and now and then one of the 16 needs new pages; how many pages
-    # a fault brings depends on transparent huge pages. So the two are compared, not counted.
+    # Where the heap's blocks lie differs from run to run, so that now and then one of the 16 needs new pages; how many
+    # pages a fault brings depends on transparent huge pages. So the two are compared, not counted.
     assert faults["default"] > 0
     assert faults["keep"] < 0.5 * faults["default"]

@@ -1,0 +1,73 @@
+"""Commands that train, and what belongs to training data and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
+from superpoint.config import MagicPointConfig, dump_config, load_config
+
+app = command_group()
+
+
+@app.command("train-magicpoint")
+def train_magicpoint_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run folder, or start it.")] = False,
+    print_config: PrintConfig = False,
+) -> None:
+    """Train a detector on synthetic shapes; the defaults are the one-hour recipe for two cores."""
+    settings = load_config(MagicPointConfig, config, overrides or [])
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.magicpoint import train_magicpoint
+
+    result = train_magicpoint(settings, resume=resume)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
+@app.command("find-lr")
+def find_lr_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="Folder for lr_finder.png and .json.")] = Path("runs/lr-finder"),
+    steps: Annotated[int, typer.Option(min=10, help="Steps of the ramp.")] = 200,
+) -> None:
+    """Ramp the learning rate up over a short run and suggest one."""
+    settings = load_config(MagicPointConfig, config, overrides or [])
+    from superpoint.stages.lr_finder import find_lr
+
+    find_lr(settings, out, steps=steps)
+
+
+@app.command("export-weights")
+def export_weights_command(
+    run: Run,
+    out: Annotated[Path, typer.Argument(help="the .safetensors file to write", show_default=False)],
+    half: Annotated[bool, typer.Option("--half", help="Store kernels as float16: half the size.")] = False,
+) -> None:
+    """Write the best (averaged) weights of a run as one safetensors file to share."""
+    from superpoint.stages.export import export_weights
+
+    export_weights(run, out, half=half)
+
+
+@app.command("visualize-dataset")
+def visualize_dataset_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")] = Path("runs/dataset"),
+    columns: Annotated[int, typer.Option(min=1, max=64, help="Samples of each primitive.")] = 8,
+    index: Annotated[int | None, typer.Option(min=0, help="Also this one training sample, enlarged.")] = None,
+) -> None:
+    """Contact sheets of the synthetic shapes with their labels, per primitive, and of augmented training samples."""
+    settings = load_config(MagicPointConfig, config, overrides or [])
+    from superpoint.stages.dataset import visualize_dataset
+
+    visualize_dataset(settings, out, columns=columns, index=index)

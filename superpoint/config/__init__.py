@@ -1,0 +1,29 @@
+"""Configuration: dataclass defaults, then a YAML file, then `key.path=value`; frozen once read.
+
+The defaults below are a complete recipe, so every stage runs without a file. A YAML file holds only what differs.
+Model, loss and loop code receive values from here, never these objects' parents.
+"""
+
+from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
+from superpoint.config.loading import dump_config, load_config
+from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
+from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
+from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
+
+__all__ = [
+    "TEST_SEED",
+    "DataConfig",
+    "DecodeConfig",
+    "HomographyConfig",
+    "LossConfig",
+    "MagicPointConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PhotometricConfig",
+    "ScheduleConfig",
+    "SyntheticConfig",
+    "TrainConfig",
+    "ValidationConfig",
+    "dump_config",
+    "load_config",
+]

@@ -1,0 +1,112 @@
+"""What the network sees: shapes, augmentation, image size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from superpoint.checks import check_number, check_one_of, check_range
+from superpoint.errors import UserError
+
+
+@dataclass(frozen=True)
+class PhotometricConfig:
+    """Photometric augmentation; amplitudes in grey levels of 0..255 unless stated. See `data/photometric.py`."""
+
+    enable: bool = True
+    strength: float = 1.0  # multiplies every amplitude below; 0 leaves the image unchanged
+    brightness: float = 50.0  # added constant, uniform in [-brightness, brightness]
+    contrast: list[float] = field(default_factory=lambda: [0.4, 1.6])  # factor about the image mean
+    gaussian_noise: list[float] = field(default_factory=lambda: [1.0, 40.0])  # standard deviation, log-uniform
+    speckle_noise: float = 0.01  # share of pixels set to black or white, uniform in [0, speckle_noise]
+    shade: list[float] = field(default_factory=lambda: [-0.5, 0.7])  # opacity of blurred dark (> 0) or light ellipses
+    motion_blur: int = 5  # longest kernel in pixels; below 3 = never
+    defocus_blur: float = 1.0  # largest Gaussian sigma in pixels
+    probability: float = 0.5  # of each of the effects above, independently
+
+    def __post_init__(self) -> None:
+        check_number("data.photometric.strength", self.strength, 0, 10)
+        check_number("data.photometric.brightness", self.brightness, 0, 255)
+        check_range("data.photometric.contrast", self.contrast, 0.0, 10.0)
+        check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)
+        check_number("data.photometric.speckle_noise", self.speckle_noise, 0, 1)
+        check_range("data.photometric.shade", self.shade, -1.0, 1.0)
+        check_number("data.photometric.motion_blur", self.motion_blur, 0, 101)
+        check_number("data.photometric.defocus_blur", self.defocus_blur, 0, 50)
+        check_number("data.photometric.probability", self.probability, 0, 1)
+
+
+@dataclass(frozen=True)
+class HomographyConfig:
+    """Random homographies, convexity-checked. See `geometry/homography.py`."""
+
+    enable: bool = True
+    probability: float = 0.6  # of warping a sample at all
+    rotation: float = 45.0  # degrees, uniform in [-rotation, rotation]
+    scale: list[float] = field(default_factory=lambda: [0.75, 1.5])  # zoom factor, log-uniform
+    perspective: float = 0.15  # largest displacement of a corner, as a share of the image side
+    shear: float = 0.1  # largest displacement shared by a side's two corners, as a share of the image side
+    translation: float = 0.05  # of the centre, as a share of the image side
+    border_margin: int = 3  # pixels by which the valid mask is eroded
+
+    def __post_init__(self) -> None:
+        check_range("data.homography.scale", self.scale, 0.05, 20.0)
+        if self.scale[1] < 0.4:
+            raise UserError(f"data.homography.scale: found {list(self.scale)}, expected a highest zoom of 0.4 or more")
+        limits = {"probability": 1, "rotation": 180, "shear": 0.5, "translation": 1, "border_margin": 100}
+        for key, limit in limits.items():
+            check_number(f"data.homography.{key}", getattr(self, key), 0, limit)
+        if not 0 <= self.perspective < 0.5:  # beyond, corners would cross
+            raise UserError(f"data.homography.perspective: found {self.perspective}, expected >= 0 and < 0.5")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """The synthetic-shapes generator. See `data/synthetic/`."""
+
+    primitives: dict[str, float] = field(
+        default_factory=lambda: {
+            "lines": 1.0,
+            "polygon": 1.0,
+            "multiple_polygons": 1.0,
+            "ellipses": 1.0,
+            "star": 1.0,
+            "checkerboard": 1.0,
+            "stripes": 1.0,
+            "cube": 1.0,
+            "noise": 0.5,
+        }
+    )  # relative frequency of each primitive; 0 = never, one that is not named keeps its default
+    compose: float = 0.5  # probability of several primitives in one image, each in a region of its own
+    texture: float = 0.5  # probability that a background or a fill is textured rather than uniform
+    min_contrast: float = 25.0  # least grey-level difference between a shape and what lies behind it
+
+    def __post_init__(self) -> None:
+        if not any(weight > 0 for weight in self.primitives.values()):
+            raise UserError("data.synthetic.primitives: no primitive has a weight above 0")
+        for name, weight in self.primitives.items():
+            check_number(f"data.synthetic.primitives.{name}", weight, 0)
+        for key, limit in {"compose": 1, "texture": 1, "min_contrast": 100}.items():
+            check_number(f"data.synthetic.{key}", getattr(self, key), 0, limit)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the network sees."""
+
+    kind: str = "synthetic"
+    height: int = 120
+    width: int = 160
+    curriculum: int = 4000  # over this many first samples the augmentation grows from nothing to its full strength
+    overfit: int = 0  # > 0: only this many samples, without augmentation, again and again
+    workers: int = -1  # loader processes; -1 = one on CPU, up to 8 beside a GPU; 0 = in the training process
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+    homography: HomographyConfig = field(default_factory=HomographyConfig)
+
+    def __post_init__(self) -> None:
+        check_one_of("data.kind", self.kind, ["synthetic"])
+        check_number("data.height", self.height, 16)
+        check_number("data.width", self.width, 16)
+        check_number("data.curriculum", self.curriculum, 0)
+        check_number("data.overfit", self.overfit, 0)
+        check_number("data.workers", self.workers, -1)

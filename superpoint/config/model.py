@@ -1,0 +1,53 @@
+"""The network, its loss, and how its output becomes points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from superpoint.checks import check_number, check_one_of
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Encoder and heads. See `models/superpoint.py`."""
+
+    encoder: str = "vgg"  # a name in superpoint.backbones.ENCODERS
+    head_channels: int = 256  # hidden channels of each head
+    descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
+    init: str = "kaiming"  # kaiming | xavier | trunc_normal
+
+    def __post_init__(self) -> None:
+        check_one_of("model.init", self.init, ["kaiming", "xavier", "trunc_normal"])
+        check_number("model.head_channels", self.head_channels, 1)
+        check_number("model.descriptor_dim", self.descriptor_dim, 0)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Detector loss. See `losses.detector_loss`."""
+
+    positive_weight: float = 3.0  # weight of cells that hold a point
+    dustbin_weight: float = 1.0  # weight of cells that hold none
+    focal_gamma: float = 0.0  # 0 = plain cross-entropy
+
+    def __post_init__(self) -> None:
+        check_number("loss.positive_weight", self.positive_weight, 0, above=True)
+        check_number("loss.dustbin_weight", self.dustbin_weight, 0, above=True)
+        check_number("loss.focal_gamma", self.focal_gamma, 0)
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """From logits to points. See `models/decode.py`."""
+
+    nms_radius: int = 4  # pixels
+    threshold: float = 0.015  # least probability
+    border: int = 4  # points nearer to the image edge than this many pixels are dropped
+    max_points: int = 0  # strongest points kept; 0 = all
+    subpixel: bool = True
+
+    def __post_init__(self) -> None:
+        check_number("decode.nms_radius", self.nms_radius, 0, 1000)
+        check_number("decode.threshold", self.threshold, 0, 1)
+        check_number("decode.border", self.border, 0)
+        check_number("decode.max_points", self.max_points, 0)

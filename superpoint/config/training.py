@@ -1,0 +1,85 @@
+"""How a network is trained: optimiser, learning rate, loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from superpoint.checks import check_number, check_one_of
+from superpoint.errors import UserError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    name: str = "adamw"  # adamw | adam | sgd
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # adam, adamw
+    momentum: float = 0.9  # sgd
+    nesterov: bool = False  # sgd
+
+    def __post_init__(self) -> None:
+        check_one_of("optimizer.name", self.name, ["adamw", "adam", "sgd"])
+        check_number("optimizer.lr", self.lr, 0, above=True)
+        check_number("optimizer.weight_decay", self.weight_decay, 0)
+        check_number("optimizer.momentum", self.momentum, 0, 0.9999)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"optimizer.betas: found {list(self.betas)}, expected two numbers >= 0 and < 1")
+        if self.nesterov and self.momentum == 0:
+            raise UserError("optimizer.nesterov: needs optimizer.momentum > 0, found 0")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the run, as a function of progress 0..1 (so it fits a budget in steps or in minutes)."""
+
+    name: str = "cosine"  # constant | step | cosine | onecycle | plateau
+    warmup: float = 0.02  # share of the budget spent rising linearly to the full rate (constant, step, cosine)
+    final: float = 0.01  # last rate as a share of the full one (cosine, onecycle)
+    milestones: list[float] = field(default_factory=lambda: [0.6, 0.85])  # step: at these shares of the budget ...
+    gamma: float = 0.1  # ... (or at a plateau) the rate is multiplied by this
+    patience: int = 3  # plateau: validations without improvement
+    rise: float = 0.3  # onecycle: share of the budget spent rising
+
+    def __post_init__(self) -> None:
+        check_one_of("schedule.name", self.name, ["constant", "step", "cosine", "onecycle", "plateau"])
+        for key in ("warmup", "final", "rise"):
+            check_number(f"schedule.{key}", getattr(self, key), 0, 1)
+        if not all(0 < milestone < 1 for milestone in self.milestones):
+            raise UserError(f"schedule.milestones: found {list(self.milestones)}, expected shares > 0 and < 1")
+        check_number("schedule.gamma", self.gamma, 0, 1, above=True)
+        check_number("schedule.patience", self.patience, 0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop. A run ends at `steps` optimiser steps or after `minutes`, whichever is set and comes first."""
+
+    steps: int | None = None
+    minutes: float | None = 60.0
+    batch_size: int = 8  # samples per optimiser step, over all processes and accumulated parts
+    accumulate: int = 1  # parts in which a process computes its share of the batch
+    clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
+    ema: float = 0.999  # decay of the averaged weights that are validated and exported; 0 = none
+    precision: str = "auto"  # auto | fp32 | bf16
+    device: str = "auto"  # auto | cpu | cuda | mps
+    channels_last: bool = True
+    compile: bool = False  # torch.compile; on CPU it needs a C++ compiler
+    sync_batchnorm: bool = False  # batch-norm statistics over all processes (GPUs)
+    log_every: int = 20  # steps between lines of metrics.jsonl
+    validate_every: int = 1000  # steps
+    probe_every: int = 100  # steps between looks into the network, see `diagnostics.probes`; 0 = never
+    checkpoint_minutes: float = 2.0  # between writes of checkpoints/last.ckpt, besides those at validations
+    checkpoint_every: int = 0  # steps between writes of it; 0 = by the clock alone
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise UserError("train: neither steps nor minutes is set; set at least one")
+        check_number("train.steps", self.steps, 1)
+        check_number("train.minutes", self.minutes, 0, above=True)
+        for key in ("batch_size", "accumulate", "log_every", "validate_every"):
+            check_number(f"train.{key}", getattr(self, key), 1)
+        for key in ("clip_norm", "checkpoint_minutes", "checkpoint_every", "probe_every"):
+            check_number(f"train.{key}", getattr(self, key), 0)
+        check_number("train.ema", self.ema, 0, 0.999999)
+        check_one_of("train.precision", self.precision, ["auto", "fp32", "bf16"])
+        check_one_of("train.device", self.device, ["auto", "cpu", "cuda", "mps"])
