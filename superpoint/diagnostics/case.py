@@ -40,7 +40,7 @@ class Case:
     history: the lines of metrics.jsonl, oldest first; empty if nothing has been trained.
     read_gray: the function by which image files reach the network, path -> uint8 [H, W].
     folder: the run folder, if there is one.
-    rate_curve: learning rates and smoothed losses of a range test with this data, network and optimiser, if one was made.
+    rate_curve: learning rates and smoothed losses of a range test with this data, network and optimiser, if made.
     """
 
     config: MagicPointConfig
