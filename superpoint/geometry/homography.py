@@ -30,6 +30,13 @@ def resize_matrix(scale_x: float, scale_y: float) -> Matrix:
     return np.array([[scale_x, 0, 0.5 * scale_x - 0.5], [0, scale_y, 0.5 * scale_y - 0.5], [0, 0, 1]])
 
 
+def inverse(h_a_b: NDArray[np.floating]) -> Matrix:
+    """`H_b_a` of `H_a_b`. Raises: ValueError for a singular matrix, which maps no region to a region."""
+    if abs(np.linalg.det(h_a_b)) < 1e-12:
+        raise ValueError(f"homography: found a singular matrix {np.asarray(h_a_b).tolist()}")
+    return np.asarray(np.linalg.inv(h_a_b), np.float64)
+
+
 def warp_points(points: NDArray[np.floating], h_a_b: Matrix) -> Points:
     """Points [N, 2] of frame a in frame b. A point at or behind the horizon of `h_a_b` becomes (nan, nan)."""
     xy = np.asarray(points, np.float64).reshape(-1, 2)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from superpoint.geometry.homography import (
     frame_corners,
     inside,
+    inverse,
     is_convex,
     resize_matrix,
     resize_points,
@@ -137,3 +138,10 @@ def test_valid_mask_is_eroded_only_where_the_source_ends() -> None:
     expected = np.zeros((40, 40), bool)
     expected[:, 13:] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_inverse() -> None:
+    h_a_b = sample_homography(np.random.default_rng(0), 48, 64)
+    assert np.allclose(inverse(h_a_b) @ h_a_b, np.eye(3))
+    with pytest.raises(ValueError, match="singular"):
+        inverse(np.diag([1.0, 1.0, 0.0]))

@@ -1,0 +1,98 @@
+"""Image pairs with a known homography, generated from photographs: nothing to download, and the truth is exact."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.config import HomographyConfig, PhotometricConfig
+from superpoint.data.photometric import augment_photometric
+from superpoint.geometry.homography import Matrix, resize_matrix, sample_homography, warp_image
+
+PAIR_STREAM = 7201  # keeps these random numbers apart from those of training samples
+KINDS = ("viewpoint", "photometric")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two views, uint8 [H, W] each, and the homography `h_a_b` that maps points of the first to the second."""
+
+    name: str
+    image_a: NDArray[np.uint8]
+    image_b: NDArray[np.uint8]
+    h_a_b: Matrix
+
+
+def generated_pair(
+    photograph: NDArray[np.uint8],
+    name: str,
+    index: int,
+    *,
+    kind: str,
+    size: tuple[int, int] = (240, 320),
+    seed: int = 0,
+    homography: HomographyConfig | None = None,
+    photometric: PhotometricConfig | None = None,
+) -> Pair:
+    """Pair `index` of a photograph, a pure function of (seed, name, index, kind).
+
+    The first view is the photograph, scaled to cover `size` and cut about its centre. The second is, for "viewpoint",
+    a random homography of it, drawn from the photograph itself and not from the first view, so that it is neither
+    blurred by a second interpolation nor short of detail where it is magnified; for "photometric", the first view with
+    other light, noise and blur (and the identity as homography).
+
+    Args:
+        photograph: uint8 [H, W].
+        size: (height, width) of both views.
+        homography: ranges of the warp, defaults of `HomographyConfig` if None; `enable` and `probability` do not count.
+        photometric: ranges of the photometric change, defaults of `PhotometricConfig` if None.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind: found '{kind}', expected one of {', '.join(KINDS)}")
+    rng = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode()), index, PAIR_STREAM, KINDS.index(kind)]))
+    height, width = size
+    cover = max(height / photograph.shape[0], width / photograph.shape[1])
+    # Twice the resolution of the views is enough for the zooms that are drawn, and little enough not to alias.
+    source, reduced = photograph, 1.0
+    if 2 * cover < 1:
+        across, down = (max(1, round(2 * cover * side)) for side in photograph.shape[::-1])
+        source = np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
+        reduced = 2 * cover
+    h_source_a = _centred(source.shape, size, cover / reduced)
+    image_a = _resample(source, h_source_a, size)
+    if kind == "photometric":
+        change = photometric or PhotometricConfig()
+        return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3))
+    ranges = homography or HomographyConfig()
+    h_a_b = sample_homography(
+        rng,
+        height,
+        width,
+        rotation=ranges.rotation,
+        scale=ranges.scale,
+        perspective=ranges.perspective,
+        shear=ranges.shear,
+        translation=ranges.translation,
+    )
+    return Pair(name, image_a, _resample(source, h_a_b @ h_source_a, size), h_a_b)
+
+
+def _centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Matrix:
+    """The resize of an image by `scale` followed by the cut of `size` about its centre, as a homography."""
+    cut = np.eye(3)
+    cut[0, 2] = -(shape[1] * scale - size[1]) / 2
+    cut[1, 2] = -(shape[0] * scale - size[0]) / 2
+    return cut @ resize_matrix(scale, scale)
+
+
+def _resample(source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A view, drawn at twice its size and averaged over 2x2 pixels; mirrored beyond the source's outline.
+
+    What is mirrored lies outside the other view and so counts for nothing; a black edge would make corners of its own.
+    """
+    doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(doubled, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)

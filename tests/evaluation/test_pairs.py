@@ -1,0 +1,122 @@
+"""Pair metrics against cases computed by hand, and against planted errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from superpoint.evaluation.pairs import (
+    area_under_curve,
+    bootstrap_interval,
+    corner_error,
+    correctness,
+    match_errors,
+    matching_accuracy,
+    matching_score,
+    nearest_neighbour_precision,
+)
+from superpoint.geometry.homography import inverse, sample_homography
+
+SIZE = (480, 640)
+
+
+def shift(x: float, y: float) -> np.ndarray:
+    matrix = np.eye(3)
+    matrix[:2, 2] = x, y
+    return matrix
+
+
+def test_corner_error() -> None:
+    assert corner_error(shift(3, 4), np.eye(3), SIZE) == pytest.approx(5.0)
+    assert corner_error(None, np.eye(3), SIZE) == math.inf
+    rng = np.random.default_rng(0)
+    h_a_b = sample_homography(rng, *SIZE)
+    assert corner_error(h_a_b, h_a_b, SIZE) == 0
+    assert corner_error(-2 * h_a_b, h_a_b, SIZE) == pytest.approx(0, abs=1e-4)  # the scale of a homography is free
+    assert corner_error(inverse(h_a_b), h_a_b, SIZE) > 20
+    behind = np.array([[1, 0, 0], [0, 1, 0], [-0.01, 0, 1]])  # the horizon runs through the image
+    assert corner_error(behind, np.eye(3), SIZE) == math.inf
+
+
+def test_correctness_and_area() -> None:
+    errors = [0.5, 2.0, math.inf]
+    assert correctness(errors, 1) == pytest.approx(1 / 3)
+    assert correctness(errors, 2) == pytest.approx(2 / 3)
+    # The curve is 0 up to 0.5, 1/3 up to 2 and 2/3 up to 4.
+    assert area_under_curve(errors, 4) == pytest.approx((1.5 / 3 + 2 * 2 / 3) / 4)
+    steps = np.linspace(0, 4, 100_001)
+    assert area_under_curve(errors, 4) == pytest.approx(np.mean([correctness(errors, eps) for eps in steps]), abs=1e-4)
+    assert math.isnan(correctness([], 1))
+    assert math.isnan(area_under_curve([], 1))
+
+
+def test_matching_accuracy() -> None:
+    first = np.array([[0, 0], [10, 0], [20, 0]], np.float32)
+    errors = match_errors(first, first + np.array([[0, 0], [0, 2], [30, 40]]), np.eye(3))
+    assert errors == pytest.approx([0, 2, 50])
+    assert matching_accuracy(errors, [1, 2, 3, 50]) == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1])
+    assert matching_accuracy([]).tolist() == [0.0] * 10
+
+
+def test_matching_score_counts_shared_points_only() -> None:
+    first = np.array([[100, 100], [200, 100], [630, 100]], np.float32)  # the last one leaves the second view
+    second = np.array([[150, 100], [250, 108], [10, 5]], np.float32)  # the last one is not in the first view
+    pairs = np.array([[0, 0], [1, 1], [2, 2]])
+    # Shared: two points each; one match is within 3 px, one 8 px off.
+    assert matching_score(first, second, pairs, shift(50, 0), SIZE, SIZE) == pytest.approx(0.5)
+    assert matching_score(first, second, pairs, shift(50, 0), SIZE, SIZE, eps=8) == pytest.approx(1.0)
+    assert matching_score(first, second, pairs, shift(-50, 0), SIZE, SIZE) == 0
+    assert matching_score(first[:0], second, pairs[:0], np.eye(3), SIZE, SIZE) == 0
+
+
+def test_nearest_neighbour_precision_by_hand() -> None:
+    points = np.array([[0, 0], [50, 0], [100, 0]], np.float32)
+    apart = np.eye(3, dtype=np.float32)
+    assert nearest_neighbour_precision(points, points, apart, apart, np.eye(3)) == pytest.approx(1.0)
+    # The last point is described like the first: in each direction two of three are found, the wrong one last.
+    mixed = apart.copy()
+    mixed[2] = [0.9, 0.1, 0]
+    score = nearest_neighbour_precision(points, points, apart, mixed, np.eye(3))
+    assert score == pytest.approx(2 / 3, abs=1e-6)
+    assert math.isnan(nearest_neighbour_precision(points, points + 200, apart, apart, np.eye(3)))
+    assert math.isnan(nearest_neighbour_precision(points[:0], points, apart[:0], apart, np.eye(3)))
+
+
+def test_planted_errors_lower_every_metric() -> None:
+    rng = np.random.default_rng(4)
+    h_a_b = sample_homography(rng, *SIZE, rotation=20, scale=(0.9, 1.2))
+    first = rng.uniform((100, 100), (540, 380), (100, 2)).astype(np.float32)
+    homogeneous = np.c_[first, np.ones(100)] @ h_a_b.T
+    second = (homogeneous[:, :2] / homogeneous[:, 2:]).astype(np.float32)
+    descriptors = rng.normal(size=(100, 32))
+    pairs = np.stack([np.arange(100)] * 2, axis=1)
+
+    def scores(a: np.ndarray, b: np.ndarray, h: np.ndarray) -> tuple[float, ...]:
+        accuracy = matching_accuracy(match_errors(a, b, h), [3])[0]
+        precision = nearest_neighbour_precision(a, b, descriptors, descriptors, h)
+        return accuracy, matching_score(a, b, pairs, h, SIZE, SIZE), 0.0 if math.isnan(precision) else precision
+
+    right = scores(first, second, h_a_b)
+    assert min(right) > 0.99
+    half = np.diag([0.5, 0.5, 1.0])  # the images were halved, the homography was not
+    for wrong in (
+        scores(first, second, inverse(h_a_b)),
+        scores(first[:, ::-1], second[:, ::-1], h_a_b),
+        scores(first / 2, second / 2, h_a_b),
+    ):
+        assert max(wrong) < 0.3
+    assert min(scores(first / 2, second / 2, half @ h_a_b @ np.linalg.inv(half))) > 0.99
+
+
+def test_bootstrap_interval() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.random(400) < 0.3
+    low, high = bootstrap_interval(values)
+    spread = 1.96 * math.sqrt(0.3 * 0.7 / 400)
+    assert low == pytest.approx(values.mean() - spread, abs=0.01)
+    assert high == pytest.approx(values.mean() + spread, abs=0.01)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval([1.0, math.nan, 1.0]) == (1.0, 1.0)
+    assert all(map(math.isnan, bootstrap_interval([])))
