@@ -1,0 +1,132 @@
+"""Image sequences with known homographies: the layouts of HPatches and of the Oxford affine regions.
+
+HPatches   <root>/{i,v}_<name>/1.ppm .. 6.ppm (or .png, .jpg) and H_1_2 .. H_1_6
+Oxford     <root>/<name>/img1.ppm .. img6.ppm (or .png, .pgm, .jpg) and H1to2p .. H1to6p
+
+Each H maps points of the first image to the k-th, nine numbers separated by any white space. Their frame is the usual
+one of such files: pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from superpoint.errors import UserError
+from superpoint.geometry.homography import Matrix, resize_matrix
+
+SUFFIXES = (".ppm", ".pgm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+FIRST = {"hpatches": "1", "oxford": "img1"}
+OTHER = {"hpatches": re.compile(r"(\d+)"), "oxford": re.compile(r"img(\d+)")}
+MATRIX = {"hpatches": "H_1_{}", "oxford": "H1to{}p"}
+CHANGES = {"i": "illumination", "v": "viewpoint"}  # the prefix of an HPatches sequence
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Two image files and the homography from the first to the second, in pixels of the files."""
+
+    sequence: str
+    change: str  # illumination, viewpoint, or the sequence's name where the layout does not say
+    image_a: Path
+    image_b: Path
+    h_a_b: Matrix
+
+    @property
+    def name(self) -> str:
+        return f"{self.sequence}/{self.image_a.stem}-{self.image_b.stem}"
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """The pairs found, in natural order, and what was left out, each with the reason."""
+
+    pairs: list[PairFiles]
+    skipped: list[str]
+
+
+def find_pairs(root: str | Path) -> PairSet:
+    """All pairs below a folder that holds sequences, is one, or holds folders of sequences.
+
+    A pair whose matrix is missing, malformed or singular, and a sequence of one image, are left out and named in
+    `skipped`. Raises: UserError if the folder does not exist or holds no pair at all.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder, expected image sequences (HPatches or Oxford layout)")
+    pairs: list[PairFiles] = []
+    skipped: list[str] = []
+    for folder in (root, *sorted((path for path in root.rglob("*") if path.is_dir()), key=_natural)):
+        for layout, first in FIRST.items():
+            image = _image(folder, first)
+            if image is not None:
+                _read_sequence(folder, layout, image, pairs, skipped)
+    if not pairs:
+        reason = f"; left out: {skipped[0]}" if skipped else ""
+        raise UserError(f"{root}: found no image pair, expected sequences such as v_name/1.ppm, 2.ppm, H_1_2{reason}")
+    return PairSet(pairs, skipped)
+
+
+def _read_sequence(folder: Path, layout: str, first: Path, pairs: list[PairFiles], skipped: list[str]) -> None:
+    others = {}
+    for path in folder.iterdir():
+        number = OTHER[layout].fullmatch(path.stem)
+        if number and path.suffix.lower() in SUFFIXES and int(number[1]) > 1:
+            others.setdefault(int(number[1]), path)
+    if not others:
+        skipped.append(f"{folder}: a sequence of one image")
+    change = CHANGES.get(folder.name[0], folder.name) if folder.name[1:2] == "_" else folder.name
+    for number, path in sorted(others.items()):
+        try:
+            matrix = read_homography(folder / MATRIX[layout].format(number))
+        except UserError as error:
+            skipped.append(str(error))
+            continue
+        pairs.append(PairFiles(folder.name, change, first, path, matrix))
+
+
+def read_homography(path: str | Path) -> Matrix:
+    """A homography [3, 3] from a text file of nine numbers, scaled so that its last element is 1 if that is not 0.
+
+    Raises: UserError for a missing file, another number of values, values that are not finite, or a singular matrix.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected a homography of nine numbers")
+    try:
+        values = [float(value) for value in path.read_text(encoding="utf-8").replace(",", " ").split()]
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise UserError(f"{path}: not a homography ({error})") from error
+    if len(values) != 9:
+        raise UserError(f"{path}: found {len(values)} numbers, expected nine")
+    matrix = np.array(values).reshape(3, 3)
+    if not np.isfinite(matrix).all():
+        raise UserError(f"{path}: found numbers that are not finite, expected a homography")
+    # Translations are thousands of times larger than the perspective terms; the condition number of the matrix with
+    # its columns scaled alike tells a singular one from a strong perspective.
+    scaled = matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-300)
+    if np.linalg.matrix_rank(scaled, tol=1e-9) < 3:
+        raise UserError(f"{path}: found a singular matrix, expected a homography")
+    return matrix / matrix[2, 2] if matrix[2, 2] else matrix
+
+
+def rescaled(h_a_b: Matrix, scale_a: tuple[float, float], scale_b: tuple[float, float]) -> Matrix:
+    """The homography between the images resized by (scale_x, scale_y) each: the frames of `resize_points`."""
+    inverse_a = resize_matrix(1 / scale_a[0], 1 / scale_a[1])
+    return resize_matrix(*scale_b) @ h_a_b @ inverse_a
+
+
+def _image(folder: Path, stem: str) -> Path | None:
+    for suffix in SUFFIXES:
+        for name in (stem + suffix, stem + suffix.upper()):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def _natural(path: Path) -> list[object]:
+    """Sorting key by which img2 comes before img10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
