@@ -1,4 +1,4 @@
-"""Losses: pure functions in fp32 that know no loop, device or logger."""
+"""The detector loss: pure, in fp32."""
 
 from __future__ import annotations
 

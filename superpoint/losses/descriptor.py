@@ -1,0 +1,148 @@
+"""Descriptor losses on two views of the same scenes: pure, in fp32, and the same whichever view comes first.
+
+Each returns the loss and the weight it was averaged over, so that means over parts of a batch can be combined.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from superpoint.geometry.cells import CELL
+
+FAR = 1e9  # pixels: where a homography sends a point that it does not map
+
+
+def dense_hinge_loss(
+    descriptors_a: Tensor,
+    descriptors_b: Tensor,
+    h_a_b: Tensor,
+    valid_a: Tensor,
+    valid_b: Tensor,
+    *,
+    positive_margin: float = 1.0,
+    negative_margin: float = 0.2,
+    positive_weight: float = 250.0,
+    radius: float = 8.0,
+) -> tuple[Tensor, Tensor]:
+    """The paper's hinge over all pairs of cells of the two views (DeTone et al. 2018, equations 4 to 6).
+
+    A cell of a and one of b correspond if the homography brings their centres within `radius` pixels. The paper
+    measures that in view b; here it is the mean of the distances in a and in b, which is the same for views of equal
+    scale and does not depend on their order. All similarities come from one product of matrices: [B, N, N] floats for
+    N cells, where published code broadcasts to [B, D, N, N].
+
+    Args:
+        descriptors_a, descriptors_b: [B, D, Hc, Wc] of unit length, any floating type.
+        h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
+        valid_a, valid_b: bool [B, Hc, Wc]; pairs with a cell that is not valid count for nothing.
+        positive_margin, negative_margin: similarities above the one and below the other cost nothing.
+        positive_weight: the paper's lambda_d, which makes up for the rarity of correspondences.
+        radius: pixels.
+    """
+    first, second = (_full(d).flatten(2).transpose(1, 2) for d in (descriptors_a, descriptors_b))  # [B, N, D]
+    similarity = first @ second.transpose(1, 2)  # [B, N, M]
+    with torch.no_grad():
+        centres_a, centres_b = cell_centres(descriptors_a), cell_centres(descriptors_b)
+        in_b, in_a = map_points(centres_a[None], h_a_b), map_points(centres_b[None], torch.linalg.inv(h_a_b.double()))
+        apart = torch.cdist(in_b, centres_b[None].expand(len(in_b), -1, -1))
+        apart = (apart + torch.cdist(centres_a[None].expand(len(in_a), -1, -1), in_a)) / 2
+        same = apart <= radius
+        counted = valid_a.flatten(1)[:, :, None] & valid_b.flatten(1)[:, None, :]
+    cost = torch.where(
+        same, positive_weight * (positive_margin - similarity).clamp_min(0), (similarity - negative_margin).clamp_min(0)
+    )
+    weight = counted.sum().float()
+    return (cost * counted).sum() / weight.clamp_min(1), weight
+
+
+def dual_softmax_loss(
+    descriptors_a: Tensor,
+    descriptors_b: Tensor,
+    points_a: Tensor,
+    points_b: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 0.05,
+    exclusion: float = 8.0,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of finding each point's counterpart among all of the other view, in both directions.
+
+    The InfoNCE loss of Oord et al. 2018 on the rows and on the columns of the similarity matrix, whose product of
+    probabilities is the dual softmax of Rocco et al. 2018 and of LoFTR.
+
+    Args:
+        descriptors_a, descriptors_b: [B, K, D] of unit length, row k of both describing the same place.
+        points_a, points_b: [B, K, 2] (x, y) in pixels, where they are.
+        valid: bool [B, K]; other rows are neither asked for nor offered.
+        temperature: similarities are divided by it; its inverse is the largest difference of logits.
+        exclusion: pixels; a point nearer than this to the right one in either view is no wrong answer, as descriptors
+            are interpolated between cells of 8 px.
+    """
+    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2) / temperature  # [B, K, K]
+    allowed = _candidates(points_a, points_b, valid, exclusion)
+    similarity = similarity.masked_fill(~allowed, float("-inf"))
+    right = similarity.diagonal(dim1=1, dim2=2)
+    rows, columns = similarity.logsumexp(dim=2) - right, similarity.logsumexp(dim=1) - right
+    weight = valid.sum().float()
+    return torch.where(valid, rows + columns, 0.0).sum() / (2 * weight).clamp_min(1), weight
+
+
+def sampled_hinge_loss(
+    descriptors_a: Tensor,
+    descriptors_b: Tensor,
+    points_a: Tensor,
+    points_b: Tensor,
+    valid: Tensor,
+    *,
+    positive_margin: float = 1.0,
+    negative_margin: float = 0.2,
+    exclusion: float = 8.0,
+) -> tuple[Tensor, Tensor]:
+    """The hinge of `dense_hinge_loss` on sampled correspondences: positives and negatives are averaged apart.
+
+    Arguments as for `dual_softmax_loss`. The two means add up with equal weight, so no lambda_d is needed.
+    """
+    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2)
+    negative = _candidates(points_a, points_b, valid, exclusion)
+    negative &= ~torch.eye(negative.shape[1], dtype=torch.bool, device=negative.device)
+    negative &= valid[:, :, None]
+    right = similarity.diagonal(dim1=1, dim2=2)
+    weight = valid.sum().float()
+    pull = torch.where(valid, (positive_margin - right).clamp_min(0), 0.0).sum() / weight.clamp_min(1)
+    push = torch.where(negative, (similarity - negative_margin).clamp_min(0), 0.0).sum()
+    return pull + push / negative.sum().clamp_min(1), weight
+
+
+def _full(descriptors: Tensor) -> Tensor:
+    """At least fp32, whatever autocast made of them."""
+    return descriptors if descriptors.dtype == torch.float64 else descriptors.float()
+
+
+def _candidates(points_a: Tensor, points_b: Tensor, valid: Tensor, exclusion: float) -> Tensor:
+    """Answers that count, bool [B, K, K]: the right one, and valid ones that are far from it in both views.
+
+    Rows and columns of points that are not valid hold the diagonal only, so that their softmax is finite.
+    """
+    with torch.no_grad():
+        far = (torch.cdist(points_a, points_a) > exclusion) & (torch.cdist(points_b, points_b) > exclusion)
+        far &= valid[:, :, None] & valid[:, None, :]
+        return far | torch.eye(far.shape[1], dtype=torch.bool, device=far.device)
+
+
+def cell_centres(descriptors: Tensor) -> Tensor:
+    """Pixel centres (x, y) of the cells of a map [.., Hc, Wc], in raster order: float32 [Hc * Wc, 2]."""
+    height, width = descriptors.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=descriptors.device), torch.arange(width, device=descriptors.device), indexing="ij"
+    )
+    return torch.stack([x, y], dim=-1).reshape(-1, 2) * CELL + (CELL - 1) / 2
+
+
+def map_points(points: Tensor, h_a_b: Tensor) -> Tensor:
+    """Points [B or 1, N, 2] (x, y) by matrices [B, 3, 3]: float32 [B, N, 2]; at or behind the horizon, far away."""
+    matrix = h_a_b.double()
+    homogeneous = F.pad(points.double(), (0, 1), value=1.0) @ matrix.transpose(1, 2)
+    depth = homogeneous[..., 2:]
+    return torch.where(depth > 1e-9, homogeneous[..., :2] / depth.clamp_min(1e-9), FAR).float()
