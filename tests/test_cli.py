@@ -97,7 +97,14 @@ def test_read_only_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 
 
 def make_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    arguments = [*TINY, "train.steps=1", "train.batch_size=1", "validation.images=2", "validation.final_images=2"]
+    arguments = [
+        *TINY,
+        "train.steps=1",
+        "train.batch_size=1",
+        "train.report=false",
+        "validation.images=2",
+        "validation.final_images=2",
+    ]
     assert run(capsys, "train-magicpoint", *arguments, "train.minutes=null", f"run={folder}")[0] == 0
     return folder
 

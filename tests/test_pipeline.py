@@ -50,7 +50,14 @@ def test_find_lr_draws_its_curve(tmp_path: Path) -> None:
 
 
 def test_stage_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path: Path) -> None:
-    options = [*TINY, "train.steps=14", "train.checkpoint_every=3", "train.validate_every=8", "data.curriculum=8"]
+    options = [
+        *TINY,
+        "train.report=false",
+        "train.steps=14",
+        "train.checkpoint_every=3",
+        "train.validate_every=8",
+        "data.curriculum=8",
+    ]
     run(superpoint("train-magicpoint", *options, "run=whole"), tmp_path)
     command = superpoint("train-magicpoint", *options, "--resume", "run=killed")
     checkpoint = tmp_path / "killed/checkpoints/last.ckpt"
@@ -74,7 +81,7 @@ def test_stage_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_p
 
 
 def test_torchrun_trains_on_the_same_samples(tmp_path: Path, project: Path) -> None:
-    options = [*TINY, "train.steps=4"]
+    options = [*TINY, "train.report=false", "train.steps=4"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, str(project / "scripts/train_magicpoint.py"), *options, "run=two"], tmp_path)
     run(superpoint("train-magicpoint", *options, "run=one"), tmp_path)

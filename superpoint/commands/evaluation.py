@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from superpoint.commands.options import Overrides, Run, command_group
+from superpoint.commands.options import ConfigFile, Overrides, Run, command_group
 from superpoint.config import DecodeConfig, load_config
+from superpoint.errors import UserError
 
 app = command_group()
 evaluate_app = command_group()
@@ -27,6 +28,30 @@ def evaluate_synthetic_command(
     evaluate_run(run, images=images, out=out)
 
 
+@evaluate_app.command("repeatability")
+def evaluate_repeatability_command(
+    methods: Annotated[
+        list[str],
+        typer.Argument(
+            help="runs, weights or their names, adapted:NETWORK, fast, harris, shi, sift, orb, random",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[Path | None, typer.Option(help="Folder; default: the photographs of scikit-image.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Most photographs; 0 = all.")] = 100,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of each kind a photograph.")] = 2,
+    homographies: Annotated[int, typer.Option(min=2, help="Views of adapted: detectors.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pairs.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/repeatability"),
+) -> None:
+    """Repeatability under known homographies and photometric change, on pairs generated from photographs."""
+    from superpoint.stages.repeatability import evaluate_repeatability
+
+    evaluate_repeatability(
+        methods, images=images, limit=limit, pairs=pairs, homographies=homographies, seed=seed, out=out
+    )
+
+
 @app.command("detect-samples")
 def detect_samples_command(
     run: Run,
@@ -38,3 +63,53 @@ def detect_samples_command(
     from superpoint.stages.detections import detect_samples
 
     detect_samples(run, settings, out)
+
+
+@app.command("visualize-heatmaps")
+def visualize_heatmaps_command(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_WEIGHTS...", help="several are compared", show_default=False)
+    ],
+    image: Annotated[list[Path] | None, typer.Option(help="A photograph; may be repeated.")] = None,
+    index: Annotated[list[int] | None, typer.Option(min=0, help="A training sample; may be repeated.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Points of the one --image: text, CSV, .npy or .npz.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
+    longest: Annotated[int, typer.Option(min=16, help="Photographs are shrunk to this longer side, in px.")] = 320,
+    worst: Annotated[int, typer.Option(min=0, max=60, help="Cells to enlarge.")] = 6,
+) -> None:
+    """Heatmap, dustbin, logits and wrong cells on scenes and photographs, of one checkpoint or several side by side."""
+    from superpoint.stages.heatmaps import visualize_heatmaps
+
+    visualize_heatmaps(
+        sources, images=image or (), indices=index or (), labels=labels, out=out, longest=longest, worst=worst
+    )
+
+
+@app.command("summary")
+def summary_command(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN_OR_WEIGHTS | KEY=VALUE...]",
+            help="a trained network, or model.encoder=lite and the like over --config",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    height: Annotated[int, typer.Option(help="Of the image, in px.")] = 120,
+    width: Annotated[int, typer.Option(help="Of the image, in px.")] = 160,
+    out: Annotated[Path | None, typer.Option(help="Draw the architecture to this .svg or .png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Layers, output shapes, parameters and FLOPs of a network; with --out its architecture drawn."""
+    given = arguments or []
+    sources = [one for one in given if "=" not in one or Path(one).exists()]
+    overrides = [one for one in given if one not in sources]
+    if len(sources) > 1:
+        raise UserError(f"summary: found {len(sources)} networks ({', '.join(sources)}), expected one")
+    if sources and (overrides or config is not None):
+        raise UserError(f"summary: found {sources[0]} and a configuration, expected one of the two")
+    from superpoint.stages.summary import network_config, show_summary
+
+    model = None if sources else network_config(config, overrides)
+    show_summary(sources[0] if sources else None, model=model, height=height, width=width, out=out, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
-from superpoint.config import MagicPointConfig, dump_config, load_config
+from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
 
 app = command_group()
 
@@ -30,6 +30,25 @@ def train_magicpoint_command(
     result = train_magicpoint(settings, resume=resume)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
+
+
+@app.command("adapt")
+def adapt_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rounds, or start them.")] = False,
+    print_config: PrintConfig = False,
+) -> None:
+    """Label photographs by homographic adaptation and train on the labels, in one round or several."""
+    settings = load_config(AdaptConfig, config, overrides or [])
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.adapt import adapt
+
+    signal = adapt(settings, resume=resume)
+    if signal is not None:
+        raise typer.Exit(128 + signal)
 
 
 @app.command("find-lr")

@@ -4,7 +4,10 @@ The defaults below are a complete recipe, so every stage runs without a file. A 
 Model, loss and loop code receive values from here, never these objects' parents.
 """
 
+from superpoint.config.adapt import AdaptConfig
+from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
+from superpoint.config.export import ExportConfig
 from superpoint.config.loading import dump_config, load_config
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
@@ -12,8 +15,11 @@ from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainCon
 
 __all__ = [
     "TEST_SEED",
+    "AdaptConfig",
+    "AdaptationConfig",
     "DataConfig",
     "DecodeConfig",
+    "ExportConfig",
     "HomographyConfig",
     "LossConfig",
     "MagicPointConfig",

@@ -93,20 +93,37 @@ class SyntheticConfig:
 class DataConfig:
     """What the network sees."""
 
-    kind: str = "synthetic"
+    kind: str = "synthetic"  # synthetic | labelled (photographs with a feature file) | mixed
+    labels: str | None = None  # labelled, mixed: feature file, as `superpoint export-detections` writes it
+    images: str | None = None  # labelled, mixed: the folder that the names in it are relative to
+    labelled_share: float = 0.5  # mixed: share of the samples that are photographs
+    holdout: float = 0.05  # share of the photographs, drawn by name, that is validated on and not trained on
     height: int = 120
     width: int = 160
     curriculum: int = 4000  # over this many first samples the augmentation grows from nothing to its full strength
     overfit: int = 0  # > 0: only this many samples, without augmentation, again and again
+    overfit_first: int = 0  # number of the scene from which on these are taken
     workers: int = -1  # loader processes; -1 = one on CPU, up to 8 beside a GPU; 0 = in the training process
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     homography: HomographyConfig = field(default_factory=HomographyConfig)
 
     def __post_init__(self) -> None:
-        check_one_of("data.kind", self.kind, ["synthetic"])
+        check_one_of("data.kind", self.kind, ["synthetic", "labelled", "mixed"])
+        if self.kind == "synthetic" and (self.labels or self.images):
+            raise UserError(
+                "data.kind: found 'synthetic' beside data.labels or data.images, expected labelled or mixed"
+            )
+        if self.kind != "synthetic" and not (self.labels and self.images):
+            missing = "data.images" if self.labels else "data.labels"
+            raise UserError(f"data.kind: found '{self.kind}' without {missing}, expected a feature file and its images")
+        if self.kind == "mixed" and self.overfit:
+            raise UserError("data.overfit: cannot be used with data.kind=mixed; take synthetic or labelled")
+        check_number("data.labelled_share", self.labelled_share, 0.01, 0.99)
+        check_number("data.holdout", self.holdout, 0.001, 0.5)
         check_number("data.height", self.height, 16)
         check_number("data.width", self.width, 16)
         check_number("data.curriculum", self.curriculum, 0)
         check_number("data.overfit", self.overfit, 0)
+        check_number("data.overfit_first", self.overfit_first, 0, 2**62)
         check_number("data.workers", self.workers, -1)

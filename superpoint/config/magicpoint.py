@@ -15,9 +15,9 @@ TEST_SEED = 2_000_003  # of the scenes that the final tables are measured on; no
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Average precision on synthetic shapes the network has not seen (their seed differs from the run's)."""
+    """Average precision on what the network has not seen: synthetic shapes of another seed, photographs held out."""
 
-    images: int = 200  # during training, half clean, half noisy
+    images: int = 200  # during training, half clean, half noisy; also the most photographs
     final_images: int = 1000  # for the table at the end, each both clean and noisy
     seed: int = 1_000_003
 
@@ -35,6 +35,7 @@ class MagicPointConfig:
 
     run: str = "runs/magicpoint"  # run folder
     seed: int = 0
+    weights: str | None = None  # what training starts from: a run folder, weights or their name; None = from nothing
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)

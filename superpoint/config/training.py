@@ -70,6 +70,7 @@ class TrainConfig:
     probe_every: int = 100  # steps between looks into the network, see `diagnostics.probes`; 0 = never
     checkpoint_minutes: float = 2.0  # between writes of checkpoints/last.ckpt, besides those at validations
     checkpoint_every: int = 0  # steps between writes of it; 0 = by the clock alone
+    report: bool = True  # at the end: the doctor's checks and report.html
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from superpoint.config import DataConfig
+from superpoint.config import DataConfig, HomographyConfig
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, encode_points, valid_cells
-from superpoint.geometry.homography import sample_homography, warp_image, warp_points, warp_valid
+from superpoint.geometry.homography import inside, sample_homography, warp_image, warp_points, warp_valid
 
+Scene = tuple[NDArray[np.uint8], NDArray[np.float32]]  # image [H, W] and points [N, 2] (x, y)
+
+SEARCHED = 2000  # scenes looked through for those with labels
 AUGMENT_STREAM = 7001  # keeps the augmentation's random numbers apart from the generator's
 
 
-class SyntheticShapes(Dataset[dict[str, torch.Tensor]]):
-    """Synthetic shapes, augmented and encoded, on the fly and without end.
+class PointSamples(Dataset[dict[str, torch.Tensor]]):
+    """Images with points, augmented and encoded, on the fly and without end.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
         image: uint8 [1, H, W], padded on the right and below to multiples of 8.
@@ -29,24 +34,30 @@ class SyntheticShapes(Dataset[dict[str, torch.Tensor]]):
 
     Over the first `config.curriculum` samples the augmentation grows from none to all. With `config.overfit` = n > 0
     only n different samples exist, each with at least one label, and none is augmented.
+
+    A subclass says where images come from: `scene` for training, `still` for the samples to overfit; it sets `repeated`
+    to the numbers of these.
     """
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
-        self.generator = ShapeGenerator(config.synthetic, config.height, config.width, seed)
-        # What to overfit must hold something to find, so scenes without a label are passed over.
-        labelled = (index for index in range(10_000) if len(self.generator.scene(index).points))
-        self._overfit = list(islice(labelled, config.overfit))
-        if len(self._overfit) < config.overfit:
-            raise UserError("data.overfit: the primitives chosen draw too few scenes with labels")
+        self.repeated: list[int] = []
+
+    def scene(self, index: int) -> Scene:
+        """What sample `index` is made from: image uint8 [H, W] of the configured size, points float32 [N, 2]."""
+        raise NotImplementedError
+
+    def still(self, number: int) -> Scene:
+        """Image `number` of its source without anything random, for overfitting."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.config.overfit or 2**62
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        if self._overfit:
-            index %= len(self._overfit)
+        if self.repeated:
+            index %= len(self.repeated)
         image, points, mask = self.draw(index)
         image, mask = _pad(image, mask)
         rng = np.random.Generator(np.random.SFC64([self.seed, index, AUGMENT_STREAM + 1]))
@@ -59,37 +70,63 @@ class SyntheticShapes(Dataset[dict[str, torch.Tensor]]):
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sample `index` before encoding: image uint8 [H, W], points float32 [N, 2], valid mask bool [H, W]."""
-        if self._overfit:
-            scene = self.generator.scene(self._overfit[index % len(self._overfit)])
-            return scene.image, scene.points, np.ones(scene.image.shape, bool)
-        scene = self.generator.scene(index)
+        if self.repeated:
+            image, points = self.still(self.repeated[index % len(self.repeated)])
+            return image, points, np.ones(image.shape, bool)
+        image, points = self.scene(index)
         rng = np.random.Generator(np.random.SFC64([self.seed, index, AUGMENT_STREAM]))
         # A function of the index, not of what has been trained: sample 1234 is the same in every run and rank.
         strength = min(1.0, index / self.config.curriculum) if self.config.curriculum else 1.0
-        image, points, mask = self._warp(scene.image, scene.points, rng, strength)
+        image, points, mask = _warp(image, points, self.config.homography, rng, strength)
         return augment_photometric(image, self.config.photometric, rng, strength), points, mask
 
-    def _warp(
-        self, image: np.ndarray, points: np.ndarray, rng: np.random.Generator, share: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size = image.shape
-        config = self.config.homography
-        if not config.enable or rng.random() >= config.probability * share:
-            return image, points, np.ones(size, bool)
-        h_scene_sample = sample_homography(
-            rng,
-            *size,
-            rotation=config.rotation,
-            scale=config.scale,
-            perspective=config.perspective,
-            shear=config.shear,
-            translation=config.translation,
-        )
-        # Beyond the scene's outline: black, as in homographic adaptation, or its last pixels drawn out.
-        border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
-        warped = warp_image(image, h_scene_sample, size, border)
-        mask = warp_valid(h_scene_sample, size, size, config.border_margin)
-        return warped, warp_points(points, h_scene_sample), mask
+    def first_labelled(self, numbers: Iterable[int]) -> list[int]:
+        """The first `config.overfit` of `numbers` whose image has a label on it: there must be something to learn."""
+        size = self.config.height, self.config.width
+        labelled = (number for number in numbers if inside(self.still(number)[1], *size).any())
+        return list(islice(labelled, self.config.overfit))
+
+
+class SyntheticShapes(PointSamples):
+    """Synthetic shapes as samples; see `PointSamples`. Those to overfit start at scene `config.overfit_first`."""
+
+    def __init__(self, config: DataConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.generator = ShapeGenerator(config.synthetic, config.height, config.width, seed)
+        first = config.overfit_first
+        self.repeated = self.first_labelled(range(first, first + SEARCHED))
+        if len(self.repeated) < config.overfit:
+            raise UserError("data.overfit: the primitives chosen draw too few scenes with labels")
+
+    def scene(self, index: int) -> Scene:
+        scene = self.generator.scene(index)
+        return scene.image, scene.points
+
+    def still(self, number: int) -> Scene:
+        return self.scene(number)
+
+
+def _warp(
+    image: np.ndarray, points: np.ndarray, config: HomographyConfig, rng: np.random.Generator, share: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, points and valid mask under a random homography, which is drawn in `share` of the configured cases."""
+    size = image.shape[0], image.shape[1]
+    if not config.enable or rng.random() >= config.probability * share:
+        return image, points, np.ones(size, bool)
+    h_scene_sample = sample_homography(
+        rng,
+        *size,
+        rotation=config.rotation,
+        scale=config.scale,
+        perspective=config.perspective,
+        shear=config.shear,
+        translation=config.translation,
+    )
+    # Beyond the scene's outline: black, as in homographic adaptation, or its last pixels drawn out.
+    border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
+    warped = warp_image(image, h_scene_sample, size, border)
+    mask = warp_valid(h_scene_sample, size, size, config.border_margin)
+    return warped, warp_points(points, h_scene_sample), mask
 
 
 def _pad(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,13 +10,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
+from superpoint.backends.cpu import native_bf16_instructions
 from superpoint.config import TrainConfig
 from superpoint.engine.memory import keep_freed_memory
 from superpoint.errors import UserError
 
 Precision = Literal["bf16-mixed", "32-true"]
-X86_BF16 = ("avx512_bf16", "amx_bf16")
-ARM_BF16 = "bf16"
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -84,26 +82,3 @@ def choose_precision(name: str, device: str) -> tuple[Precision, str]:
             return "bf16-mixed", f"the CPU has native bf16: {', '.join(instructions)}"
         return "32-true", "the CPU has no native bf16 instructions"
     return "32-true", f"bf16 is not chosen by itself on {device}"
-
-
-def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Names of the bfloat16 instruction sets of this CPU, [] if it has none or none can be detected.
-
-    Asks `torch.cpu.get_capabilities` (torch >= 2.12) and, where torch is older, the flags in `/proc/cpuinfo`.
-    """
-    if hasattr(torch.cpu, "get_capabilities"):
-        flags = {key for key, value in torch.cpu.get_capabilities().items() if value is True}
-    else:
-        flags = _cpuinfo_flags(cpuinfo)
-    return [flag for flag in (*X86_BF16, ARM_BF16) if flag in flags]
-
-
-def _cpuinfo_flags(cpuinfo: Path) -> set[str]:
-    """Flags of the first processor: the line "flags" on x86, "Features" on ARM. Empty where there is no such file."""
-    if not cpuinfo.is_file():
-        return set()
-    for line in cpuinfo.read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return set(value.split())
-    return set()

@@ -53,7 +53,12 @@ class Plateau:
     waited: int = 0
 
     def update(self, metric: float, config: ScheduleConfig) -> None:
-        """Take note of one validation. `metric`: higher is better; NaN counts as no improvement."""
+        """Take note of one validation, if the schedule is "plateau"; others are functions of progress alone.
+
+        `metric`: higher is better; NaN counts as no improvement.
+        """
+        if config.name != "plateau":
+            return
         if metric > self.best:
             self.best, self.waited = metric, 0
             return

@@ -13,6 +13,7 @@ from rich.console import Console
 from superpoint.config import MagicPointConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.synthetic import PRIMITIVES
+from superpoint.diagnostics.case import Labelled
 from superpoint.files import make_folder
 from superpoint.geometry.cells import CELL, valid_cells
 from superpoint.visualize import contact_sheet, draw_points, save_image
@@ -44,7 +45,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
     return folder
 
 
-def draw_sample(dataset: SyntheticShapes, index: int, scale: int = 2) -> np.ndarray:
+def draw_sample(dataset: Labelled, index: int, scale: int = 2) -> np.ndarray:
     """Sample `index` with its labels, uint8 [scale * H, scale * W, 3]; cells that the loss ignores are darkened."""
     image, points, mask = dataset.draw(index)
     picture = draw_points(image, [], truth=points[np.isfinite(points).all(axis=1)], scale=scale)

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from superpoint.config import MagicPointConfig
-from superpoint.data.samples import SyntheticShapes
+from superpoint.data.training_set import training_samples
 from superpoint.engine import make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test
 from superpoint.files import make_folder, write_atomically
 from superpoint.models import build_model
-from superpoint.objectives import DetectorObjective
+from superpoint.stages.validation import detector_objective
 from superpoint.visualize import save_figure
 
 
@@ -26,14 +26,14 @@ def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> R
     """Range test with the data, network, loss and optimiser of `config`; writes lr_finder.png and .json to `out`."""
     folder = make_folder(out)
     model = build_model(config.model, config.seed)
-    objective = DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
+    objective = detector_objective(config)
     objective.initialise(model.detector)
     found = lr_range_test(
         fabric=make_fabric(config.train),
         model=model,
         objective=objective,
         # Without the curriculum: the rate is to be found on what the network sees most of the time.
-        dataset=SyntheticShapes(replace(config.data, curriculum=0), config.seed),
+        dataset=training_samples(replace(config.data, curriculum=0), config.seed),
         optimizer=config.optimizer,
         batch_size=config.train.batch_size,
         steps=steps,

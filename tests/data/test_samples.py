@@ -98,6 +98,14 @@ def test_overfit_repeats_a_few_samples_without_augmentation() -> None:
     assert all(len(dataset.draw(i)[1]) for i in range(2))
 
 
+def test_overfit_starts_at_the_scene_asked_for() -> None:
+    dataset = SyntheticShapes(DataConfig(overfit=2, overfit_first=40), 0)
+    assert 40 <= dataset.repeated[0] < dataset.repeated[1] < 50
+    np.testing.assert_array_equal(dataset.draw(1)[0], dataset.generator.scene(dataset.repeated[1]).image)
+    with pytest.raises(UserError, match=r"data\.overfit_first"):
+        DataConfig(overfit_first=-1)
+
+
 def test_any_size_is_padded_and_the_padding_masked() -> None:
     dataset = SyntheticShapes(DataConfig(height=100, width=61), 0)
     sample = dataset[0]

@@ -39,6 +39,13 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("content", [b"broken", b"\x80\x02]q\x00.", b"PK\x03\x04"])
+def test_other_bytes_are_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.ckpt: not a"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_a_text_file_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a.ckpt").write_text("hello, I am a text file, long enough to be taken for something\n" * 20)
     with pytest.raises(UserError, match="not a readable checkpoint"):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -21,34 +19,6 @@ def test_auto_follows_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "native_bf16_instructions", lambda: [])
     assert precision.choose_precision("auto", "cpu")[0] == "32-true"
     assert precision.choose_precision("auto", "mps")[0] == "32-true"
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\n", ["avx512_bf16", "amx_bf16"]),
-        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", []),  # AVX-512 alone only emulates bf16
-        ("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n", ["bf16"]),
-        ("", []),
-    ],
-)
-def test_native_bf16_from_cpuinfo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, expected: list[str]
-) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert precision.native_bf16_instructions(tmp_path / "cpuinfo") == expected
-
-
-def test_native_bf16_without_any_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert precision.native_bf16_instructions(tmp_path / "none") == []
-
-
-def test_native_bf16_from_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = {"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
-    assert precision.native_bf16_instructions() == ["avx512_bf16"]
 
 
 def test_absent_device_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,3 +56,12 @@ def test_plateau() -> None:
         factors.append(plateau.factor)
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
     assert plateau.best == 0.3
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "onecycle"])
+def test_other_schedules_do_not_react_to_a_flat_metric(name: str) -> None:
+    config = ScheduleConfig(name, patience=0, gamma=0.1)
+    plateau = Plateau()
+    for _ in range(10):
+        plateau.update(0.5, config)
+    assert plateau == Plateau()

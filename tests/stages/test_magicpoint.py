@@ -13,9 +13,11 @@ from PIL import Image
 from superpoint.cli import main
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
-from superpoint.models import load_model
+from superpoint.losses import INITIAL_DETECTOR_LOSS
+from superpoint.models import build_model, load_model
 from superpoint.models.weights import load_weights
-from superpoint.stages.magicpoint import SyntheticValidation, train_magicpoint
+from superpoint.stages.magicpoint import train_magicpoint
+from superpoint.stages.validation import DetectorValidation, detector_objective, labelled_batch
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
@@ -39,7 +41,8 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     for name in (
         "config.yaml", "environment.json", "metrics.jsonl", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
         "weights.safetensors", "evaluation/synthetic.json", "evaluation/synthetic.md",
-        "evaluation/precision_recall_clean.png", "evaluation/precision_recall_noisy.png",
+        "evaluation/precision_recall_clean.png", "evaluation/precision_recall_noisy.png", "doctor/findings.json",
+        "report.html",
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
     assert load_config(MagicPointConfig, trained / "config.yaml").train.steps == 4
@@ -96,7 +99,8 @@ def test_detections_are_drawn_on_photographs(trained: Path, capsys: pytest.Captu
 
 
 def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
-    config = tiny(tmp_path / "run", "data.overfit=1", "train.steps=120", "optimizer.lr=0.01", "train.ema=0.0")
+    more = ["data.overfit=1", "train.steps=120", "optimizer.lr=0.01", "train.ema=0.0", "train.report=false"]
+    config = tiny(tmp_path / "run", *more)
     train_magicpoint(config)
     assert not (tmp_path / "run/evaluation").exists()  # there is nothing to generalise to
     losses = [event["loss"] for event in RunFolder(config.run).metrics() if event["event"] == "train"]
@@ -111,7 +115,7 @@ def test_validation_images_do_not_depend_on_what_is_trained() -> None:
         ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.focal_gamma=2"],
     )
     for variant in ("clean", "noisy"):
-        for a, b in zip(SyntheticValidation(one).sets[variant], SyntheticValidation(other).sets[variant], strict=True):
+        for a, b in zip(DetectorValidation(one).sets[variant], DetectorValidation(other).sets[variant], strict=True):
             assert a[0] == b[0]
             np.testing.assert_array_equal(a[1], b[1])
 
@@ -121,3 +125,23 @@ def test_defaults_are_the_default_recipe(project: Path) -> None:
     assert MagicPointConfig().train == TrainConfig()
     assert MagicPointConfig().data == DataConfig()
     assert MagicPointConfig().model == ModelConfig()
+
+
+def test_validation_loss_is_the_objective_on_the_validation_scenes() -> None:
+    """45x70 is padded to 48x72: the padding does not count."""
+    overrides = ["validation.images=18", "data.height=45", "data.width=70", "model.encoder=lite"]
+    config = load_config(MagicPointConfig, None, overrides)
+    validate, model = DetectorValidation(config), build_model(config.model).eval()
+    detector_objective(config).initialise(model.detector)
+    with torch.no_grad():
+        metrics = validate(model)
+        scenes = [(image, points) for samples in validate.sets.values() for _, image, points in samples]
+        batch = labelled_batch(scenes, model)
+        expected = detector_objective(config)(model, batch)["loss"]
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(INITIAL_DETECTOR_LOSS, rel=0.1)
+    assert batch["image"].shape == (18, 1, 48, 72)
+    assert batch["valid"].shape == (18, 6, 9)
+    assert batch["valid"][0].sum() == 5 * 8
+    for (_, points), target in zip(scenes, batch["target"], strict=True):
+        assert (target != 64).any() == bool(len(points))

@@ -1,0 +1,12 @@
+"""Heatmap, dustbin, logits and wrong cells of a detector on scenes and photographs; several checkpoints side by side.
+
+python scripts/visualize_heatmaps.py runs/lite
+python scripts/visualize_heatmaps.py runs/lite --index 12 --index 4000
+python scripts/visualize_heatmaps.py runs/lite/checkpoints/last.ckpt runs/lite --image street.jpg --labels street.csv
+"""
+
+import sys
+
+from superpoint.cli import main
+
+main(["visualize-heatmaps", *sys.argv[1:]])

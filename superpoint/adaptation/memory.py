@@ -1,0 +1,60 @@
+"""How many views fit into the memory at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from superpoint.errors import UserError
+
+BYTES_PER_PIXEL = 700  # of a view: two fp32 activations of 64 channels at full resolution, grid, maps; VGG encoder
+SHARE = 4  # of the free memory one part is used
+MOST = {"cpu": 512 << 20, "cuda": 4 << 30}  # bytes; more at once is no faster
+UNKNOWN = 2 << 30  # bytes that are taken to be free where the system does not say
+
+
+def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, name: str) -> int:
+    """Pixels of the views that go through the network together.
+
+    Args:
+        megabytes: for them; 0 = a quarter of what is free on `device`, at most 512 MB on a CPU and 4 GB on a GPU.
+        size: (height, width) of the largest view. At least one is always taken, unless it cannot fit.
+        name: of the image, for the message.
+
+    Raises:
+        UserError: not even one view fits into the memory that is free.
+    """
+    height, width = size
+    free, needed = free_memory(device), height * width * BYTES_PER_PIXEL
+    if needed > free:
+        raise UserError(
+            f"{name}: a view of {width}x{height} pixels needs about {needed / 2**30:.1f} GB, but {free / 2**30:.1f} GB "
+            "are free; resize the image"
+        )
+    budget = megabytes << 20 if megabytes else min(free // SHARE, MOST.get(device.type, MOST["cpu"]))
+    return budget // BYTES_PER_PIXEL
+
+
+def free_memory(
+    device: torch.device, meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Bytes still to be had on `device`: of the GPU, or of the machine or its container, whichever has less."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = _entries(meminfo).get("MemAvailable:", UNKNOWN >> 10) << 10
+    # Control groups of version 2, then 1. Pages of files not used lately count as used, but are given up on demand.
+    for limit, used, stat, reclaimable in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        if (cgroup / limit).is_file() and (cgroup / limit).read_text().strip().isdigit():
+            rest = int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
+            free = min(free, rest + _entries(cgroup / stat).get(reclaimable, 0))
+    return max(free, 0)
+
+
+def _entries(path: Path) -> dict[str, int]:
+    """Lines "name number ..." of a file, {} if there is none."""
+    lines = (line.split() for line in path.read_text().splitlines()) if path.is_file() else ()
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}

@@ -1,0 +1,64 @@
+"""The network in OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from superpoint.backends.graph import example, output_names, quiet
+from superpoint.backends.network import Network, missing
+from superpoint.models.superpoint import SuperPoint
+
+
+class OpenVinoNetwork(Network):
+    """One compiled model for all batch and image sizes: as fast as one for each, and nothing to compile in between."""
+
+    backend = "openvino"
+
+    def __init__(self, model: SuperPoint, precision: str) -> None:
+        self.precision, self.device = precision, torch.device("cpu")
+        frozen, image = example(model)
+        with quiet(), unreported():
+            try:
+                import openvino
+            except ImportError as error:
+                raise missing("openvino") from error
+            # Straight from the module: 1.3 s, by way of torch.export or ONNX 6 s.
+            graph = openvino.convert_model(frozen, example_input=image)
+        graph.reshape([-1, 1, -1, -1])
+        settings = {
+            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # so that OMP_NUM_THREADS and torchrun count here too
+            "PERFORMANCE_HINT": "LATENCY",  # all threads on one call
+            # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
+            "CPU_RUNTIME_CACHE_CAPACITY": 256,
+        }
+        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        names = [next(iter(output.get_names()), "logits") for output in graph.outputs]
+        self._outputs = {name: names.index(name) for name in output_names(model)}
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        results = self._compiled(image.contiguous().numpy())
+        return {name: torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """OpenVINO without `openvino_telemetry`, by which it tells its maker of each import and conversion.
+
+    Labelling one's images is nobody else's business, and a cluster node need not reach the network. OpenVINO does
+    without the package where it cannot be imported. A program that has imported OpenVINO before has made its choice.
+    """
+    name = "openvino_telemetry"
+    hide = name not in sys.modules
+    if hide:
+        sys.modules[name] = None  # type: ignore[assignment]  # `import` raises ImportError then
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[name]

@@ -1,0 +1,40 @@
+"""The network in torch: channels_last, batch norms folded into the convolutions, bf16 where it is native."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from superpoint.backends.network import Network
+from superpoint.models.superpoint import SuperPoint
+
+
+class TorchNetwork(Network):
+    backend = "torch"
+
+    def __init__(self, model: SuperPoint, precision: str, device: str) -> None:
+        self.precision, self.device = precision, torch.device(device)
+        self._model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        image = image.to(self.device, memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return {name: values.float() for name, values in self._model(image).items()}
+
+
+def fold_batch_norms(model: SuperPoint) -> SuperPoint:
+    """A copy of the model in evaluation mode, each batch norm that follows a convolution in a Sequential folded in.
+
+    With running statistics a batch norm is an affine map of each channel, so the result is the same up to rounding.
+    """
+    folded = copy.deepcopy(model).eval()
+    for module in folded.modules():
+        if isinstance(module, nn.Sequential):
+            for index in range(len(module) - 1):
+                convolution, norm = module[index], module[index + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[index], module[index + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    return folded

@@ -1,0 +1,45 @@
+"""Stage `export-detections`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from superpoint.checks import check_number, check_one_of
+from superpoint.config.adaptation import AdaptationConfig
+from superpoint.config.model import DecodeConfig
+from superpoint.errors import UserError
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """From images to a feature file; what is not marked decides about the content, so a resume must not change it."""
+
+    weights: str = "magicpoint"  # name of released weights, run folder or file
+    resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
+    max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
+    descriptors: bool = True  # written too, if the network has them and adaptation is off
+    shard_size: int = 64  # images between two writes to the disk: the most that a kill can cost
+    prefix: bool = False  # image names of tars begin with the name of their tar
+    backend: str = "auto"  # auto | torch | openvino | onnxruntime
+    precision: str = "auto"  # auto | fp32 | bf16
+    device: str = "auto"  # auto | cpu | cuda | mps
+    readers: int = 2  # threads that decode images ahead of the network (may change)
+    keep_broken: bool = False  # take a tar that breaks off for finished, with what could be read of it (may change)
+    merge: bool = True  # into one file at the end; otherwise the folder of shards is the result (may change)
+    # Views in one pass by the memory that happens to be free would change the last bits of the points.
+    adaptation: AdaptationConfig = field(default_factory=lambda: AdaptationConfig(memory=256))
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        check_number("resize", self.resize, 0)
+        if 0 < self.resize < 8:
+            raise UserError(f"resize: found {self.resize}, expected 0 or at least 8 pixels")
+        check_number("max_megapixels", self.max_megapixels, 0, above=True)
+        check_number("shard_size", self.shard_size, 1, 100_000)
+        check_number("readers", self.readers, 1, 256)
+        check_one_of("backend", self.backend, ["auto", "torch", "openvino", "onnxruntime"])
+        check_one_of("precision", self.precision, ["auto", "fp32", "bf16"])
+        check_one_of("device", self.device, ["auto", "cpu", "cuda", "mps"])
+
+
+MAY_CHANGE = ("readers", "keep_broken", "merge")  # fields that a resume may set anew

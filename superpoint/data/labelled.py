@@ -1,0 +1,199 @@
+"""Training samples from images with point labels, and the reading of one image's labels from a file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.config import DataConfig
+from superpoint.data.images import resize_with_points
+from superpoint.data.samples import PointSamples, Scene
+from superpoint.errors import UserError
+from superpoint.geometry.homography import inside
+
+CROP_STREAM = 7003  # of random numbers, apart from those of the augmentation (7001) and of the encoding (7002)
+ORDER_STREAM = 7004
+ARRAY_NAMES = ("points", "keypoints")  # in an .npz file that holds several arrays
+
+
+class LabelSource(Protocol):
+    """Images with labels: source[i], 0 <= i < len(source), is an image uint8 [H, W] and its points [N, 2] (x, y).
+
+    The images may be of any size. Points outside the image and NaN are ignored.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[NDArray[np.uint8], NDArray[np.floating]]: ...
+
+
+class LabelledImages(PointSamples):
+    """The images of a source as samples without end; see `PointSamples`, whose augmentation is that of the shapes.
+
+    Every epoch goes through all images once, in an order drawn from (seed, epoch). An image is resized with its points
+    to cover config.height x config.width, its proportions kept, and what juts out along one axis is cropped: at a place
+    drawn from (seed, index), or equally on both sides for the samples to overfit.
+
+    Raises: UserError if the source is empty or, with `config.overfit` = n, has fewer than n images with a label.
+    """
+
+    def __init__(self, source: LabelSource, config: DataConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.source = source
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))  # the last epoch asked for
+        if len(source) == 0:
+            raise UserError("labelled images: found none, expected at least one")
+        self.repeated = self.first_labelled(range(len(source)))
+        if len(self.repeated) < config.overfit:
+            raise UserError(
+                f"data.overfit: found {len(self.repeated)} labelled images of {len(source)}, expected {config.overfit}"
+            )
+
+    def number(self, index: int) -> int:
+        """Which image of the source sample `index` shows."""
+        if self.repeated:
+            return self.repeated[index % len(self.repeated)]
+        epoch, place = divmod(index, len(self.source))
+        if self._order[0] != epoch:
+            rng = np.random.Generator(np.random.SFC64([self.seed, epoch, ORDER_STREAM]))
+            self._order = epoch, rng.permutation(len(self.source))
+        return int(self._order[1][place])
+
+    def scene(self, index: int) -> Scene:
+        image, points = self.source[self.number(index)]
+        rng = np.random.Generator(np.random.SFC64([self.seed, index, CROP_STREAM]))
+        return cover(image, points, (self.config.height, self.config.width), rng)
+
+    def still(self, number: int) -> Scene:
+        image, points = self.source[number]
+        return cover(image, points, (self.config.height, self.config.width))
+
+
+def cover(
+    image: NDArray[np.uint8],
+    points: NDArray[np.floating],
+    size: tuple[int, int],
+    rng: np.random.Generator | None = None,
+) -> Scene:
+    """Resize an image and its points, proportions kept, to the least size that covers `size`; crop the rest.
+
+    Args:
+        image: uint8 [H, W].
+        points: [N, 2], (x, y) in pixels of `image`.
+        size: (height, width) wanted.
+        rng: draws where the crop lies; None = in the middle.
+
+    Returns:
+        image uint8 of that size; points float32 [M, 2] in its pixels, those outside it left out.
+    """
+    height, width = size
+    scale = max(height / image.shape[0], width / image.shape[1])
+    resized = max(height, round(image.shape[0] * scale)), max(width, round(image.shape[1] * scale))
+    image, xy = resize_with_points(image, np.asarray(points).reshape(-1, 2), resized)
+    spare = np.array([resized[1] - width, resized[0] - height])
+    left, top = (spare // 2 if rng is None else rng.integers(0, spare + 1)).tolist()
+    xy = xy - np.array([left, top], np.float32)
+    return np.ascontiguousarray(image[top : top + height, left : left + width]), xy[inside(xy, height, width)]
+
+
+def read_points(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
+    """Points of one image from a file; coordinates are those of `geometry.homography`, pixel centres at integers.
+
+    Text (any ending but .npy and .npz): a point a line, `x y` or `x y score`, separated by blanks, commas, semicolons
+    or tabs. Lines that begin with # are comments. A first line of names (`x,y,score`, also behind a #) says which
+    columns hold x and y. Arrays: .npy or .npz, numbers [N, 2] or [N, 3], again x, y, score; an .npz with several arrays
+    is asked for "points" or "keypoints".
+
+    Args:
+        path: the file.
+        size: (height, width) of the image; None = not checked.
+
+    Returns:
+        float32 [N, 2], (x, y), N >= 1. The scores are not used.
+
+    Raises:
+        UserError: missing, unreadable, no points, other columns, NaN or infinity, or points outside the image.
+    """
+    file = Path(path)
+    try:
+        points = _read_array(file) if file.suffix.lower() in (".npy", ".npz") else _read_text(file)
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file, expected point labels") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    if not len(points):
+        raise UserError(f"{file}: found no points, expected at least one")
+    broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(broken):
+        x, y = points[broken[0]]
+        raise UserError(f"{file}: point {broken[0] + 1} is ({x:g}, {y:g}), expected finite numbers")
+    outside = np.flatnonzero(~inside(points, *size)) if size is not None else []
+    if size is not None and len(outside):
+        x, y = points[outside[0]]
+        hint = "; x and y swapped?" if inside(points[:, ::-1], *size).all() else ""
+        raise UserError(
+            f"{file}: point {outside[0] + 1} of {len(points)} is (x={x:g}, y={y:g}), expected points on the image of "
+            f"{size[1]}x{size[0]} pixels{hint}"
+        )
+    return points.astype(np.float32)
+
+
+def _read_array(file: Path) -> NDArray[np.float64]:
+    with open(file, "rb") as stream:  # by name, NumPy would leave a damaged file open
+        try:
+            content = np.load(stream, allow_pickle=False)
+            if not isinstance(content, np.ndarray):
+                names = list(content)
+                name = names[0] if len(names) == 1 else next((name for name in ARRAY_NAMES if name in names), None)
+                if name is None:
+                    found, wanted = ", ".join(names) or "nothing", " or ".join(ARRAY_NAMES)
+                    raise UserError(f"{file}: found {found}, expected one array, or one named {wanted}")
+                content = content[name]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{file}: not a readable NumPy file ({' '.join(str(error).split())})") from error
+    if content.ndim != 2 or content.shape[1] not in (2, 3) or content.dtype.kind not in "iuf":
+        raise UserError(
+            f"{file}: found {content.dtype} {list(content.shape)}, expected numbers [N, 2] (x, y) or [N, 3]"
+        )
+    return content[:, :2].astype(np.float64)
+
+
+def _read_text(file: Path) -> NDArray[np.float64]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: found bytes that are no text, expected lines of x y") from error
+    points: list[list[float]] = []
+    columns: list[int] | None = None  # of x and y
+    count = 0  # of columns
+    for number, line in enumerate(lines, start=1):
+        comment = line.lstrip().startswith("#")
+        fields = _fields(line.strip("# \t") if comment else line)
+        names = [field.strip("\"'").lower() for field in fields]
+        if not points and columns is None and {"x", "y"} <= set(names) and (len(names) <= 3 or not comment):
+            columns, count = [names.index("x"), names.index("y")], len(fields)
+            continue
+        if comment or not fields:
+            continue
+        if columns is None and len(fields) not in (2, 3):
+            raise UserError(f"{file}: line {number} has {len(fields)} columns, expected x y or x y score")
+        columns, count = columns or [0, 1], count or len(fields)
+        if len(fields) != count:
+            raise UserError(f"{file}: line {number} has {len(fields)} columns, expected {count} as before it")
+        try:
+            points.append([float(fields[column]) for column in columns])
+        except ValueError as error:
+            raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected numbers x y") from error
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _fields(line: str) -> list[str]:
+    for separator in (",", ";"):
+        if separator in line:
+            return [field.strip() for field in line.split(separator)]
+    return line.split()

@@ -1,0 +1,45 @@
+"""Two kinds of training samples in one run, in a fixed proportion."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from superpoint.data.samples import PointSamples
+
+
+class Mixture(Dataset[dict[str, torch.Tensor]]):
+    """Samples of `first`, and with the share `share` of `second`, evenly interleaved.
+
+    Sample `index` is of the second kind where floor(index * share) steps up, so any stretch of the run has the right
+    proportion, and each kind is gone through in its own order, sample after sample. A pure function of the index.
+
+    Raises: ValueError for a share outside 0..1.
+    """
+
+    def __init__(self, first: PointSamples, second: PointSamples, share: float) -> None:
+        if not 0 < share < 1:
+            raise ValueError(f"share: found {share}, expected a number > 0 and < 1")
+        self.first = first
+        self.second = second
+        self.share = share
+
+    def __len__(self) -> int:
+        return 2**62
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        samples, own = self.locate(index)
+        return samples[own]
+
+    def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
+        samples, own = self.locate(index)
+        return samples.draw(own)
+
+    def locate(self, index: int) -> tuple[PointSamples, int]:
+        """Which kind sample `index` is of, and its index there."""
+        before, after = math.floor(index * self.share), math.floor((index + 1) * self.share)
+        return (self.second, before) if after > before else (self.first, index - before)

@@ -1,0 +1,192 @@
+"""What the 65 logits of each 8x8 cell say: one figure per cell and kind, and which cells are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superpoint.errors import UserError
+from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
+from superpoint.models.decode import logits_to_probability
+
+Cells = NDArray[np.generic] | torch.Tensor  # [Hc, Wc]
+
+
+class Verdict(IntEnum):
+    """The largest of a cell's 65 logits against its label.
+
+    RIGHT: the label's channel, the dustbin included. MISSED: the dustbin where there is a label. FALSE: a pixel where
+    there is none. MISPLACED: another pixel of the cell than the label's.
+    """
+
+    RIGHT = 0
+    MISSED = 1
+    FALSE = 2
+    MISPLACED = 3
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """The output for one image, cell by cell; all arrays [Hc, Wc] unless stated.
+
+    Attributes:
+        logits: float32 [65, Hc, Wc].
+        probability: float32 [H, W], 0..1, cropped to the image.
+        dustbin: probability of "no interest point", 0..1.
+        logit_range: largest minus smallest of the 65 logits.
+        logsumexp: natural logarithm of the sum of the 65 exponentials: the scale on which the cell lives. Softmax takes
+            it off, so it is free to wander; beyond 88 a naive exp() overflows in fp32.
+        entropy: of the 65 probabilities, in nats: 0 (certain) .. ln 65 = 4.17 (knows nothing).
+        argmax: int64 in 0..64.
+        valid: bool, the cells that count.
+        target: int64 in 0..64; None without labels.
+        loss: minus the logarithm of the label's probability, in nats; None without labels.
+        verdict: `Verdict` as int64, RIGHT where not valid; None without labels.
+    """
+
+    logits: NDArray[np.float32]
+    probability: NDArray[np.float32]
+    dustbin: NDArray[np.float32]
+    logit_range: NDArray[np.float32]
+    logsumexp: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    argmax: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    target: NDArray[np.int64] | None = None
+    loss: NDArray[np.float32] | None = None
+    verdict: NDArray[np.int64] | None = None
+
+    def count(self, verdict: Verdict) -> int:
+        """How many valid cells have this verdict; 0 without labels. Of RIGHT only those with a label are counted."""
+        return len(self.where(verdict))
+
+    def where(self, verdict: Verdict) -> NDArray[np.int64]:
+        """(row, column) [N, 2] of the valid cells with this verdict; of RIGHT only those with a label."""
+        if self.verdict is None or self.target is None:
+            return np.zeros((0, 2), np.int64)
+        chosen = (self.verdict == verdict) & self.valid
+        if verdict == Verdict.RIGHT:
+            chosen &= self.target != DUSTBIN
+        return np.argwhere(chosen)
+
+    def misplacement(self) -> float:
+        """Mean distance in pixels between largest channel and label over the misplaced cells; NaN if there is none."""
+        rows, columns = self.where(Verdict.MISPLACED).T
+        if not len(rows) or self.target is None:
+            return float("nan")
+        found, wanted = self.argmax[rows, columns], self.target[rows, columns]
+        return float(np.hypot(found % CELL - wanted % CELL, found // CELL - wanted // CELL).mean())
+
+    def mean_cell(self) -> NDArray[np.float32]:
+        """Mean probability of the 64 places of a cell over the valid cells, [8, 8]; even for a healthy network."""
+        if not self.valid.any():
+            return np.zeros((CELL, CELL), np.float32)
+        shares = np.exp(self.logits[:DUSTBIN] - self.logsumexp)
+        return shares[:, self.valid].mean(axis=1).reshape(CELL, CELL).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WorstCell:
+    """A cell worth a closer look: where it is, and `reason`, the figure that brought it here."""
+
+    row: int
+    column: int
+    reason: str
+
+
+def measure_cells(
+    logits: torch.Tensor,
+    size: tuple[int, int],
+    target: Cells | None = None,
+    valid: Cells | None = None,
+) -> CellMaps:
+    """The maps of one image.
+
+    Args:
+        logits: [65, Hc, Wc], any floating type.
+        size: height and width of the image, with Hc = ceil(H / 8), Wc = ceil(W / 8).
+        target: [Hc, Wc] in 0..64, see `geometry.cells`.
+        valid: [Hc, Wc]; None = all cells.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+        UserError: logits that are not finite.
+    """
+    cells = tuple(logits.shape[1:])
+    height, width = size
+    if logits.ndim != 3 or len(logits) != CHANNELS or cells != (-(-height // CELL), -(-width // CELL)):
+        expected = f"[65, {-(-height // CELL)}, {-(-width // CELL)}] for an image of {height}x{width}"
+        raise ValueError(f"logits: found shape {list(logits.shape)}, expected {expected}")
+    values = logits.detach().float().cpu()
+    if not bool(values.isfinite().all()):
+        raise UserError("model output: found NaN or infinity, expected finite logits; the weights are broken")
+    logarithms = values.log_softmax(dim=0)
+    probability = logits_to_probability(values[None])[0, :height, :width]
+    counted = np.ones(cells, bool) if valid is None else np.asarray(valid).astype(bool)
+    if counted.shape != cells:
+        raise ValueError(f"valid: found shape {list(counted.shape)}, expected {list(cells)}")
+    argmax = values.argmax(dim=0).numpy()
+    labels, loss, verdict = None, None, None
+    if target is not None:
+        labels = np.asarray(target).astype(np.int64)
+        if labels.shape != cells or not ((labels >= 0) & (labels <= DUSTBIN)).all():
+            raise ValueError(f"target: found shape {list(labels.shape)}, expected {list(cells)} with values 0..64")
+        loss = -logarithms.gather(0, torch.from_numpy(labels)[None])[0].numpy()
+        verdict = judge_cells(argmax, labels, counted)
+    return CellMaps(
+        logits=values.numpy(),
+        probability=probability.numpy(),
+        dustbin=logarithms[DUSTBIN].exp().numpy(),
+        logit_range=(values.amax(dim=0) - values.amin(dim=0)).numpy(),
+        logsumexp=values.logsumexp(dim=0).numpy(),
+        entropy=-(logarithms.exp() * logarithms).sum(dim=0).numpy(),
+        argmax=argmax,
+        valid=counted,
+        target=labels,
+        loss=loss,
+        verdict=verdict,
+    )
+
+
+def judge_cells(
+    argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """`Verdict` of each cell [Hc, Wc]; RIGHT where the cell is not valid."""
+    verdict = np.full(target.shape, int(Verdict.RIGHT), np.int64)
+    wrong = argmax != target if valid is None else (argmax != target) & valid
+    verdict[wrong & (argmax == DUSTBIN)] = Verdict.MISSED
+    verdict[wrong & (target == DUSTBIN)] = Verdict.FALSE
+    verdict[wrong & (argmax != DUSTBIN) & (target != DUSTBIN)] = Verdict.MISPLACED
+    return verdict
+
+
+def worst_cells(maps: CellMaps, count: int) -> list[WorstCell]:
+    """The `count` valid cells to look at first.
+
+    With labels those of the largest loss. Without, half of them the most uncertain (largest entropy), half those whose
+    scale is the most extreme (largest |logsumexp|), each cell once.
+    """
+    if maps.loss is not None:
+        return [
+            WorstCell(row, column, f"loss {maps.loss[row, column]:.2f} nats")
+            for row, column in _largest(maps.loss, maps.valid, count)
+        ]
+    uncertain = _largest(maps.entropy, maps.valid, -(-count // 2))
+    left = maps.valid.copy()
+    for row, column in uncertain:
+        left[row, column] = False
+    extreme = _largest(np.abs(maps.logsumexp), left, count - len(uncertain))
+    return [WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in uncertain] + [
+        WorstCell(row, column, f"logsumexp {maps.logsumexp[row, column]:+.1f} nats") for row, column in extreme
+    ]
+
+
+def _largest(values: NDArray[np.floating], allowed: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
+    """(row, column) of the largest values, equal ones in raster order."""
+    order = np.argsort(np.where(allowed, -values, np.inf), axis=None, kind="stable")
+    chosen = order[: min(count, int(allowed.sum()))]
+    return [(int(index) // values.shape[1], int(index) % values.shape[1]) for index in chosen]

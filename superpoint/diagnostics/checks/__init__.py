@@ -1,0 +1,31 @@
+"""The checks, in the order in which doctor runs them: what goes in, what comes out, how the run went, arithmetic."""
+
+from __future__ import annotations
+
+from superpoint.diagnostics.checks.data import input_
+from superpoint.diagnostics.checks.heatmap import border, cell_pattern
+from superpoint.diagnostics.checks.history import gradient_jump, initial_loss, learning_rate, nonfinite, overfitting
+from superpoint.diagnostics.checks.labels import labels
+from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
+from superpoint.diagnostics.checks.output import dustbin, input_sensitivity_, logit_scale
+from superpoint.diagnostics.finding import Check
+
+# The key is Finding.check of what the function returns. The order is that of looking for a cause: wrong data explains
+# nearly everything further down.
+CHECKS: dict[str, Check] = {
+    "input": input_,
+    "labels": labels,
+    "initial_loss": initial_loss,
+    "dustbin": dustbin,
+    "input_sensitivity": input_sensitivity_,
+    "cell_pattern": cell_pattern,
+    "border": border,
+    "logit_scale": logit_scale,
+    "dead_relu": dead_relu,
+    "gradient_jump": gradient_jump,
+    "learning_rate": learning_rate,
+    "overfitting": overfitting,
+    "batchnorm": batchnorm,
+    "nonfinite": nonfinite,
+    "precision": precision,
+}

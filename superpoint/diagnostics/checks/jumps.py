@@ -1,0 +1,174 @@
+"""Check gradient_jump: where a run was thrown off course by gradients or momentum."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from superpoint.config import MagicPointConfig
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.trend import (
+    GROWN,
+    LEARNING,
+    Window,
+    expected_initial_loss,
+    initial_loss_of,
+    largest_growth,
+    late_mean,
+    sentence,
+    windows,
+)
+from superpoint.diagnostics.finding import Finding, Status
+
+# Healthy figures are those of the quick and the default recipe (AdamW, 2,000 to 5,000 steps, batches of 4 and 8).
+WORSE_THAN_CHANCE = 1.25  # loss of a step over that of even odds. Healthy: 1.00, at the first step
+JUMP_UP = 2.0  # loss of a window over the median of the five before. Healthy: up to 1.5
+JUMP_DOWN = 0.4  # the same after five level windows. Healthy: 0.73 and more
+JUMP_LEAST = 0.2  # nats; smaller changes of a loss near 0 are noise
+LEVEL = 1.5  # highest over lowest of five windows that count as level
+RECOVERED = 1.3  # loss at the end over that before the jump
+GRADIENT_JUMP = 20.0  # gradient norm of a step over the median of the five windows before. Healthy: up to 7
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A sudden change: what was seen, when, and whether the run got over it."""
+
+    text: str
+    step: int
+    recovered: bool
+    down: bool = False
+
+
+def gradient_jump(case: Case) -> Finding:
+    """Exploding gradient or momentum: a loss worse than chance, or a sudden jump or drop of loss or gradient norm."""
+    found = windows(case)
+    jump = (
+        _worse_than_chance(case, found) or _blown_up(case) or _jump_up(found) or _drop(found) or _gradient_peak(found)
+    )
+    growth = largest_growth(case)
+    details = {
+        "loss_max": max((window.loss_max for window in found), default=None),
+        "loss_ratio": max(_ratios(found), default=None),
+        "gradient_ratio": max(_gradient_ratios(found), default=None),
+        "kernel_growth": growth if math.isfinite(growth) else None,
+        "step": jump.step if jump else None,
+    }
+    if jump is None:
+        if not found:
+            return Finding(
+                "gradient_jump", Status.PASS, "No training steps logged yet: nothing to judge.", details=details
+            )
+        ratio = f", at most {details['loss_ratio']:.2f} times the median before it" if details["loss_ratio"] else ""
+        evidence = f"Highest loss {details['loss_max']:.2f}{ratio} (expected below {JUMP_UP:g})."
+        return Finding("gradient_jump", Status.PASS, evidence, details=details)
+    if jump.down and (late_mean(found, "recall") or 0.0) < LEARNING / 4:
+        cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
+    elif jump.down:
+        cause = "the data or the labels changed at that step, or the run was resumed with other settings"
+    else:
+        cause = f"steps too large: {_step_size(case.config)}"
+    remedy = f"divide optimizer.lr by 10 (now {case.config.optimizer.lr:g})"
+    if case.config.optimizer.name == "sgd" and case.config.optimizer.momentum > 0:
+        remedy += f" or lower optimizer.momentum (now {case.config.optimizer.momentum:g})"
+    if case.config.train.clip_norm == 0:
+        remedy += ", set train.clip_norm=1"
+    if case.config.schedule.warmup < 0.02:
+        remedy += ", set schedule.warmup=0.02"
+    if jump.recovered:
+        remedy += f"; if it happens again at one step only, look at the samples of step {jump.step}"
+    status = Status.WARN if jump.recovered else Status.FAIL
+    return Finding("gradient_jump", status, sentence(jump.text), sentence(cause), sentence(remedy), details)
+
+
+def _step_size(config: MagicPointConfig) -> str:
+    """The optimiser in words, and why clipping did not help if it was on."""
+    optimizer, clip = config.optimizer, config.train.clip_norm
+    if optimizer.name != "sgd":
+        text = f"{optimizer.name} moves every weight by about {optimizer.lr:g} a step"
+        return f"{text}, whatever train.clip_norm" if clip > 0 else text
+    text = f"SGD at {optimizer.lr:g}"
+    if optimizer.momentum > 0:
+        total = optimizer.lr / (1 - optimizer.momentum)
+        text += f" with momentum {optimizer.momentum:g} adds up to {total:g} times a gradient"
+    return f"{text}; train.clip_norm={clip:g} bounds the gradient, not this factor" if clip > 0 else text
+
+
+def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
+    """A loss above even odds is a confident wrong answer: no untrained network gives it, only one thrown off course."""
+    limit = WORSE_THAN_CHANCE * max(initial_loss_of(case) or 0.0, expected_initial_loss(case.config))
+    index = next((i for i, window in enumerate(found) if window.loss_max > limit), None)
+    if index is None:
+        return None
+    window, worst = found[index], max(found, key=lambda window: window.loss_max)
+    step = window.last
+    text = f"loss {window.loss_max:.3g} in {window.span}"
+    if window.jump is not None and window.jump_step is not None:
+        # The largest change is the one up to the peak or the one back down from it.
+        step = window.jump_step if window.jump > 0 else window.jump_step - 1
+        text = f"loss {window.loss_max:.3g} about step {step}"
+    text += f", worse than even odds over 65 classes ({expected_initial_loss(case.config):.2f})"
+    if worst is not window:
+        text += f"; later up to {worst.loss_max:.3g} in {worst.span}"
+    recall = late_mean(found, "recall")
+    return Jump(text, step, recovered=found[-1].loss < 0.5 * limit and recall is not None and recall > LEARNING)
+
+
+def _blown_up(case: Case) -> Jump | None:
+    """A run that ended with NaN before the log shows a jump, and whose kernels have grown."""
+    growth = largest_growth(case)
+    broken = [entry for entry in case.events("nonfinite") if entry is case.history[-1]]
+    if not broken or growth < GROWN:
+        return None
+    step = int(broken[0]["step"])
+    size = f"{growth:.3g} times their initial norm" if math.isfinite(growth) else "not finite"
+    return Jump(f"loss not finite at step {step}, and the kernels are {size} (healthy: 1 to 2)", step, recovered=False)
+
+
+def _ratios(found: list[Window]) -> list[float]:
+    """Loss of each window from the fourth on over the median of up to five before it."""
+    return [
+        found[i].loss / max(statistics.median(w.loss for w in found[max(0, i - 5) : i]), 1e-9)
+        for i in range(3, len(found))
+    ]
+
+
+def _gradient_ratios(found: list[Window]) -> list[float]:
+    ratios = []
+    for i in range(3, len(found)):
+        before = [w.gradient for w in found[max(0, i - 5) : i] if w.gradient is not None]
+        peak = found[i].gradient_max if found[i].gradient_max is not None else found[i].gradient
+        ratios.append(peak / max(statistics.median(before), 1e-9) if before and peak is not None else 0.0)
+    return ratios
+
+
+def _jump_up(found: list[Window]) -> Jump | None:
+    for i, ratio in enumerate(_ratios(found), 3):
+        before, now = found[i].loss / ratio, found[i]
+        if ratio > JUMP_UP and now.loss - before > JUMP_LEAST:
+            step = now.jump_step if now.jump_step is not None and (now.jump or 0) > 0 else now.last
+            text = f"loss {now.loss:.2f} in {now.span}, {ratio:.1f} times the {before:.2f} before; step {step}"
+            later = late_mean(found[i + 1 :], "loss", 3)
+            return Jump(text, step, recovered=later is not None and later < RECOVERED * before)
+    return None
+
+
+def _drop(found: list[Window]) -> Jump | None:
+    for i in range(5, len(found)):
+        before, now = [window.loss for window in found[i - 5 : i]], found[i]
+        level = statistics.median(before)
+        if max(before) < LEVEL * min(before) and now.loss < JUMP_DOWN * level and level - now.loss > JUMP_LEAST:
+            step = now.jump_step if now.jump_step is not None and (now.jump or 0) < 0 else now.first + 1
+            text = f"loss fell from a level {level:.2f} to {now.loss:.2f} within {now.span}; step {step}"
+            return Jump(text, step, recovered=(late_mean(found, "recall") or 0.0) > LEARNING, down=True)
+    return None
+
+
+def _gradient_peak(found: list[Window]) -> Jump | None:
+    for i, ratio in enumerate(_gradient_ratios(found), 3):
+        if ratio > GRADIENT_JUMP:
+            peak = found[i].gradient_max if found[i].gradient_max is not None else found[i].gradient
+            text = f"gradient norm {peak:.3g} in {found[i].span}, {ratio:.0f} times the median before, loss unharmed"
+            return Jump(text, found[i].last, recovered=True)
+    return None

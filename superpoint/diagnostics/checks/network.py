@@ -1,0 +1,233 @@
+"""Checks of the network's layers: dead units, batch-norm statistics, half precision."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.observation import observe, too_young, unjudged
+from superpoint.diagnostics.finding import Finding, Status
+from superpoint.geometry.cells import DUSTBIN
+from superpoint.models.decode import logits_to_probability, probability_to_points
+
+DEAD, DYING = 0.5, 0.2  # share of a layer's channels; trained networks 0, untrained ones up to .06
+ZEROS = 0.01  # share of logits that are exactly 0
+# Batch against running statistics, medians over a layer's channels: |difference of means| in standard deviations and
+# ratio of standard deviations. Healthy, 8 to 16 samples: up to .24 and 1.27; one: .14, 2.4; untrained: .66, 11.
+SHIFTED, STRETCHED = 1.0, 3.0
+# Mean over cells of half the L1 distance of the class probabilities; healthy .006 .. .025. And by how much the loss is
+# larger in evaluation mode, as a share of the other; healthy up to .03.
+CHANGED, WORSE = 0.1, 0.25
+# The same between bf16 and fp32, over the cells that are taken for points: healthy .004 .. .006, untrained .0001.
+IMPRECISE, COARSE = 0.1, 0.03
+HALVES = 8  # images compared in both precisions
+
+
+def dead_relu(case: Case) -> Finding:
+    """Are channels dead, or is there an activation after the last layer?"""
+    if finding := unjudged("dead_relu", case):
+        return finding
+    seen = observe(case)
+    low, high = float(seen.logits.min()), float(seen.logits.max())
+    zeros = float((seen.logits == 0).float().mean())
+    name = max(seen.dead, key=lambda key: seen.dead[key], default="")
+    worst = seen.dead.get(name, 0.0)
+    details: dict[str, Any] = {"dead": seen.dead, "logits": [low, high], "zero_logits": zeros}
+    if seen.dead:
+        evidence = f"Of {len(seen.dead)} ReLU layers "
+        evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
+        evidence += f" (zero everywhere in {len(seen.logits)} images; expected below {DYING:.0%})"
+    else:
+        evidence = "The network has no nn.ReLU to look at"
+    evidence += f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)."
+    if low >= 0 and high > low:
+        return Finding(
+            "dead_relu",
+            Status.FAIL,
+            evidence,
+            "An activation follows the last layer: logits are never negative, and where a ReLU has cut them off there "
+            "is no gradient."
+            if zeros > ZEROS
+            else "Logits are never negative: an activation (ReLU, sigmoid, softmax, exp) follows the last layer.",
+            "DetectorHead.forward must end with the 1x1 convolution; softmax belongs to the loss and the decoder.",
+            details,
+        )
+    if low == high:
+        return Finding(
+            "dead_relu",
+            Status.FAIL,
+            evidence,
+            "All logits are the same number: the last layer is dead or its weights are zero.",
+            "Look at detector.logits.weight and at what reaches it.",
+            details,
+        )
+    if worst >= DYING:
+        return Finding(
+            "dead_relu",
+            Status.FAIL if worst >= DEAD else Status.WARN,
+            evidence,
+            f"Channels of '{name}' are off for every input and get no gradient: a learning rate once too high, or "
+            "a norm whose shift (bias) has become very negative.",
+            "Start again with a lower optimizer.lr or a longer schedule.warmup, keep train.clip_norm=1, and look at "
+            "where the update ratios of this layer jumped (event probe).",
+            details,
+        )
+    return Finding("dead_relu", Status.PASS, evidence, details=details)
+
+
+def batchnorm(case: Case) -> Finding:
+    """Do training mode (statistics of the batch) and evaluation mode (running statistics) agree?"""
+    if finding := unjudged("batchnorm", case):
+        return finding
+    seen = observe(case)
+    layers = [(name, module) for name, module in case.model.named_modules() if _is_norm(module)]
+    if not layers:
+        return Finding("batchnorm", Status.PASS, "The network has no batch norm with running statistics.")
+    steps = max((int(entry.get("step", 0)) for entry in case.events("train")), default=0)
+    never = all(int(module.num_batches_tracked or 0) == 0 for _, module in layers)  # pyright: ignore
+    if never and steps == 0 and _initial(layers):
+        evidence = f"{len(layers)} batch-norm layers hold their initial statistics, as an untrained network should."
+        return Finding("batchnorm", Status.PASS, evidence, details={"tracked": 0})
+
+    loss, logits, found = _in_training_mode(case)
+    change = float((logits.softmax(1) - seen.logits.softmax(1)).abs().sum(dim=1).mean()) / 2
+    name = max(found, key=lambda key: max(found[key][0] / SHIFTED, abs(math.log(found[key][1])) / math.log(STRETCHED)))
+    shift, stretch = found[name]
+    details = {
+        "layers": {key: {"shift": a, "stretch": b} for key, (a, b) in found.items()},
+        "loss_evaluation_mode": seen.loss,
+        "loss_training_mode": loss,
+        "change": change,
+    }
+    evidence = (
+        f"Batch and running statistics differ most in '{name}', one of {len(found)} batch-norm layers: means by "
+        f"{shift:.2f} standard deviations (expected below {SHIFTED:g}), deviation {stretch:.2f} x the running one "
+        f"(expected {1 / STRETCHED:.2f} .. {STRETCHED:g}). Outputs in the two modes differ by {change:.3f} of 1 "
+        f"(expected below {CHANGED:g}); loss {seen.loss:.3f} in evaluation, {loss:.3f} in training mode."
+    )
+    apart = shift > SHIFTED or not 1 / STRETCHED < stretch < STRETCHED
+    if not apart and change < CHANGED:
+        return Finding("batchnorm", Status.PASS, evidence, details=details)
+    if never and _initial(layers):
+        cause = (
+            f"The running statistics were never updated in {steps} steps: the model was trained in evaluation mode, or "
+        )
+        cause += "its buffers were not saved."
+    elif apart:
+        cause = (
+            "The running statistics are not those of the data: too few steps or a tiny batch since they were reset, "
+            "buffers that were averaged or loaded without the weights, or data that is normalised differently."
+        )
+    else:
+        cause = "Training and evaluation mode disagree though single layers do not: batches too small for batch norm."
+    if excuse := too_young(case):
+        return Finding("batchnorm", Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
+    return Finding(
+        "batchnorm",
+        Status.FAIL if seen.loss > (1 + WORSE) * loss else Status.WARN,
+        evidence,
+        cause,
+        "Evaluate with model.eval() and train with model.train(); copy buffers along with averaged weights; use "
+        "train.batch_size >= 4; let 100 batches pass in training mode to collect the statistics anew.",
+        details,
+    )
+
+
+def precision(case: Case) -> Finding:
+    """Do bf16 autocast, in which runs train and detect, and fp32 agree?"""
+    if finding := unjudged("precision", case):
+        return finding
+    seen = observe(case)
+    image, exact = seen.image[:HALVES], seen.logits[:HALVES]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = case.model(image)["logits"].float()
+    if not bool(half.isfinite().all()):
+        return Finding(
+            "precision",
+            Status.FAIL,
+            "In bf16 the output is not finite, in fp32 it is.",
+            "Values beyond what bf16 holds, or a division by what it rounds to 0.",
+            "Train with train.precision=fp32 and look at `logit_scale`.",
+        )
+    distance = (exact.softmax(1) - half.softmax(1)).abs().sum(dim=1) / 2  # [B, Hc, Wc], 0..1
+    positive = exact.softmax(1)[:, DUSTBIN] < 0.5
+    looked_at = positive if bool(positive.any()) else torch.ones_like(positive)
+    value, worst = float(distance[looked_at].mean()), float(distance.max())
+    kept, total = _points_kept(exact, half, case)
+    details = {"distance": value, "largest_distance": worst, "points": total, "points_kept": kept}
+    evidence = (
+        f"Class probabilities in bf16 and fp32 differ by {value:.4f} of 1 in cells with a point (expected below "
+        f"{COARSE:g}), by {worst:.3f} at most; {kept} of {total} points of fp32 are within 1 px of one of bf16."
+    )
+    if value < COARSE:
+        return Finding("precision", Status.PASS, evidence, details=details)
+    return Finding(
+        "precision",
+        Status.FAIL if value > IMPRECISE else Status.WARN,
+        evidence,
+        "Half precision changes the result: activations or logits carry a large common offset, of which bf16 (8 bits, "
+        "relative step 1/256) leaves too little for the differences that matter.",
+        "Train and evaluate with train.precision=fp32, then find the layer with a mean far above its deviation: a "
+        "missing batch norm, or logits that have drifted (`logit_scale`).",
+        details,
+    )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+
+
+def _initial(layers: list[tuple[str, nn.Module]]) -> bool:
+    return all(
+        bool((module.get_buffer("running_mean") == 0).all()) and bool((module.get_buffer("running_var") == 1).all())
+        for _, module in layers
+    )
+
+
+def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float, float]]]:
+    """Loss, logits and (shift, stretch) of each norm, from a copy of the model, whose own buffers must not change."""
+    model = copy.deepcopy(case.model).train()
+    found: dict[str, tuple[float, float]] = {}
+    seen: dict[str, Tensor] = {}
+
+    def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            batch = inputs[0].detach().float().transpose(0, 1).flatten(1)  # [C, everything else]
+            mean, variance = module.get_buffer("running_mean"), module.get_buffer("running_var").clamp_min(1e-12)
+            shift = ((batch.mean(dim=1) - mean).abs() / variance.sqrt()).median()
+            ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12) / variance).log().median()
+            found.setdefault(name, (float(shift), math.exp(float(ratio) / 2)))
+
+        return hook
+
+    def output(_: nn.Module, inputs: Any, result: dict[str, Tensor]) -> None:
+        seen.setdefault("logits", result["logits"].detach().float())
+
+    for name, module in model.named_modules():
+        if _is_norm(module):
+            module.register_forward_pre_hook(look(name))
+    model.register_forward_hook(output)
+    with torch.no_grad():
+        loss = float(case.objective(model, observe(case).batch)["loss"])
+    return loss, seen["logits"], found
+
+
+def _points_kept(exact: Tensor, half: Tensor, case: Case) -> tuple[int, int]:
+    """How many points decoded from `exact` have one of `half` within 1 px, and how many there are."""
+    decode = case.config.decode
+    decoded = [
+        probability_to_points(logits_to_probability(logits), nms_radius=decode.nms_radius, threshold=decode.threshold)
+        for logits in (exact, half)
+    ]
+    kept = total = 0
+    for one, other in zip(*decoded, strict=True):
+        total += len(one.points)
+        if len(one.points) and len(other.points):
+            kept += int((torch.cdist(one.points, other.points).amin(dim=1) <= 1).sum())
+    return kept, total

@@ -1,0 +1,99 @@
+"""A detector's output on one image, measured: what the heatmap figures draw and say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from superpoint.diagnostics.cell_maps import CellMaps, Cells, measure_cells
+from superpoint.diagnostics.statistics import NMS_RADIUS, THRESHOLD, output_statistics
+from superpoint.evaluation.placement import Placement, measure_placement
+from superpoint.geometry.cells import CELL, DUSTBIN, encode_points
+from superpoint.geometry.homography import inside
+from superpoint.models.decode import probability_to_points
+
+
+@dataclass(frozen=True)
+class DetectorOutput:
+    """Attributes:
+    image: uint8 [H, W].
+    maps: see `CellMaps`.
+    points, scores: detections [N, 2] (x, y) and their probability [N], up to the very border.
+    labels: label points [M, 2] (x, y), sub-pixel if they were given so; None without labels.
+    statistics: of `output_statistics`.
+    placement: of the detections.
+    """
+
+    image: NDArray[np.uint8]
+    maps: CellMaps
+    points: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.float32] | None
+    statistics: dict[str, float]
+    placement: Placement
+
+    def describe(self) -> str:
+        """The key statistics in two lines, each with what it should be near where that is known."""
+        values, placement = self.statistics, self.placement
+        parts = [f"dustbin mean {values['dustbin']:.3f}"]
+        if "positive_recall" in values:
+            parts.append(f"positive recall {values['positive_recall']:.2f}")
+        parts.append(f"{placement.points} detections")
+        if placement.points:
+            parts.append(f"border density {placement.border:.2f} (even: 1)")
+            parts.append(f"fullest row or column of the cell {placement.fullest:.1%} (even: 12.5 %)")
+            parts.append(f"sharpness {values['sharpness']:.2f} (one pixel: 1, flat: 0.04)")
+        more = [
+            f"cell pattern {values['cell_pattern']:.2f} (all cells alike: 1)",
+            f"largest |logit| {values['logit_max']:.1f}",
+            f"logit range of a cell {values['cell_range']:.1f}",
+            f"logsumexp spread {values['cell_scale']:.1f} nats",
+            f"naive exp() fails in {values['naive_exp_overflow']:.0%} of the cells",
+        ]
+        return "\n".join("   |   ".join(line) for line in (parts, more))
+
+
+def measure_output(
+    image: NDArray[np.uint8],
+    logits: torch.Tensor,
+    points: ArrayLike | None = None,
+    target: Cells | None = None,
+    valid: Cells | None = None,
+) -> DetectorOutput:
+    """Measure `logits` on `image`; arguments and errors are those of `heatmaps.heatmap_panels`.
+
+    Detections are those of probability > 0.015 after suppression within 4 px, up to the border: artefacts there must
+    show.
+    """
+    if image.ndim != 2 or image.dtype != np.uint8:
+        raise ValueError(f"image: found {image.dtype} of shape {list(image.shape)}, expected uint8 [H, W]")
+    height, width = image.shape
+    labels = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)
+    if labels is not None:
+        labels = labels[inside(labels, height, width)]  # a warp may push points off the image, or to NaN
+        if target is None:
+            target = encode_points(labels, height + -height % CELL, width + -width % CELL)
+    maps = measure_cells(logits, (height, width), target, valid)
+    if labels is None and maps.target is not None:
+        rows, columns = np.nonzero(maps.target != DUSTBIN)
+        place = maps.target[rows, columns]
+        labels = np.stack([columns * CELL + place % CELL, rows * CELL + place // CELL], axis=1).astype(np.float32)
+    (found,) = probability_to_points(
+        torch.from_numpy(maps.probability)[None],
+        nms_radius=NMS_RADIUS,
+        threshold=THRESHOLD,
+        border=0,
+        max_points=0,
+        subpixel=True,
+    )
+    statistics = output_statistics(
+        torch.from_numpy(maps.logits)[None],
+        None if maps.target is None else torch.from_numpy(maps.target)[None],
+        torch.from_numpy(maps.valid)[None],
+    )
+    detected = found.points.numpy()
+    placement = measure_placement([detected], [(height, width)])
+    return DetectorOutput(image, maps, detected, found.scores.numpy(), labels, statistics, placement)

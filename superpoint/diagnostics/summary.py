@@ -1,0 +1,246 @@
+"""The layers of a network with their output shapes, parameters and operations, measured by running it.
+
+It runs on the meta device: shapes are computed, numbers are not, so any image size costs nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from superpoint.geometry.cells import CELL, DUSTBIN
+from superpoint.models.decode import logits_to_probability, pad_to_multiple
+
+FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
+Shape = tuple[int, ...]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a module without children, in the order of execution.
+
+    Attributes:
+        name: path of the module; of a module that is called again the later calls have no parameters.
+        kind: what it is, such as "conv 3x3".
+        shape: of its output, (height, width, channels); () if it was never called or puts out no tensor.
+        parameters: numbers that are trained.
+        flops: a multiply-add is 2; convolutions and matrix products only, as `torch.utils.flop_counter` counts.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A box of the architecture's drawing: layers that belong together.
+
+    Attributes:
+        name: path of its first module.
+        part: "input", "encoder", "detector" or "descriptor".
+        content: what is in it, such as "2 conv 3x3".
+        before: the operation without parameters between the block before and this one, such as "max-pool 2x2".
+        shape, parameters, flops: as of a layer.
+    """
+
+    name: str
+    part: str
+    content: str
+    before: str
+    shape: Shape
+    parameters: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """Attributes:
+    height, width: of the image; padded: (height, width) after padding to multiples of 8, what all shapes refer to.
+    layers: every layer, and behind them the decoding, which has neither parameters nor counted operations.
+    blocks: the same for drawing.
+    parameters, flops: of the whole network.
+    """
+
+    height: int
+    width: int
+    padded: tuple[int, int]
+    layers: list[Layer]
+    blocks: list[Block]
+    parameters: int
+    flops: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "flop_convention": FLOP_CONVENTION, "shape_order": "height, width, channels"}
+
+
+def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSummary:
+    """Summary of a network such as `models.SuperPoint`, for one image of that size; the network is left as it is.
+
+    Layers of the encoder and of the heads are found by running it, whatever they are called. Parameters that no module
+    without children owns, and operations outside of such modules, get rows of their own, so that the columns add up.
+    """
+    twin = copy.deepcopy(model).to("meta").eval()
+    image = pad_to_multiple(torch.zeros(1, 1, height, width, device="meta"))
+    calls: list[tuple[str, Shape, int]] = []
+    outputs: dict[str, Shape] = {}
+    counter = FlopCounterMode(display=False)
+    started: list[int] = []
+    names = {module: name for name, module in twin.named_modules()}
+
+    def before(module: nn.Module, _: Any) -> None:
+        started.append(counter.get_total_flops())
+
+    def after(module: nn.Module, _: Any, output: Any) -> None:
+        flops = counter.get_total_flops() - started.pop()
+        outputs[names[module]] = _shape(output)
+        calls.append((names[module], _shape(output), flops))
+
+    for module in names:
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+    with torch.no_grad(), counter:
+        result = twin(image)
+    # Those of the network itself: parameters that modules share are no longer shared on the meta device.
+    modules = dict(model.named_modules())
+    layers = _layers(modules, calls, counter.get_total_flops())
+    blocks = [Block("image", "input", "grey, 0..1", "", (image.shape[2], image.shape[3], 1))]
+    for part in ("encoder", "detector", "descriptor"):
+        if isinstance(getattr(twin, part, None), nn.Module):
+            blocks += _blocks(part, modules, [call[0] for call in calls], outputs, layers)
+    decoding, drawn = _decoding(result)
+    return ModelSummary(
+        height=height,
+        width=width,
+        padded=(image.shape[2], image.shape[3]),
+        layers=layers + decoding,
+        blocks=blocks + drawn,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        flops=counter.get_total_flops(),
+    )
+
+
+def _layers(modules: dict[str, nn.Module], calls: list[tuple[str, Shape, int]], total: int) -> list[Layer]:
+    layers, seen = [], set()
+    owned: set[int] = set()
+    for name, shape, flops in calls:
+        module = modules[name]
+        if any(True for _ in module.children()):
+            continue
+        layers.append(Layer(name, describe(module), shape, _own(module, owned), flops))
+        seen.add(name)
+    for name, module in modules.items():
+        if name in seen:
+            continue
+        leaf = not any(True for _ in module.children())
+        if leaf and list(module.parameters()):
+            layers.append(Layer(name, f"{describe(module)}, not used", (), _own(module, owned), 0))
+        elif not leaf and (count := _own(module, owned)):
+            layers.append(Layer(name or "(network)", "own parameters", (), count, 0))
+    outside = total - sum(layer.flops for layer in layers)
+    if outside:
+        layers.append(Layer("(outside of modules)", "functions", (), 0, outside))
+    return layers
+
+
+def _own(module: nn.Module, owned: set[int]) -> int:
+    """Parameters directly of a module which no row has counted yet (shared ones count once)."""
+    new = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in owned]
+    owned.update(id(parameter) for parameter in new)
+    return sum(parameter.numel() for parameter in new)
+
+
+def _blocks(
+    part: str, modules: dict[str, nn.Module], order: list[str], outputs: dict[str, Shape], layers: list[Layer]
+) -> list[Block]:
+    """Boxes of an encoder or a head: each of its children with weights begins one; what changes no shape joins it."""
+    units = dict.fromkeys(_units(part, modules))
+    blocks: list[Block] = []
+    operation = ""
+    counted: set[str] = set()  # a child that is called again gets another box, but its sums are those of all calls
+    for name in (name for name in order if name in units):
+        rows = [layer for layer in layers if layer.name == name or layer.name.startswith(f"{name}.")]
+        rows = [] if name in counted else rows
+        counted.add(name)
+        parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
+        module = modules[name]
+        weighty = any(isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) for child in module.modules())
+        shape = outputs[name]
+        if weighty:
+            blocks.append(Block(name, part, content(module), operation, shape, parameters, flops))
+            operation = ""
+        elif blocks and shape == blocks[-1].shape:
+            last = blocks.pop()
+            joined = (last.shape, last.parameters + parameters, last.flops + flops)
+            blocks.append(Block(last.name, part, last.content, last.before, *joined))
+        else:
+            operation = describe(module)
+    return blocks
+
+
+def _units(part: str, modules: dict[str, nn.Module]) -> Iterator[str]:
+    """Names of the children that are drawn: lists are opened, and so is a lone container."""
+    children = [f"{part}.{name}" for name, _ in modules[part].named_children()]
+    for name in children:
+        module = modules[name]
+        if isinstance(module, nn.ModuleList) or (len(children) == 1 and isinstance(module, nn.Sequential)):
+            yield from _units(name, modules)
+        else:
+            yield name
+
+
+def _decoding(result: dict[str, torch.Tensor]) -> tuple[list[Layer], list[Block]]:
+    """Rows and boxes for what follows the network: probabilities, and the unit length of the descriptors."""
+    logits = result["logits"]
+    rows, columns = logits.shape[2:]
+    height, width = logits_to_probability(logits).shape[1:]
+    steps = [
+        ("softmax", "detector", "64 pixels of a cell", "softmax, dustbin dropped", (rows, columns, DUSTBIN)),
+        ("probability", "detector", "interest points", f"depth to space {CELL}x{CELL}", (height, width, 1)),
+    ]
+    if "descriptors" in result:
+        shape = (rows, columns, result["descriptors"].shape[1])
+        steps.append(("descriptors", "descriptor", "sampled at points", "unit length", shape))
+    layers = [Layer(f"decode.{name}", operation, shape, 0, 0) for name, _, _, operation, shape in steps]
+    return layers, [Block(name, part, text, operation, shape) for name, part, text, operation, shape in steps]
+
+
+def describe(module: nn.Module) -> str:
+    """A layer in a few words."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        name = "conv" if isinstance(module, nn.Conv2d) else "transposed conv"
+        stride = f", stride {module.stride[0]}" if module.stride[0] != 1 else ""
+        groups = f", {module.groups} groups" if module.groups != 1 else ""
+        return f"{name} {'x'.join(map(str, module.kernel_size))}{stride}{groups}"
+    if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
+        size = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
+        return f"{'max' if isinstance(module, nn.MaxPool2d) else 'mean'}-pool {'x'.join(map(str, size))}"
+    names = {nn.BatchNorm2d: "batch norm", nn.ReLU: "ReLU", nn.Linear: "linear"}
+    return names.get(type(module), type(module).__name__)
+
+
+def content(module: nn.Module) -> str:
+    """The convolutions inside a block: "2 conv 3x3", or the only one's kind."""
+    kinds: dict[str, int] = {}
+    for child in module.modules():
+        if isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            kinds[describe(child)] = kinds.get(describe(child), 0) + 1
+    return ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+
+
+def _shape(output: Any) -> Shape:
+    """(height, width, channels) of an output [B, C, H, W]; other tensors without their first axis."""
+    if not isinstance(output, torch.Tensor):
+        return ()
+    if output.ndim == 4:
+        return output.shape[2], output.shape[3], output.shape[1]
+    return tuple(output.shape[1:])

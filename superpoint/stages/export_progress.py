@@ -1,0 +1,79 @@
+"""Progress of an export: a bar in a terminal, a line now and then anywhere else."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from superpoint.engine.display import PLAIN_SECONDS, format_seconds
+
+
+class ExportProgress:
+    """On stderr; silent if not `enabled`. A context manager.
+
+    total: units of work of this process, of which `done` were finished by sessions before. Units are images, or tars
+    where the number of images is not known.
+    """
+
+    def __init__(
+        self, total: int, done: int, unit: str, *, enabled: bool = True, console: Console | None = None
+    ) -> None:
+        self.total, self.done, self.unit = total, done, unit
+        self.images = self.skipped = 0  # of this session
+        self.enabled = enabled
+        self.console = console or Console(stderr=True)
+        self._before = done
+        self._began = self._shown = time.monotonic()
+        self._bar: Progress | None = None
+        if enabled and self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g}"))
+            self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
+            self._task = self._bar.add_task(unit, total=total, completed=done)
+
+    def __enter__(self) -> ExportProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Images a second of this session."""
+        return self.images / max(time.monotonic() - self._began, 1e-9)
+
+    def image(self, *, skipped: bool) -> None:
+        self.images += 1
+        self.skipped += skipped
+        if self.unit == "images":
+            self.done += 1
+        self._show()
+
+    def part(self) -> None:
+        if self.unit != "images":
+            self.done += 1
+            self._show()
+
+    def message(self, text: str, *, warning: bool = False) -> None:
+        """Print a line above the bar."""
+        if self.enabled:
+            self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
+
+    def line(self) -> str:
+        elapsed, new = time.monotonic() - self._began, self.done - self._before
+        left = elapsed / new * (self.total - self.done) if new else float("nan")
+        return f"{self.rate:.2f} images/s  skipped {self.skipped}  ETA {format_seconds(left)}"
+
+    def _show(self) -> None:
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, description=self.line())
+        elif time.monotonic() - self._shown >= PLAIN_SECONDS:
+            self._shown = time.monotonic()
+            self.message(f"{self.unit} {self.done}/{self.total}  {self.line()}")

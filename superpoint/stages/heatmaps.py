@@ -1,0 +1,232 @@
+"""Stage visualize-heatmaps: what a detector says, cell by cell, on synthetic scenes and photographs.
+
+    superpoint visualize-heatmaps runs/lite
+    superpoint visualize-heatmaps runs/lite/checkpoints/last.ckpt runs/lite magicpoint --index 12 --image street.jpg
+
+Writes heatmaps/*.png into the first run folder: a figure for each image and checkpoint, and, of several checkpoints,
+one for each image that compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from superpoint.config import MagicPointConfig, load_config
+from superpoint.data.images import read_gray, resize_with_points, sample_photographs
+from superpoint.data.labelled import read_points
+from superpoint.data.training_set import training_samples
+from superpoint.diagnostics.heatmaps import heatmap_comparison, heatmap_panels
+from superpoint.errors import UserError
+from superpoint.files import make_folder
+from superpoint.models import SuperPoint
+from superpoint.models.decode import pad_to_multiple
+from superpoint.models.loading import model_from_state
+from superpoint.models.weights import load_weights
+from superpoint.visualize import save_figure
+
+SCENES = 3  # shown by default, the first at full augmentation
+PHOTOGRAPHS = ("camera", "motorcycle_left")  # shown by default
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network to look at: `name` for titles, `slug` for file names."""
+
+    name: str
+    slug: str
+    model: SuperPoint
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to show to it: uint8 [H, W], with labels [N, 2] (x, y), target and valid cells if there are any."""
+
+    name: str
+    slug: str
+    image: NDArray[np.uint8]
+    points: NDArray[np.floating] | None = None
+    target: torch.Tensor | None = None
+    valid: torch.Tensor | None = None
+
+
+def visualize_heatmaps(
+    sources: Sequence[str | Path],
+    *,
+    images: Sequence[str | Path] = (),
+    indices: Sequence[int] = (),
+    labels: str | Path | None = None,
+    out: str | Path | None = None,
+    longest: int = 320,
+    worst: int = 6,
+) -> list[Path]:
+    """Draw the figures and return their files.
+
+    Args:
+        sources: run folders, checkpoints, weights files or names of released weights.
+        images: photographs. indices: samples of the training data of the first run among the sources. Without either:
+            three samples and two photographs of scikit-image, if that is installed.
+        labels: points of the one photograph, see `data.labelled.read_points`.
+        out: folder; by default heatmaps/ in the first source, which must then be a run folder.
+        longest: photographs are shrunk to this longer side, in pixels.
+        worst: number of cells enlarged.
+
+    Raises:
+        UserError: a source, image or label file that cannot be used.
+    """
+    if not sources:
+        raise UserError("visualize-heatmaps: found no run or weights, expected at least one")
+    if labels is not None and len(images) != 1:
+        raise UserError(f"--labels {labels}: found {len(images)} times --image, expected the one image it belongs to")
+    if out is None and not Path(sources[0]).is_dir():
+        raise UserError(f"{sources[0]}: not a run folder; say with --out where the pictures should go")
+    checkpoints = [load_checkpoint(source, number) for number, source in enumerate(sources, 1)]
+    subjects = [labelled_photograph(path, labels, longest) for path in images]
+    console = Console()
+    if indices:
+        subjects += samples(run_config(sources), indices)
+    elif not images:
+        subjects = default_subjects(sources, longest, console)
+    folder = make_folder(out if out is not None else Path(sources[0]) / "heatmaps")
+    written = [path for subject in unique(subjects) for path in draw(checkpoints, subject, folder, worst)]
+    for path in written:
+        console.print(str(path), soft_wrap=True, highlight=False)
+    return written
+
+
+def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, worst: int) -> list[Path]:
+    """The figures of one image."""
+    truth = {"points": subject.points, "target": subject.target, "valid": subject.valid}
+    outputs, written = [], []
+    for checkpoint in checkpoints:
+        logits = detector_logits(checkpoint, subject.image)
+        outputs.append((checkpoint.name, logits))
+        figure = heatmap_panels(
+            subject.image, logits, **truth, title=f"{checkpoint.name} on {subject.name}", worst=worst
+        )
+        suffix = f"_{checkpoint.slug}" if len(checkpoints) > 1 else ""
+        written.append(save_figure(folder / f"{subject.slug}{suffix}.png", figure))
+    if len(checkpoints) > 1:
+        figure = heatmap_comparison(subject.image, outputs, **truth, title=f"Comparison on {subject.name}")
+        written.append(save_figure(folder / f"{subject.slug}_comparison.png", figure))
+    return written
+
+
+def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
+    """The network of `source` with a name that tells its step. Raises: see `models.load_model`."""
+    state, model_config, metadata = load_weights(source)
+    model = model_from_state(state, model_config, source).eval()
+    file = f" ({metadata['checkpoint']})" if Path(source).is_dir() and "checkpoint" in metadata else ""
+    step = f", step {metadata['step']}" if "step" in metadata else ""
+    parts = [part for part in Path(source).with_suffix("").parts if part not in ("checkpoints", "/", "..", ".")]
+    return Checkpoint(f"{source}{file}{step}", slug(f"{number}-{'-'.join(parts[-2:])}"), model)
+
+
+def detector_logits(checkpoint: Checkpoint, image: NDArray[np.uint8]) -> torch.Tensor:
+    """Logits float32 [65, ceil(H / 8), ceil(W / 8)] of an image [H, W] of any size.
+
+    Raises: UserError if they are not finite.
+    """
+    batch = torch.from_numpy(np.ascontiguousarray(image))[None, None].float() / 255
+    with torch.no_grad():
+        logits = checkpoint.model(pad_to_multiple(batch))["logits"][0].float()
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{checkpoint.name}: its output holds NaN or infinity, expected finite logits")
+    return logits
+
+
+def labelled_photograph(path: str | Path, labels: str | Path | None, longest: int) -> Subject:
+    """A photograph with the points of its label file, both shrunk together."""
+    image = read_gray(path)
+    points = None if labels is None else read_points(labels, (image.shape[0], image.shape[1]))
+    return photograph(Path(path).name, image, points, longest)
+
+
+def photograph(name: str, image: NDArray[np.uint8], points: NDArray[np.floating] | None, longest: int) -> Subject:
+    height, width = image.shape
+    factor = longest / max(height, width)
+    shrunk = ""
+    if factor < 1:
+        size = max(1, round(height * factor)), max(1, round(width * factor))
+        given = np.zeros((0, 2), np.float32) if points is None else points
+        image, moved = resize_with_points(image, given, size)
+        points = None if points is None else moved
+        shrunk = f" (shrunk from {width} x {height})"
+    return Subject(f"{name}{shrunk}", slug(Path(name).stem), image, points)
+
+
+def samples(config: MagicPointConfig, indices: Sequence[int]) -> list[Subject]:
+    """Training samples of a run, augmented as it sees them."""
+    dataset = training_samples(config.data, config.seed)
+    subjects = []
+    for index in indices:
+        image, points, _ = dataset.draw(index)
+        encoded = dataset[index]
+        # Of an image whose sides are not multiples of 8 the target has the padded size, as the logits have.
+        subjects.append(
+            Subject(f"training sample {index}", f"sample_{index}", image, points, encoded["target"], encoded["valid"])
+        )
+    return subjects
+
+
+def run_config(sources: Sequence[str | Path]) -> MagicPointConfig:
+    """The configuration of the first run among the sources. Raises: UserError if none belongs to a run."""
+    for source in sources:
+        config = config_of(source)
+        if config is not None:
+            return config
+    raise UserError(f"{sources[0]}: found weights without the configuration of a run, which --index needs; name a run")
+
+
+def config_of(source: str | Path) -> MagicPointConfig | None:
+    """The configuration of the run folder that `source` is, or that it lies in."""
+    path = Path(source)
+    for folder in (path, path.parent, path.parent.parent):
+        if path.exists() and all((folder / name).is_file() for name in ("config.yaml", "environment.json")):
+            return load_config(MagicPointConfig, folder / "config.yaml")
+    return None
+
+
+def default_subjects(sources: Sequence[str | Path], longest: int, console: Console) -> list[Subject]:
+    """Three samples of the run's training data, or of the default's, and two photographs if they are to be had."""
+    config = next(filter(None, map(config_of, sources)), None)
+    if config is None:
+        config = MagicPointConfig()
+        console.print("no run folder among the sources: scenes of the default configuration")
+    first = 0 if config.data.overfit else config.data.curriculum
+    subjects = samples(config, range(first, first + min(SCENES, config.data.overfit or SCENES)))
+    try:
+        photographs = dict(sample_photographs())
+    except UserError as error:
+        console.print(f"without photographs: {error}")
+        return subjects
+    for name in PHOTOGRAPHS:
+        if name in photographs:
+            gray = cv2.cvtColor(photographs[name], cv2.COLOR_RGB2GRAY)
+            subjects.append(photograph(name, np.asarray(gray, np.uint8), None, longest))
+    return subjects
+
+
+def unique(subjects: Sequence[Subject]) -> list[Subject]:
+    """The same with different slugs: two photographs may have the same name in different folders."""
+    seen: dict[str, int] = {}
+    result = []
+    for subject in subjects:
+        seen[subject.slug] = seen.get(subject.slug, 0) + 1
+        count = seen[subject.slug]
+        name = subject.slug if count == 1 else f"{subject.slug}-{count}"
+        result.append(replace(subject, slug=name))
+    return result
+
+
+def slug(text: str) -> str:
+    """`text` as part of a file name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "image"

@@ -1,0 +1,71 @@
+"""The processes that torchrun started, or the only one. Nothing distributed is imported for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import TypeVar
+
+from superpoint.errors import UserError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=30)  # the shares may be uneven: the first to finish waits for the last
+
+
+class Processes:
+    """`rank` of this process, 0 .. `count` - 1. A context manager, because the connection has to be closed."""
+
+    def __init__(self) -> None:
+        """From RANK and WORLD_SIZE, which torchrun sets; the processes talk by gloo."""
+        self.rank, self.count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if self.count > 1:
+            import torch.distributed
+
+            torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def decide(self, choose: Callable[[], T]) -> T:
+        """What `choose()` returns in the first process, in all of them. Its UserError ends all; one of them reports."""
+        if self.count == 1:
+            return choose()
+        import torch.distributed
+
+        outcome: list[tuple[T | None, str | None]] = [(None, None)]
+        if self.first:
+            try:
+                outcome = [(choose(), None)]
+            except UserError as error:
+                outcome = [(None, str(error))]
+        torch.distributed.broadcast_object_list(outcome, src=0)
+        value, message = outcome[0]
+        if message is not None:
+            if self.first:
+                raise UserError(message)
+            raise SystemExit(2)
+        return value  # type: ignore[return-value]
+
+    def gather(self, value: T) -> list[T]:
+        """`value` of every process, by rank; waits for all of them."""
+        if self.count == 1:
+            return [value]
+        import torch.distributed
+
+        values: list[T | None] = [None] * self.count
+        torch.distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.count > 1:
+            import torch.distributed
+
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,150 @@
+"""Stage report: everything about a run, or several, on one page.
+
+    superpoint report runs/quick
+    superpoint report runs/a runs/b --out comparison.html
+
+Reads the run folder and the images that are installed; trains nothing. The page needs no network and no other file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from superpoint.config import MagicPointConfig, load_config
+from superpoint.data.images import sample_photographs
+from superpoint.data.training_set import held_out_photographs, training_samples
+from superpoint.diagnostics.report import render_report
+from superpoint.diagnostics.report_pictures import RunPictures, Subject, fit_cells, show_output, shrink
+from superpoint.diagnostics.report_record import RunRecord, read_records
+from superpoint.diagnostics.statistics import output_statistics
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+from superpoint.geometry.homography import inside
+from superpoint.models.loading import model_from_state
+from superpoint.models.weights import load_weights
+from superpoint.stages.dataset import draw_sample
+from superpoint.stages.evaluate import shape_samples
+
+SCENES = (("clean", 5), ("clean", 2), ("noisy", 7), ("noisy", 3))  # checkerboard, polygons, cube, ellipses (no labels)
+PHOTOGRAPHS = ("camera", "motorcycle_left")
+LONGEST = 320  # pixels of a photograph
+SAMPLES = 12
+HELD_OUT = 2  # photographs of a labelled training set
+
+
+def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write the page of one run, or the comparison of several, and return where it is.
+
+    Args:
+        runs: run folders; the run may have just begun, be going on, or have failed: what is missing is said there.
+        out: the file; by default report.html in the run folder, or comparison.html in that of the first of several.
+
+    Raises:
+        UserError: a folder is no run folder; the file cannot be written.
+    """
+    records = read_records(runs)
+    name = "report.html" if len(records) == 1 else "comparison.html"
+    target = Path(out) if out is not None else records[0].path / name
+    if target.is_dir():
+        raise UserError(f"{target}: found a folder, expected the name of an HTML file")
+    # The images are those of the first run for all, so that the networks are shown the same.
+    subjects, notes = _subjects(records[0])
+    pictures = {record.label: _outputs(record, subjects) for record in records}
+    first = pictures[records[0].label]
+    samples = _training_samples(records[0]) if len(records) == 1 else []
+    pictures[records[0].label] = replace(first, samples=samples, notes=[*notes, *first.notes])
+    text = render_report(records, pictures, time.time())
+    make_folder(target.parent)
+    write_atomically(target, lambda file: file.write(text.encode()))
+    return target
+
+
+def _outputs(record: RunRecord, subjects: Mapping[str, Sequence[Subject]]) -> RunPictures:
+    """What the best weights of a run make of the images; what cannot be done becomes a note."""
+    try:
+        model, weights = _best_network(record)
+        outputs = {group: [show_output(model, one) for one in chosen] for group, chosen in subjects.items()}
+    except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
+        return RunPictures(notes=[f"No heatmaps: {error}."])
+    return RunPictures(
+        weights=weights,
+        outputs=[output for found in outputs.values() for output in found],
+        statistics={
+            group: output_statistics(fit_cells([output.logits for output in found])) for group, found in outputs.items()
+        },
+    )
+
+
+def _best_network(record: RunRecord) -> tuple[torch.nn.Module, str]:
+    """The network with the weights that `load_weights` takes from a run folder, and these in words."""
+    state, model_config, metadata = load_weights(record.path)
+    model = model_from_state(state, model_config, record.path).eval()
+    if "checkpoint" not in metadata:
+        return model, "weights.safetensors"
+    averaged = "" if record.config.get("train.ema") in ("0.0", "0") else ", averaged"
+    return model, f"{metadata['checkpoint']}, step {metadata['step']:,}{averaged}"
+
+
+def _subjects(record: RunRecord) -> tuple[dict[str, list[Subject]], list[str]]:
+    """Scenes of the validation (of a run that overfits: its samples) and photographs; notes on what is missing."""
+    config, notes = MagicPointConfig(), []
+    try:
+        config = load_config(MagicPointConfig, record.path / "config.yaml")
+    except UserError as error:
+        notes.append(f"{error}; scenes of the default size are shown.")
+    subjects: dict[str, list[Subject]] = {}
+    try:
+        subjects["overfitted samples" if config.data.overfit else "synthetic scenes"] = _scenes(config)
+        if config.data.kind != "synthetic" and not config.data.overfit:
+            held_out = held_out_photographs(config.data, HELD_OUT)
+            names = (f"held-out photograph {number}" for number in range(HELD_OUT))
+            subjects["held-out photographs"] = [
+                Subject(name, *pair) for name, pair in zip(names, held_out, strict=False)
+            ]
+    except UserError as error:  # the labelled photographs of the run have moved
+        notes.append(f"No photographs of the training set: {error}.")
+    try:
+        photographs = [Subject(name, shrink(rgb, LONGEST)) for name, rgb in sample_photographs() if name in PHOTOGRAPHS]
+        subjects |= {"photographs": photographs} if photographs else {}
+    except UserError as error:  # scikit-image is an optional dependency
+        notes.append(f"No photographs: {error}.")
+    return subjects, notes
+
+
+def _training_samples(record: RunRecord) -> list[tuple[str, np.ndarray]]:
+    """Samples as the run sees them once its curriculum is over; none if configuration or data cannot be read."""
+    samples = []
+    try:
+        config = load_config(MagicPointConfig, record.path / "config.yaml")
+        dataset = training_samples(config.data, config.seed)
+        first, count = config.data.curriculum, SAMPLES
+        if config.data.overfit:
+            first, count = 0, min(SAMPLES, config.data.overfit)
+        for index in range(first, first + count):
+            image, points, _ = dataset.draw(index)
+            labels = int(inside(points, *image.shape).sum())
+            picture = draw_sample(dataset, index, max(1, 256 // config.data.width))
+            samples.append((f"sample {index}: {labels} labels", picture))
+    except UserError:  # the notes on the heatmaps and the section on the configuration say why
+        return samples
+    return samples
+
+
+def _scenes(config: MagicPointConfig) -> list[Subject]:
+    data = config.data
+    if data.overfit:
+        dataset = training_samples(data, config.seed)
+        drawn = ((index, dataset.draw(index)) for index in range(min(len(SCENES), data.overfit)))
+        return [Subject(f"overfitted sample {index}", image, points) for index, (image, points, _) in drawn]
+    subjects = []
+    for variant, index in SCENES:
+        samples = shape_samples(variant, data.height, data.width, index + 1, config.validation.seed)
+        name, image, points = list(samples)[index]
+        subjects.append(Subject(f"{name}, {variant} (validation scene {index})", image, points))
+    return subjects

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superpoint.adaptation import HomographicAdaptation, agreement
+from superpoint.backends import Network, make_network, network
+from superpoint.backends.pytorch import fold_batch_norms
+from superpoint.config import AdaptationConfig, DecodeConfig, ModelConfig
+from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.errors import UserError
+from superpoint.models import SuperPoint, build_model, load_model
+
+RUNTIMES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnxruntime", "onnx", "onnxscript"]}
+FP32 = [("torch", "fp32"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
+BF16 = [("torch", "bf16"), ("openvino", "bf16")]
+
+
+def need(backend: str) -> None:
+    absent = [package for package in RUNTIMES[backend] if importlib.util.find_spec(package) is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)} not installed (pip install 'superpoint[export]')")
+
+
+def described_model() -> SuperPoint:
+    """With descriptors, and batch norms that have seen something: untrained ones are the identity."""
+    model = build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=8))
+    random = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                assert values is not None
+                values.copy_(torch.rand(len(values), generator=random) + 0.5)
+            for values in (module.bias.data, module.running_mean):
+                assert values is not None
+                values.copy_(torch.randn(len(values), generator=random) * 0.1)
+    return model.eval()
+
+
+@cache
+def released(backend: str, precision: str) -> Network:
+    """Made once: an exporter takes seconds."""
+    return make_network(load_model("magicpoint-lite"), backend, precision, "cpu")
+
+
+@cache
+def photographs() -> list[tuple[str, np.ndarray]]:
+    """Sides that are no multiples of 8."""
+    size, none = (100, 133), np.empty((0, 2))
+    gray = ((name, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8)) for name, rgb in sample_photographs())
+    return [(name, resize_with_points(image, none, size)[0]) for name, image in gray]
+
+
+@cache
+def photograph_labels(backend: str, precision: str, homographies: int) -> list[np.ndarray]:
+    config = AdaptationConfig(homographies=homographies)
+    adaptation = HomographicAdaptation(released(backend, precision), config, DecodeConfig())
+    return [adaptation(image, name).points for name, image in photographs()]
+
+
+def pooled_agreement(backend: str, precision: str, homographies: int, within: float) -> float:
+    ours = photograph_labels(backend, precision, homographies)
+    reference = photograph_labels("torch", "fp32", homographies)
+    counts = [len(a) + len(b) for a, b in zip(ours, reference, strict=True)]
+    assert sum(counts) > 500
+    shares = [agreement(a, b, within) for a, b in zip(ours, reference, strict=True)]
+    return float(np.average(shares, weights=counts))
+
+
+@pytest.mark.parametrize(("backend", "precision"), FP32[1:])
+def test_labels_are_those_of_torch(backend: str, precision: str) -> None:
+    need(backend)
+    assert pooled_agreement(backend, precision, 1, 0.5) >= 0.995
+    assert pooled_agreement(backend, precision, 6, 0.5) >= 0.995
+
+
+@pytest.mark.parametrize(("backend", "precision"), BF16)
+def test_labels_of_bf16_are_nearly_those_of_fp32(backend: str, precision: str) -> None:
+    need(backend)
+    assert pooled_agreement(backend, precision, 1, 1.0) >= 0.99
+    assert pooled_agreement(backend, precision, 6, 1.0) >= 0.99
+
+
+@pytest.mark.parametrize(("backend", "precision"), FP32 + BF16)
+def test_any_batch_and_size(backend: str, precision: str) -> None:
+    need(backend)
+    model, run = load_model("magicpoint-lite"), released(backend, precision)
+    assert (run.backend, run.precision, run.device) == (backend, precision, torch.device("cpu"))
+    assert str(run) == f"{backend} {precision} on cpu"
+    for shape in ((1, 8, 8), (3, 40, 24), (1, 16, 16), (2, 24, 64)):
+        image = torch.rand(shape[0], 1, *shape[1:], generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            expected = model(image)["logits"]
+        found = run(image)
+        assert list(found) == ["logits"]
+        assert found["logits"].dtype == torch.float32
+        assert found["logits"].shape == expected.shape
+        tolerance = 1e-3 if precision == "fp32" else 0.02 * float(expected.abs().max())
+        assert float((found["logits"] - expected).abs().max()) < tolerance
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_descriptors(backend: str) -> None:
+    need(backend)
+    model = described_model()
+    image = torch.rand(2, 1, 24, 40, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(image)
+    found = make_network(model, backend, "fp32", "cpu")(image)
+    assert list(found) == ["logits", "descriptors"]
+    for name, values in expected.items():
+        assert torch.allclose(found[name], values, atol=1e-4)
+    assert torch.allclose(found["descriptors"].norm(dim=1), torch.ones(2, 3, 5), atol=1e-4)
+
+
+def test_the_model_stays_as_it_was() -> None:
+    model = described_model().train()
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    image = torch.rand(2, 1, 24, 40)
+    run = make_network(model, "torch", "fp32", "cpu")
+    first = run(image)["logits"]
+    assert model.training
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+    with torch.no_grad():
+        for values in model.parameters():
+            values.zero_()
+    assert torch.equal(run(image)["logits"], first)
+
+
+def test_folded_batch_norms() -> None:
+    model = described_model()
+    folded = fold_batch_norms(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    image = torch.rand(1, 1, 16, 24)
+    with torch.no_grad():
+        assert torch.allclose(folded(image)["logits"], model(image)["logits"], atol=1e-5)
+        assert not torch.equal(folded(image)["logits"], torch.zeros(1, 65, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backend": "openvno"}, r"backend: found 'openvno', expected one of .*; did you mean 'openvino'\?"),
+        ({"precision": "fp16"}, r"precision: found 'fp16', expected one of auto, fp32, bf16"),
+        ({"device": "gpu"}, r"device: found 'gpu', expected one of auto, cpu, cuda, mps"),
+        (
+            {"backend": "openvino", "device": "cuda"},
+            r"device: found 'cuda', expected 'cpu': the backend openvino runs on",
+        ),
+        (
+            {"backend": "onnxruntime", "precision": "bf16"},
+            r"onnxruntime has no bf16 convolutions; use 'fp32' or 'auto'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_network(described_model(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("backend", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime"), ("onnxruntime", "onnxscript")]
+)
+def test_a_runtime_that_is_not_installed(backend: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if package == "onnxscript":
+        need("onnxruntime")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"'{package}' is not installed: pip install 'superpoint\[export\]'"):
+        make_network(described_model(), backend)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_auto_takes_openvino_if_it_is_there(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if installed:
+        need("openvino")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert make_network(described_model(), device="cpu").backend == ("openvino" if installed else "torch")
+
+
+@pytest.mark.parametrize(("instructions", "expected"), [(["amx_bf16"], "bf16"), ([], "fp32")])
+def test_auto_precision_follows_the_instructions(
+    instructions: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "native_bf16_instructions", lambda: instructions)
+    assert make_network(described_model(), "torch", device="cpu").precision == expected
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device: found 'cuda', but torch sees no CUDA GPU"):
+        make_network(described_model(), device="cuda")
+    assert make_network(described_model(), "torch").device == torch.device("cpu")
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    """In a process of its own: what is imported already is not imported again."""
+    need("openvino")
+    code = (
+        "import sys\n"
+        "from superpoint.backends import make_network\n"
+        "from superpoint.models import load_model\n"
+        "print(make_network(load_model('magicpoint-lite'), 'openvino'))\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].startswith("openvino ")
+    assert result.stdout.splitlines()[1] == "[]"
+    assert not (tmp_path / "intel").exists()
+    assert result.stderr == ""
+
+
+def test_a_plain_model_will_do_as_a_network() -> None:
+    """What `HomographicAdaptation` asks of a network, a `SuperPoint` in evaluation mode offers too."""
+    run: Callable[[Tensor], dict[str, Tensor]] = described_model()
+    found = HomographicAdaptation(run, AdaptationConfig(homographies=3), DecodeConfig())(
+        np.zeros((9, 9), np.uint8), "x"
+    )
+    assert found.views == 3

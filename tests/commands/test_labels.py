@@ -1,0 +1,142 @@
+"""The commands export-detections and labels info, show, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from superpoint.cli import main
+from superpoint.commands.labels import OVERRIDE
+from superpoint.data.images import sample_photographs
+from superpoint.data.labels import LabelFile
+
+TINY = ["weights=magicpoint-lite", "resize=64", "backend=torch", "adaptation=none", "decode.threshold=0.005"]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(each) for each in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, image in sample_photographs()[:5]:
+        small = cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA)
+        (folder / name[0]).mkdir(exist_ok=True)
+        Image.fromarray(small).save(folder / name[0] / f"{name}.png")
+    (folder / "bad.png").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("labels") / "labels.h5"
+    with pytest.raises(SystemExit) as stopped:
+        main(["export-detections", str(photos), "--out", str(out), *TINY])
+    assert stopped.value.code == 0
+    return out
+
+
+def test_arguments_are_told_apart() -> None:
+    for text in ("resize=64", "decode.max_points=5", "weights=a/b=c.ckpt"):
+        assert OVERRIDE.fullmatch(text)
+    for text in ("photos", "pipe:curl https://x/?a=b", "./a=b", "photos/a=b.jpg", "Photos=2"):
+        assert not OVERRIDE.fullmatch(text)
+
+
+def test_export(cli: Cli, photos: Path, labels: Path, tmp_path: Path) -> None:
+    assert len(LabelFile(labels)) == 5
+    globbed = tmp_path / "globbed.h5"
+    code, output, error = cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)
+    assert code == 0, error
+    assert "4 labelled, 0 skipped" in output
+    assert LabelFile(globbed).names() == [f"c/{each}.png" for each in ("camera", "chelsea", "coffee", "coins")]
+    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)[0] == 2
+    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY, "--resume")[0] == 0
+
+
+def test_print_config(cli: Cli) -> None:
+    code, output, _ = cli("export-detections", "--print-config", "adaptation=none", "--weights", "runs/x", "resize=9")
+    assert code == 0
+    assert "weights: runs/x\nresize: 9\n" in output
+    assert "  homographies: 0\n" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photos"], "--out: expected the feature file to write"),
+        (["--out", "a.h5"], "images: found no input"),
+        (["--out", "a.h5", "nowhere"], "nowhere: no such file or folder"),
+        (["--out", "a.h5", "resise=9"], "resise"),
+        (["--out", "a.h5", "resize=3"], "resize: found 3"),
+        (["--out", "a.h5", "adaptation=no"], "adaptation"),
+        (["--out", "a.h5", "backend=tpu"], "backend: found 'tpu', expected one of auto, torch"),
+        (["--out", "a.h5", "shard_size=0"], "shard_size: found 0"),
+        (["--out", "a.h5", "--weights", "nowhere", "photos"], "nowhere: no such file, expected weights"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    cli: Cli, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = cli("export-detections", *arguments)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_info(cli: Cli, labels: Path) -> None:
+    code, output, _ = cli("labels", "info", labels)
+    assert code == 0
+    assert "5 labelled, 1 skipped" in output
+    assert "skipped 1: found an empty file" in output
+    assert "plain detection, longest side 64 px, threshold 0.005" in output
+    assert "descriptors: none" in output
+
+
+def test_show(cli: Cli, labels: Path, photos: Path, tmp_path: Path) -> None:
+    code, output, _ = cli("labels", "show", labels, photos, "--out", tmp_path / "a.png", "--count", 4, "--columns", 2)
+    assert code == 0
+    assert "contact sheet" in output
+    sheet = cv2.imread(str(tmp_path / "a.png"))
+    assert sheet is not None
+    assert sheet.shape == (4 + 2 * (120 + 16 + 4), 4 + 2 * (160 + 4), 3)
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        for name in LabelFile(labels).names()[:2]:
+            file[name] = np.asarray(Image.open(photos / name))
+    code, output, _ = cli("labels", "show", labels, tmp_path / "images.h5", "--out", tmp_path / "b.png")
+    assert code == 0
+    assert "3 of 5 images missing" in output
+    assert cli("labels", "show", labels, tmp_path, "--out", tmp_path / "c.png")[0] == 2
+    assert "expected the folder" in cli("labels", "show", labels, labels / "x.tar")[2]
+
+
+def test_check(cli: Cli, labels: Path, tmp_path: Path) -> None:
+    code, output, _ = cli("labels", "check", labels)
+    assert (code, output.strip().rpartition(": ")[2]) == (0, "5 images, whole")
+    points = LabelFile(labels).read("c/camera.png").keypoints.tobytes()
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(labels.read_bytes().replace(points, bytes(len(points))))
+    code, output, _ = cli("labels", "check", damaged)
+    assert code == 1
+    assert "c/camera.png: its checksum is not that of its content" in output
+    assert "5 images, 1 problem" in output
+    (tmp_path / "cut.h5").write_bytes(labels.read_bytes()[:3000])
+    assert cli("labels", "check", tmp_path / "cut.h5")[0] == 2

@@ -1,0 +1,209 @@
+"""Images with point labels: geometry, order, overfitting, and the errors of label files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
+from superpoint.data.labelled import LabelledImages, cover, read_points
+from superpoint.errors import UserError
+from superpoint.geometry.cells import DUSTBIN, encode_points
+
+PLAIN = DataConfig(
+    height=48, width=64, curriculum=0,
+    photometric=PhotometricConfig(enable=False), homography=HomographyConfig(enable=False),
+)  # fmt: skip
+
+
+def blob(height: int, width: int, x: float, y: float) -> np.ndarray:
+    """A bright Gaussian spot at (x, y) on black."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.rint(255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50)).astype(np.uint8)
+
+
+def centroid(image: np.ndarray, power: float = 1.0) -> tuple[float, float]:
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    mass = (image / 255.0) ** power
+    return float((mass * columns).sum() / mass.sum()), float((mass * rows).sum() / mass.sum())
+
+
+def pictures(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Black images of the configured size; image i has one label, in the cell (row, column) = divmod(i, 8)."""
+    return [(np.full((48, 64), i, np.uint8), np.array([[8 * (i % 8) + 3, 8 * (i // 8) + 2]])) for i in range(count)]
+
+
+def test_shapes_and_types() -> None:
+    sample = LabelledImages([(blob(100, 61, 30, 50), np.array([[30.0, 50.0]]))], DataConfig(height=52, width=64), 0)[5]
+    assert {name: (tuple(value.shape), value.dtype) for name, value in sample.items()} == {
+        "image": ((1, 56, 64), torch.uint8),
+        "target": ((7, 8), torch.int64),
+        "valid": ((7, 8), torch.bool),
+    }
+
+
+@pytest.mark.parametrize("size", [(96, 128), (100, 300), (300, 90), (40, 31)])
+def test_resizing_and_cropping_keep_points_on_the_image_content(size: tuple[int, int]) -> None:
+    height, width = size
+    x, y = width / 2 + 0.3, height / 2 - 1.2
+    for rng in (None, np.random.default_rng(1)):
+        image, points = cover(blob(height, width, x, y), np.array([[x, y], [-5.0, 3.0], [np.nan, 1.0]]), (48, 64), rng)
+        assert image.shape == (48, 64)
+        if not len(points):
+            assert rng is not None  # a random crop may lose the point
+            continue
+        assert len(points) == 1
+        if ((points[0] > 14) & (points[0] < (49, 33))).all():  # the spot is not cut, so its centroid is its place
+            np.testing.assert_allclose(points[0], centroid(image), atol=0.15)
+
+
+def test_the_middle_crop_is_in_the_middle() -> None:
+    image, points = cover(blob(48, 164, 81.5, 23.5), np.array([[81.5, 23.5]]), (48, 64))
+    np.testing.assert_allclose(points, [[31.5, 23.5]])
+    np.testing.assert_allclose(centroid(image), (31.5, 23.5), atol=0.01)
+
+
+def test_random_crops_reach_every_place() -> None:
+    data = LabelledImages([(np.arange(48 * 70, dtype=np.uint32).reshape(48, 70).astype(np.uint8), np.empty((0, 2)))],
+                          PLAIN, 0)  # fmt: skip
+    lefts = {int(data.draw(index)[0][0, 0]) for index in range(60)}
+    assert lefts == set(range(7))
+
+
+def test_a_sample_is_a_function_of_seed_and_index() -> None:
+    source = [(blob(60, 90, 40 + i, 30), np.array([[40.0 + i, 30.0]])) for i in range(5)]
+    config = DataConfig(height=48, width=64, curriculum=0)
+    first, second, other = (LabelledImages(source, config, seed) for seed in (3, 3, 4))
+    for index in (11, 0, 4, 2**33):
+        assert all(torch.equal(value, second[index][name]) for name, value in first[index].items())
+    assert any(not torch.equal(first[index]["image"], other[index]["image"]) for index in range(5))
+
+
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+    data = LabelledImages(pictures(20), PLAIN, 0)
+    epochs = [[data.number(20 * epoch + place) for place in range(20)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [int(data[index]["image"][0, 0, 0]) for index in range(20)] == epochs[0]
+    assert len(data) > 10**12
+
+
+def test_the_target_is_the_encoded_label() -> None:
+    data = LabelledImages(pictures(20), PLAIN, 0)
+    for index in range(20):
+        (cell,) = torch.nonzero(data[index]["target"] != DUSTBIN).tolist()
+        assert cell == list(divmod(data.number(index), 8))
+        assert data[index]["target"][tuple(cell)] == 8 * 2 + 3
+        assert torch.equal(data[index]["target"], torch.from_numpy(encode_points(data.draw(index)[1], 48, 64)))
+
+
+def test_augmentation_moves_points_with_the_image() -> None:
+    config = DataConfig(height=48, width=64, curriculum=0, photometric=PhotometricConfig(enable=False))
+    data = LabelledImages([(blob(48, 64, 31, 25), np.array([[31.0, 25.0]]))], config, 0)
+    moved = 0
+    for index in range(40):
+        image, points, mask = data.draw(index)
+        if ((points[0] > 18) & (points[0] < (46, 30))).all():
+            # The brightest part only: a border drawn out by the warp may add to the flanks of the spot.
+            np.testing.assert_allclose(points[0], centroid(image, power=20), atol=0.5)
+            moved += not mask.all()
+    assert moved >= 5
+
+
+def test_overfit_takes_the_first_images_with_labels() -> None:
+    source = [(np.zeros((48, 64), np.uint8), np.empty((0, 2))), *pictures(5)[1:]]
+    source[2] = (source[2][0], np.array([[-9.0, 4.0]]))  # its only label is not on the image
+    data = LabelledImages(source, DataConfig(height=48, width=64, overfit=2), 0)
+    assert len(data) == 2
+    assert [int(data[i]["image"][0, 0, 0]) for i in range(4)] == [1, 3, 1, 3]
+    assert data[0]["valid"].all()
+    assert all(torch.equal(data[1]["target"], data[2 * i + 1]["target"]) for i in range(9))
+
+
+def test_errors_of_the_source() -> None:
+    with pytest.raises(UserError, match="found none"):
+        LabelledImages([], PLAIN, 0)
+    with pytest.raises(UserError, match=r"data\.overfit: found 3 labelled images of 3, expected 4"):
+        LabelledImages(pictures(3), DataConfig(height=48, width=64, overfit=4), 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.5 2\n30 4.25\n", "1.5,2\n30,4.25", "x,y\n1.5,2\n30,4.25\n", "x y score\n1.5 2 0.9\n30 4.25 0.1\n",
+        "# corners of the x and y kind\n\n1.5 2\n30\t4.25  \n", "y;x\n2;1.5\n4.25;30\n", "# x y\n1.5 2\n30 4.25\n",
+        '"id","x","y","score"\n7,1.5,2,1\n8,30,4.25,1\n', "\ufeff1.5 2\r\n30 4.25\r\n", "1.5, 2, 0.5\n30, 4.25, 0.5\n",
+    ],
+)  # fmt: skip
+def test_text_labels(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(text.encode())
+    points = read_points(tmp_path / "labels.csv", (48, 64))
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, [[1.5, 2], [30, 4.25]])
+
+
+def test_array_labels(tmp_path: Path) -> None:
+    points = np.array([[1.5, 2, 0.9], [30, 4.25, 0.8]], np.float32)
+    np.save(tmp_path / "a.npy", points)
+    np.savez(tmp_path / "b.npz", whatever=points[:, :2])
+    np.savez_compressed(tmp_path / "c.npz", keypoints=points, scores=points[:, 2])
+    for name in ("a.npy", "b.npz", "c.npz"):
+        np.testing.assert_array_equal(read_points(tmp_path / name), points[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found no points"),
+        ("x,y\n", "found no points"),
+        ("1\n2\n", "line 1 has 1 columns, expected x y"),
+        ("1 2 3 4\n", "line 1 has 4 columns"),
+        ("1 2\n3 4 5\n", "line 2 has 3 columns, expected 2"),
+        ("x,y\n1,2,3\n", "line 2 has 3 columns, expected 2"),
+        ("u,v\n1,2\n", "line 1 is 'u,v', expected numbers"),
+        ("1 2\n3 four\n", "line 2 is '3 four'"),
+        ("1 2\nnan 4\n", r"point 2 is \(nan, 4\), expected finite"),
+        ("1 2\n3 inf\n", "expected finite"),
+        ("1 2\n64 4\n", r"point 2 of 2 is \(x=64, y=4\).*64x48 pixels$"),
+        ("1 2\n5 60\n", "x and y swapped"),
+        ("-1 2\n", "expected points on the image"),
+    ],
+)
+def test_errors_of_text_labels(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_points(path, (48, 64))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_errors_of_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "flat.npy", np.arange(6))
+    np.save(tmp_path / "wide.npy", np.zeros((3, 4)))
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
+    np.savez(tmp_path / "two.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
+    np.savez(tmp_path / "whole.npz", a=np.zeros((200, 2)))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
+    (tmp_path / "text.npy").write_text("1 2\n")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(128, 256)))
+    for name, message in {
+        "flat.npy": r"int64 \[6\], expected numbers",
+        "wide.npy": r"\[3, 4\]",
+        "words.npy": "expected numbers",
+        "two.npz": "found a, b, expected one array, or one named points or keypoints",
+        "cut.npz": "not a readable NumPy file",
+        "text.npy": "not a readable NumPy file",
+        "empty.npz": "not a readable NumPy file",
+        "binary.txt": "no text",
+        "missing.txt": "no such file",
+        "missing.npz": "no such file",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            read_points(tmp_path / name)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_points(tmp_path)

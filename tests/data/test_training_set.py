@@ -1,0 +1,108 @@
+"""What is trained on and what is held out, by data.kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
+from superpoint.data.labelled import LabelledImages
+from superpoint.data.mixture import Mixture
+from superpoint.data.samples import SyntheticShapes
+from superpoint.data.training_set import held_out_photographs, split_names, training_samples
+from superpoint.errors import UserError
+from superpoint.visualize import save_image
+
+NAMES = [f"photo{number:02}.png" for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 photographs of noise, each with its own grey level, and a label in each."""
+    folder = tmp_path_factory.mktemp("labelled")
+    with h5py.File(folder / "labels.h5", "w") as file:
+        for number, name in enumerate(NAMES):
+            image = np.full((60, 80), 5 * number, np.uint8)
+            image[20:40, 30:50] = 255
+            save_image(folder / "images" / name, image)
+            group = file.create_group(name)
+            group["keypoints"] = np.array([[30, 20], [49, 39]], np.float32)
+            group["image_size"] = np.array([80, 60])
+    return folder
+
+
+def config(folder: Path, kind: str = "labelled", **keys: object) -> DataConfig:
+    paths = {"labels": str(folder / "labels.h5"), "images": str(folder / "images")}
+    return DataConfig(kind=kind, height=48, width=64, **paths, **keys)  # type: ignore[arg-type]
+
+
+def test_the_kind_decides(labelled: Path) -> None:
+    assert isinstance(training_samples(DataConfig(), 0), SyntheticShapes)
+    assert isinstance(training_samples(config(labelled), 0), LabelledImages)
+    mixed = training_samples(config(labelled, "mixed", labelled_share=0.25), 0)
+    assert isinstance(mixed, Mixture)
+    kinds = [type(mixed.locate(index)[0]) for index in range(8)]
+    assert kinds.count(LabelledImages) == 2
+    for index in range(8):
+        samples, own = mixed.locate(index)
+        assert mixed[index]["image"].shape == (1, 48, 64)
+        assert torch.equal(mixed[index]["image"], samples[own]["image"])
+
+
+def test_no_photograph_is_both_trained_on_and_held_out(labelled: Path) -> None:
+    still = {"photometric": PhotometricConfig(enable=False), "homography": HomographyConfig(enable=False)}
+    settings = config(labelled, holdout=0.2, **still)
+    samples = training_samples(settings, 0)
+    trained = {int(samples.draw(index)[0].min()) for index in range(60)}
+    held = {int(image.min()) for image, _ in held_out_photographs(settings, 100)}
+    assert len(held) == len(split_names(NAMES, 0.2)[1])
+    assert len(trained | held) == 30
+    assert not trained & held
+    assert len(held_out_photographs(settings, 2)) == 2
+
+
+def test_overfitting_validates_on_the_samples_themselves(labelled: Path) -> None:
+    settings = config(labelled, overfit=3)
+    samples = training_samples(settings, 0)
+    for index, (image, points) in enumerate(held_out_photographs(settings, 100)):
+        assert np.array_equal(image, samples.draw(index)[0])
+        assert len(points) == 2
+
+
+def test_the_split_follows_from_the_names() -> None:
+    names = [f"{number}.jpg" for number in range(2000)]
+    trained, held = split_names(names, 0.05)
+    assert len(held) == pytest.approx(100, abs=30)
+    assert set(trained) | set(held) == set(names)
+    assert set(split_names(names[::2], 0.05)[1]) == set(held) & set(names[::2])
+    assert [len(part) for part in split_names(["a", "b"], 0.001)] == [1, 1]
+    assert [len(part) for part in split_names(["a", "b"], 0.999)] == [1, 1]
+    with pytest.raises(UserError, match="found 1 labelled image"):
+        split_names(["a"], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kind": "labelled"}, "without data.labels"),
+        ({"kind": "mixed", "labels": "a.h5"}, "without data.images"),
+        ({"kind": "synthetic", "labels": "a.h5"}, "found 'synthetic' beside"),
+        ({"kind": "mixed", "labels": "a.h5", "images": "b", "overfit": 1}, r"data\.overfit"),
+        ({"kind": "photos"}, "expected one of synthetic, labelled, mixed"),
+        ({"holdout": 0.9}, r"data\.holdout"),
+    ],
+)
+def test_bad_settings(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        DataConfig(**keys)  # type: ignore[arg-type]
+
+
+def test_missing_files(labelled: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        training_samples(DataConfig(kind="labelled", labels="nowhere.h5", images="."), 0)
+    with pytest.raises(UserError, match="expected the images that were labelled"):
+        training_samples(DataConfig(kind="labelled", labels=str(labelled / "labels.h5"), images=str(labelled)), 0)

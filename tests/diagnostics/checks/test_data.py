@@ -1,0 +1,120 @@
+"""The check of the input names what is wrong with the images, and with the colours of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from superpoint.diagnostics.case import Case, Sample
+from superpoint.diagnostics.checks.data import input_
+from superpoint.diagnostics.finding import Status
+
+
+def with_input(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
+    """What the objective gives to the network, changed; the network itself sees a proper image."""
+
+    class Taken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base = case.model
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            return self.base(self.proper)
+
+    model = Taken().eval()
+
+    def objective(network: nn.Module, batch: Sample) -> dict[str, Tensor]:
+        def changed(image: Tensor) -> dict[str, Tensor]:
+            model.proper = image
+            return network(change(image))
+
+        return case.objective(changed, batch)  # pyright: ignore[reportArgumentType]
+
+    return replace(case, model=model, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda x: x * 255, "Not normalised"),
+        (lambda x: x / 255, "Divided by 255 twice"),
+        (lambda x: (x - 0.5) * 4, "by a mean and a deviation"),
+        (lambda x: 1 - x, "inverted"),
+        (lambda x: x.roll(1, dims=0), "not the image of the sample"),
+        (lambda x: x.transpose(2, 3), "The shape is [16, 1, 128, 96], expected [B, 1, 96, 128]"),
+        (lambda x: x.expand(-1, 3, -1, -1), "a channel too many"),
+        (lambda x: torch.full_like(x, 0.5), "are constant"),
+        (lambda x: x.sqrt().log(), "NaN or infinity"),
+    ],
+)
+def test_wrong_images_are_named(healthy: Case, change: Callable[[Tensor], Tensor], named: str) -> None:
+    found = input_(with_input(healthy, change))
+    assert found.status is Status.FAIL
+    assert named in found.cause, found
+
+
+def test_one_image_for_all_is_named(healthy: Case) -> None:
+    class Stuck:
+        def __getitem__(self, index: int) -> Sample:
+            return healthy.dataset[17]
+
+        def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            return healthy.dataset.draw(17)
+
+    assert "are the same: the index is not used" in input_(replace(healthy, dataset=Stuck())).cause
+
+
+def test_images_that_are_lost_are_named(healthy: Case, faults: ModuleType) -> None:
+    found = input_(faults.with_images(healthy, lambda image: image // 255 * 3))
+    assert found.status is Status.FAIL
+
+
+def test_a_second_normalisation_in_the_network_is_seen(healthy: Case) -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base = healthy.model
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            return self.base((image - 0.5) * 0.1 - 1)
+
+    found = input_(replace(healthy, model=Centred().eval()))
+    assert found.status is Status.WARN
+    assert "normalised twice" in found.cause
+
+
+def read_channel(index: int) -> Callable[[Path], np.ndarray]:
+    return lambda path: np.asarray(Image.open(path).convert("RGB"))[:, :, index]
+
+
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (
+            lambda path: np.asarray(Image.open(path).convert("RGB")).mean(axis=2).astype(np.uint8),
+            "mean of the channels",
+        ),
+        (read_channel(0), "first channel alone"),
+        (read_channel(2), "third channel alone"),
+        (lambda path: np.zeros((4, 4), np.uint8), "does not make the luma"),
+    ],
+)
+def test_wrong_readers_are_named(healthy: Case, read: Callable[[Path], Any], named: str) -> None:
+    found = input_(replace(healthy, read_gray=read))
+    assert found.status is Status.FAIL
+    assert named in found.cause, found
+
+
+def test_swapped_channels_are_named(healthy: Case, faults: ModuleType) -> None:
+    found = input_(faults.swapped_channels(healthy))
+    assert "red and blue are swapped" in found.cause
+    assert found.details["read_gray_of_red_green_blue"] == (29, 150, 76)

@@ -1,0 +1,105 @@
+"""Checks of the layers: dead units, statistics, half precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
+from superpoint.diagnostics.finding import Status
+from superpoint.geometry.cells import CHANNELS
+
+
+class Plain(nn.Module):
+    """A network without batch norm and without nn.ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.only = nn.Conv2d(1, CHANNELS, 8, stride=8)
+        self.only.weight = nn.Parameter(torch.randn(CHANNELS, 1, 8, 8, generator=generator) / 8)
+        self.only.bias = nn.Parameter(torch.zeros(CHANNELS))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.only((image - 0.5) * 4)}
+
+
+def test_dead_channels_are_counted_and_named(healthy: Case, faults: ModuleType) -> None:
+    found = dead_relu(faults.dead_channels(healthy))
+    assert found.details["dead"]["detector.hidden.2"] == pytest.approx(2 / 3)
+    assert "'detector.hidden.2'" in found.evidence
+    assert sum(found.details["dead"].values()) == pytest.approx(2 / 3)
+
+
+def test_some_dying_channels_are_a_warning(healthy: Case, faults: ModuleType) -> None:
+    def change(model: nn.Module) -> None:
+        model.get_submodule("encoder.stages.3.0.1").get_parameter("bias")[:32] = -1000
+
+    found = dead_relu(faults.with_network(healthy, change))
+    assert found.status is Status.WARN
+    assert found.details["dead"]["encoder.stages.3.0.2"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("activation", [torch.relu, torch.sigmoid, lambda x: x.softmax(dim=1)])
+def test_activations_after_the_last_layer_are_found(healthy: Case, faults: ModuleType, activation: object) -> None:
+    found = dead_relu(faults.with_logits(healthy, activation))
+    assert found.status is Status.FAIL
+    assert "never negative" in found.cause
+
+
+def test_a_last_layer_of_zeros_is_found(healthy: Case, faults: ModuleType) -> None:
+    found = dead_relu(faults.with_logits(healthy, lambda logits: logits * 0))
+    assert found.status is Status.FAIL
+    assert "same number" in found.cause
+
+
+def test_a_network_of_another_make_can_be_judged(healthy: Case) -> None:
+    plain = replace(healthy, model=Plain().eval())
+    assert "no nn.ReLU" in dead_relu(plain).evidence
+    assert "no batch norm" in batchnorm(plain).evidence
+    assert precision(plain).status is Status.PASS
+
+
+def test_statistics_that_were_never_updated_are_found(healthy: Case, faults: ModuleType) -> None:
+    def reset(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+
+    broken = faults.with_network(healthy, reset)
+    found = batchnorm(broken)
+    assert found.status is Status.FAIL
+    assert "never updated in 2000 steps" in found.cause
+    untrained = batchnorm(replace(broken, history=[]))
+    assert untrained.status is Status.PASS
+    assert "untrained" in untrained.evidence
+
+
+def test_a_run_that_has_just_begun_is_excused(healthy: Case, faults: ModuleType) -> None:
+    broken = replace(faults.wrong_statistics(healthy), history=[{"step": 20, "event": "train", "loss": 2.0}])
+    found = batchnorm(broken)
+    assert found.status is Status.WARN
+    assert "After 80 samples" in found.cause
+
+
+def test_batchnorm_leaves_the_buffers_alone(healthy: Case, faults: ModuleType) -> None:
+    broken = faults.wrong_statistics(healthy)
+    before = {name: tensor.clone() for name, tensor in broken.model.named_buffers()}
+    found = batchnorm(broken)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in broken.model.named_buffers())
+    assert found.details["layers"]["encoder.stages.2.1.1"]["shift"] == pytest.approx(1.5, abs=0.2)
+    assert found.details["loss_evaluation_mode"] > 1.5 * found.details["loss_training_mode"]
+    assert not broken.model.training
+
+
+def test_precision_counts_the_points_that_stay(healthy: Case, faults: ModuleType) -> None:
+    right = precision(healthy)
+    assert right.details["points"] > 20
+    assert right.details["points_kept"] >= 0.95 * right.details["points"]
+    wrong = precision(faults.large_offset(healthy))
+    assert wrong.details["points_kept"] < 0.6 * wrong.details["points"]

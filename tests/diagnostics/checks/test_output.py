@@ -1,0 +1,105 @@
+"""Checks of the output: their numbers, and where they stop judging."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.observation import observe
+from superpoint.diagnostics.checks.output import dustbin, input_sensitivity_, logit_scale, plateau
+from superpoint.diagnostics.finding import Status
+from superpoint.geometry.cells import CHANNELS, DUSTBIN
+from superpoint.losses import detector_loss
+
+YOUNG = [{"step": 100, "event": "train", "loss": 1.4}]
+
+
+def constant_loss(logits: torch.Tensor, counts: np.ndarray, gamma: float) -> float:
+    """Loss of the same logits [65] in every cell, which are of class k `counts[k]` times."""
+    target = torch.repeat_interleave(torch.arange(CHANNELS), torch.from_numpy(counts).long())
+    cells = logits[None, :, None, None].expand(1, -1, 1, len(target))
+    loss, _ = detector_loss(cells, target[None, None], torch.ones(1, 1, len(target)) > 0, 3.0, 1.0, gamma)
+    return float(loss)
+
+
+def test_plateau_by_hand() -> None:
+    counts = np.zeros(CHANNELS)
+    counts[DUSTBIN], counts[:DUSTBIN] = 64, 1
+    half = 0.5 * math.log(2) + 0.5 * math.log(128)
+    assert plateau(counts, 1, 1) == pytest.approx((half, half))
+    counts[:DUSTBIN] = 0
+    assert plateau(counts, 3, 1) == pytest.approx((0, 0))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_plateau_is_the_least_loss_of_a_constant(gamma: float) -> None:
+    counts = np.random.default_rng(0).integers(0, 5, CHANNELS).astype(float)
+    counts[DUSTBIN] = 1500
+    alike, by_pixel = plateau(counts, 3.0, 1.0, gamma)
+    assert by_pixel <= alike
+    shifts = torch.linspace(0, 8, 400)
+    flat = [
+        constant_loss(torch.zeros(CHANNELS).index_fill(0, torch.tensor(DUSTBIN), s), counts, gamma)
+        for s in shifts.tolist()
+    ]
+    assert min(flat) == pytest.approx(alike, rel=2e-3)
+    if gamma == 0:
+        frequencies = torch.from_numpy(counts * np.where(np.arange(CHANNELS) == DUSTBIN, 1, 3)).float()
+        assert constant_loss((frequencies + 1e-9).log(), counts, gamma) == pytest.approx(by_pixel, rel=1e-4)
+
+
+def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case, faults: ModuleType) -> None:
+    found = dustbin(faults.all_dustbin(healthy))
+    assert found.status is Status.FAIL
+    assert found.details["positive_recall"] == 0
+    assert found.details["loss"] > found.details["plateau"]
+    assert f"{found.details['plateau']:.3f} (the plateau)" in found.evidence
+    assert "bias" in found.remedy
+
+
+def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case, faults: ModuleType) -> None:
+    class_frequencies = torch.zeros(CHANNELS)
+    class_frequencies[DUSTBIN] = math.log(64 * 12)  # 1 cell in 13 holds a point
+    stuck = faults.with_logits(healthy, lambda logits: logits * 0 + class_frequencies[:, None, None])
+    found = dustbin(stuck)
+    assert found.status is Status.FAIL
+    assert found.details["loss"] == pytest.approx(found.details["plateau"], rel=0.1)
+    assert "loss on that plateau" in found.cause
+    young = dustbin(replace(stuck, history=YOUNG))
+    assert young.status is Status.WARN
+    assert "After 400 samples that is normal" in young.cause
+
+
+def test_without_points_there_is_nothing_to_find(healthy: Case, faults: ModuleType) -> None:
+    empty = faults.with_target(healthy, lambda xy, h, w: np.full((h // 8, w // 8), DUSTBIN))
+    assert dustbin(empty).status is Status.PASS
+    assert "nothing to find" in dustbin(empty).evidence
+
+
+def test_a_weak_dependence_on_the_input_is_a_warning(healthy: Case, faults: ModuleType) -> None:
+    other = observe(healthy).logits[:1]
+    mixed = faults.with_logits(healthy, lambda logits: 0.4 * logits + 0.9 * other)
+    assert input_sensitivity_(mixed).status is Status.WARN
+
+
+def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case, faults: ModuleType) -> None:
+    found = logit_scale(faults.scattered_scales(healthy))
+    assert found.details["naive_exp_overflow"] > 0
+    assert found.details["logsumexp_finite"]
+    assert found.details["fp16_overflow"] > 0.5
+    assert found.details["bf16_spacing"] == 0.5
+    assert "logsumexp stays finite" in found.evidence
+
+
+def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case, faults: ModuleType) -> None:
+    found = logit_scale(faults.with_logits(healthy, lambda logits: logits + 55))
+    assert found.status is Status.WARN
+    assert found.details["naive_exp_overflow"] == 0
+    assert "huge everywhere" in found.cause
+    assert "different scales" in logit_scale(faults.scattered_scales(healthy)).cause

@@ -1,0 +1,49 @@
+"""A small scene whose right and wrong cells are known, for the tests of the heatmap figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from superpoint.geometry.cells import DUSTBIN
+
+HEIGHT, WIDTH = 48, 64  # 6 x 8 cells
+MISSED, FALSE, MISPLACED, RIGHT = [(0, 1), (3, 3)], [(2, 5), (4, 0), (5, 7)], [(1, 2)], [(4, 4)]
+
+
+def image() -> NDArray[np.uint8]:
+    return np.random.default_rng(4).integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+
+
+def target() -> NDArray[np.int64]:
+    cells = np.full((HEIGHT // 8, WIDTH // 8), DUSTBIN, np.int64)
+    for row, column in MISSED + MISPLACED + RIGHT:
+        cells[row, column] = 20
+    return cells
+
+
+def logits() -> torch.Tensor:
+    """Output that is wrong in the cells above and sure of itself everywhere."""
+    said = target()
+    for row, column in MISSED:
+        said[row, column] = DUSTBIN
+    for row, column in FALSE + MISPLACED:
+        said[row, column] = 41
+    noise = torch.randn(65, *said.shape, generator=torch.Generator().manual_seed(3))
+    return noise + 10 * torch.nn.functional.one_hot(torch.from_numpy(said), 65).permute(2, 0, 1)
+
+
+def axes_of(figure: Figure) -> dict[str, Axes]:
+    """The axes of a figure by their label; no two are called the same."""
+    found = {str(axes.get_label()): axes for axes in figure.axes}
+    assert len(found) == len(figure.axes)
+    return found
+
+
+def markers(axes: Axes, label: str) -> list[tuple[float, float]]:
+    """(x, y) of the markers whose legend begins with `label`."""
+    (collection,) = [one for one in axes.collections if str(one.get_label()).startswith(label)]
+    return [(float(x), float(y)) for x, y in np.asarray(collection.get_offsets())]

@@ -1,0 +1,149 @@
+"""Run folders, whole and damaged, read as cases."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from superpoint.config import MagicPointConfig, load_config
+from superpoint.data.samples import SyntheticShapes
+from superpoint.diagnostics.crash import read_crash
+from superpoint.diagnostics.reading import read_case, read_history, read_run
+from superpoint.engine import make_fabric
+from superpoint.errors import UserError
+from superpoint.stages.magicpoint import fit_detector
+
+TINY = [
+    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16", "seed=4",
+    "train.minutes=null", "train.batch_size=2", "train.precision=fp32", "train.log_every=2", "train.ema=0.9",
+]  # fmt: skip
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", *overrides])
+    dataset = SyntheticShapes(config.data, config.seed)
+    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"monitor": 0.0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("reading") / "run", "train.steps=4", "loss.positive_weight=5")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def message(run: Path) -> str:
+    """The one line by which reading fails."""
+    with pytest.raises(UserError) as error:
+        read_case(run)
+    text = str(error.value)
+    assert "\n" not in text
+    assert str(run) in text
+    return text
+
+
+def test_a_case_is_what_was_trained(trained: Path) -> None:
+    reading = read_run(trained)
+    case = reading.case
+    assert (reading.step, reading.weights.name, case.folder) == (4, "last.ckpt", trained)
+    assert (case.config.seed, case.config.data.height) == (4, 48)
+    assert case.objective.positive_weight == 5  # type: ignore[attr-defined]
+    assert not case.model.training
+    stored = torch.load(reading.weights, weights_only=True)
+    state = case.model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in stored["model"].items())
+    assert any(not torch.equal(state[name], value) for name, value in stored["ema"].items())  # not the average
+    assert [entry["step"] for entry in case.events("train")] == [2, 4]
+    expected = SyntheticShapes(case.config.data, 4)[7]
+    assert all(torch.equal(expected[key], case.dataset[7][key]) for key in expected)
+
+
+def test_the_best_checkpoint_stands_in_for_the_last(run: Path) -> None:
+    (run / "checkpoints/last.ckpt").unlink()
+    assert read_run(run).weights.name == "best.ckpt"
+
+
+def test_a_run_that_blew_up_before_its_first_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(UserError, match="nonfinite_step"):
+        train(folder, "train.steps=40", "optimizer.name=sgd", "optimizer.lr=1e9", "train.clip_norm=0")
+    reading = read_run(folder)
+    assert reading.weights.name == f"nonfinite_step_{reading.step}.pt"
+    assert reading.history.entries[-1]["event"] == "nonfinite"
+    crash = read_crash(reading.weights)
+    assert crash.step == reading.step
+    state = reading.case.model.state_dict()
+    assert all(torch.equal(state[name].nan_to_num(), value.nan_to_num()) for name, value in crash.weights.items())
+    reading.weights.write_bytes(reading.weights.read_bytes()[:500])
+    assert "truncated" in message(folder)
+
+
+def test_no_folder_or_no_run(tmp_path: Path) -> None:
+    assert "no such run folder" in message(tmp_path / "nowhere")
+    assert "not a run folder" in message(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"x")
+    assert "not a run folder" in message(tmp_path / "weights.safetensors")
+
+
+def test_no_checkpoint(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    assert "found no checkpoint" in message(run)
+
+
+def test_a_truncated_checkpoint(run: Path) -> None:
+    path = run / "checkpoints/last.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "not a readable checkpoint" in message(run)
+
+
+def test_another_architecture(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("head_channels: 16", "head_channels: 24"))
+    assert "another architecture" in message(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("seed: [", "not valid YAML"), ("sed: 3", "sed"), ("seed: three", "seed"), ("- 1", "expected a mapping")],
+)
+def test_a_damaged_configuration(run: Path, text: str, words: str) -> None:
+    (run / "config.yaml").write_text(text)
+    assert words in message(run)
+
+
+def test_a_half_written_last_line_is_no_damage(run: Path) -> None:
+    whole = read_history(run)
+    assert not whole.truncated
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "event": "tra')
+    history = read_history(run)
+    assert history.truncated
+    assert history.entries == whole.entries
+    assert (history.damaged, history.note, history.step) == ([], "", 4)
+
+
+def test_damaged_lines_in_the_middle_are_counted(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    damaged = [lines[0], b"\xff\x00", b'{"step": 3}', b"[]", *lines[1:]]
+    path.write_bytes(b"\n".join(damaged) + b"\n")
+    history = read_history(run)
+    assert history.damaged == [2, 3, 4]
+    assert "3 damaged lines" in history.note
+    assert len(history.entries) == len(lines)
+    assert len(read_case(run).history) == len(lines)
+
+
+def test_nothing_logged_yet(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    history = read_history(run)
+    assert (history.entries, history.step) == ([], 0)
+    assert read_case(run).history == []

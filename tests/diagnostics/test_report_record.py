@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from superpoint.config import MagicPointConfig, dump_config
+from superpoint.diagnostics.report_record import (
+    RunRecord,
+    ap_keys,
+    date,
+    default_config,
+    duration,
+    flatten,
+    read_record,
+    read_records,
+)
+from superpoint.errors import UserError
+
+
+def make_run(folder: Path, *lines: object) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(MagicPointConfig()))
+    if lines:
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def train_line(step: int, **values: object) -> dict[str, object]:
+    return {"step": step, "event": "train", "loss": 1.0, "elapsed": float(step), **values}
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    record = read_record(make_run(tmp_path / "run"))
+    assert record.history == []
+    assert record.state(now=0.0)[0] == "begun"
+    assert record.best is None
+    assert (record.step, record.elapsed) == (0, 0.0)
+    assert set(record.missing) == {
+        "metrics.jsonl", "environment.json", "doctor/findings.json", "evaluation/synthetic.json",
+    }  # fmt: skip
+    assert record.config == default_config()
+
+
+def test_damaged_files_become_notes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", train_line(20))
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "event": "tra')
+    (run / "config.yaml").write_text("a: [1")
+    (run / "environment.json").write_bytes(b"\xff\xfe\x00")
+    (run / "doctor").mkdir()
+    (run / "doctor/findings.json").write_text('{"findings": 3}')
+    (run / "evaluation").mkdir()
+    (run / "evaluation/synthetic.json").write_text("[]")
+    record = read_record(run)
+    assert [entry["step"] for entry in record.history] == [20]
+    assert record.damaged == 1
+    for name in ("config.yaml", "environment.json", "doctor/findings.json", "evaluation/synthetic.json"):
+        assert "cannot be read" in record.missing[name], name
+        assert "\n" not in record.missing[name]
+    assert (record.config, record.environment, record.findings, record.evaluation) == ({}, {}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("last", "word"),
+    [
+        ({"step": 9, "event": "finished"}, "finished"),
+        ({"step": 9, "event": "interrupted"}, "interrupted"),
+        ({"step": 9, "event": "nonfinite", "loss": None, "file": "nonfinite_step_9.pt"}, "non-finite"),
+    ],
+)
+def test_the_last_line_tells_how_it_ended(tmp_path: Path, last: dict, word: str) -> None:
+    record = read_record(make_run(tmp_path / "run", train_line(8), last))
+    state, sentence = record.state(now=1e12)
+    assert state == word
+    assert word != "non-finite" or "nonfinite_step_9.pt" in sentence
+
+
+def test_a_resumed_run_is_not_interrupted_and_silence_means_killed(tmp_path: Path) -> None:
+    lines = [train_line(8), {"step": 8, "event": "interrupted"}, train_line(10)]
+    run = make_run(tmp_path / "run", *lines)
+    os.utime(run / "metrics.jsonl", (1000.0, 1000.0))
+    record = read_record(run)
+    assert record.state(now=1042.0)[0] == "running"
+    assert "42 s" in record.state(now=1042.0)[1]
+    assert record.state(now=1000.0 + 3600)[0] == "stopped"
+
+
+def test_curves_keep_gaps_where_a_number_was_not_finite() -> None:
+    history = [train_line(1), train_line(2, loss=None), train_line(3, loss="text"), {"step": 4, "event": "probe"}]
+    steps, values = RunRecord(Path("run"), "run", history).curve("train", "loss")
+    assert steps == [1, 2]
+    assert values[0] == 1.0
+    assert math.isnan(values[1])
+
+
+def test_best_is_the_first_of_the_highest_monitors() -> None:
+    history = [{"step": s, "event": "validate", "monitor": m} for s, m in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))]
+    assert RunRecord(Path("run"), "run", history).best == (0.9, 10)
+
+
+def test_keys_of_average_precision_in_both_forms() -> None:
+    line = {"step": 1, "event": "validate", "clean/ap@2": 0.5, "noisy/ap@4/pooled": 0.6, "clean/f1@2": 1, "loss": 2}
+    found = ap_keys(RunRecord(Path("run"), "run", [line]))
+    assert found == [("clean/ap@2", "clean", "2"), ("noisy/ap@4/pooled", "noisy", "4")]
+
+
+def test_labels_are_names_or_paths_where_names_repeat(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "a/run"), make_run(tmp_path / "b/run"), make_run(tmp_path / "other")]
+    assert [record.label for record in read_records(runs)] == [str(runs[0]), str(runs[1]), "other"]
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path):
+        with pytest.raises(UserError, match=r"no such run folder|not a run folder"):
+            read_records([path])
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match="named twice"):
+        read_records([run, tmp_path / "x/../run"])
+    with pytest.raises(UserError, match="at least one"):
+        read_records([])
+
+
+def test_flatten_duration_date() -> None:
+    assert flatten({"a": {"b": [1, 2]}, "c": None, "d": "x", "e": True}) == {
+        "a.b": "[1, 2]", "c": "null", "d": "x", "e": "true",
+    }  # fmt: skip
+    assert [duration(value) for value in (0.4, 59.6, 241, 7500)] == ["0 s", "1 min 0 s", "4 min 1 s", "2 h 5 min"]
+    assert date("2026-11-22T14:42:13+00:00") == "2026-11-22 14:42 UTC"
+    assert date("yesterday") == "yesterday"

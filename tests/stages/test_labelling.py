@@ -1,0 +1,78 @@
+"""From an image to its features: sizes, the mapping back, descriptors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig, ModelConfig
+from superpoint.errors import UserError
+from superpoint.models import build_model, load_model
+from superpoint.stages.labelling import labeller, model_hash, shrink, working_size
+
+PLAIN = AdaptationConfig(homographies=0)
+
+
+def board(height: int, width: int, square: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] // square
+    return (60 + 130 * ((x + y) % 2)).astype(np.uint8)
+
+
+def test_working_size() -> None:
+    assert working_size(640, 480, 320) == (320, 240)
+    assert working_size(480, 641, 320) == (240, 320)
+    assert working_size(100, 50, 320) == (100, 50)
+    assert working_size(640, 480, 0) == (640, 480)
+    assert working_size(7, 30000, 320) == (1, 320)
+
+
+def test_points_are_mapped_back_exactly() -> None:
+    """Corners of a board at 3 k - 0.5 of the enlarged image: the network sees it three times smaller."""
+    small = board(96, 128, 16)
+    large = small.repeat(3, axis=0).repeat(3, axis=1)
+    config = ExportConfig(resize=128, adaptation=PLAIN, backend="torch", precision="fp32")
+    label = labeller(load_model("magicpoint-lite"), config)
+    found, base = label(shrink(large, config), "a"), label(shrink(small, config), "a")
+    assert found.image_size == (384, 288)
+    assert found.uncertainty == pytest.approx(3)
+    assert len(found.keypoints) > 20
+    np.testing.assert_allclose(found.keypoints, (base.keypoints + 0.5) * 3 - 0.5, atol=1e-3)
+    corners = np.round((found.keypoints + 0.5) / 48) * 48 - 0.5  # of the squares
+    assert np.median(np.linalg.norm(found.keypoints - corners, axis=1)) < 2.0  # 0.7 px of the small image
+
+
+def test_descriptors_go_with_plain_detection_only() -> None:
+    model = build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=24)).eval()
+    image = board(48, 64, 8)
+    decode = DecodeConfig(threshold=0.0, max_points=7)
+    plain = ExportConfig(adaptation=PLAIN, backend="torch", precision="fp32", decode=decode)
+    found = labeller(model, plain)(shrink(image, plain), "a")
+    assert found.descriptors is not None
+    assert (found.descriptors.shape, found.descriptors.dtype) == ((24, 7), np.float16)
+    np.testing.assert_allclose(np.linalg.norm(found.descriptors.astype(np.float32), axis=0), 1, atol=2e-3)
+    without = ExportConfig(adaptation=PLAIN, backend="torch", precision="fp32", descriptors=False)
+    assert labeller(model, without)(shrink(image, without), "a").descriptors is None
+    adapted = ExportConfig(adaptation=AdaptationConfig(homographies=3), backend="torch", precision="fp32")
+    found = labeller(model, adapted)(shrink(image, adapted), "a")
+    assert (found.descriptors, found.views) == (None, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (9, 8), (300, 5)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    config = ExportConfig(resize=64, adaptation=PLAIN, backend="torch", precision="fp32")
+    label = labeller(build_model(ModelConfig(encoder="lite", head_channels=16)).eval(), config)
+    found = label(shrink(np.full(size, 99, np.uint8), config), "a")
+    assert found.image_size == size[::-1]
+
+
+def test_too_large_an_image_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="3000 x 2000 pixels are more than max_megapixels=4; shrink it with resize="):
+        shrink(np.zeros((2000, 3000), np.uint8), ExportConfig(resize=0))
+
+
+def test_the_hash_is_that_of_the_weights() -> None:
+    config = ModelConfig(encoder="lite", head_channels=16)
+    one, two = build_model(config), build_model(config)
+    assert model_hash(one) == model_hash(two)
+    two.detector.logits.weight.data[0, 0] += 1e-3
+    assert model_hash(one) != model_hash(two)

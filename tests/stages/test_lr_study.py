@@ -1,0 +1,61 @@
+"""The study in miniature, and what it says about wrong options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from superpoint.cli import main
+from superpoint.data.images import read_rgb
+
+TINY = ["data.height=48", "data.width=64", "train.batch_size=2", "model.head_channels=16"]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["lr-study", *arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_a_grid_of_four_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "study"
+    assert run(*TINY, "--out", str(out), "--rates", "0.01,1e6", "--momenta", "0,0.9", "--steps", "8") == 0
+    output = capsys.readouterr().out
+    assert "momentum" in output
+    assert "diverged" in output
+    study = json.loads((out / "lr_study.json").read_text())
+    assert [(entry["momentum"], entry["rate"]) for entry in study] == [(0, 0.01), (0, 1e6), (0.9, 0.01), (0.9, 1e6)]
+    assert [entry["verdict"] for entry in study] == ["slow", "diverged", "slow", "diverged"]
+    slow, wild, helped, _ = study
+    assert slow["losses"][0] == wild["losses"][0] == helped["losses"][0] == pytest.approx(4.174, rel=0.1)
+    assert slow["losses"][1] == helped["losses"][1]  # the first step has no velocity yet
+    assert helped["losses"][-1] < slow["losses"][-1] < slow["losses"][0]
+    assert len(wild["losses"]) == wild["diverged"] < 8
+    assert read_rgb(out / "lr_study.png").shape[1] > 600
+    assert len((out / "lr_study.csv").read_text().splitlines()) == 5
+    assert "| 0.01 | 0.9 |" in (out / "lr_study.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rates", "abc"], "--rates: found 'abc', expected numbers such as 0.1,1,10"),
+        (["--rates", ""], "--rates: found '', expected numbers"),
+        (["--rates", "0.1,0"], "--rates: found 0.0, expected a finite number > 0"),
+        (["--rates=-1"], "--rates: found -1.0, expected a finite number > 0"),
+        (["--rates", "nan"], "--rates: found nan, expected a finite number > 0"),
+        (["--rates", "1,1.0"], "--rates: found '1,1.0', expected each number once"),
+        (["--momenta", "1"], "--momenta: found 1.0, expected a finite number >= 0"),
+        (["data.overfit=3"], "data.overfit: found 3, expected 0 or train.batch_size=8"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--out", str(tmp_path / "study"), *options) == 2
+    error = capsys.readouterr().err
+    assert f"error: {message}" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "study").exists()
