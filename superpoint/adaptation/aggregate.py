@@ -7,9 +7,12 @@ image's pixels instead, as is usual, blurs each view once more, weighs a corner 
 over it. 50 views of 60 synthetic scenes of 240x320, half of them noisy, released VGG MagicPoint, points matched within
 2 px:
 
-    plain detection       AP .939   best F1 .922   error of the strongest 70 % of the truth .336 px
-    maps read bilinearly     .949           .932                                            .253
-    handed back (this)       .952           .935                                            .242
+    plain detection          AP .939   best F1 .922   error there .409 px   of the strongest 70 % of the truth .336 px
+    maps read bilinearly        .956           .938               .351                                          .252
+    handed back (this)          .955           .938               .339                                          .243
+
+Of the ranges of zoom tried, 0.7..1.4 did best: with 1..2 the AP fell below plain detection's, with 0.5..1.4 the error
+grew by 10 % (40 scenes, the edge repeated beyond the outline).
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ class AdaptationConfig:
     aggregation: str = "mean"  # mean | max over the views that see a pixel
     margin: int = 3  # pixels of a view beside its frame, and beside the image's outline in it, that are not used
     min_views: int = 5  # a pixel seen by fewer views gets no point (fewer still if there are fewer views at all)
-    settle: float = 0.0  # stop once >= this share of the points stays put over 10 more views; 0 = take all views
+    # Stop once this share of the points stays put over 10 more views; 0 = take all views. On photographs 0.9 takes 44
+    # views of 100 and changes 11 % of the points; another seed changes 16 %.
+    settle: float = 0.0
     memory: int = 0  # MB for the views of one chunk; 0 = a quarter of what is free, at most 512 MB
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import posixpath
 import subprocess
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.images import read_gray
-from superpoint.data.labels import natural_order
+from superpoint.data.labels import READS, natural_order
 from superpoint.errors import UserError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CHANNELS = (1, 3, 4)  # of an image [H, W, C]
+READING = threading.Lock()  # HDF5 is read by one thread at a time anyway; this lets it be opened anew in between
 PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
 
 
@@ -132,6 +134,7 @@ class Hdf5Images:
     def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
         self.path = path
         self._file: h5py.File | None = None
+        self._reads = 0
         self.names = list(names) if names is not None else self._list()
         if not self.names:
             raise UserError(f"{path}: found no dataset that is an image, expected [H, W], [H, W, 3] or stacks of them")
@@ -153,21 +156,28 @@ class Hdf5Images:
             yield Item(name, lambda name=name: self.load(name))
 
     def load(self, name: str) -> NDArray[np.uint8]:
-        """Image `name` as uint8 [H, W]."""
-        file = self._open()
+        """Image `name` as uint8 [H, W]; may be called by several threads."""
         try:
-            item = file.get(name)
-            if item is None:
-                place, _, index = name.rpartition("/")
-                item = file.get(place)
-                pixels = item[int(index)] if isinstance(item, h5py.Dataset) else None
-            else:
-                pixels = item[()] if isinstance(item, h5py.Dataset) else None
+            with READING:
+                pixels = self._read(name)
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise UserError(f"{self.path}: '{name}' cannot be read ({' '.join(str(error).split())})") from error
         if pixels is None:
             raise UserError(f"{self.path}: found no '{name}'")
         return gray_of(np.asarray(pixels), name)
+
+    def _read(self, name: str) -> NDArray[Any] | None:
+        self._reads += 1
+        if self._reads % READS == 0 and self._file is not None:
+            self._file.close()
+            self._file = None
+        file = self._open()
+        item = file.get(name)
+        if item is not None:
+            return item[()] if isinstance(item, h5py.Dataset) else None
+        place, _, index = name.rpartition("/")
+        stack = file.get(place) if place else None
+        return stack[int(index)] if isinstance(stack, h5py.Dataset) else None
 
     def _open(self) -> h5py.File:
         if self._file is None:

@@ -32,6 +32,7 @@ from superpoint.errors import UserError
 FORMAT = "superpoint features"
 VERSION = 1
 KEYPOINTS = b"/keypoints"
+READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
 
 
 class Features(NamedTuple):
@@ -66,6 +67,7 @@ class LabelFile:
             raise UserError(f"{self.path}: found no .h5 file in this folder, expected features")
         self._where: dict[str, int] | None = None  # name -> index into files, in natural order
         self._handle: tuple[int, int, h5py.File] | None = None  # process, index into files, file
+        self._reads = 0
         self.open()
 
     def names(self) -> list[str]:
@@ -122,8 +124,11 @@ class LabelFile:
         )
 
     def group(self, name: str) -> h5py.Group:
-        """The group of an image. Raises: UserError if there is none."""
+        """The group of an image, good until the next call. Raises: UserError if there is none."""
         where = self._index().get(name)
+        self._reads += 1
+        if self._reads % READS == 0:
+            self.close()
         if where is None:
             raise UserError(f"{self.path}: holds no features of '{name}', but of {len(self)} other images")
         group = self.open(where)[name]

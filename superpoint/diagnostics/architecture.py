@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon
 
-from superpoint.diagnostics.figure_page import DPI, rgb
+from superpoint.diagnostics.heatmaps.layout import DPI, rgb
 from superpoint.diagnostics.summary import FLOP_CONVENTION, Block, ModelSummary
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically

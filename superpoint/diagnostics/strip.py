@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from superpoint.diagnostics.figure_page import ABOVE, HEAD, LEFT, RIGHT, SMALL, Page, name_axes, rgb
+from superpoint.diagnostics.heatmaps.layout import ABOVE, HEAD, LEFT, RIGHT, SMALL, Page, name_axes, rgb
 from superpoint.geometry.cells import CELL
 from superpoint.visualize import ORANGE, SKY, figure_to_image, overlay_heatmap
 

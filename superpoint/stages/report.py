@@ -20,8 +20,8 @@ from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.images import sample_photographs
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.report import render_report
-from superpoint.diagnostics.report_pictures import RunPictures, Subject, fit_cells, show_output, shrink
-from superpoint.diagnostics.report_record import RunRecord, read_records
+from superpoint.diagnostics.report.pictures import RunPictures, Subject, fit_cells, show_output, shrink
+from superpoint.diagnostics.report.record import RunRecord, read_records
 from superpoint.diagnostics.statistics import output_statistics
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically

@@ -70,6 +70,19 @@ def test_what_was_written_is_read(path: Path) -> None:
         assert labels.attributes["images"] == 4
 
 
+def test_memory_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 keeps what it read of a file until that is closed, so it is, now and then."""
+    monkeypatch.setattr("superpoint.data.labels.READS", 3)
+    labels = LabelFile(path)
+    files = []
+    for _ in range(2):
+        for name in labels.names():
+            assert len(labels.read(name).keypoints) == 5
+            files.append(labels.open())
+    assert len(set(map(id, files))) == 3  # opened at the first, the third and the sixth of eight reads
+    assert [bool(file) for file in files] == [False] * 5 + [True] * 3
+
+
 def test_features_as_hloc_writes_them(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "feats.h5", "a", libver="latest") as file:
         for dtype in (np.float16, np.float32):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from superpoint.diagnostics.cell_maps import CellMaps, Verdict, judge_cells, measure_cells, worst_cells
+from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Verdict, judge_cells, measure_cells, worst_cells
 from superpoint.errors import UserError
 from superpoint.geometry.cells import DUSTBIN, cells_to_pixels
 

@@ -1,29 +1,29 @@
 """The report of a run, or of several beside each other, as one HTML page that needs nothing else.
 
-What is shown was read from run folders and may hold anything: all of it is escaped (`report_page`).
+What is shown was read from run folders and may hold anything: all of it is escaped (`page`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from superpoint.diagnostics.report_compare import (
+from superpoint.diagnostics.report.compare import (
     comparison_heading,
     config_differences,
     evaluation_comparison,
     output_comparison,
 )
-from superpoint.diagnostics.report_figures import (
+from superpoint.diagnostics.report.figures import (
     curves_section,
     output_section,
     panel_figure,
     probe_section,
     samples_section,
 )
-from superpoint.diagnostics.report_page import Html, details, join, page, section, tag
-from superpoint.diagnostics.report_pictures import RunPictures
-from superpoint.diagnostics.report_record import RunRecord
-from superpoint.diagnostics.report_sections import (
+from superpoint.diagnostics.report.page import Html, details, join, page, section, tag
+from superpoint.diagnostics.report.pictures import RunPictures
+from superpoint.diagnostics.report.record import RunRecord
+from superpoint.diagnostics.report.sections import (
     config_content,
     config_section,
     doctor_content,
@@ -40,7 +40,7 @@ def render_report(records: Sequence[RunRecord], pictures: Mapping[str, RunPictur
     """The page of one run, or the comparison of several.
 
     Args:
-        records: what the run folders say, see `report_record.read_records`.
+        records: what the run folders say, see `record.read_records`.
         pictures: of each record, by its label.
         now: seconds since 1970, to tell a run that goes on from one that was killed.
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from superpoint.diagnostics.cell_maps import CellMaps, Verdict, WorstCell
-from superpoint.diagnostics.detector_output import DetectorOutput
-from superpoint.diagnostics.figure_page import MARKERS, RIM, SMALL, TITLE, Page, mark, name_axes, rgb
+from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Verdict, WorstCell
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput
+from superpoint.diagnostics.heatmaps.layout import MARKERS, RIM, SMALL, TITLE, Page, mark, name_axes, rgb
 from superpoint.geometry.cells import CELL, DUSTBIN
 
 ACROSS = 3  # zooms in a row

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize, PowerNorm
 
-from superpoint.diagnostics.cell_maps import Verdict
-from superpoint.diagnostics.detector_output import DetectorOutput
-from superpoint.diagnostics.figure_page import RIM, Page, mark, name_axes, shade_cells, show_image, show_map
+from superpoint.diagnostics.heatmaps.cell_maps import Verdict
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput
+from superpoint.diagnostics.heatmaps.layout import RIM, Page, mark, name_axes, shade_cells, show_image, show_map
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.visualize import colormap
 

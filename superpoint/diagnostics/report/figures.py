@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from superpoint.diagnostics.report_curves import HEIGHT, WIDTH, Panel, draw_panel
-from superpoint.diagnostics.report_page import (
+from superpoint.diagnostics.report.curves import HEIGHT, WIDTH, Panel, draw_panel
+from superpoint.diagnostics.report.page import (
     Html,
     color_bar,
     data_uri,
@@ -23,9 +23,9 @@ from superpoint.diagnostics.report_page import (
     table,
     tag,
 )
-from superpoint.diagnostics.report_panels import layer_maps, probe_panels, training_panels
-from superpoint.diagnostics.report_pictures import Output, RunPictures
-from superpoint.diagnostics.report_record import RunRecord
+from superpoint.diagnostics.report.panels import layer_maps, probe_panels, training_panels
+from superpoint.diagnostics.report.pictures import Output, RunPictures
+from superpoint.diagnostics.report.record import RunRecord
 
 # What `output_statistics` measures, in words; its docstring says how.
 STATISTICS = {

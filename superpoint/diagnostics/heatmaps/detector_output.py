@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from superpoint.diagnostics.cell_maps import CellMaps, Cells, measure_cells
+from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Cells, measure_cells
 from superpoint.diagnostics.statistics import NMS_RADIUS, THRESHOLD, output_statistics
 from superpoint.evaluation.placement import Placement, measure_placement
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from superpoint.diagnostics.report_curves import (
+from superpoint.diagnostics.report.curves import (
     Curve,
     Panel,
     draw_matrix,

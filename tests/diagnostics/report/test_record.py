@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from superpoint.config import MagicPointConfig, dump_config
-from superpoint.diagnostics.report_record import (
+from superpoint.diagnostics.report.record import (
     RunRecord,
     ap_keys,
     date,

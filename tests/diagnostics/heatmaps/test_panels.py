@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from superpoint.diagnostics.detector_output import measure_output
-from superpoint.diagnostics.figure_page import Page
-from superpoint.diagnostics.panels import (
+from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.layout import Page
+from superpoint.diagnostics.heatmaps.panels import (
     Panel,
     detection_panel,
     dustbin_panel,

@@ -16,10 +16,22 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from superpoint.data.images import resize_with_points
-from superpoint.diagnostics.cell_maps import Cells, WorstCell, worst_cells
-from superpoint.diagnostics.detector_output import DetectorOutput, measure_output
-from superpoint.diagnostics.figure_page import ABOVE, BELOW, HEAD, LEFT, RIGHT, RIM, SMALL, STRIP, TITLE, Page, spread
-from superpoint.diagnostics.panels import (
+from superpoint.diagnostics.heatmaps.cell_maps import Cells, WorstCell, worst_cells
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, measure_output
+from superpoint.diagnostics.heatmaps.layout import (
+    ABOVE,
+    BELOW,
+    HEAD,
+    LEFT,
+    RIGHT,
+    RIM,
+    SMALL,
+    STRIP,
+    TITLE,
+    Page,
+    spread,
+)
+from superpoint.diagnostics.heatmaps.panels import (
     Panel,
     detection_panel,
     dustbin_panel,
@@ -33,8 +45,8 @@ from superpoint.diagnostics.panels import (
     range_panel,
     verdict_panel,
 )
-from superpoint.diagnostics.zoom import ACROSS, draw_zoom
-from superpoint.diagnostics.zoom import HEIGHT as ZOOM_HEIGHT
+from superpoint.diagnostics.heatmaps.zoom import ACROSS, draw_zoom
+from superpoint.diagnostics.heatmaps.zoom import HEIGHT as ZOOM_HEIGHT
 from superpoint.visualize import colormap, contact_sheet, draw_points, enlarge
 
 WIDTH = 1600  # px of a figure

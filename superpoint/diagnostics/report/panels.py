@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from superpoint.diagnostics.report_curves import Curve, Panel, draw_matrix
-from superpoint.diagnostics.report_record import RunRecord, ap_keys, number
+from superpoint.diagnostics.report.curves import Curve, Panel, draw_matrix
+from superpoint.diagnostics.report.record import RunRecord, ap_keys, number
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic, colour map).
 LAYER_MAPS = (

@@ -5,10 +5,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from superpoint.diagnostics.cell_maps import WorstCell
-from superpoint.diagnostics.detector_output import measure_output
-from superpoint.diagnostics.figure_page import Page, rgb
-from superpoint.diagnostics.zoom import draw_zoom
+from superpoint.diagnostics.heatmaps.cell_maps import WorstCell
+from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.layout import Page, rgb
+from superpoint.diagnostics.heatmaps.zoom import draw_zoom
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.visualize import SKY, VERMILION
 from tests.diagnostics import heatmap_scene as scene

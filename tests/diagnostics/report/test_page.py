@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 
-from superpoint.diagnostics.report_page import (
+from superpoint.diagnostics.report.page import (
     Html,
     color_bar,
     data_uri,

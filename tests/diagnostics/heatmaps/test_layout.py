@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superpoint.diagnostics.figure_page import MARKERS, Page, mark, shade_cells, show_image, spread
+from superpoint.diagnostics.heatmaps.layout import MARKERS, Page, mark, shade_cells, show_image, spread
 from superpoint.visualize import figure_to_image
 
 

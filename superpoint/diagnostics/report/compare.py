@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from superpoint.diagnostics.report_figures import output_legend, output_row, statistics_table
-from superpoint.diagnostics.report_page import Html, missing, paragraph, section, table, tag
-from superpoint.diagnostics.report_pictures import RunPictures
-from superpoint.diagnostics.report_record import RunRecord, duration, moment
-from superpoint.diagnostics.report_sections import key_figures, state_badge
+from superpoint.diagnostics.report.figures import output_legend, output_row, statistics_table
+from superpoint.diagnostics.report.page import Html, missing, paragraph, section, table, tag
+from superpoint.diagnostics.report.pictures import RunPictures
+from superpoint.diagnostics.report.record import RunRecord, duration, moment
+from superpoint.diagnostics.report.sections import key_figures, state_badge
 
 ABSENT = "-"
 

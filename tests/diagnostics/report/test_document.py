@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from superpoint.diagnostics.report import render_report
-from superpoint.diagnostics.report_panels import layer_maps, probe_panels, training_panels
-from superpoint.diagnostics.report_pictures import RunPictures, Subject, fit_cells, show_output, shrink
-from superpoint.diagnostics.report_record import RunRecord, default_config
+from superpoint.diagnostics.report.panels import layer_maps, probe_panels, training_panels
+from superpoint.diagnostics.report.pictures import RunPictures, Subject, fit_cells, show_output, shrink
+from superpoint.diagnostics.report.record import RunRecord, default_config
 from superpoint.errors import UserError
 
 EVIL = "<script>alert(1)</script>"

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from superpoint.diagnostics.report_curves import Curve, Panel
-from superpoint.diagnostics.report_page import (
+from superpoint.diagnostics.report.curves import Curve, Panel
+from superpoint.diagnostics.report.page import (
     Html,
     details,
     join,
@@ -19,7 +19,7 @@ from superpoint.diagnostics.report_page import (
     table,
     tag,
 )
-from superpoint.diagnostics.report_record import RunRecord, ap_keys, date, default_config, duration, moment, number
+from superpoint.diagnostics.report.record import RunRecord, ap_keys, date, default_config, duration, moment, number
 from superpoint.evaluation.synthetic import precision_recall_curves, primitive_table, summary_table
 
 SIGNS = {"PASS": "✓", "WARN": "!", "FAIL": "✗"}  # beside the colour, for those who do not see it

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from superpoint.diagnostics.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.detector_output import measure_output
 from superpoint.geometry.cells import DUSTBIN
 
 IMAGE = np.zeros((24, 32), np.uint8)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from superpoint.diagnostics.cell_maps import Verdict
-from superpoint.diagnostics.detector_output import DetectorOutput, measure_output
+from superpoint.diagnostics.heatmaps.cell_maps import Verdict
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, measure_output
 from superpoint.geometry.cells import CELL, DUSTBIN, valid_cells
 from superpoint.models.decode import pad_to_multiple
 from superpoint.visualize import colormap, draw_points, enlarge, to_rgb
