@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.config import MagicPointConfig, dump_config, load_config
+from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
 from superpoint.models import build_model
@@ -14,15 +14,19 @@ from superpoint.models import build_model
 FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 
 
+STAGES = {"magicpoint": MagicPointConfig, "adaptation": AdaptConfig}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_config_loads_and_is_described(path: Path) -> None:
-    config = load_config(MagicPointConfig, path)
-    build_model(config.model)
-    SyntheticShapes(config.data, config.seed)
+    config = load_config(STAGES[path.parent.name], path)
+    training = config.training if isinstance(config, AdaptConfig) else config
+    build_model(training.model)
+    SyntheticShapes(training.data, training.seed)
     header = path.read_text().split("\n\n")[0]
     for word in ("# Purpose:", "# Command:", "# Time:", "# Result:"):
         assert word in header, f"{path.name} lacks '{word}'"
-    assert f"configs/magicpoint/{path.name}" in header
+    assert f"configs/{path.parent.name}/{path.name}" in header
 
 
 def test_there_are_configs() -> None:
