@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from superpoint.config import MagicPointConfig
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
-from superpoint.losses import detector_loss
+from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, sampled_hinge_loss
+from superpoint.models.decode import interpolate_descriptors
 from superpoint.models.heads import DetectorHead
+
+NEAR = 8.0  # pixels: a cell
+SMALLEST = 0.02  # of a descriptor loss that is balanced: below, it is learnt, and no longer scaled up
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,18 @@ class DetectorObjective:
         with torch.no_grad():
             detector.logits.get_parameter("bias")[DUSTBIN] = self.dustbin_shift
 
-    def __call__(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Args: batch with image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
 
         Returns: loss; weight, the sum it was divided by; positive_recall, the share of cells with a point in which the
         network puts less than half of its probability in the dustbin; dustbin, the dustbin's mean probability.
         """
-        target, valid = batch["target"], batch["valid"]
-        logits = model(batch["image"].float() / 255)["logits"].float()
+        logits = model(batch["image"].float() / 255)["logits"]
+        return self.of_logits(logits, batch["target"], batch["valid"])
+
+    def of_logits(self, logits: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """What calling it returns, from logits [B, 65, H / 8, W / 8] of any floating type."""
+        logits = logits.float()
         shift = torch.zeros(CHANNELS, device=logits.device)
         shift[DUSTBIN] = -self.dustbin_shift
         seen = logits + shift[:, None, None]
@@ -56,3 +65,109 @@ class DetectorObjective:
             recall = ((dustbin < 0.5) & positive).sum() / positive.sum().clamp_min(1)
             mean = (dustbin * valid).sum() / valid.sum().clamp_min(1)
         return {"loss": loss, "weight": weight, "positive_recall": recall, "dustbin": mean}
+
+
+def detector_objective(config: MagicPointConfig) -> DetectorObjective:
+    """That of a run: of its `loss` weights."""
+    return DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """Detector and descriptor loss on a batch of pairs (`data.warped_pairs.WarpedPairs`), as `engine.loop.train` calls
+    it: both views go through the network in one pass.
+
+    The loss is detector + weight * descriptor. With balance "auto" the second part is scaled, in every batch anew, to
+    the size of the first, so the gradient is detector * grad(log detector + weight * log descriptor). That is the
+    uncertainty weighting of Kendall et al. 2018 with the uncertainties at their optimum for the batch, and needs no
+    state: a resumed run goes on with the same bits. The value of that loss says nothing; the two parts are logged.
+    """
+
+    detector: DetectorObjective = field(default_factory=DetectorObjective)
+    descriptor: str = "dual_softmax"  # | dense_hinge | sampled_hinge
+    weight: float = 1.0
+    balance: str = "fixed"  # | auto
+    temperature: float = 0.05
+    positive_margin: float = 1.0
+    negative_margin: float = 0.2
+    positive_weight: float = 250.0
+    radius: float = 8.0  # pixels
+
+    def initialise(self, detector: DetectorHead) -> None:
+        self.detector.initialise(detector)
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Args: batch, see `WarpedPairs`, stacked.
+
+        Returns: loss; weight, that of the detector loss; detector_loss and descriptor_loss; what `DetectorObjective`
+        and `descriptor_statistics` return.
+        """
+        both = {key: torch.cat([batch[f"{key}_a"], batch[f"{key}_b"]]) for key in ("image", "target", "valid")}
+        output = model(both["image"].float() / 255)
+        found = self.detector.of_logits(output["logits"], both["target"], both["valid"])
+        # Full precision from here on: in bf16 a similarity errs by 0.004, times 1 / temperature. `.float()` alone would
+        # not do under autocast, which rounds the factors of every product of matrices again.
+        with torch.autocast(output["descriptors"].device.type, enabled=False):
+            part, statistics = self._of_descriptors(output["descriptors"].float(), batch)
+        detector, share = found["loss"], self.weight
+        if self.balance == "auto":
+            share = share * detector.detach() / part.detach().clamp_min(SMALLEST)
+        losses = {"loss": detector + share * part, "detector_loss": detector.detach(), "descriptor_loss": part.detach()}
+        return found | losses | statistics
+
+    def _of_descriptors(self, maps: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], those of the first views first."""
+        map_a, map_b = maps.chunk(2)
+        places = batch["places_a"], batch["places_b"], batch["matched"]
+        sampled = interpolate_descriptors(map_a, places[0]), interpolate_descriptors(map_b, places[1])
+        margins = {"positive_margin": self.positive_margin, "negative_margin": self.negative_margin}
+        if self.descriptor == "dense_hinge":
+            cells = {**margins, "positive_weight": self.positive_weight, "radius": self.radius}
+            part, _ = dense_hinge_loss(map_a, map_b, batch["h_a_b"], batch["valid_a"], batch["valid_b"], **cells)
+        elif self.descriptor == "sampled_hinge":
+            part, _ = sampled_hinge_loss(*sampled, *places, **margins, exclusion=self.radius)
+        elif self.descriptor == "dual_softmax":
+            part, _ = dual_softmax_loss(*sampled, *places, temperature=self.temperature, exclusion=self.radius)
+        else:
+            raise ValueError(
+                f"descriptor: found '{self.descriptor}', expected dual_softmax, dense_hinge, sampled_hinge"
+            )
+        return part, descriptor_statistics(*sampled, *places)
+
+
+@torch.no_grad()
+def descriptor_statistics(
+    descriptors_a: Tensor, descriptors_b: Tensor, points_a: Tensor, points_b: Tensor, valid: Tensor
+) -> dict[str, Tensor]:
+    """How well descriptors [B, K, D] of corresponding points [B, K, 2] tell places apart; `valid` bool [B, K].
+
+    Returns scalars:
+        positive_similarity: mean cosine of the two descriptors of a place; near 1.
+        negative_similarity: mean cosine of descriptors of places more than NEAR px apart; near 0.
+        hardest_negative: mean over places of the largest of these.
+        matching_accuracy: share of the places whose nearest descriptor in the other view is that of a place within NEAR
+            px of the right one (descriptors are interpolated between cells of 8 px), mean of both directions.
+        collapse: mean cosine of descriptors of different images; 1 = all descriptors are the same. 0 for one image.
+    """
+    first, second = descriptors_a.float(), descriptors_b.float()
+    similarity = first @ second.transpose(1, 2)  # [B, K, K]
+    count = valid.sum().clamp_min(1)
+    offered = valid[:, :, None] & valid[:, None, :]
+    near_a, near_b = (torch.cdist(points, points) <= NEAR for points in (points_a.float(), points_b.float()))
+    wrong = offered & ~near_a & ~near_b
+    positive = similarity.diagonal(dim1=1, dim2=2)
+    hardest = similarity.masked_fill(~wrong, -1.0).amax(dim=2)
+    open_to = similarity.masked_fill(~offered, -2.0)
+    right_b = near_b.gather(2, open_to.argmax(dim=2, keepdim=True)).squeeze(2)
+    right_a = near_a.gather(2, open_to.argmax(dim=1)[:, :, None]).squeeze(2)
+    sums = (first * valid[:, :, None]).sum(dim=1)  # [B, D]
+    counts = valid.sum(dim=1).float()
+    across = sums.sum(dim=0).square().sum() - sums.square().sum()  # pairs of different images, either way round
+    pairs = counts.sum().square() - counts.square().sum()
+    return {
+        "positive_similarity": (positive * valid).sum() / count,
+        "negative_similarity": (similarity * wrong).sum() / wrong.sum().clamp_min(1),
+        "hardest_negative": (hardest * valid).sum() / count,
+        "matching_accuracy": ((right_a & valid).sum() + (right_b & valid).sum()) / (2 * count),
+        "collapse": across / pairs.clamp_min(1),
+    }

@@ -52,12 +52,19 @@ def test_print_config_is_complete_yaml(capsys: pytest.CaptureFixture[str]) -> No
         (["train-magicpoint", "model.descriptor_dim=16"], "model.descriptor_dim"),
         (["train-magicpoint", "model.encoder=vgh"], "expected one of vgg, lite"),
         (["train-magicpoint", "data.synthetic.primitives.blob=1"], "'blob'"),
-        (["evaluate", "synthetic", "nowhere"], "nowhere: not a run folder"),
+        (["evaluate", "synthetic", "nowhere"], "nowhere: no such file"),
         (["detect-samples", "nowhere"], "nowhere"),
         (["detect-samples", "nowhere", "threshhold=1"], "threshhold"),
         (["visualize-dataset", "data.width=-8"], "data.width"),
         (["export-weights", "nowhere", "w.safetensors"], "nowhere: no such file"),
         (["find-lr", "optimizer.lr=0"], "optimizer.lr"),
+        (["train-magicpoint", "--bogus"], "--bogus"),
+        (["bogus"], "bogus"),
+        (["evaluate", "repeatability"], "Missing argument"),
+        (["overfit", "--steps", "0"], "--steps"),
+        (["overfit", "--seconds", "nan"], "seconds"),
+        (["visualize-heatmaps", "nowhere"], "nowhere: no such file"),
+        (["summary", "model.head_channels=100000000"], "not enough memory"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -73,6 +80,13 @@ def test_typer_itself_exits_with_2_for_unknown_options() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "--bogus" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, error = run(capsys)
+    assert code == 2
+    assert "train-magicpoint" in output + error
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
+from superpoint.config import AdaptConfig, MagicPointConfig, SuperPointConfig, dump_config, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
 from superpoint.models import build_model
@@ -14,7 +14,7 @@ from superpoint.models import build_model
 FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 
 
-STAGES = {"magicpoint": MagicPointConfig, "adaptation": AdaptConfig}
+STAGES = {"magicpoint": MagicPointConfig, "adaptation": AdaptConfig, "superpoint": SuperPointConfig}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -7,12 +7,16 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
-from superpoint.config import ModelConfig
+from superpoint.config import ModelConfig, PairDataConfig, SyntheticConfig
+from superpoint.data.synthetic import ShapeGenerator
+from superpoint.data.warped_pairs import SyntheticScenes, WarpedPairs
 from superpoint.geometry.cells import DUSTBIN
-from superpoint.losses import detector_loss
+from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, sampled_hinge_loss
 from superpoint.models import build_model
-from superpoint.objectives import DetectorObjective
+from superpoint.models.decode import interpolate_descriptors, sample_descriptors
+from superpoint.objectives import DetectorObjective, JointObjective, descriptor_statistics
 
 
 def make_batch(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -92,3 +96,122 @@ def test_weights_are_felt_by_the_gradient() -> None:
         assert model.logits.grad is not None
         gradients.append(model.logits.grad)
     assert not torch.allclose(gradients[0], gradients[1])
+
+
+def pair_batch(count: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Pairs of synthetic shapes, 48x64."""
+    data = WarpedPairs(
+        SyntheticScenes(ShapeGenerator(SyntheticConfig(), 48, 64, seed)),
+        PairDataConfig(height=48, width=64, curriculum=0, correspondences=30),
+        seed,
+    )
+    return default_collate([data[index] for index in range(count)])
+
+
+def swapped(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same pairs with the views exchanged."""
+    other = {
+        key[:-1] + {"a": "b", "b": "a"}[key[-1]]: value for key, value in batch.items() if key[-2:] in ("_a", "_b")
+    }
+    del other["h_a_a"]
+    return other | {"h_a_b": torch.linalg.inv(batch["h_a_b"]), "matched": batch["matched"]}
+
+
+def joint_model() -> nn.Module:
+    return build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=12))
+
+
+@pytest.mark.parametrize("name", ["dual_softmax", "dense_hinge", "sampled_hinge"])
+def test_joint_loss_is_that_of_both_views_and_of_the_descriptors(name: str) -> None:
+    model, batch = joint_model().eval(), pair_batch()
+    objective = JointObjective(DetectorObjective(3.0), name, weight=0.5)
+    result = objective(model, batch)
+    both = {key: torch.cat([batch[f"{key}_a"], batch[f"{key}_b"]]) for key in ("image", "target", "valid")}
+    alone = objective.detector(model, both)
+    torch.testing.assert_close(result["detector_loss"], alone["loss"])
+    torch.testing.assert_close(result["weight"], alone["weight"])
+    torch.testing.assert_close(result["loss"], alone["loss"] + 0.5 * result["descriptor_loss"])
+    maps = [model(batch[f"image_{view}"].float() / 255)["descriptors"] for view in "ab"]
+    if name == "dense_hinge":
+        expected, _ = dense_hinge_loss(maps[0], maps[1], batch["h_a_b"], batch["valid_a"], batch["valid_b"])
+    else:
+        sampled = [
+            torch.stack(sample_descriptors(values, batch[f"places_{view}"]))
+            for values, view in zip(maps, "ab", strict=True)
+        ]
+        loss = dual_softmax_loss if name == "dual_softmax" else sampled_hinge_loss
+        expected, _ = loss(sampled[0], sampled[1], batch["places_a"], batch["places_b"], batch["matched"])
+    torch.testing.assert_close(result["descriptor_loss"], expected)
+    other = objective(model, swapped(batch))
+    for key in ("loss", "descriptor_loss", "matching_accuracy", "positive_similarity", "negative_similarity"):
+        torch.testing.assert_close(other[key], result[key], rtol=1e-3, atol=1e-4)
+
+
+def test_both_views_go_through_the_network_once() -> None:
+    model, calls = joint_model(), []
+    model.register_forward_hook(lambda module, inputs, output: calls.append(inputs[0].shape))
+    JointObjective()(model, pair_batch(2))
+    assert calls == [(4, 1, 48, 64)]
+
+
+def test_every_parameter_gets_a_gradient_also_under_bf16() -> None:
+    model = joint_model()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = JointObjective()(model, pair_batch())
+    assert {value.dtype for value in result.values()} == {torch.float32}
+    result["loss"].backward()
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("scale", [1.0, 250.0])
+def test_automatic_balance_makes_both_parts_pull_equally_hard(scale: float) -> None:
+    batch = pair_batch()
+
+    def gradient(objective: JointObjective, key: str = "loss") -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model = joint_model().eval()
+        result = objective(model, batch)
+        return torch.autograd.grad(result[key], model.get_parameter("descriptor.descriptor.weight"))[0], result
+
+    plain, parts = gradient(JointObjective(descriptor="dense_hinge", positive_weight=scale))
+    balanced, _ = gradient(JointObjective(descriptor="dense_hinge", positive_weight=scale, balance="auto"))
+    torch.testing.assert_close(balanced, plain * parts["detector_loss"] / parts["descriptor_loss"])
+
+
+def test_unknown_descriptor_loss() -> None:
+    with pytest.raises(ValueError, match="found 'triplet', expected dual_softmax"):
+        JointObjective(descriptor="triplet")(joint_model(), pair_batch(1))
+
+
+def test_statistics_of_perfect_collapsed_and_shuffled_descriptors() -> None:
+    points = (
+        torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="xy"), dim=-1).reshape(1, 16, 2) * 20
+    )
+    points, valid = points.expand(2, -1, -1), torch.ones(2, 16, dtype=torch.bool)
+    valid[1, 10:] = False
+    perfect = torch.eye(32).reshape(2, 16, 32)
+    found = descriptor_statistics(perfect, perfect, points, points, valid)
+    assert {key: round(float(value), 5) for key, value in found.items()} == {
+        **{"positive_similarity": 1.0, "matching_accuracy": 1.0},
+        **{"negative_similarity": 0.0, "hardest_negative": 0.0, "collapse": 0.0},
+    }
+    same = torch.ones(2, 16, 1)
+    found = descriptor_statistics(same, same, points, points, valid)
+    assert found["collapse"].item() == pytest.approx(1)
+    assert found["negative_similarity"].item() == pytest.approx(1)
+    assert found["matching_accuracy"] < 0.2
+    found = descriptor_statistics(perfect, perfect.roll(1, dims=1), points, points, valid)
+    assert found["matching_accuracy"] < 0.05
+    assert found["hardest_negative"] > 0.9
+    near = descriptor_statistics(perfect, perfect.roll(1, dims=1), points / 20, points / 20, valid)
+    assert near["matching_accuracy"] == 1  # all within a cell of each other
+
+
+def test_descriptors_are_interpolated_alike_for_batches_and_for_lists() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 5, 3, 4, generator=generator)
+    points = torch.rand(2, 7, 2, generator=generator) * 30
+    batch = interpolate_descriptors(values, points)
+    torch.testing.assert_close(batch, torch.stack(sample_descriptors(values, points)))
+    torch.testing.assert_close(batch.norm(dim=2), torch.ones(2, 7))
+    centre = interpolate_descriptors(values, torch.tensor([[[11.5, 19.5]]]).expand(2, -1, -1))  # of cell (2, 1)
+    torch.testing.assert_close(centre[:, 0], torch.nn.functional.normalize(values[:, :, 2, 1], dim=1))

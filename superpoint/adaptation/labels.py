@@ -17,6 +17,9 @@ from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
 from superpoint.models.decode import Detections, probability_map, probability_to_points, refine_peaks
 
+# Probabilities of a view up to this are left out as nothing: a peak above the usual thresholds is made of larger ones,
+# and most pixels are below. Fixed, so that the scores do not depend on the threshold; only one below it lowers it.
+FLOOR = 1e-3
 SETTLE_EVERY = 10  # views between two looks at whether the points still move
 SETTLED_WITHIN = 1.0  # px
 
@@ -91,7 +94,7 @@ class HomographicAdaptation:
         pixels = largest_chunk(config.memory, largest, self.device, name)
         sources = {size: self._source(image, *size) for size in {view.shrunk for view in views}}
         aggregate = Aggregate(height, width, largest=config.aggregation == "max", device=self.device)
-        floor = self.decode.threshold / 16  # a peak above the threshold is made of values above this
+        floor = min(FLOOR, self.decode.threshold)
         block = SETTLE_EVERY if config.settle else len(views)
         found = None
         for start in range(0, len(views), block):

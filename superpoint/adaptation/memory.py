@@ -14,6 +14,10 @@ MOST = {"cpu": 512 << 20, "cuda": 4 << 30}  # bytes; more at once is no faster
 UNKNOWN = 2 << 30  # bytes that are taken to be free where the system does not say
 
 
+class NoRoomError(UserError):
+    """An image whose views do not fit into the memory; others may."""
+
+
 def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, name: str) -> int:
     """Pixels of the views that go through the network together.
 
@@ -23,12 +27,12 @@ def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, n
         name: of the image, for the message.
 
     Raises:
-        UserError: not even one view fits into the memory that is free.
+        NoRoomError: not even one view fits into the memory that is free.
     """
     height, width = size
     free, needed = free_memory(device), height * width * BYTES_PER_PIXEL
     if needed > free:
-        raise UserError(
+        raise NoRoomError(
             f"{name}: a view of {width}x{height} pixels needs about {needed / 2**30:.1f} GB, but {free / 2**30:.1f} GB "
             "are free; resize the image"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from abc import ABC, abstractmethod
 
 import torch
@@ -55,6 +56,22 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
     Raises:
         UserError: a name not known; a runtime that is not installed, or cannot do what is asked; no such device.
     """
+    backend, precision, where = resolve(backend, precision, device)
+    if backend == "onnxruntime":
+        from superpoint.backends.onnxruntime import OnnxRuntimeNetwork
+
+        return OnnxRuntimeNetwork(model)
+    if backend == "openvino":
+        from superpoint.backends.openvino import OpenVinoNetwork
+
+        return OpenVinoNetwork(model, precision)
+    from superpoint.backends.pytorch import TorchNetwork
+
+    return TorchNetwork(model, precision, _local_gpu() if where == "cuda" else where)
+
+
+def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto") -> tuple[str, str, str]:
+    """(backend, precision, device) that `make_network` takes here for these, none of them "auto". Raises: as there."""
     check_one_of("backend", backend, BACKENDS)
     check_one_of("precision", precision, PRECISIONS)
     where = _choose_device(device, backend)
@@ -63,18 +80,10 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
     if backend == "onnxruntime":
         if precision == "bf16":
             raise UserError("precision: found 'bf16', but onnxruntime has no bf16 convolutions; use 'fp32' or 'auto'")
-        from superpoint.backends.onnxruntime import OnnxRuntimeNetwork
-
-        return OnnxRuntimeNetwork(model)
+        precision = "fp32"
     if precision == "auto":
         precision = "bf16" if _native_bf16(where) else "fp32"
-    if backend == "openvino":
-        from superpoint.backends.openvino import OpenVinoNetwork
-
-        return OpenVinoNetwork(model, precision)
-    from superpoint.backends.pytorch import TorchNetwork
-
-    return TorchNetwork(model, precision, where)
+    return backend, precision, where
 
 
 def _choose_device(name: str, backend: str) -> str:
@@ -90,6 +99,11 @@ def _choose_device(name: str, backend: str) -> str:
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError("device: found 'mps', but torch sees no Apple GPU; use 'cpu' or 'auto'")
     return name
+
+
+def _local_gpu() -> str:
+    """The GPU of this process: torchrun numbers the processes of a machine, and each has to take one of its own."""
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
 
 
 def _native_bf16(device: str) -> bool:

@@ -88,11 +88,11 @@ def lr_study_command(
     overrides: Overrides = None,
     config: ConfigFile = None,
     out: Annotated[Path, typer.Option(help="Folder for lr_study.png, .md, .csv and .json.")] = Path("runs/lr-study"),
-    rates: Annotated[str, typer.Option(help="Learning rates of SGD.")] = "0.03,0.3,3,30",
+    rates: Annotated[str, typer.Option(help="Learning rates of SGD.")] = "0.03,0.3,1.4,4,30",
     momenta: Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")] = "0,0.9",
     steps: Annotated[int, typer.Option(min=6, help="Steps of each run.")] = 120,
 ) -> None:
-    """Compare learning rates and momenta in short runs on one batch: slow, good, oscillates or diverged.
+    """Compare learning rates and momenta in short runs on one batch: slow, good, oscillates, stuck or diverged.
 
     Without --config: the lite network on 8 scenes of 64x96, about a minute on two cores.
     """

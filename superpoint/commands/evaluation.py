@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from superpoint.commands.options import ConfigFile, Overrides, Run, command_group
-from superpoint.config import DecodeConfig, load_config
+from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
+from superpoint.config import DecodeConfig, dump_config, load_config
 from superpoint.errors import UserError
 
 app = command_group()
@@ -50,6 +50,40 @@ def evaluate_repeatability_command(
     evaluate_repeatability(
         methods, images=images, limit=limit, pairs=pairs, homographies=homographies, seed=seed, out=out
     )
+
+
+@evaluate_app.command("pairs")
+def evaluate_pairs_command(
+    overrides: Overrides = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Separated by commas: runs, weights or their names (superpoint:SOURCE), sift, rootsift, orb, akaze, "
+            "fast, harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
+            "+rootsift, the descriptors of its points."
+        ),
+    ] = "magicpoint,harris,sift,orb",
+    data: Annotated[Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Photographs to make pairs from; default those of scikit-image.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="dev, paper or fullres; key=value changes single values.")] = "dev",
+    out: Annotated[Path, typer.Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
+    gallery: Annotated[int, typer.Option(min=0, max=100, help="Best and worst pairs to draw, of each method.")] = 3,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
+    print_config: PrintConfig = False,
+) -> None:
+    """Matching, homographies and repeatability on image pairs, networks and classical methods side by side."""
+    from superpoint.config.evaluation import EvaluatePairsConfig, protocol_overrides
+
+    settings = load_config(EvaluatePairsConfig, None, [*protocol_overrides(protocol), *(overrides or [])])
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.evaluate_pairs import evaluate_pairs
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
 
 
 @app.command("detect-samples")

@@ -39,8 +39,11 @@ def export_detections_command(
     print_config: PrintConfig = False,
 ) -> None:
     """Detect points on images, by homographic adaptation or (adaptation=none) plainly, and write them to one file."""
-    inputs = [text for text in arguments or [] if not OVERRIDE.fullmatch(text)]
-    overrides = [text for text in arguments or [] if OVERRIDE.fullmatch(text)]
+    overrides = [text for text in arguments or [] if OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    inputs = [text for text in arguments or [] if text not in overrides]
+    for text in overrides:
+        if text.startswith("adaptation=") and text != "adaptation=none":
+            raise UserError(f"{text}: expected adaptation=none, or adaptation.KEY=VALUE")
     overrides = ["adaptation.homographies=0" if text == "adaptation=none" else text for text in overrides]
     if weights is not None:
         overrides.append(f"weights={weights}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
-from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
+from superpoint.config import AdaptConfig, MagicPointConfig, SuperPointConfig, dump_config, load_config
 
 app = command_group()
 
@@ -28,6 +28,25 @@ def train_magicpoint_command(
     from superpoint.stages.magicpoint import train_magicpoint
 
     result = train_magicpoint(settings, resume=resume)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
+@app.command("train-superpoint")
+def train_superpoint_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run folder, or start it.")] = False,
+    print_config: PrintConfig = False,
+) -> None:
+    """Train detector and descriptor together on pairs of views of labelled photographs."""
+    settings = load_config(SuperPointConfig, config, overrides or [])
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.superpoint import train_superpoint
+
+    result = train_superpoint(settings, resume=resume)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 

@@ -11,6 +11,13 @@ from superpoint.config.export import ExportConfig
 from superpoint.config.loading import dump_config, load_config
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
+from superpoint.config.superpoint import (
+    DescriptorLossConfig,
+    PairDataConfig,
+    PairValidationConfig,
+    SuperPointConfig,
+    load_run_config,
+)
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
 
 __all__ = [
@@ -19,17 +26,22 @@ __all__ = [
     "AdaptationConfig",
     "DataConfig",
     "DecodeConfig",
+    "DescriptorLossConfig",
     "ExportConfig",
     "HomographyConfig",
     "LossConfig",
     "MagicPointConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "PairDataConfig",
+    "PairValidationConfig",
     "PhotometricConfig",
     "ScheduleConfig",
+    "SuperPointConfig",
     "SyntheticConfig",
     "TrainConfig",
     "ValidationConfig",
     "dump_config",
     "load_config",
+    "load_run_config",
 ]

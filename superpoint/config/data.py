@@ -96,6 +96,7 @@ class DataConfig:
     kind: str = "synthetic"  # synthetic | labelled (photographs with a feature file) | mixed
     labels: str | None = None  # labelled, mixed: feature file, as `superpoint export-detections` writes it
     images: str | None = None  # labelled, mixed: the folder that the names in it are relative to
+    label_threshold: float = 0.0  # labels with a lower score are not used; of a file without scores all are
     labelled_share: float = 0.5  # mixed: share of the samples that are photographs
     holdout: float = 0.05  # share of the photographs, drawn by name, that is validated on and not trained on
     height: int = 120
@@ -119,6 +120,7 @@ class DataConfig:
             raise UserError(f"data.kind: found '{self.kind}' without {missing}, expected a feature file and its images")
         if self.kind == "mixed" and self.overfit:
             raise UserError("data.overfit: cannot be used with data.kind=mixed; take synthetic or labelled")
+        check_number("data.label_threshold", self.label_threshold, 0, 1)
         check_number("data.labelled_share", self.labelled_share, 0.01, 0.99)
         check_number("data.holdout", self.holdout, 0.001, 0.5)
         check_number("data.height", self.height, 16)

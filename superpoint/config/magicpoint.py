@@ -49,6 +49,10 @@ class MagicPointConfig:
         check_number("seed", self.seed, 0, 2**63)
         if self.seed in (TEST_SEED, self.validation.seed):
             raise UserError(f"seed: found {self.seed}, which draws the scenes that are tested on; take another")
+        self.check_model()
+
+    def check_model(self) -> None:
+        """Refuse a network that the stage cannot train."""
         if self.model.descriptor_dim:
             raise UserError(
                 f"model.descriptor_dim: found {self.model.descriptor_dim}, expected 0: this stage trains no descriptor"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import posixpath
-import subprocess
 import tarfile
-import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import h5py
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from superpoint.data.images import read_gray
 from superpoint.data.labels import READS, natural_order
+from superpoint.data.streams import never, open_stream
 from superpoint.errors import UserError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -43,14 +43,36 @@ def is_tar(text: str) -> bool:
 
 def decode_gray(content: bytes, name: str) -> NDArray[np.uint8]:
     """`read_gray` of an encoded image in memory; errors name it `name`."""
-    # The decoders behind read_gray want a file with a name; a temporary one costs 0.1 ms, a decode 1 to 100.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image"
-        path.write_bytes(content)
+    return read_gray(name, content=content)
+
+
+class StrictMember(tarfile.TarInfo):
+    """The reader of headers. To `tarfile` a header that is cut or damaged is the end of the tar, and no word about it;
+    here only a block of zeros is.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictMember:
         try:
-            return read_gray(path)
-        except UserError as error:
-            raise UserError(str(error).replace(str(path), name)) from error
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            reason = "damaged" if len(buf) == tarfile.BLOCKSIZE else "cut off"
+            raise tarfile.ReadError(f"the next header is {reason}") from error
+
+
+def check_end(tar: tarfile.TarFile) -> None:
+    """Raise tarfile.ReadError unless a second block of zeros follows the first, and nothing but zeros that."""
+    stream = tar.fileobj
+    assert stream is not None
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("cut off within the mark of its end")
+    while block:
+        if any(block):
+            raise tarfile.ReadError("zeros in the middle: data follows the mark of its end")
+        block = stream.read(tarfile.RECORDSIZE)
 
 
 class TarImages:
@@ -76,12 +98,15 @@ class TarImages:
     def parts(self, size: int) -> int:
         return len(self.urls)
 
-    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
         url = self.urls[part]
         before = f"{_stem(url, part)}/" if self.prefix else ""
         count = 0
         try:
-            with _open_stream(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+            with (
+                open_stream(url, stopped) as stream,
+                tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictMember) as tar,  # type: ignore[call-overload]
+            ):
                 for member in tar:
                     if not member.isfile() or not member.name.lower().endswith(self.extensions):
                         continue
@@ -94,34 +119,17 @@ class TarImages:
                     file = tar.extractfile(member)
                     content = file.read() if file is not None else b""
                     yield Item(name, lambda content=content, name=name: decode_gray(content, name))
-        except (tarfile.TarError, EOFError, OSError) as error:
+                check_end(tar)
+        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{url}: breaks off after {count} images ({' '.join(str(error).split())})") from error
+
+    def close(self) -> None:
+        pass
 
 
 def _stem(url: str, part: int) -> str:
     """Name of a tar without its ending: x/a-001.tar.gz -> a-001. A command has none but its number."""
     return f"{part:06d}" if url.startswith("pipe:") else Path(url).name.split(".tar")[0].removesuffix(".tgz")
-
-
-@contextmanager
-def _open_stream(url: str) -> Iterator[IO[bytes]]:
-    if not url.startswith("pipe:"):
-        with open(url, "rb") as file:
-            yield file
-        return
-    command = url.removeprefix("pipe:")
-    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        finished = False
-        try:
-            yield process.stdout
-            process.stdout.read()  # the padding at the end, lest the command die of a broken pipe
-            finished = True
-        finally:
-            if not finished:
-                process.kill()
-    if process.returncode:
-        raise UserError(f"{url}: the command ended with exit code {process.returncode}")
 
 
 class Hdf5Images:
@@ -151,7 +159,7 @@ class Hdf5Images:
     def parts(self, size: int) -> int:
         return -(-len(self.names) // size)
 
-    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
         for name in self.names[part * size + skip : (part + 1) * size]:
             yield Item(name, lambda name=name: self.load(name))
 
@@ -178,6 +186,13 @@ class Hdf5Images:
         place, _, index = name.rpartition("/")
         stack = file.get(place) if place else None
         return stack[int(index)] if isinstance(stack, h5py.Dataset) else None
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        with READING:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
 
     def _open(self) -> h5py.File:
         if self._file is None:
@@ -224,7 +239,10 @@ def gray_of(pixels: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     values: NDArray[Any] = pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32)
     if values.ndim == 3:
         values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]  # OpenCV writes BGR
-    written, content = cv2.imencode(".tiff", np.ascontiguousarray(values))
+    try:
+        written, content = cv2.imencode(".tiff", np.ascontiguousarray(values))
+    except cv2.error:
+        written, content = False, np.empty(0, np.uint8)
     if not written:
         raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, {pixels.dtype} that is no image")
     return decode_gray(content.tobytes(), name)

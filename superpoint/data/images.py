@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +18,9 @@ from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_points
 
 MAX_PIXELS = 178_956_970  # above this Pillow, as it comes, refuses to decode: 0.5 GB of RGB
+PERCENTILES = (0.1, 99.9)  # the range that is shown of more than 8 bits
+BLOCK = 1 << 20  # values of more than 8 bits converted at once
+SAMPLED = 1 << 22  # values that percentiles are taken from, so that sorting them does not take half a minute
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
@@ -22,7 +28,7 @@ PHOTOGRAPHS = (
 )
 
 
-def read_gray(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
+def read_gray(path: str | Path, *, stretch: bool = True, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read an image as grey levels.
 
     Converted, never refused: palettes; CMYK; transparency (laid on white); animations (first frame). The EXIF
@@ -34,6 +40,7 @@ def read_gray(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
     Args:
         path: any format that Pillow or OpenCV decodes.
         stretch: False maps the full range of the type instead: 0..65535 (divided by 257) or 0.0..1.0, clipped.
+        content: of the file, if it is in memory already; `path` only names it in errors then.
 
     Returns:
         uint8 [H, W].
@@ -41,7 +48,7 @@ def read_gray(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
     Raises:
         UserError: missing, empty, truncated, not an image, or more than 178 megapixels.
     """
-    return _read(Path(path), "L", stretch)
+    return _read(Path(path), "L", stretch, content)
 
 
 def read_rgb(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
@@ -101,16 +108,15 @@ def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
     return samples
 
 
-def _read(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) -> NDArray[np.uint8]:
     try:
-        content = path.stat()
-        if path.is_dir():
+        if content is None and path.is_dir():
             raise UserError(f"{path}: found a folder, expected an image file")
-        if content.st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise UserError(f"{path}: found an empty file, expected an image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on odd metadata, transparency, size: handled here or of no consequence
-            return _decode(path, mode, stretch)
+            return _decode(path, mode, stretch, content)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, expected an image") from error
     except UserError:
@@ -124,16 +130,16 @@ def _read(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
         raise UserError(f"{path}: cannot be read as an image ({reason})") from error
 
 
-def _decode(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+def _decode(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
     try:
-        image = Image.open(path)
+        image = Image.open(path if content is None else io.BytesIO(content))
     except UnidentifiedImageError:
-        return _decode_with_opencv(path, mode, stretch)
+        return _decode_with_opencv(path, mode, stretch, content)
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{path}: {_too_large(f'{image.width} x {image.height} pixels')}")
         if image.mode not in WIDE_MODES and any(";16" in str(tile) for tile in image.tile):
-            return _decode_with_opencv(path, mode, stretch)
+            return _decode_with_opencv(path, mode, stretch, content)
         if mode == "L" and image.format == "JPEG" and image.mode == "RGB":
             image.draft("L", image.size)  # decodes the luma only: half the time
         image.load()
@@ -149,9 +155,9 @@ def _decode(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
         return np.array(image.convert(mode))
 
 
-def _decode_with_opencv(path: Path, mode: str, stretch: bool) -> NDArray[np.uint8]:
+def _decode_with_opencv(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
     """For what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR."""
-    data = np.fromfile(path, np.uint8)
+    data = np.fromfile(path, np.uint8) if content is None else np.frombuffer(content, np.uint8)
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would print to stderr about each bad file
     try:
@@ -168,31 +174,87 @@ def _decode_with_opencv(path: Path, mode: str, stretch: bool) -> NDArray[np.uint
         return _in_mode(_to_8_bits(pixels.reshape(*pixels.shape[:2], -1)[:, :, 0], stretch), mode)
     rgb = _to_8_bits(pixels[:, :, 2::-1], stretch)  # from BGR or BGRA
     if pixels.shape[2] == 4:
-        alpha = _to_8_bits(pixels[:, :, 3:], stretch=False) / 255.0
-        rgb = np.rint(rgb * alpha + 255.0 * (1 - alpha)).astype(np.uint8)
+        for rows in _blocks(pixels):
+            alpha = _to_8_bits(pixels[rows, :, 3:], stretch=False) / 255.0
+            rgb[rows] = np.rint(rgb[rows] * alpha + 255.0 * (1 - alpha)).astype(np.uint8)
     return _in_mode(rgb, mode)
 
 
 def _to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
-    """Integers or floats of any shape -> uint8; the rule for more than 8 bits is in `read_gray`."""
+    """Integers or floats of any shape -> uint8; the rule for more than 8 bits is in `read_gray`.
+
+    Block by block: floats of 8 bytes, with their temporary copies, would be 4 GB of a 16-bit image of 108 megapixels.
+    """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)
+    lowest, limits = 0.0, (0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0)
+    if stretch and pixels.dtype == np.uint16:
+        limits = _range_of_16_bits(pixels)
+    elif stretch or pixels.dtype.kind == "f":
+        lowest, highest = _extremes(pixels)
+        if lowest > highest:  # nothing is finite
+            return np.zeros(pixels.shape, np.uint8)
+        limits = _range(pixels, lowest, highest) if stretch else limits
+    table = _scaled(np.arange(65536), 0.0, *limits) if pixels.dtype == np.uint16 else None
+    result = np.empty(pixels.shape, np.uint8)
+    for rows in _blocks(pixels):
+        result[rows] = _scaled(pixels[rows], lowest, *limits) if table is None else table[pixels[rows].astype(np.intp)]
+    return result
+
+
+def _scaled(pixels: NDArray[np.generic], lowest: float, low: float, high: float) -> NDArray[np.uint8]:
+    """Values mapped linearly from low..high to 0..255; those that are not finite count as `lowest`."""
     values = pixels.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    values = np.where(finite, values, values[finite].min())
-    if stretch:
-        low, high = np.percentile(values[finite], [0.1, 99.9])
-        if high == low:  # nearly all pixels alike: whatever differs from them is all there is to see
-            low, high = values.min(), values.max()
-    else:
-        low, high = 0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0
+    values = np.where(np.isfinite(values), values, lowest)
     scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
     return np.rint(scaled.clip(0, 255)).astype(np.uint8)
 
 
+def _blocks(pixels: NDArray[np.generic]) -> Iterator[slice]:
+    """The rows in groups of about BLOCK values."""
+    step = max(1, BLOCK * len(pixels) // max(pixels.size, 1))
+    return (slice(start, start + step) for start in range(0, len(pixels), step))
+
+
+def _range_of_16_bits(pixels: NDArray[np.generic]) -> tuple[float, float]:
+    """The percentiles that `_range` takes, exact whatever the size: from the histogram, which needs no sorting."""
+    counts = np.zeros(65536, np.int64)
+    for rows in _blocks(pixels):
+        counts += np.bincount(pixels[rows].ravel(), minlength=65536)  # type: ignore[arg-type]
+    places = (pixels.size - 1) * np.array(PERCENTILES) / 100  # among the sorted values, interpolated linearly
+    below, share = np.floor(places), places - np.floor(places)
+    upto = counts.cumsum()
+    first, second = (np.searchsorted(upto, place, side="right") for place in (below, np.ceil(places)))
+    low, high = (first + (second - first) * share).tolist()
+    if high == low:
+        low, high = (float(level) for level in np.flatnonzero(counts)[[0, -1]])
+    return low, high
+
+
+def _range(pixels: NDArray[np.generic], lowest: float, highest: float) -> tuple[float, float]:
+    """Percentiles of the finite values; of images beyond SAMPLED values those of an even grid of pixels."""
+    step = max(1, math.ceil(math.sqrt(pixels.size / SAMPLED)))
+    sample = pixels[::step, ::step].astype(np.float64)
+    finite = sample[np.isfinite(sample)]
+    low, high = np.percentile(finite, PERCENTILES) if finite.size else (lowest, lowest)
+    if high == low:  # nearly all pixels alike: whatever differs from them is all there is to see
+        low, high = lowest, highest
+    return float(low), float(high)
+
+
+def _extremes(pixels: NDArray[np.generic]) -> tuple[float, float]:
+    """Least and greatest finite value; (inf, -inf) if there is none."""
+    least, greatest = math.inf, -math.inf
+    for rows in _blocks(pixels):
+        values = pixels[rows].astype(np.float64)
+        finite = values[np.isfinite(values)]
+        least, greatest = min(least, finite.min(initial=math.inf)), max(greatest, finite.max(initial=-math.inf))
+    return float(least), float(greatest)
+
+
 def _in_mode(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
+    if pixels.ndim == 2 and mode == "L":
+        return pixels
     return np.array(Image.fromarray(np.ascontiguousarray(pixels)).convert(mode))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -45,7 +46,6 @@ class LabelledImages(PointSamples):
     def __init__(self, source: LabelSource, config: DataConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.source = source
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))  # the last epoch asked for
         if len(source) == 0:
             raise UserError("labelled images: found none, expected at least one")
         self.repeated = self.first_labelled(range(len(source)))
@@ -58,11 +58,7 @@ class LabelledImages(PointSamples):
         """Which image of the source sample `index` shows."""
         if self.repeated:
             return self.repeated[index % len(self.repeated)]
-        epoch, place = divmod(index, len(self.source))
-        if self._order[0] != epoch:
-            rng = np.random.Generator(np.random.SFC64([self.seed, epoch, ORDER_STREAM]))
-            self._order = epoch, rng.permutation(len(self.source))
-        return int(self._order[1][place])
+        return epoch_order(self.seed, index, len(self.source))
 
     def scene(self, index: int) -> Scene:
         image, points = self.source[self.number(index)]
@@ -72,6 +68,17 @@ class LabelledImages(PointSamples):
     def still(self, number: int) -> Scene:
         image, points = self.source[number]
         return cover(image, points, (self.config.height, self.config.width))
+
+
+def epoch_order(seed: int, index: int, count: int) -> int:
+    """Which of `count` images sample `index` shows: every epoch all of them once, in an order of its own."""
+    epoch, place = divmod(index, count)
+    return int(_permutation(seed, epoch, count)[place])
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.SFC64([seed, epoch, ORDER_STREAM])).permutation(count)
 
 
 def cover(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ from superpoint.errors import UserError
 FORMAT = "superpoint features"
 VERSION = 1
 KEYPOINTS = b"/keypoints"
+TRIES = 20  # images in a row that cannot be read before training gives up
 READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
 
 
@@ -101,13 +103,20 @@ class LabelFile:
 
         Raises: UserError if there is no such image, or its data is damaged or of another layout.
         """
+        return self._read(name, descriptors=True)
+
+    def read_points(self, name: str) -> Features:
+        """As `read`, but without the descriptors, which are most of the bytes."""
+        return self._read(name, descriptors=False)
+
+    def _read(self, name: str, *, descriptors: bool) -> Features:
         group = self.group(name)
         try:
             keypoints = group["keypoints"]
             points = np.asarray(keypoints, np.float32)  # type: ignore[arg-type]
             uncertainty = keypoints.attrs.get("uncertainty")
             scores = np.asarray(group["scores"], np.float32) if "scores" in group else None
-            descriptors = np.asarray(group["descriptors"]) if "descriptors" in group else None
+            described = np.asarray(group["descriptors"]) if descriptors and "descriptors" in group else None
             size = np.asarray(group["image_size"]).reshape(-1) if "image_size" in group else None
             views = group.attrs.get("views")
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -117,7 +126,7 @@ class LabelFile:
         return Features(
             points,
             scores,
-            descriptors,
+            described,
             None if size is None else (int(size[0]), int(size[1])),
             None if uncertainty is None else float(uncertainty),
             None if views is None else int(views),
@@ -185,25 +194,57 @@ class LabelFile:
 
 
 class LabelledPhotographs:
-    """Images with their labels: a source for `superpoint.data.labelled.LabelledImages`."""
+    """Images with their labels: a source for `superpoint.data.labelled.LabelledImages`.
 
-    def __init__(self, labels: LabelFile, root: str | Path, names: Sequence[str] | None = None) -> None:
-        """Args: names, the images to use; None = all that have labels.
+    The images are files below a folder. Labels that were made from tars or HDF5 can be trained on once the images are
+    unpacked, under the names they have there.
+    """
 
-        Raises: UserError if there are no labels, or the first image is not below `root`.
+    def __init__(
+        self, labels: LabelFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
+    ) -> None:
+        """Args: names, the images to use, None = all that have labels; threshold, the least score of a label.
+
+        Raises: UserError if there are no labels, or none of the first TRIES images is below `root`.
         """
         self.labels = labels
         self.root = Path(root)
+        self.threshold = threshold
         self.names = labels.names() if names is None else list(names)
+        labels.close()  # workers, and whoever reads on, open it for themselves
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
-        if not (self.root / self.names[0]).is_file():
-            raise UserError(f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled")
+        if not any((self.root / name).is_file() for name in self.names[:TRIES]):
+            raise UserError(
+                f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled, "
+                "as files (those of tars and HDF5 unpacked)"
+            )
+        self._warned: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What `read` gives; of an image it cannot give, the next one that it can, with one warning an image.
+
+        So a file that is lost or damaged in the days of a training costs that image and not the training.
+
+        Raises: UserError if TRIES images in a row fail: then it is the disk or the folder, and not an image.
+        """
+        failed: list[UserError] = []
+        for step in range(min(TRIES, len(self.names))):
+            number = (index + step) % len(self.names)
+            try:
+                return self.read(number)
+            except UserError as error:
+                failed.append(error)
+                if number not in self._warned:
+                    self._warned.add(number)
+                    count = f"{len(self._warned)} so far in this process"
+                    warnings.warn(f"{error}; the next image is taken instead ({count})", stacklevel=2)
+        raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image uint8 [H, W] as it is on the disk, upright, and its points float32 [N, 2] (x, y).
 
         Raises: UserError if the image is gone, unreadable, or of another size than the labels were made for.
@@ -215,7 +256,9 @@ class LabelledPhotographs:
         if features.image_size is not None and features.image_size != size:
             made = " x ".join(map(str, features.image_size))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
-        return gray, features.keypoints
+        if features.scores is None:
+            return gray, features.keypoints
+        return gray, features.keypoints[features.scores >= self.threshold]
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -227,13 +270,18 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 def _list(file: h5py.File) -> Iterator[str]:
     """Names of the groups that hold keypoints. Walks over the links alone; to open every object is 20 times slower."""
     names: list[bytes] = []
+    folders: set[bytes] = set()  # above a folder that is itself called keypoints: it has links below it
 
     def visit(path: bytes) -> None:
         if path.endswith(KEYPOINTS):
             names.append(path[: -len(KEYPOINTS)])
+        start = 0
+        while (start := path.find(KEYPOINTS + b"/", start)) >= 0:
+            folders.add(path[:start])
+            start += len(KEYPOINTS)
 
     file.id.links.visit(visit)
-    return (name.decode("utf-8", "surrogateescape") for name in names)
+    return (name.decode("utf-8", "surrogateescape") for name in names if name not in folders)
 
 
 def _one_line(error: BaseException) -> str:

@@ -62,8 +62,8 @@ def generated_pair(
         across, down = (max(1, round(2 * cover * side)) for side in photograph.shape[::-1])
         source = np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
         reduced = 2 * cover
-    h_source_a = _centred(source.shape, size, cover / reduced)
-    image_a = _resample(source, h_source_a, size)
+    h_source_a = centred(source.shape, size, cover / reduced)
+    image_a = resample(source, h_source_a, size)
     if kind == "photometric":
         change = photometric or PhotometricConfig()
         return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3))
@@ -78,10 +78,10 @@ def generated_pair(
         shear=ranges.shear,
         translation=ranges.translation,
     )
-    return Pair(name, image_a, _resample(source, h_a_b @ h_source_a, size), h_a_b)
+    return Pair(name, image_a, resample(source, h_a_b @ h_source_a, size), h_a_b)
 
 
-def _centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Matrix:
+def centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Matrix:
     """The resize of an image by `scale` followed by the cut of `size` about its centre, as a homography."""
     cut = np.eye(3)
     cut[0, 2] = -(shape[1] * scale - size[1]) / 2
@@ -89,10 +89,14 @@ def _centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Mat
     return cut @ resize_matrix(scale, scale)
 
 
-def _resample(source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A view, drawn at twice its size and averaged over 2x2 pixels; mirrored beyond the source's outline.
+def resample(
+    source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int], border: int = cv2.BORDER_REFLECT
+) -> NDArray[np.uint8]:
+    """A view of (height, width), drawn at twice its size and averaged over 2x2 pixels.
+
+    `border` is OpenCV's mode for what lies beyond the source's outline; by default that is mirrored.
 
     What is mirrored lies outside the other view and so counts for nothing; a black edge would make corners of its own.
     """
-    doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), cv2.BORDER_REFLECT)
+    doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), border)
     return np.asarray(cv2.resize(doubled, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)

@@ -13,17 +13,29 @@ T = TypeVar("T")
 POLL = 0.1  # seconds after which a feeder that waits looks whether it is still wanted
 
 
-def read_ahead(items: Iterable[S], load: Callable[[S], T], *, threads: int = 2, ahead: int = 8) -> Iterator[T]:
+def read_ahead(
+    items: Iterable[S],
+    load: Callable[[S], T],
+    *,
+    threads: int = 2,
+    ahead: int = 8,
+    stopped: threading.Event | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[T]:
     """`load(item)` of each item, in order, at most `ahead` of them finished or under way before they are asked for.
 
     `items` is walked in a thread of its own, so a slow pipe is read ahead too. Threads, not processes: the decoders
     release the interpreter's lock. An exception of `items` or of `load` is raised at its place in the order. Closing
     the iterator stops everything.
+
+    Args:
+        stopped: set when the iterator is closed, for `items` to look at if it may wait long.
+        interrupted: asked while nothing comes; True ends the iterator.
     """
     waiting: queue.Queue[Future[T] | BaseException | None] = queue.Queue(
         max(ahead - 1, 1)
     )  # one more is in the feeder's hand
-    stopped = threading.Event()
+    stopped = stopped or threading.Event()
 
     def put(entry: Future[T] | BaseException | None) -> bool:
         while not stopped.is_set():
@@ -53,7 +65,13 @@ def read_ahead(items: Iterable[S], load: Callable[[S], T], *, threads: int = 2, 
         feeder = threading.Thread(target=feed, name="feed", daemon=True)
         feeder.start()
         try:
-            while (entry := waiting.get()) is not None:
+            while not interrupted():
+                try:
+                    entry = waiting.get(timeout=POLL)
+                except queue.Empty:
+                    continue
+                if entry is None:
+                    break
                 if isinstance(entry, BaseException):
                     raise entry
                 yield entry.result()

@@ -59,7 +59,7 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         if self.repeated:
             index %= len(self.repeated)
         image, points, mask = self.draw(index)
-        image, mask = _pad(image, mask)
+        image, mask = pad_to_cells(image, mask)
         rng = np.random.Generator(np.random.SFC64([self.seed, index, AUGMENT_STREAM + 1]))
         target = encode_points(points, *image.shape, rng=rng)
         return {
@@ -129,7 +129,7 @@ def _warp(
     return warped, warp_points(points, h_scene_sample), mask
 
 
-def _pad(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pad_to_cells(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Image and valid mask [H, W] with sides made multiples of 8; the padding repeats the edge and is not valid."""
     below, right = -image.shape[0] % CELL, -image.shape[1] % CELL
     if not below and not right:

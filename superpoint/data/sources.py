@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from superpoint.data.archives import Hdf5Images, Item, TarImages, is_tar
 from superpoint.data.images import read_gray
 from superpoint.data.labels import natural_order
+from superpoint.data.streams import never
 from superpoint.errors import UserError
 
 EXTENSIONS = (
@@ -42,8 +43,14 @@ class ImageSource(Protocol):
         """Number of parts if they hold `size` images each (where the source does not divide itself: tars do)."""
         ...
 
-    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
-        """Images of a part after the first `skip`. Raises: UserError if the source itself breaks."""
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        """Images of a part after the first `skip`. Raises: UserError if the source itself breaks, or if it has to wait
+        for images and is `stopped()`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of open files; they may be read again."""
         ...
 
     def __len__(self) -> int:
@@ -52,15 +59,21 @@ class ImageSource(Protocol):
 
 
 class Files:
-    """Image files below a root; `names` are their paths relative to it. One that is gone is an error of its own."""
+    """Image files below a root; `names` are their paths relative to it. One that is gone is an error of its own.
 
-    def __init__(self, root: Path, names: Sequence[str], ignored: int = 0) -> None:
+    `sizes`: bytes of each, None if it is not there; by them another folder with files of the same names is told apart.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], ignored: int = 0, sizes: Sequence[int | None] | None = None
+    ) -> None:
         self.root = root
         self.names = list(names)
         self.ignored = ignored  # files of other types beside them
+        self.sizes = list(sizes) if sizes is not None else [_size(root / name) for name in self.names]
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "files", "names": self.names}
+        return {"kind": "files", "names": self.names, "sizes": self.sizes}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,9 +81,12 @@ class Files:
     def parts(self, size: int) -> int:
         return -(-len(self.names) // size)
 
-    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
         for name in self.names[part * size + skip : (part + 1) * size]:
             yield Item(name, lambda name=name: self._load(name))
+
+    def close(self) -> None:
+        pass
 
     def _load(self, name: str) -> NDArray[np.uint8]:
         suffix = os.path.splitext(name)[1].lower()
@@ -80,6 +96,13 @@ class Files:
             return read_gray(self.root / name)
         except UserError as error:  # where the images lie on this machine is not for the feature file
             raise UserError(str(error).replace(str(self.root / name), name)) from error
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix: bool = False) -> ImageSource:

@@ -4,29 +4,57 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.config import DataConfig
+from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.labelled import LabelledImages, cover
 from superpoint.data.labels import LabelFile, LabelledPhotographs
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import PointSamples, SyntheticShapes
+from superpoint.data.synthetic import ShapeGenerator
+from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs
 from superpoint.errors import UserError
 
 
-def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture:
-    """The training samples of a configuration, pure functions of (seed, index).
+def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | SingleViews:
+    """The training samples of a configuration, pure functions of (seed, index); of one of pairs, their single views.
 
     Raises: UserError if the labels or the images of `data.kind` labelled or mixed are missing or do not fit.
     """
+    if isinstance(config, PairDataConfig):
+        return SingleViews(training_pairs(config, seed))
     if config.kind == "synthetic":
         return SyntheticShapes(config, seed)
     photographs = LabelledImages(_photographs(config, held_out=False), config, seed)
     if config.kind == "labelled":
         return photographs
     return Mixture(SyntheticShapes(config, seed), photographs, config.labelled_share)
+
+
+def training_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
+    """The training pairs of a configuration, pure functions of (seed, index).
+
+    Raises: UserError if the labels or the images are missing or do not fit.
+    """
+    return _pairs(config, seed, held_out=False)
+
+
+def held_out_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
+    """Such pairs, warped and changed as at the end of training, of what `training_pairs` leaves out; of synthetic
+    shapes, those that another `seed` draws.
+    """
+    return _pairs(replace(config, curriculum=0), seed, held_out=True)
+
+
+def _pairs(config: PairDataConfig, seed: int, *, held_out: bool) -> WarpedPairs:
+    if config.kind == "labelled":
+        return WarpedPairs(_photographs(config, held_out=held_out), config, seed)
+    return WarpedPairs(
+        SyntheticScenes(ShapeGenerator(config.synthetic, config.height, config.width, seed)), config, seed
+    )
 
 
 def held_out_photographs(config: DataConfig, most: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
@@ -42,12 +70,19 @@ def held_out_photographs(config: DataConfig, most: int) -> list[tuple[NDArray[np
     return [cover(*source[index], size) for index in range(min(most, len(source)))]
 
 
+def held_out_source(config: DataConfig) -> LabelledPhotographs:
+    """The photographs that training leaves out, of their own size, with their labels."""
+    return _photographs(config, held_out=True)
+
+
 def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
     assert config.labels is not None
     assert config.images is not None
     labels = LabelFile(config.labels)
-    chosen = split_names(labels.names(), config.holdout)[1 if held_out else 0]
-    return LabelledPhotographs(labels, config.images, chosen)
+    chosen = labels.names()
+    if held_out or not config.overfit:  # to overfit, any photograph will do, even the only one
+        chosen = split_names(chosen, config.holdout)[1 if held_out else 0]
+    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold)
 
 
 def split_names(names: Sequence[str], holdout: float) -> tuple[list[str], list[str]]:

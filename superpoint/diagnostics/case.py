@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from superpoint.config import MagicPointConfig
-from superpoint.data.images import read_gray
 
 Sample = dict[str, torch.Tensor]
 
@@ -38,7 +37,7 @@ class Case:
         check that changes a mode or a hook puts it back.
     objective: called as objective(model, batch), see `engine.loop.train`.
     history: the lines of metrics.jsonl, oldest first; empty if nothing has been trained.
-    read_gray: the function by which image files reach the network, path -> uint8 [H, W].
+    read_gray: the function by which image files reach the network, path -> uint8 [H, W]; None if its data reads none.
     folder: the run folder, if there is one.
     rate_curve: learning rates and smoothed losses of a range test with this data, network and optimiser, if made.
     """
@@ -48,7 +47,7 @@ class Case:
     model: nn.Module
     objective: Callable[[nn.Module, Sample], dict[str, torch.Tensor]]
     history: list[dict[str, Any]] = field(default_factory=list)
-    read_gray: Callable[[Path], np.ndarray] = read_gray
+    read_gray: Callable[[Path], np.ndarray] | None = None
     folder: Path | None = None
     rate_curve: tuple[list[float], list[float]] | None = None
 

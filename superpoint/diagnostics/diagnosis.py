@@ -27,7 +27,7 @@ def diagnose(case: Case, announce: Callable[[str], None] | None = None) -> list[
     return findings
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def verdict(findings: Sequence[Finding]) -> str:
     """Such as "13 PASS, 1 WARN, 1 FAIL: first look at border": of the failed checks a cause before its symptoms."""
     counts = {status: sum(finding.status is status for finding in findings) for status in Status}
     text = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)

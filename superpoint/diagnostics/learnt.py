@@ -91,7 +91,8 @@ def explain_failure(case: Case, score: CellScore | None) -> list[Finding]:
         score: at the end, in evaluation mode; None if the run broke down before there was any.
     """
     checks = [nonfinite(case), gradient_jump(case), learning_rate(case)]
-    if score is not None:
+    broken = any(finding.status is Status.FAIL for finding in checks)
+    if score is not None and not broken:  # how a run ends that has blown up says nothing about anything else
         unfinished = _unfinished(case, score)
         # While the loss falls, finding nothing yet is no plateau.
         checks.append(_plateau(score) if unfinished.status is Status.PASS else unfinished)

@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-VERDICTS = ("slow", "good", "oscillates", "diverged")
+VERDICTS = ("slow", "good", "oscillates", "stuck", "diverged")
 EXPLOSION = 3.0  # a loss of so many times the first one has diverged
-OVERSHOOT = 1.2  # one that ever rises to so many times the first one has been thrown off by its rate
-UNSTEADY = 0.1  # oscillation from which on a curve oscillates; healthy curves on a fixed batch stay below 0.04
+UNSTEADY = 0.15  # oscillation from which on a curve oscillates; healthy curves on a fixed batch stay below 0.1
+FLAT = 0.02  # share of itself by which a smoothed loss that lies still falls, at most, over the last third
+MOVED = 0.1  # share of the first loss by which a curve must have left it; one that has not is slow, not stuck
 TARGET = 0.25  # of the first loss. Half is reached by saying "no point" everywhere; a quarter needs places
 SMOOTHING = 0.8  # decay of the moving average of the loss
 
@@ -55,10 +56,12 @@ class Row:
         highest: largest loss, as a multiple of the first one; None if diverged.
         verdict: the first that holds of
             diverged     the loss was not finite, or above 3 times the first one;
-            oscillates   its oscillation is above 0.1, or `highest` above 1.2: thrown off at the start, it may well lie
-                         still on a plateau afterwards;
+            oscillates   its oscillation is above 0.15;
             good         the smoothed loss ends at the target (a quarter of the first loss) or below;
-            slow         it does not: the rate is too small, or the run too short for it.
+            stuck        above the target the smoothed loss lies still: over the last third it has fallen by less than
+                         2 %, though the loss had left its first value by more than 10 % at some time. As a rule a
+                         first jump has killed what had to be learnt, and only "no point" everywhere is left;
+            slow         it still falls: the rate is too small, or the run too short for it.
         diverged: the step of that.
     """
 
@@ -86,16 +89,23 @@ def smooth(losses: Sequence[float], decay: float = SMOOTHING) -> list[float]:
 
 
 def oscillation(losses: Sequence[float]) -> float:
-    """Standard deviation of log(loss[i + 1] / loss[i]) over the last third of a curve of 6 steps or more.
+    """By how much a curve of 6 steps or more climbs back above what it had reached, once its first third is over.
 
-    0.1 is a loss that jumps by about 10 % from step to step. Each difference is relative to the loss at its own place,
-    not to the mean of all: a loss that falls by the same share at every step does not oscillate, however fast it is.
-    Losses below 1e-4 count as 1e-4.
+    0.15 is a loss that rises at some time to 1.15 times its lowest value since then. Swings from step to step count,
+    and so do those over ten steps that momentum makes; a curve that falls does not oscillate, however fast it is, nor
+    does one that was thrown off at the start and lies still. Losses below 1e-4 count as 1e-4.
     """
     if len(losses) < 6:
         raise ValueError(f"losses: found {len(losses)} steps, expected at least 6")
-    last = np.asarray(losses, float)[-(len(losses) // 3) :]
-    return float(np.diff(np.log(last.clip(min=1e-4))).std())
+    late = np.asarray(losses, float)[len(losses) // 3 :].clip(min=1e-4)
+    return float((late / np.minimum.accumulate(late)).max() - 1)
+
+
+def lies_still(losses: Sequence[float]) -> bool:
+    """Whether a curve of 6 steps or more, having moved, falls no longer; see "stuck" in `Row`."""
+    smoothed, third = smooth(losses), len(losses) // 3
+    moved = max(abs(loss - losses[0]) for loss in losses) > MOVED * losses[0]
+    return moved and smoothed[-1] > (1 - FLAT) * smoothed[-1 - third]
 
 
 def judge(curve: Curve, target: float = TARGET) -> Row:
@@ -105,16 +115,18 @@ def judge(curve: Curve, target: float = TARGET) -> Row:
     wanted = target * curve.losses[0]
     smoothed, swing = smooth(curve.losses), oscillation(curve.losses)
     highest = max(curve.losses) / curve.losses[0]
-    if swing > UNSTEADY or highest > OVERSHOOT:
+    if swing > UNSTEADY:
         verdict = "oscillates"
+    elif smoothed[-1] <= wanted:
+        verdict = "good"
     else:
-        verdict = "good" if smoothed[-1] <= wanted else "slow"
+        verdict = "stuck" if lies_still(curve.losses) else "slow"
     steps = next((step for step, loss in enumerate(smoothed) if loss <= wanted), None)
     return Row(curve.rate, curve.momentum, smoothed[-1], steps, swing, highest, verdict)
 
 
 def lr_study_table(rows: Sequence[Row], title: str) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for heading in _headings():
         table.add_column(heading, justify="right" if heading != "verdict" else "left")
     for row in rows:
@@ -135,10 +147,10 @@ gradients are not clipped.
 - final loss: moving average (decay {SMOOTHING}) at the end.
 - steps: until that average is {TARGET:g} of the first loss. Half of the first loss is reached by saying
   "no point" everywhere.
-- oscillation: standard deviation of log(loss / loss of the step before) over the last third: 0.1 is 10 % a step.
+- oscillation: by how much the loss climbs back above the lowest value since the first third of the run: 0.15 is 15 %.
 - highest: largest loss over the first one.
-- verdict: diverged, not finite or above {EXPLOSION:g} times the first loss; oscillates, oscillation above {UNSTEADY:g}
-  or highest above {OVERSHOOT:g}; good, ends at the target or below; slow, does not."""
+- verdict: diverged, not finite or above {EXPLOSION:g} times the first loss; oscillates, oscillation above {UNSTEADY:g};
+  good, ends at the target or below; stuck, lies still above it; slow, still falls."""
 
 
 def lr_study_csv(rows: Sequence[Row]) -> str:
@@ -170,7 +182,7 @@ def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) ->
     """Loss over steps, log axis; a panel a momentum, a colour a rate (dark = small), a cross where a run diverged."""
     momenta = list(dict.fromkeys(curve.momentum for curve in curves))
     rates = sorted({curve.rate for curve in curves})
-    figure = Figure(figsize=(max(4.2 * len(momenta), 5.5), 4.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(max(4.2 * len(momenta), 5.5), 5.4), dpi=100, layout="constrained")
     panels = figure.subplots(1, len(momenta), sharex=True, sharey=True, squeeze=False)[0]
     first = curves[0].losses[0]
     top = EXPLOSION * first
@@ -196,7 +208,8 @@ def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) ->
         )
         axes.set(title=f"momentum {momentum:g}", xlabel="step", yscale="log", ylim=(None, top))
         axes.grid(alpha=0.3, which="both")
-        axes.legend(title="learning rate", loc="lower left", fontsize="small", title_fontsize="small")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}  # below, where no curve runs
+        axes.legend(title="learning rate", fontsize="small", title_fontsize="small", **place)
     panels[0].set_ylabel("loss on the fixed batch (nats a cell)")
     figure.suptitle(title)
     return figure

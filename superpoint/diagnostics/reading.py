@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.config import MagicPointConfig, load_config
+from superpoint.config import load_run_config
+from superpoint.data.labels import Features, LabelFile, LabelledPhotographs
+from superpoint.data.mixture import Mixture
+from superpoint.data.samples import PointSamples
 from superpoint.data.training_set import training_samples
+from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.crash import crash_files, read_crash
 from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.weights import load_model_state
-from superpoint.objectives import DetectorObjective
+from superpoint.objectives import detector_objective
 
 CHECKPOINTS = ("checkpoints/last.ckpt", "checkpoints/best.ckpt")
 
@@ -74,19 +81,50 @@ def read_run(run: str | Path) -> RunReading:
     """
     folder = run_folder(run)
     history = read_history(folder)
-    config = load_config(MagicPointConfig, folder / "config.yaml")
+    config = load_run_config(folder / "config.yaml")
     path, state, step = _read_weights(folder)
     model = build_model(config.model, config.seed)
     load_model_state(model, state, path)
+    dataset = training_samples(config.data, config.seed)
     case = Case(
         config=config,
-        dataset=training_samples(config.data, config.seed),
+        dataset=dataset,
         model=model.eval(),
-        objective=DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma),
+        objective=detector_objective(config),
         history=history.entries,
+        read_gray=image_reader(dataset),
         folder=folder,
     )
     return RunReading(case, history, path, step)
+
+
+def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
+    """How the training data reads an image file, path -> uint8 [H, W]; None if it reads none.
+
+    The data's own source does it, pointed to another folder: so whatever its code makes of colours is seen.
+    """
+    if isinstance(dataset, Mixture):
+        dataset = dataset.second
+    source = dataset.pairs.source if isinstance(dataset, SingleViews) else getattr(dataset, "source", None)
+    if not isinstance(source, LabelledPhotographs):
+        return None
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        other = copy.copy(source)
+        other.root, other.names, other.labels = path.parent, [path.name], _NoLabels()
+        return other[0][0]
+
+    return read
+
+
+class _NoLabels(LabelFile):
+    """A file in which every image has no point."""
+
+    def __init__(self) -> None:
+        pass  # there is nothing to open
+
+    def read(self, name: str, *args: object, **keys: object) -> Features:
+        return Features(np.empty((0, 2), np.float32))
 
 
 def read_history(run: str | Path) -> History:

@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -35,6 +36,7 @@ from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.meter import Meter
 from superpoint.engine.optimizers import WeightAverage, gradients, make_optimizer
+from superpoint.engine.probe import Probe, detached_afterwards
 from superpoint.engine.resume import TrainState, restore
 from superpoint.engine.run import RunFolder
 from superpoint.engine.schedules import Plateau, rate_factor
@@ -43,22 +45,7 @@ from superpoint.errors import UserError
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
 Validate = Callable[[nn.Module], dict[str, Any]]
-
-
-class Probe(Protocol):
-    """Looks into single steps of the first process; what it returns is logged as the event "probe"."""
-
-    def before_step(self, model: nn.Module) -> None:
-        """Before the forward pass; `model` is in training mode."""
-        ...
-
-    def before_update(self, model: nn.Module) -> None:
-        """When the gradients are final (averaged, clipped), before the optimiser uses them."""
-        ...
-
-    def after_update(self, model: nn.Module) -> dict[str, Any]:
-        """After the optimiser's step: the numbers to log, in nested dicts if need be."""
-        ...
+RECENT = 10  # lines "train" whose mean loss a validation is compared with
 
 
 @dataclass(frozen=True)
@@ -111,8 +98,9 @@ def train(
         validate: called in the first process as validate(model in evaluation mode, the averaged one if
             `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "monitor" (higher is
             better) selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard; "stop", if true, ends the
-            run as if its budget were spent.
-        probe: looks into every `config.probe_every`-th step.
+            run as if its budget were spent. With a "loss" among them its distance from the training loss, the mean of
+            up to 10 lines "train" of this session, is logged as "gap"; over the run it shows overfitting.
+        probe: looks into every `config.probe_every`-th step, and is detached at the end, however that comes.
         run: open folder for checkpoints and metrics. `run.config` is stored in the checkpoint and compared on resume.
         seed: what the dataset was made with; a run resumes with this seed only.
         resume: go on from checkpoints/last.ckpt, from the start if there is none yet.
@@ -154,7 +142,7 @@ def train(
             }
             save_checkpoint(path, content | asdict(state))
 
-    with Display(enabled=main) as display, StopRequest() as stop:
+    with Display(enabled=main) as display, StopRequest() as stop, detached_afterwards(probe):
         if resume and run.last.exists():
             for note in restore(run.last, run.config, seed, model, optim, average, plateau, state):
                 display.message(note, warning=True)
@@ -171,6 +159,7 @@ def train(
         batches = step_batches(dataset, sampler, workers=workers, device=fabric.device, seed=seed)
         meter = Meter()
         metrics: dict[str, Any] = {}
+        recent: deque[float] = deque(maxlen=RECENT)  # training losses, as logged
         stopping = False  # once all processes know of the signal
         began = time.monotonic() - state.elapsed
         saved, saved_step = time.monotonic(), state.step
@@ -186,7 +175,8 @@ def train(
                         metrics = dict(validate(average.model if average else model.eval()))
                     model.train()
                     run.log_images(state.step, metrics.pop("images", {}))
-                    run.log("validate", state.step, **{key: metrics[key] for key in metrics if key != "stop"})
+                    gap = {"gap": metrics["loss"] - sum(recent) / len(recent)} if "loss" in metrics and recent else {}
+                    run.log("validate", state.step, **({key: metrics[key] for key in metrics if key != "stop"} | gap))
                 monitor = float(metrics["monitor"]) if main else math.nan
                 decided = (monitor, time.monotonic() - began, bool(metrics.pop("stop", False)))
                 monitor, state.elapsed, enough = fabric.broadcast(decided)
@@ -266,6 +256,7 @@ def train(
                 shown[monitor_name] = metrics["monitor"]
             display.update(spent(config, state), state.elapsed, state.step, shown)
             if state.step % config.log_every == 0:
+                recent.append(meter.mean("loss"))
                 run.log("train", state.step, **meter.flush(), lr=rate, elapsed=state.elapsed)
 
         if stopping:

@@ -268,12 +268,23 @@ def sample_descriptors(descriptors: Tensor, points: Iterable[Tensor]) -> list[Te
     Returns:
         B tensors, float32 [N, D], of unit length.
     """
-    cells_down, cells_across = descriptors.shape[-2:]
-    pixels = torch.tensor([cells_across * CELL, cells_down * CELL], device=descriptors.device, dtype=torch.float32)
-    sampled = []
-    for description, xy in zip(descriptors.float(), points, strict=True):
-        # align_corners=False puts -1 and 1 on the outer edges of the outermost cells: pixels -0.5 and 8 * n - 0.5
-        grid = (xy.to(pixels) + 0.5) / pixels * 2 - 1
-        values = functional.grid_sample(description[None], grid[None, None], padding_mode="border", align_corners=False)
-        sampled.append(functional.normalize(values[0, :, 0].T, dim=1))
-    return sampled
+    images = descriptors.float().split(1)
+    return [interpolate_descriptors(image, xy[None])[0] for image, xy in zip(images, points, strict=True)]
+
+
+def interpolate_descriptors(descriptors: Tensor, points: Tensor) -> Tensor:
+    """`sample_descriptors` for as many points in each image, differentiable.
+
+    Args:
+        descriptors: [B, D, H/8, W/8], any floating type.
+        points: [B, K, 2], (x, y) in pixels.
+
+    Returns:
+        float32 [B, K, D], of unit length.
+    """
+    size = [descriptors.shape[-1] * CELL, descriptors.shape[-2] * CELL]
+    pixels = torch.tensor(size, device=descriptors.device, dtype=torch.float32)
+    # align_corners=False puts -1 and 1 on the outer edges of the outermost cells: pixels -0.5 and 8 * n - 0.5
+    grid = (points.to(pixels) + 0.5) / pixels * 2 - 1
+    values = functional.grid_sample(descriptors.float(), grid[:, None], padding_mode="border", align_corners=False)
+    return functional.normalize(values[:, :, 0].transpose(1, 2), dim=2)

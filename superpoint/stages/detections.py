@@ -30,9 +30,9 @@ LONGEST_SIDE = 480  # pixels; the photographs are shrunk to it
 def detect_samples(run: str | Path, decode: DecodeConfig | None = None, out: str | Path | None = None) -> Path:
     """Draw the detections of the network in a run folder or weights file on photographs; returns the folder of PNGs."""
     source = Path(run)
+    model = load_model(source)
     if out is None and not source.is_dir():
         raise UserError(f"{run}: not a run folder; say with --out where the pictures should go")
-    model = load_model(source)
     decode = decode or DecodeConfig()
     folder = make_folder(out if out is not None else source / "detections")
 

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import training_samples
-from superpoint.diagnostics.diagnosis import diagnose, summary
+from superpoint.diagnostics.diagnosis import diagnose, verdict
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.reading import RunReading, read_run
 from superpoint.engine import make_fabric
@@ -35,8 +35,8 @@ from superpoint.engine.lr_finder import RangeTest, lr_range_test
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 from superpoint.models import build_model
+from superpoint.objectives import detector_objective
 from superpoint.stages.lr_finder import range_test_figure
-from superpoint.stages.validation import detector_objective
 from superpoint.visualize import save_figure
 
 FINDINGS = "findings.json"
@@ -88,7 +88,7 @@ def doctor(
     if as_json and not quiet:
         print(content)
     _print(console, findings)
-    console.print(f"{summary(findings)}; written to {folder}", soft_wrap=True)
+    console.print(f"{verdict(findings)}; written to {folder}", soft_wrap=True)
     return findings
 
 
@@ -145,7 +145,7 @@ def _content(run: str | Path, reading: RunReading, findings: Sequence[Finding]) 
         "step": reading.step,
         "weights": str(reading.weights.relative_to(run)),
         "versions": versions,
-        "summary": summary(findings),
+        "summary": verdict(findings),
         "findings": [finding.as_dict() for finding in findings],
     }
 

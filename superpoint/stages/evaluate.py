@@ -106,6 +106,7 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
         keep: do nothing if there is a result.
     """
     if out is None and not Path(source).is_dir():
+        load_model(source)  # a name mistyped is not a missing --out
         raise UserError(f"{source}: not a run folder; say with --out where the tables should go")
     folder = Path(out) if out is not None else Path(source) / "evaluation"
     report = folder / "synthetic.json"

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 from rich.console import Console
 
+from superpoint.adaptation.memory import NoRoomError
+from superpoint.backends import resolve
 from superpoint.config import ExportConfig, dump_config
 from superpoint.config.export import MAY_CHANGE
 from superpoint.data.archives import Hdf5Images, Item
-from superpoint.data.label_writer import SAME_NAME, check_name
+from superpoint.data.label_writer import check_name
 from superpoint.data.labels import Features, LabelFile
 from superpoint.data.read_ahead import read_ahead
 from superpoint.data.sources import Files, ImageSource, open_source
@@ -30,10 +35,10 @@ from superpoint.evaluation.label_summary import Summary, summarise
 from superpoint.files import write_atomically
 from superpoint.models import load_model
 from superpoint.stages.export_progress import ExportProgress
-from superpoint.stages.labelling import Labeller, Shrunk, labeller, model_hash, shrink, working_size
+from superpoint.stages.labelling import Labeller, WorkingImage, labeller, model_hash, shrink, working_size
 from superpoint.stages.labels import print_summary
 from superpoint.stages.processes import Processes
-from superpoint.stages.shards import ShardFolder, digest
+from superpoint.stages.shards import PartWriter, ShardFolder, digest
 
 AHEAD = 4  # images a reader may have waiting
 
@@ -48,6 +53,14 @@ class ExportResult:
     path: Path
     summary: Summary | None
     rate: float
+    signal: int | None = None
+
+
+class Share(NamedTuple):
+    """What a process did: images a second, the tars that broke off, the signal that stopped it or None."""
+
+    rate: float = 0.0
+    broken: tuple[str, ...] = ()
     signal: int | None = None
 
 
@@ -79,13 +92,14 @@ def export_detections(
     out = Path(out)
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
-    with Processes() as processes, warnings.catch_warnings():  # decoders change the filters, in several threads
+    shards = ShardFolder(out)
+    with closing(shards), Processes() as processes, warnings.catch_warnings():  # which decoders change, in threads
         model = load_model(config.weights)
+        config = _resolved(config, processes)
         settings = {
             "config": {key: value for key, value in asdict(config).items() if key not in (*MAY_CHANGE, "weights")},
             "model": model_hash(model),
         }
-        shards = ShardFolder(out)
 
         def prepare() -> tuple[ImageSource, bool]:
             source = open_source(inputs, root, prefix=config.prefix)
@@ -101,14 +115,43 @@ def export_detections(
             "key": digest(settings),
             "plan": digest(plan),
         }
-        rate, signal = 0.0, None
+        shares = [Share()]
         if not complete:
-            rate, signal = _label_share(config, model, source, shards, processes, attributes)
+            shares = processes.collect(lambda: _label_share(config, model, source, shards, processes, attributes))
+            signal = next((share.signal for share in shares if share.signal is not None), None)
             if signal is not None:
-                return ExportResult(shards.path, None, rate, signal)
-        rates = processes.gather(rate)
-        summary = processes.decide(lambda: _finish(config, shards, attributes, sum(rates), complete))
-        return ExportResult(out if config.merge else shards.path, summary, rate)
+                return ExportResult(shards.path, None, shares[processes.rank].rate, signal)
+        path = out if complete or config.merge else shards.path
+
+        def finish() -> Summary:
+            broken = [text for share in shares for text in share.broken]
+            if broken:
+                more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+                raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
+            if config.merge and not complete:
+                shards.merge(attributes)
+            return _finish(config, shards, path, attributes["model"], sum(share.rate for share in shares))
+
+        return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
+
+
+def _resolved(config: ExportConfig, processes: Processes) -> ExportConfig:
+    """`config` with what "auto" comes to here: each choice gives other last bits, and shards must not be of several.
+
+    Raises: UserError if one is impossible, or not the same in all processes.
+    """
+    choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
+    for rank, choice in enumerate(choices):
+        for key, first, found in zip(("backend", "precision", "device"), choices[0], choice, strict=True):
+            if found != first:
+                message = f"{key}: 'auto' is {first} in process 1, but {found} in process {rank + 1}; set {key}=..."
+                processes.decide(lambda message=message: _raise(message))
+    backend, precision, device = choices[0]
+    return replace(config, backend=backend, precision=precision, device=device)
+
+
+def _raise(message: str) -> None:
+    raise UserError(message)
 
 
 def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool) -> tuple[ImageSource, bool]:
@@ -142,7 +185,7 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
         return source
     plan = shards.read_plan()["source"]
     if isinstance(source, Files):
-        return Files(source.root, plan["names"]) if plan["kind"] == "files" else source
+        return Files(source.root, plan["names"], sizes=plan["sizes"]) if plan["kind"] == "files" else source
     if isinstance(source, Hdf5Images):
         return Hdf5Images(source.path, plan["names"]) if plan["kind"] == "hdf5" else source
     return source
@@ -155,11 +198,8 @@ def _label_share(
     shards: ShardFolder,
     processes: Processes,
     attributes: dict[str, Any],
-) -> tuple[float, int | None]:
-    """Label this process's parts (every `count`-th); returns images a second, and the signal that stopped it or None.
-
-    Raises: UserError if the disk is full, or, after all other parts, that a tar broke off.
-    """
+) -> Share:
+    """Label this process's parts (every `count`-th). Raises: UserError if the disk is full, the weights are broken."""
     finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
     label: Labeller = labeller(model, config)
@@ -170,32 +210,48 @@ def _label_share(
             if whole:
                 continue
             try:
-                for item in source.read(part, config.shard_size, done * config.shard_size):
+                skip = done * config.shard_size
+                for item in source.read(part, config.shard_size, skip, lambda: stopped.is_set() or interrupted()):
                     yield Task(part, item)
             except UserError as error:
                 yield Task(part, None, error)
             else:
                 yield Task(part, None)
 
-    def load(task: Task) -> tuple[Task, Shrunk | UserError | None]:
+    def load(task: Task) -> tuple[Task, WorkingImage | UserError | None]:
         if task.item is None:
             return task, None
         try:
             check_name(task.item.name)
             return task, shrink(task.item.load(), config)
-        except ValueError as error:
-            return task, UserError(str(error))
         except UserError as error:
             return task, error
+        except MemoryError:
+            return task, UserError("does not fit into the memory")
+        except (ValueError, cv2.error) as error:
+            return task, UserError(" ".join(str(error).split()))
+
+    stopped, stop = threading.Event(), StopRequest()
+
+    def interrupted() -> bool:
+        return stop.signal is not None
 
     broken: list[str] = []
-    writer = _PartWriter(shards, finished, config.shard_size, attributes)
+    writer = PartWriter(shards, finished, config.shard_size, attributes)
     total, done, unit = _amount(source, mine, finished, config.shard_size)
-    stream = read_ahead(tasks(), load, threads=config.readers, ahead=AHEAD * config.readers)
-    with StopRequest() as stop, ExportProgress(total, done, unit, enabled=processes.first) as progress:
+    stream = read_ahead(
+        tasks(),
+        load,
+        threads=config.readers,
+        ahead=AHEAD * config.readers,
+        stopped=stopped,
+        interrupted=interrupted,
+    )
+    progress = ExportProgress(total, done, unit, rank=processes.rank, processes=processes.count)
+    with closing(source), stop, progress:
         try:
             for task, image in stream:
-                if stop.signal is not None:
+                if interrupted():
                     break
                 if task.item is None:
                     if task.error is not None:
@@ -206,22 +262,28 @@ def _label_share(
                         broken.append(str(task.error))
                         writer.discard()
                     progress.part()
-                elif isinstance(image, Shrunk):
-                    writer.add(task.part, task.item.name, label(image, task.item.name))
-                    progress.image(skipped=False)
-                else:
-                    reason = str(image).removeprefix(f"{task.item.name}: ")
-                    progress.message(f"skipped {task.item.name}: {reason}", warning=True)
-                    writer.add(task.part, task.item.name, reason)
-                    progress.image(skipped=True)
+                    continue
+                name = task.item.name
+                outcome: Features | str
+                try:
+                    outcome = label(image, name) if isinstance(image, WorkingImage) else _reason(image, name)
+                except NoRoomError as error:
+                    outcome = _reason(error, name)
+                if isinstance(outcome, str):
+                    progress.message(f"skipped {name}: {outcome}", warning=True)
+                writer.add(task.part, name, outcome)
+                progress.image(skipped=isinstance(outcome, str))
+        except UserError as error:
+            if processes.count > 1:  # the others go on, maybe for long, and only then is it reported
+                progress.message(f"process {processes.rank + 1} ends: {error}", warning=True)
+            raise
         finally:
             stream.close()  # type: ignore[attr-defined]
-    if stop.signal is not None:
-        return progress.rate, stop.signal
-    if broken:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
-    return progress.rate, None
+    return Share(progress.rate, tuple(broken), stop.signal)
+
+
+def _reason(error: UserError | None, name: str) -> str:
+    return str(error).removeprefix(f"{name}: ")
 
 
 def _amount(
@@ -238,61 +300,17 @@ def _amount(
     return images(mine), images(ended), "images"
 
 
-class _PartWriter:
-    """Collects the images of a part and writes them in shards. A full shard waits for the next image or the end, for
-    the last one of a part bears a mark.
-    """
-
-    def __init__(
-        self, shards: ShardFolder, finished: dict[int, tuple[int, bool]], size: int, attributes: dict[str, Any]
-    ) -> None:
-        self.shards, self.size, self.attributes = shards, size, attributes
-        self.next = {part: count for part, (count, _) in finished.items()}
-        self.discard()
-
-    def discard(self) -> None:
-        self.features: dict[str, Features] = {}
-        self.skipped: dict[str, str] = {}
-        self.count = 0
-
-    def add(self, part: int, name: str, outcome: Features | str) -> None:
-        if self.count == self.size:
-            self._write(part, end=False)
-        self.count += 1
-        if isinstance(outcome, str):
-            self.skipped[name] = outcome
-        elif name in self.features:
-            self.skipped[name] = SAME_NAME
-        else:
-            self.features[name] = outcome
-
-    def end(self, part: int, error: UserError | None = None) -> None:
-        if error is not None:
-            self.skipped[f"(part {part})"] = str(error)
-        self._write(part, end=True)
-
-    def _write(self, part: int, *, end: bool) -> None:
-        shard = self.next.get(part, 0)
-        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=self.attributes)
-        self.next[part] = shard + 1
-        self.discard()
-
-
-def _finish(
-    config: ExportConfig, shards: ShardFolder, attributes: dict[str, Any], rate: float, complete: bool
-) -> Summary:
-    """Merge, summarise, tidy up, report."""
-    if config.merge and not complete:
-        shards.merge(attributes)
-    path = shards.out if config.merge else shards.path
+def _finish(config: ExportConfig, shards: ShardFolder, path: Path, model: str, rate: float) -> Summary:
+    """Summarise `path`, tidy up, report."""
     with LabelFile(path) as labels:
         skipped = labels.skipped()
         size = lambda width, height: working_size(width, height, config.resize)  # noqa: E731
-        summary = summarise((features for _, features in labels), size, len(skipped))
-    report = {**summary.as_dict(), "model": attributes["model"], "reasons": skipped}
+        features = (labels.read_points(name) for name in labels.names())
+        summary = summarise(features, size, len(skipped))
+    report = {**summary.as_dict(), "model": model, "reasons": skipped}
     target = shards.out.with_name(f"{shards.out.name}.summary.json")
     write_atomically(target, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
-    if config.merge and shards.path.exists():
+    if path == shards.out and shards.path.exists():
         shards.remove()
     print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "")
     return summary

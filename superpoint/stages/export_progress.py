@@ -12,23 +12,33 @@ from superpoint.engine.display import PLAIN_SECONDS, format_seconds
 
 
 class ExportProgress:
-    """On stderr; silent if not `enabled`. A context manager.
+    """On stderr. A context manager.
+
+    Of several `processes` the one of rank 0 alone shows how far it is; each says what it meets.
 
     total: units of work of this process, of which `done` were finished by sessions before. Units are images, or tars
     where the number of images is not known.
     """
 
     def __init__(
-        self, total: int, done: int, unit: str, *, enabled: bool = True, console: Console | None = None
+        self,
+        total: int,
+        done: int,
+        unit: str,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        console: Console | None = None,
     ) -> None:
         self.total, self.done, self.unit = total, done, unit
         self.images = self.skipped = 0  # of this session
-        self.enabled = enabled
+        self.shown = rank == 0
+        self.label = f"process {rank + 1} of {processes}  " if processes > 1 else ""
         self.console = console or Console(stderr=True)
         self._before = done
-        self._began = self._shown = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._bar: Progress | None = None
-        if enabled and self.console.is_terminal:
+        if self.shown and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g}"))
             self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
             self._task = self._bar.add_task(unit, total=total, completed=done)
@@ -61,19 +71,18 @@ class ExportProgress:
 
     def message(self, text: str, *, warning: bool = False) -> None:
         """Print a line above the bar."""
-        if self.enabled:
-            self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
+        self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
 
     def line(self) -> str:
         elapsed, new = time.monotonic() - self._began, self.done - self._before
         left = elapsed / new * (self.total - self.done) if new else float("nan")
-        return f"{self.rate:.2f} images/s  skipped {self.skipped}  ETA {format_seconds(left)}"
+        return f"{self.label}{self.rate:.2f} images/s  skipped {self.skipped}  ETA {format_seconds(left)}"
 
     def _show(self) -> None:
-        if not self.enabled:
+        if not self.shown:
             return
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=self.line())
-        elif time.monotonic() - self._shown >= PLAIN_SECONDS:
-            self._shown = time.monotonic()
+        elif time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._printed = time.monotonic()
             self.message(f"{self.unit} {self.done}/{self.total}  {self.line()}")

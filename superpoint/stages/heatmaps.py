@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from superpoint.config import MagicPointConfig, load_config
+from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import read_gray, resize_with_points, sample_photographs
 from superpoint.data.labelled import read_points
 from superpoint.data.training_set import training_samples
@@ -86,9 +86,9 @@ def visualize_heatmaps(
         raise UserError("visualize-heatmaps: found no run or weights, expected at least one")
     if labels is not None and len(images) != 1:
         raise UserError(f"--labels {labels}: found {len(images)} times --image, expected the one image it belongs to")
+    checkpoints = [load_checkpoint(source, number) for number, source in enumerate(sources, 1)]
     if out is None and not Path(sources[0]).is_dir():
         raise UserError(f"{sources[0]}: not a run folder; say with --out where the pictures should go")
-    checkpoints = [load_checkpoint(source, number) for number, source in enumerate(sources, 1)]
     subjects = [labelled_photograph(path, labels, longest) for path in images]
     console = Console()
     if indices:
@@ -191,7 +191,7 @@ def config_of(source: str | Path) -> MagicPointConfig | None:
     path = Path(source)
     for folder in (path, path.parent, path.parent.parent):
         if path.exists() and all((folder / name).is_file() for name in ("config.yaml", "environment.json")):
-            return load_config(MagicPointConfig, folder / "config.yaml")
+            return load_run_config(folder / "config.yaml")
     return None
 
 

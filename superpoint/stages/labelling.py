@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.adaptation import HomographicAdaptation
+from superpoint.adaptation.memory import NoRoomError, largest_chunk
 from superpoint.backends import Network, make_network
 from superpoint.config import ExportConfig
 from superpoint.data.images import resize_with_points
@@ -26,15 +28,14 @@ NO_POINTS = np.zeros((0, 2), np.float32)
 UNCERTAINTY = 1.0  # standard deviation of a point in pixels of the image the network saw: it is trained on whole pixels
 
 
-class Shrunk:
+class WorkingImage(NamedTuple):
     """An image as the network sees it, and the size it came in. `image`: uint8 [H', W']; `size`: (width, height)."""
 
-    def __init__(self, image: NDArray[np.uint8], size: tuple[int, int]) -> None:
-        self.image = image
-        self.size = size
+    image: NDArray[np.uint8]
+    size: tuple[int, int]
 
 
-Labeller = Callable[[Shrunk, str], Features]
+Labeller = Callable[[WorkingImage, str], Features]
 
 
 def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
@@ -45,7 +46,7 @@ def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
     return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
 
 
-def shrink(image: NDArray[np.uint8], config: ExportConfig) -> Shrunk:
+def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
     """Image uint8 [H, W] in the size the network works at. Raises: UserError if that is still too large."""
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
@@ -55,24 +56,31 @@ def shrink(image: NDArray[np.uint8], config: ExportConfig) -> Shrunk:
             f"with resize=1600 for instance"
         )
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
-    return Shrunk(small, (width, height))
+    return WorkingImage(small, (width, height))
 
 
 def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
     """The function (image, name) -> features in pixels of the image as it came.
 
     With adaptation the points of many warped views (`superpoint.adaptation`), without it those of one pass, and their
-    descriptors if the model has them.
+    descriptors if the model has them. It raises NoRoomError for an image that does not fit into the memory.
     """
     network = make_network(model, config.backend, config.precision, config.device)
     adapts = config.adaptation.homographies > 1
     adaptation = HomographicAdaptation(network, config.adaptation, config.decode, network.device) if adapts else None
 
-    def label(shrunk: Shrunk, name: str) -> Features:
-        if adaptation is not None:
-            points, scores, views = adaptation(shrunk.image, name)[:3]
-            return _in_original(Features(points, scores, views=views), shrunk)
-        return _in_original(_detect(network, shrunk.image, config), shrunk)
+    def label(working: WorkingImage, name: str) -> Features:
+        try:
+            if adaptation is not None:
+                points, scores, views = adaptation(working.image, name)[:3]
+                return _in_original(Features(points, scores, views=views), working)
+            largest_chunk(0, working.image.shape, network.device, name)  # does it fit?
+            return _in_original(_detect(network, working.image, config), working)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            height, width = working.image.shape
+            raise NoRoomError(
+                f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
+            ) from error
 
     return label
 
@@ -95,12 +103,12 @@ def _detect(network: Network, image: NDArray[np.uint8], config: ExportConfig) ->
     return Features(found.points.cpu().numpy(), found.scores.cpu().numpy(), descriptors)
 
 
-def _in_original(features: Features, shrunk: Shrunk) -> Features:
-    (width, height), (small_height, small_width) = shrunk.size, shrunk.image.shape
+def _in_original(features: Features, working: WorkingImage) -> Features:
+    (width, height), (small_height, small_width) = working.size, working.image.shape
     scale_x, scale_y = width / small_width, height / small_height
     return features._replace(
         keypoints=resize_points(features.keypoints, scale_x, scale_y),
-        image_size=shrunk.size,
+        image_size=working.size,
         uncertainty=UNCERTAINTY * (scale_x + scale_y) / 2,
     )
 

@@ -64,10 +64,12 @@ def labels_info(path: str | Path) -> Summary:
         attributes, skipped = labels.attributes, labels.skipped()
         config = yaml.safe_load(str(attributes.get("config", "{}")))
         resize = config.get("resize", 0)
-        summary = summarise(
-            (each for _, each in labels), lambda width, height: working_size(width, height, resize), len(skipped)
-        )
         names = labels.names()
+        summary = summarise(
+            (labels.read_points(name) for name in names),
+            lambda width, height: working_size(width, height, resize),
+            len(skipped),
+        )
         first = labels.read(names[0]) if names else None
     print_summary(Path(path), summary, skipped)
     console = Console()

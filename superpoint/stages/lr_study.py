@@ -1,6 +1,6 @@
 """Stage lr-study: short runs over a grid of learning rates and momenta, compared.
 
-    superpoint lr-study --rates 0.03,0.3,3,30 --momenta 0,0.9
+    superpoint lr-study --rates 0.03,0.3,1.4,4,30 --momenta 0,0.9
 
 Plain SGD on one fixed batch of unaugmented scenes: no noise between batches, no clipping, no schedule, so that the
 curves show the optimiser alone. For the rate of a real run see `superpoint find-lr`.
@@ -40,12 +40,14 @@ from superpoint.models import build_model
 from superpoint.stages.validation import detector_objective
 from superpoint.visualize import save_figure
 
+RATES = (0.03, 0.3, 1.4, 4.0, 30.0)  # with and without momentum these show every verdict on the default data
+
 
 def lr_study(
     config: MagicPointConfig,
     out: str | Path,
     *,
-    rates: Sequence[float] = (0.03, 0.3, 3.0, 30.0),
+    rates: Sequence[float] = RATES,
     momenta: Sequence[float] = (0.0, 0.9),
     steps: int = 120,
 ) -> list[Row]:

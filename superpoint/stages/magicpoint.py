@@ -10,6 +10,7 @@ findings of the checks, and report.html.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,8 +22,10 @@ from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.probes import DetectorProbe
 from superpoint.engine import RunFolder, TrainResult, make_fabric, train
 from superpoint.engine.loop import Validate
+from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
+from superpoint.models.superpoint import SuperPoint
 from superpoint.models.weights import load_model_state, load_weights
 from superpoint.stages.evaluate import evaluate_run
 from superpoint.stages.export import export_weights
@@ -49,20 +52,23 @@ def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> Train
         else:
             evaluate_run(config.run, images=config.validation.final_images, keep=not trained)
         if config.train.report and trained:
-            _write_report(config.run, fabric)
+            write_run_report(config.run, fabric)
     fabric.barrier()
     return result
 
 
-def _write_report(run: str, fabric: Fabric) -> None:
+def write_run_report(run: str, fabric: Fabric) -> None:
     """The doctor's findings in one line, and the page about the run."""
-    from superpoint.diagnostics.diagnosis import summary
+    from superpoint.diagnostics.diagnosis import verdict
     from superpoint.stages.doctor import doctor
     from superpoint.stages.report import write_report
 
-    findings = doctor(run, range_test=False, quiet=True)
-    fabric.print(f"doctor: {summary(findings)} (more by: superpoint doctor {run})")
-    fabric.print(f"report: {write_report([run])}")
+    try:
+        findings = doctor(run, range_test=False, quiet=True)
+        fabric.print(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
+        fabric.print(f"report: {write_report([run])}")
+    except UserError as error:  # the run itself is complete
+        fabric.print(f"warning: no findings or report: {error}")
 
 
 def fit_detector(
@@ -73,20 +79,22 @@ def fit_detector(
     *,
     resume: bool = False,
     monitor_name: str = "AP",
+    prepare: Callable[[], None] | None = None,
 ) -> TrainResult:
-    """Build the network and the objective of `config` and train them on `dataset` in the run folder `config.run`."""
-    model = build_model(config.model, config.seed)
-    objective = detector_objective(config)
-    if config.weights is None:
-        objective.initialise(model.detector)
-    else:
-        load_model_state(model, load_weights(config.weights)[0], config.weights)
+    """Train the network of `config` by its objective on `dataset` in the run folder `config.run`.
+
+    `prepare` is called once that folder is there: it may write what `config` names in it.
+    """
+    model = initial_model(config)
+    if config.weights is not None:
         fabric.print(f"starting from {config.weights}: all {len(model.state_dict())} tensors loaded")
     with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
+        if prepare is not None and fabric.is_global_zero:
+            prepare()
         return train(
             fabric=fabric,
             model=model,
-            objective=objective,
+            objective=detector_objective(config),
             dataset=dataset,
             config=config.train,
             optimizer=config.optimizer,
@@ -100,3 +108,16 @@ def fit_detector(
             expected_initial_loss=INITIAL_DETECTOR_LOSS if config.weights is None else None,
             monitor_name=monitor_name,
         )
+
+
+def initial_model(config: MagicPointConfig) -> SuperPoint:
+    """The network before its first step: drawn from the seed, or `config.weights`.
+
+    Raises: UserError if there are no such weights, or they are of another architecture.
+    """
+    model = build_model(config.model, config.seed)
+    if config.weights is None:
+        detector_objective(config).initialise(model.detector)
+    else:
+        load_model_state(model, load_weights(config.weights)[0], config.weights)
+    return model

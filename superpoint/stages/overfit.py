@@ -3,27 +3,25 @@
     superpoint overfit
     superpoint overfit --index 7 optimizer.lr=0.003
     superpoint overfit --image street.jpg --labels street.csv
+    superpoint overfit --images 8 data.kind=labelled data.labels=labels.h5 data.images=photos
 
 The training stage itself, on the same few samples again and again: without augmentation, averaging of weights, warm-up
 or decay of the rate. It passes as soon as in evaluation mode the largest of the 65 channels is the label in every cell.
-Leaves a run folder (for `superpoint doctor` and the like) with strip.png, strip.gif and overfit.json.
+Leaves a run folder (for `superpoint doctor` and the like) with strip.png, strip.gif and overfit.json; a photograph and
+its points are kept in it as training data of the kind `labelled`, see `DataConfig`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
 
 from superpoint.config import MagicPointConfig, ScheduleConfig
-from superpoint.data.images import read_gray
-from superpoint.data.labelled import LabelledImages, cover, read_points
-from superpoint.data.samples import PointSamples, SyntheticShapes
+from superpoint.data.samples import PointSamples
 from superpoint.diagnostics.cell_watch import CellWatch
 from superpoint.diagnostics.finding import Finding
 from superpoint.diagnostics.learnt import CellScore, explain_failure
@@ -32,12 +30,10 @@ from superpoint.diagnostics.strip import Frame, encode_png, heatmap_animation, h
 from superpoint.engine import TrainResult, make_fabric
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
-from superpoint.models import build_model, load_model
-from superpoint.models.decode import detect_points
-from superpoint.stages.magicpoint import fit_detector
+from superpoint.stages.magicpoint import fit_detector, initial_model
+from superpoint.stages.overfit_samples import configured_samples, single_photograph
 from superpoint.stages.validation import detector_objective
 
-DETECTOR = "magicpoint"  # released weights that label a photograph that comes without labels
 BATCH = 8  # samples a step, at most
 EVERY = 5  # steps between looks at the cells
 REPLACED = {  # keys that have no say here, and the option that has
@@ -84,9 +80,9 @@ def overfit(
         config: schedule, averaging, workers, batch size and budget are replaced, see the head of this file.
         out: run folder, new or empty; default the first of runs/overfit, runs/overfit-2, ... that is.
         index: synthetic scene to start from; default the first one with a label.
-        image: a photograph instead, resized and cropped to config.data.height x width.
+        image: a photograph instead of what `config.data` names, resized and cropped to config.data.height x width.
         labels: its points, see `read_points`; default the detections of the released network.
-        images: how many scenes.
+        images: how many scenes, or labelled photographs of `config.data`.
         steps, seconds: whichever is spent first ends the attempt.
 
     Raises:
@@ -96,8 +92,19 @@ def overfit(
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--out {folder}: found a folder that is not empty, expected a new one, as {free_folder()} is")
     console = Console()
+    if image is None and labels is not None:
+        raise UserError(f"--labels {labels}: found no --image that they belong to")
+    if image is not None and (index is not None or images != 1):
+        raise UserError(f"--image {image}: found --index or --images too, expected a photograph alone")
+    if image is not None:  # instead of what the configuration names, be it a mixture, which cannot be overfitted
+        config = replace(config, data=replace(config.data, kind="synthetic", labels=None, images=None))
     schedule, config = config.schedule, overfit_config(config, folder, index or 0, images, steps, seconds)
-    dataset, about = _dataset(config, index, image, labels)
+    if image is None:
+        subject = configured_samples(config, index)
+    else:
+        config, subject = single_photograph(config, folder, image, labels)
+    dataset, about = subject.dataset, subject.about
+    start = initial_model(config)
     fabric = make_fabric(config.train)
     if fabric.world_size > 1:
         raise UserError(f"overfit: found {fabric.world_size} processes, expected 1 (no torchrun)")
@@ -111,12 +118,10 @@ def overfit(
         highlight=False,
         markup=False,
     )
-    untrained = build_model(config.model, config.seed)  # as fit_detector will build it
-    objective.initialise(untrained.detector)
-    watch.start(untrained.to(fabric.device))
+    watch.start(start.to(fabric.device))
     result = None
     try:
-        result = fit_detector(config, fabric, dataset, watch, monitor_name="cells right")
+        result = fit_detector(config, fabric, dataset, watch, monitor_name="cells right", prepare=subject.keep)
     except UserError:
         history = read_history(folder).entries if (folder / "config.yaml").is_file() else []
         if not history or history[-1]["event"] != "nonfinite":
@@ -168,49 +173,6 @@ def free_folder(parent: Path = Path("runs")) -> Path:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return folder
     raise UserError(f"{parent}: found overfit .. overfit-9999, expected one of them to be free; choose by --out")
-
-
-def _dataset(
-    config: MagicPointConfig, index: int | None, image: str | Path | None, labels: str | Path | None
-) -> tuple[PointSamples, str]:
-    """The samples to learn, and what they are in words."""
-    if image is None:
-        if labels is not None:
-            raise UserError(f"--labels {labels}: found no --image that they belong to")
-        dataset = SyntheticShapes(config.data, config.seed)
-        numbers = dataset.repeated
-        if index is not None and numbers[0] != index:
-            raise UserError(f"--index {index}: scene {index} has no label, the next one that has is {numbers[0]}")
-        shown = ", ".join(map(str, numbers[:BATCH])) + (", ..." if len(numbers) > BATCH else "")
-        return dataset, f"scene{'s' if len(numbers) > 1 else ''} {shown} of seed {config.seed}"
-    if index is not None or config.data.overfit != 1:
-        raise UserError(f"--image {image}: found --index or --images too, expected a photograph alone")
-    gray, size = read_gray(image), (config.data.height, config.data.width)
-    if labels is not None:
-        points = read_points(labels, (gray.shape[0], gray.shape[1]))
-        seen = len(cover(gray, points, size)[1])
-        if not seen:
-            raise UserError(
-                f"{labels}: none of its {len(points)} points is on the middle of {image} that fits {size[1]}x{size[0]}"
-            )
-        about = f"{Path(image).name}, labels: {seen} points of {labels}"
-    else:
-        gray, _ = cover(gray, np.empty((0, 2), np.float32), size)
-        points = _detect(config, gray)
-        if not len(points):
-            raise UserError(
-                f"{image}: the released {DETECTOR} finds no point in it, expected some; give points by --labels"
-            )
-        about = f"{Path(image).name}, labels: {len(points)} detections of the released {DETECTOR}"
-    return LabelledImages([(gray, points)], config.data, config.seed), about
-
-
-def _detect(config: MagicPointConfig, gray: np.ndarray) -> np.ndarray:
-    """Points float32 [N, 2] of the released network on an image uint8 [H, W]."""
-    (found,) = detect_points(
-        load_model(DETECTOR), torch.from_numpy(gray)[None, None].float() / 255, **asdict(config.decode)
-    )
-    return found.points.numpy()
 
 
 def _judge(

@@ -59,6 +59,26 @@ class Processes:
         torch.distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
+    def collect(self, find: Callable[[], T]) -> list[T]:
+        """What `find()` returns in each process, by rank; waits for all of them. A UserError of any ends all, after
+        the last; one of them reports the first.
+        """
+        if self.count == 1:
+            return [find()]
+        try:
+            outcome: tuple[T | None, str | None] = (find(), None)
+        except UserError as error:
+            outcome = (None, str(error))
+        outcomes = self.gather(outcome)
+
+        def values() -> list[T]:
+            for _, message in outcomes:
+                if message is not None:
+                    raise UserError(message)
+            return [value for value, _ in outcomes]  # type: ignore[misc]
+
+        return self.decide(values)
+
     def __enter__(self) -> Processes:
         return self
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from superpoint.config import MagicPointConfig, load_config
+from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import sample_photographs
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.report import render_report
@@ -95,7 +95,7 @@ def _subjects(record: RunRecord) -> tuple[dict[str, list[Subject]], list[str]]:
     """Scenes of the validation (of a run that overfits: its samples) and photographs; notes on what is missing."""
     config, notes = MagicPointConfig(), []
     try:
-        config = load_config(MagicPointConfig, record.path / "config.yaml")
+        config = load_run_config(record.path / "config.yaml")
     except UserError as error:
         notes.append(f"{error}; scenes of the default size are shown.")
     subjects: dict[str, list[Subject]] = {}
@@ -121,7 +121,7 @@ def _training_samples(record: RunRecord) -> list[tuple[str, np.ndarray]]:
     """Samples as the run sees them once its curriculum is over; none if configuration or data cannot be read."""
     samples = []
     try:
-        config = load_config(MagicPointConfig, record.path / "config.yaml")
+        config = load_run_config(record.path / "config.yaml")
         dataset = training_samples(config.data, config.seed)
         first, count = config.data.curriculum, SAMPLES
         if config.data.overfit:

@@ -1,10 +1,11 @@
 """The folder of an export in progress: what is to be done, and the shards that are.
 
     <out>.shards/plan.json          settings, hash of the weights, and the images, fixed by the first session
+                 lock                   held by the export that works here
                  000007-000000-end.h5   part 7, first shard of it and its last
 
-Every shard is a feature file of its own, written whole or not at all. A part is 64 images, or a tar, which may take
-several shards. What has a file is done: a resumed export reads names of files, not their content.
+Every shard is a feature file of its own, written whole or not at all. A part is `shard_size` images, or a tar, which
+may take several shards. What has a file is done: a resumed export reads names of files, not their content.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from superpoint.data.label_writer import merge_features, save_features
+from superpoint.data.label_writer import SAME_NAME, merge_features, save_features
 from superpoint.data.labels import Features, LabelFile
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 
-PLAN_VERSION = 1
+try:
+    import fcntl
+except ImportError:  # not POSIX: two exports into one file are not told from each other then
+    fcntl = None
+
+PLAN_VERSION = 2
 SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
 
 
@@ -32,17 +38,21 @@ class ShardFolder:
         self.out = Path(out)
         self.path = self.out.with_name(f"{self.out.name}.shards")
         self.plan_file = self.path / "plan.json"
+        self._lock: IO[bytes] | None = None
 
     def start(self, plan: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
         """Make the folder with this plan, or go on with the one that is there; returns the plan that holds.
 
-        Raises: UserError if there is something and `resume` is not set, if the settings, weights or inputs differ
-        from those of the shards that are there, or if nothing can be written.
+        The folder is this object's until `close`, or the end of the process, however that comes.
+
+        Raises: UserError if there is something and `resume` is not set, if another export works on it, if the
+            settings, weights or inputs differ from those of the shards that are there, or if nothing can be written.
         """
         make_folder(self.out.parent)
         if self.path.exists() and not resume:
             raise UserError(f"{self.path}: holds an export in progress; go on by --resume, or remove it")
         make_folder(self.path)
+        self._take()
         escaped = glob.escape(self.out.name)
         for leftover in (*self.path.glob("*.tmp"), *self.out.parent.glob(f"{escaped}.*.tmp")):
             leftover.unlink()  # of a session that was killed while it wrote
@@ -55,6 +65,25 @@ class ShardFolder:
             raise UserError(f"{self.path}: holds shards but no plan.json; remove the folder")
         write_atomically(self.plan_file, lambda file: file.write(json.dumps(plan).encode()))
         return plan
+
+    def _take(self) -> None:
+        self.close()
+        try:
+            self._lock = open(self.path / "lock", "wb")  # noqa: SIM115  # open as long as it is held
+            if fcntl is not None:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise UserError(f"{self.path}: another export is working on it; wait for it, or end it") from error
+        except OSError as error:  # some network file systems have no locks
+            if self._lock is None:
+                raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def close(self) -> None:
+        """Let other exports work on the folder."""
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
 
     def read_plan(self) -> dict[str, Any]:
         try:
@@ -127,6 +156,46 @@ class ShardFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+class PartWriter:
+    """Collects the images of a part and writes them in shards. A full shard waits for the next image or the end, for
+    the last one of a part bears a mark.
+    """
+
+    def __init__(
+        self, shards: ShardFolder, finished: dict[int, tuple[int, bool]], size: int, attributes: dict[str, Any]
+    ) -> None:
+        self.shards, self.size, self.attributes = shards, size, attributes
+        self.next = {part: count for part, (count, _) in finished.items()}
+        self.discard()
+
+    def discard(self) -> None:
+        self.features: dict[str, Features] = {}
+        self.skipped: dict[str, str] = {}
+        self.count = 0
+
+    def add(self, part: int, name: str, outcome: Features | str) -> None:
+        if self.count == self.size:
+            self._write(part, end=False)
+        self.count += 1
+        if isinstance(outcome, str):
+            self.skipped[name] = outcome
+        elif name in self.features:
+            self.skipped[name] = SAME_NAME
+        else:
+            self.features[name] = outcome
+
+    def end(self, part: int, error: UserError | None = None) -> None:
+        if error is not None:
+            self.skipped[f"(part {part})"] = str(error)
+        self._write(part, end=True)
+
+    def _write(self, part: int, *, end: bool) -> None:
+        shard = self.next.get(part, 0)
+        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=self.attributes)
+        self.next[part] = shard + 1
+        self.discard()
+
+
 def digest(content: Any) -> str:
     """16 hexadecimal digits of JSON content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -145,6 +214,14 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
         raise UserError(f"images: found other inputs than the shards in {folder} were made from")
     if old["kind"] != "tar" and not set(old["names"]) & set(new["names"]):
         raise UserError(f"images: found none of the {len(old['names'])} that the export in {folder} began with")
+    if old["kind"] == "files":
+        sizes = dict(zip(old["names"], old["sizes"], strict=True))
+        for name, size in zip(new["names"], new["sizes"], strict=True):
+            if size is not None and sizes.get(name, size) not in (size, None):
+                raise UserError(
+                    f"images: found '{name}' with {size} bytes, the export in {folder} began with one of "
+                    f"{sizes[name]}: other images of the same names?"
+                )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

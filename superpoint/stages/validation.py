@@ -15,16 +15,12 @@ from superpoint.data.training_set import held_out_photographs
 from superpoint.evaluation.synthetic import Sample, SyntheticProtocol, evaluate_synthetic_batched, flat_metrics
 from superpoint.geometry.cells import encode_points, valid_cells
 from superpoint.models.decode import pad_to_multiple, probability_map
-from superpoint.objectives import DetectorObjective
+from superpoint.objectives import detector_objective
 from superpoint.stages.evaluate import VARIANTS, batch_detector, shape_samples
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap
 
 LOSS_BATCH = 16  # scenes of a validation that go through the network together
 PHOTOGRAPHS = "photographs"
-
-
-def detector_objective(config: MagicPointConfig) -> DetectorObjective:
-    return DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
 
 
 class DetectorValidation:

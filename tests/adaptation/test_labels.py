@@ -104,6 +104,13 @@ def test_depends_on_image_name_and_seed_alone() -> None:
     assert not np.array_equal(first.scores, adaptation(seed=1)(dots(), "x").scores)
 
 
+def test_scores_do_not_depend_on_the_threshold() -> None:
+    low, high = (adaptation(decode=DecodeConfig(threshold=threshold))(dots(), "x") for threshold in (0.002, 0.04))
+    assert 0 < len(high.points) <= len(low.points)
+    assert np.array_equal(low.scores[: len(high.scores)], high.scores)
+    assert np.array_equal(low.points[: len(high.points)], high.points)
+
+
 def test_chunks_follow_the_memory_and_change_nothing() -> None:
     few, many = DotDetector(), DotDetector()
     small, large = adaptation(few, memory=15)(dots(), "x"), adaptation(many, memory=1000)(dots(), "x")

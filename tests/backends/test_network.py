@@ -92,6 +92,32 @@ def test_labels_of_bf16_are_nearly_those_of_fp32(backend: str, precision: str) -
     assert pooled_agreement(backend, precision, 6, 1.0) >= 0.99
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "precision", "within", "least"), [
+    ("openvino", "fp32", 0.5, 0.995), ("onnxruntime", "fp32", 0.5, 0.995),
+    ("openvino", "bf16", 1.0, 0.99), ("torch", "bf16", 1.0, 0.99),
+])  # fmt: skip
+def test_labels_of_the_vgg_network_in_the_size_of_the_paper(
+    backend: str, precision: str, within: float, least: float
+) -> None:
+    need(backend)
+    model, none = load_model("magicpoint"), np.empty((0, 2))
+    shares, counts = [], []
+    config = AdaptationConfig(homographies=8)
+    ours, reference = (
+        HomographicAdaptation(run, config, DecodeConfig())
+        for run in (make_network(model, backend, precision, "cpu"), make_network(model, "torch", "fp32", "cpu"))
+    )
+    for name, rgb in sample_photographs()[:6]:
+        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8)
+        image = resize_with_points(gray, none, (240, 320))[0]
+        a, b = ours(image, name).points, reference(image, name).points
+        shares.append(agreement(a, b, within))
+        counts.append(len(a) + len(b))
+    assert sum(counts) > 1000
+    assert np.average(shares, weights=counts) >= least
+
+
 @pytest.mark.parametrize(("backend", "precision"), FP32 + BF16)
 def test_any_batch_and_size(backend: str, precision: str) -> None:
     need(backend)
@@ -202,6 +228,21 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="device: found 'cuda', but torch sees no CUDA GPU"):
         make_network(described_model(), device="cuda")
     assert make_network(described_model(), "torch").device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("rank", "gpu"), [(None, "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0")])
+def test_each_process_takes_a_gpu_of_its_own(rank: str | None, gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    taken: list[str] = []
+    monkeypatch.setattr(
+        "superpoint.backends.pytorch.TorchNetwork", lambda model, precision, device: taken.append(device)
+    )
+    make_network(described_model(), "torch", "fp32", "cuda")
+    assert taken == [gpu]
 
 
 def test_openvino_reports_to_nobody(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def test_export(cli: Cli, photos: Path, labels: Path, tmp_path: Path) -> None:
     assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY, "--resume")[0] == 0
 
 
+def test_what_exists_is_an_input(cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "year=2024").mkdir()
+    (tmp_path / "year=2024/a.png").write_bytes((photos / "c/camera.png").read_bytes())
+    code, _, error = cli("export-detections", "year=2024/a.png", "--out", "a.h5", *TINY)
+    assert code == 0, error
+    assert LabelFile("a.h5").names() == ["a.png"]
+
+
 def test_print_config(cli: Cli) -> None:
     code, output, _ = cli("export-detections", "--print-config", "adaptation=none", "--weights", "runs/x", "resize=9")
     assert code == 0
@@ -85,7 +94,7 @@ def test_print_config(cli: Cli) -> None:
         (["--out", "a.h5", "nowhere"], "nowhere: no such file or folder"),
         (["--out", "a.h5", "resise=9"], "resise"),
         (["--out", "a.h5", "resize=3"], "resize: found 3"),
-        (["--out", "a.h5", "adaptation=no"], "adaptation"),
+        (["--out", "a.h5", "adaptation=no"], "adaptation=no: expected adaptation=none, or adaptation.KEY=VALUE"),
         (["--out", "a.h5", "backend=tpu"], "backend: found 'tpu', expected one of auto, torch"),
         (["--out", "a.h5", "shard_size=0"], "shard_size: found 0"),
         (["--out", "a.h5", "--weights", "nowhere", "photos"], "nowhere: no such file, expected weights"),

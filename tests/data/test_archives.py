@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import h5py
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 
 from superpoint.data.archives import Hdf5Images, TarImages, decode_gray
+from superpoint.data.read_ahead import read_ahead
 from superpoint.data.sources import EXTENSIONS
 from superpoint.errors import UserError
 
@@ -81,8 +84,34 @@ def test_a_tar_that_breaks_off_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("damage", "reason", "read"),
+    [
+        (lambda tar: tar[:6144], "the next header is cut off", 4),  # between two members
+        (lambda tar: tar[: 6144 + 200], "the next header is cut off", 4),
+        (lambda tar: tar[:6144] + b"x" + tar[6145:], "the next header is damaged", 4),
+        (lambda tar: tar[:6144] + bytes(1024) + tar[7168:], "data follows the mark of its end", 4),
+        (lambda tar: tar[: 6 * 1536 + 512], "cut off within the mark of its end", 6),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_a_tar_that_ends_quietly_breaks_off(tmp_path: Path, damage, reason: str, read: int, kind: str) -> None:
+    path = make_tar(tmp_path / "a.tar", {f"{index}.bmp": bytes(1000) for index in range(6)})  # of 3 blocks each
+    path.write_bytes(damage(path.read_bytes()))
+    found = []
+    url = str(path) if kind == "file" else f"pipe:cat {path}"
+    with pytest.raises(UserError, match=rf"a\.tar: breaks off after {read} images .*{reason}"):
+        found.extend(TarImages([url], EXTENSIONS).read(0, 64))
+    assert len(found) == read
+
+
+@pytest.mark.parametrize(
     ("command", "message"),
-    [("false", "breaks off after 0 images|exit code 1"), ("cat {tar}; exit 3", "the command ended with exit code 3")],
+    [
+        ("false", "false: the command ended with exit code 1"),
+        ("head -c 2000 {tar}; exit 4", "the command ended with exit code 4"),
+        ("cat {tar}; exit 3", "the command ended with exit code 3"),
+        ("head -c 2000 {tar}", "breaks off after 2 images"),
+    ],
 )
 def test_a_command_that_fails_is_told(tmp_path: Path, command: str, message: str) -> None:
     path = make_tar(tmp_path / "a.tar", MEMBERS)
@@ -92,9 +121,41 @@ def test_a_command_that_fails_is_told(tmp_path: Path, command: str, message: str
 
 def test_leaving_a_pipe_early_ends_its_command(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", {"1.png": png(1), "2.bin": bytes(100_000)})
-    stream = TarImages([f"pipe:cat {path}; exec sleep 600"], EXTENSIONS).read(0, 64)
+    command = f"cat {path}; sleep 600 & echo $! > {tmp_path}/pid; wait"
+    stream = TarImages([f"pipe:{command}"], EXTENSIONS).read(0, 64)
     next(stream)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        time.sleep(0.01)
     stream.close()  # type: ignore[attr-defined]  # would wait for the command otherwise
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def has_ended(process: int) -> bool:
+    """Within 10 s; a process that nobody waits for stays behind as a zombie, which has ended too."""
+    for _ in range(1000):
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_stalled_pipe_can_be_given_up(tmp_path: Path) -> None:
+    """By another thread than the one that waits, as when an export is interrupted."""
+    path = make_tar(tmp_path / "a.tar", {"1.png": png(1), "2.bin": bytes(100_000)})
+    source = TarImages([f"pipe:head -c 20000 {path}; sleep 600; echo"], EXTENSIONS)
+    stopped, interrupted = threading.Event(), threading.Event()
+    stream = read_ahead(
+        source.read(0, 64, 0, stopped.is_set),
+        lambda item: item.name,
+        stopped=stopped,
+        interrupted=interrupted.is_set,
+    )
+    assert next(stream) == "1.png"
+    interrupted.set()
+    assert list(stream) == []
 
 
 def test_images_in_hdf5(tmp_path: Path) -> None:

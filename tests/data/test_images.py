@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from superpoint.data import images
 from superpoint.data.images import read_gray, read_rgb, resize_with_points, sample_photographs
 from superpoint.errors import UserError
 
@@ -163,6 +166,54 @@ class TestWide:
     def test_float64_tiff(self, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "a.tif"), RAMP.astype(np.float64) / 255)
         assert np.array_equal(read_gray(tmp_path / "a.tif", stretch=False), RAMP)
+
+
+def float_rule(pixels: np.ndarray) -> np.ndarray:
+    """The rule of `read_gray` as one would write it for a small image."""
+    finite = np.isfinite(pixels)
+    values = np.where(finite, pixels, pixels[finite].min()).astype(np.float64)
+    low, high = np.percentile(pixels[finite].astype(np.float64), [0.1, 99.9])
+    return np.rint(((values - low) * (255.0 / (high - low))).clip(0, 255)).astype(np.uint8)
+
+
+class TestBlocks:
+    """Wide images are converted block by block, and of large ones the percentiles are estimated."""
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+    @pytest.mark.parametrize("block", [1, 130, 1 << 20])
+    def test_block_size_changes_nothing(self, dtype: type, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "BLOCK", block)
+        pixels = np.random.default_rng(0).gamma(2, 900, (41, 53)).astype(dtype)
+        if dtype is np.float32:
+            pixels[3, 4], pixels[40, 52] = np.nan, -np.inf
+        assert np.array_equal(images._to_8_bits(pixels, stretch=True), float_rule(pixels))
+
+    @pytest.mark.parametrize("dtype", [np.int32, np.float32])
+    def test_percentiles_of_a_large_image(self, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "SAMPLED", 2500)
+        pixels = np.random.default_rng(0).uniform(0, 1e6, (200, 200)).astype(dtype)
+        assert np.abs(images._to_8_bits(pixels, stretch=True).astype(int) - float_rule(pixels)).max() <= 2
+        lonely = np.full((200, 200), 5000, dtype)
+        lonely[3, 3] = 6000  # between the pixels that are looked at
+        assert images._to_8_bits(lonely, stretch=True)[3, 3] == 255
+
+    @pytest.mark.slow
+    def test_108_megapixels_of_16_bits(self, tmp_path: Path) -> None:
+        """216 MB of pixels, which Pillow copies once or twice; as floats they would take 4 GB."""
+        pixels = (7000 + np.arange(12000, dtype=np.uint16) // 30)[None].repeat(9000, axis=0)
+        Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
+        code = (
+            "import resource, sys\n"
+            "from superpoint.data.images import read_gray\n"
+            "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "before = most()\n"
+            "gray = read_gray(sys.argv[1])\n"
+            "print(*gray.shape, *gray[4500, ::11999], (most() - before) // 1024)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.split()
+        assert [int(each) for each in found[:4]] == [9000, 12000, 0, 255]
+        assert int(found[4]) < 1200  # MB
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -78,6 +78,18 @@ def test_the_first_of_a_name_is_kept(tmp_path: Path) -> None:
     assert labels.skipped() == {"x": "bad", "a.jpg": SAME_NAME}
 
 
+def test_folders_may_have_the_names_of_datasets(tmp_path: Path) -> None:
+    names = ["a/keypoints/1.jpg", "a/keypoints/keypoints/2.jpg", "keypoints/3.jpg", "scores/4.jpg"]
+    names.append("keypoints/keypoints/5.jpg")
+    save_features(tmp_path / "0.h5", {name: make(index, 3 + index) for index, name in enumerate(names)})
+    merge_features([tmp_path / "0.h5"], tmp_path / "out.h5", {})
+    labels = LabelFile(tmp_path / "out.h5")
+    assert {name: len(features.keypoints) for name, features in labels} == {
+        name: 3 + index for index, name in enumerate(names)
+    }
+    assert labels.attributes["images"] == 5
+
+
 @pytest.mark.parametrize("size", [3_000, 50_000])
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, size: int) -> None:
     parts = [tmp_path / "0.h5", tmp_path / "1.h5"]

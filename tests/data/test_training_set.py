@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
+from superpoint.data.label_writer import save_features
 from superpoint.data.labelled import LabelledImages
+from superpoint.data.labels import Features, LabelFile, LabelledPhotographs
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.training_set import held_out_photographs, split_names, training_samples
@@ -65,12 +68,36 @@ def test_no_photograph_is_both_trained_on_and_held_out(labelled: Path) -> None:
     assert len(held_out_photographs(settings, 2)) == 2
 
 
+def test_weak_labels_are_left_out(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png", np.zeros((48, 64), np.uint8))
+    save_image(tmp_path / "b.png", np.zeros((48, 64), np.uint8))
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        for name in ("a.png", "b.png"):
+            file[f"{name}/keypoints"] = np.array([[10, 20], [30, 40]], np.float32)
+            file[f"{name}/scores"] = np.array([0.5, 0.05], np.float32)
+    for threshold, count in ((0.0, 2), (0.05, 2), (0.1, 1), (0.6, 0)):
+        source = LabelledPhotographs(LabelFile(tmp_path / "labels.h5"), tmp_path, threshold=threshold)
+        assert len(source[0][1]) == count
+
+
 def test_overfitting_validates_on_the_samples_themselves(labelled: Path) -> None:
     settings = config(labelled, overfit=3)
     samples = training_samples(settings, 0)
     for index, (image, points) in enumerate(held_out_photographs(settings, 100)):
         assert np.array_equal(image, samples.draw(index)[0])
         assert len(points) == 2
+
+
+def test_a_single_photograph_can_be_overfitted(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png", np.full((48, 64), 90, np.uint8))
+    save_features(tmp_path / "labels.h5", {"a.png": Features(np.array([[10, 20]], np.float32))})
+    single = {"kind": "labelled", "labels": str(tmp_path / "labels.h5"), "images": str(tmp_path)}
+    settings = DataConfig(**single, height=48, width=64, overfit=1)  # type: ignore[arg-type]
+    _, points, _ = training_samples(settings, 0).draw(0)
+    assert points.tolist() == [[10, 20]]
+    assert len(held_out_photographs(settings, 9)) == 1
+    with pytest.raises(UserError, match="found 1 labelled image"):
+        training_samples(replace(settings, overfit=0), 0)
 
 
 def test_the_split_follows_from_the_names() -> None:

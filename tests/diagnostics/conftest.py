@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from superpoint.diagnostics.case import Case, Labelled
-
-PROGRAM = Path(__file__).with_name("faults.py")
+from tests.diagnostics import faults as planted
 
 
 @pytest.fixture(scope="session")
 def faults() -> ModuleType:
     """Module tests/diagnostics/faults.py."""
-    specification = importlib.util.spec_from_file_location("faults", PROGRAM)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["faults"] = module  # where dataclasses and copies look for its classes
-    specification.loader.exec_module(module)
-    return module
+    return planted
 
 
 class Kept:

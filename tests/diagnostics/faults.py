@@ -1,4 +1,4 @@
-"""A healthy case, and the classic ways to break one: each function turns a healthy `Case` into a broken one.
+"""The classic ways to break a case: each function turns the healthy `Case` into a broken one.
 
 The data sets, networks, objectives and readers are the real ones, wrapped or changed; tests see which checks notice,
 and pictures of symptoms are made from the same faults.
@@ -11,53 +11,19 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig
-from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case, Labelled, Sample
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points, pixels_to_cells
 from superpoint.geometry.homography import inside
-from superpoint.losses import INITIAL_DETECTOR_LOSS
-from superpoint.models import load_model
 from superpoint.models.superpoint import SuperPoint
-from superpoint.objectives import DetectorObjective
+from tests.diagnostics.healthy import healthy_case as healthy_case
 
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def healthy_case() -> Case:
-    """The released small network on its training data, with the history of a run as such runs go."""
-    data = DataConfig(height=96, width=128, curriculum=0, workers=0)
-    config = MagicPointConfig(data=data, model=ModelConfig("lite", 128), train=TrainConfig(steps=2000, batch_size=4))
-    objective = DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight)
-    model = load_model("magicpoint-lite")
-    return Case(config, SyntheticShapes(data, 0), model, objective, healthy_history(config))
-
-
-def healthy_history(config: MagicPointConfig) -> list[dict[str, Any]]:
-    """Metrics of a run of 2000 steps of 4 samples: onto the dustbin plateau at step 80, off it at 200, then down."""
-    lines: list[dict[str, Any]] = [
-        {"step": 0, "event": "initial_loss", "loss": 4.14, "expected": INITIAL_DETECTOR_LOSS}
-    ]
-    steps = config.train.steps or 2000
-    for step in range(20, steps + 1, 20):
-        fall = 1.2 * math.exp(-step / 1200) + (3.0 * math.exp(-step / 35))
-        wobble = 0.06 * math.sin(2.1 * step) + 0.04 * math.sin(0.77 * step)  # batches of 4 differ
-        loss = (0.35 + fall) * (1 + wobble)
-        recall = 1.0 if step <= 40 else min(0.05 + 0.8 * (1 - math.exp(-(step - 40) / 500)), 0.8)
-        rate = config.optimizer.lr * max(0.5 * (1 + math.cos(math.pi * step / steps)), 0.01)
-        figures = {"loss": loss, "positive_recall": recall, "dustbin": min(0.93, 0.04 + step / 100)}
-        figures |= {"grad_norm": 1.5 + wobble, "lr": rate, "img_per_s": 85.0, "data_wait": 0.1, "elapsed": step / 21}
-        lines.append({"step": step, "event": "train", **figures})
-        if step % 500 == 0:
-            lines.append({"step": step, "event": "validate", "monitor": 0.93 - 60 / step, "loss": loss * 1.05})
-    return [*lines, {"step": steps, "event": "finished", "elapsed": steps / 21}]
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -285,6 +251,15 @@ def wrong_statistics(case: Case) -> Case:
     def change(model: SuperPoint) -> None:
         norm = model.get_submodule("encoder.stages.2.1.1")
         norm.get_buffer("running_mean").sub_(1.5 * norm.get_buffer("running_var").sqrt())
+
+    return with_network(case, change)
+
+
+def infinite_statistics(case: Case) -> Case:
+    """Activations have overflowed in training mode: the running variance of one batch norm is infinite."""
+
+    def change(model: SuperPoint) -> None:
+        model.get_submodule("encoder.stages.2.1.1").get_buffer("running_var").fill_(math.inf)
 
     return with_network(case, change)
 

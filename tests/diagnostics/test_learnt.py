@@ -99,6 +99,16 @@ def test_causes(labels: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert verdicts(slow, nothing, target, valid)[0] == "learning_rate"
 
 
+def test_what_a_broken_run_ends_with_is_no_cause(labels: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """A loss that falls from 5e13 is not one that needs more steps, and no plateau either."""
+    target, valid = labels
+    broken = case([4.17, 900.0, 2e13, 5e13] + [5e13 * 0.9**step for step in range(96)], recall=0.0)
+    found = verdicts(broken, torch.full_like(target, DUSTBIN), target, valid)
+    assert found[0] == "gradient_jump"
+    assert set(found) <= {"gradient_jump", "learning_rate"}
+    assert explain_failure(broken, None)[0].check == "gradient_jump"
+
+
 @pytest.mark.parametrize(
     ("where", "channel", "words"),
     [((2, 3), 8 * 3 + 6, "one pixel off"), ((0, 0), DUSTBIN, "along the border"), ((2, 3), 0, "has settled")],

@@ -31,6 +31,7 @@ CURVES = {
     "slow": Curve(0.001, 0.0, (4 - 0.01 * STEPS).tolist()),
     "good": Curve(0.1, 0.0, (4 * np.exp(-0.05 * STEPS)).tolist()),
     "oscillates": Curve(1.0, 0.9, np.where(STEPS % 2, 0.5, np.where(STEPS, 0.7, 4.0)).tolist()),
+    "stuck": Curve(3.0, 0.9, [4.0, 7.0] + [2.0] * 58),
     "diverged": Curve(10.0, 0.9, [4.0, 9.0], 2),
 }
 
@@ -49,20 +50,27 @@ def test_numbers_of_a_row() -> None:
     assert judge(Curve(0.1, 0.9, [4.0] * 60)).steps is None
 
 
-def test_a_run_thrown_off_at_the_start_is_not_called_slow() -> None:
-    row = judge(Curve(3.0, 0.9, [4.0, 7.0] + [2.0] * 58))
-    assert row.oscillation == 0
-    assert row.highest == 1.75
-    assert row.verdict == "oscillates"
+def test_stuck_is_still_but_not_where_it_began() -> None:
+    thrown_off = judge(CURVES["stuck"])
+    assert (thrown_off.oscillation, thrown_off.highest, thrown_off.verdict) == (0, 1.75, "stuck")
+    assert judge(Curve(1e-6, 0.0, (4 - 1e-5 * STEPS).tolist())).verdict == "slow"  # it never left its first value
+    assert judge(Curve(0.1, 0.0, [4.0] * 5 + (2 - 0.005 * STEPS[:55]).tolist())).verdict == "slow"  # it still falls
+    assert judge(Curve(0.1, 0.0, [4.0] * 5 + [0.9] * 55)).verdict == "good"  # still, at the target
 
 
-def test_oscillation_is_that_of_the_logarithm_in_the_last_third() -> None:
-    assert oscillation([9.0, 1.0, 9.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0]) == 0
-    wanted = math.log(2) * 1.5  # differences of +2 log 2 and -log 2
-    assert oscillation([0.0] * 6 + [1.0, 4.0, 2.0]) == pytest.approx(wanted)
-    assert oscillation([0.0] * 6 + [0.1, 0.4, 0.2]) == pytest.approx(wanted)
-    assert oscillation([0.5**step for step in range(12)]) == pytest.approx(0)  # a fast fall is none
-    assert oscillation([1.0] * 6 + [0.0, 1e-9, 0.0]) == 0  # nothing left to swing
+def test_a_swing_is_none_of_the_first_third_and_no_mere_height() -> None:
+    late = np.where((STEPS > 30) & (STEPS < 40), 0.6, 0.5).tolist()
+    assert judge(Curve(1.0, 0.9, late)).verdict == "oscillates"
+    early = np.where((STEPS > 5) & (STEPS < 15), 0.6, 0.1).tolist()
+    assert judge(Curve(1.0, 0.9, [0.5, *early[1:]])).verdict == "good"
+
+
+def test_oscillation_is_the_climb_above_the_lowest_loss_so_far() -> None:
+    assert oscillation([9.0, 1.0, 9.0, 9.0, 6.0, 3.0, 2.0, 2.0, 1.0]) == 0  # 1 -> 9 is in the first third
+    assert oscillation([0.0] * 3 + [4.0, 2.0, 3.0, 1.0, 1.4, 1.2]) == pytest.approx(0.5)
+    assert oscillation([0.0] * 3 + [4.0, 2.0, 2.5, 2.2, 3.0, 1.0]) == pytest.approx(0.5)  # over several steps
+    assert oscillation([0.5**step for step in range(12)]) == 0  # a fast fall is none
+    assert oscillation([1.0] * 6 + [0.0, 1e-5, 0.0]) == 0  # nothing left to swing
     with pytest.raises(ValueError, match="at least 6"):
         oscillation([1.0] * 5)
 
@@ -88,10 +96,10 @@ def test_tables_hold_every_run() -> None:
     read = list(csv.DictReader(io.StringIO(lr_study_csv(rows))))
     assert [line["verdict"] for line in read] == list(VERDICTS)
     assert float(read[1]["final"]) == rows[1].final
-    assert read[3]["final"] == ""
+    assert read[4]["final"] == ""
     content = json.loads(json.dumps(lr_study_content(list(CURVES.values()), rows), allow_nan=False))
-    assert content[3]["losses"] == [4.0, 9.0]
-    assert content[3]["diverged"] == 2
+    assert content[4]["losses"] == [4.0, 9.0]
+    assert content[4]["diverged"] == 2
 
 
 def test_figure_has_a_panel_for_each_momentum() -> None:

@@ -18,9 +18,10 @@ from superpoint.diagnostics.probes import DetectorProbe, activation_statistics, 
 from superpoint.diagnostics.statistics import output_statistics
 from superpoint.engine import RunFolder, make_fabric
 from superpoint.engine.checkpoint import load_checkpoint
+from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.superpoint import SuperPoint
-from superpoint.stages.magicpoint import fit_detector
+from superpoint.stages.magicpoint import fit_detector, initial_model
 
 TINY = ModelConfig(encoder="lite", head_channels=16)
 BLOCKS = [f"encoder.stages.{stage}.{block}" for stage in range(4) for block in range(2)] + ["detector.hidden"]
@@ -110,6 +111,24 @@ def test_probes_change_nothing_and_never_is_possible(tmp_path: Path) -> None:
     for part in ("model", "ema"):
         for name, tensor in states[0][part].items():
             assert torch.equal(tensor, states[1][part][name]), name
+
+
+def test_nothing_stays_on_the_model_of_a_run_that_ends_with_nan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = []
+
+    def recorded(config: MagicPointConfig) -> SuperPoint:
+        model = initial_model(config)
+        with torch.no_grad():
+            model.detector.logits.weight.fill_(math.inf)
+        models.append(model)
+        return model
+
+    monkeypatch.setattr("superpoint.stages.magicpoint.initial_model", recorded)
+    with pytest.raises(UserError, match=r"^step 0: loss"):
+        train_tiny(tmp_path / "run", "train.probe_every=1")
+    assert hooks(models[0]) == 0
 
 
 def test_nothing_stays_on_the_model() -> None:

@@ -265,6 +265,67 @@ def test_nonfinite_stops_with_step_and_batch(tiny: ModuleType, tmp_path: Path, w
     assert all(bool(torch.isfinite(tensor).all()) for tensor in content["model"].values())
 
 
+class Hooked:
+    """A probe that notes whether its hook is on the model."""
+
+    def __init__(self) -> None:
+        self.handle: torch.utils.hooks.RemovableHandle | None = None
+        self.calls = 0
+
+    def before_step(self, model: torch.nn.Module) -> None:
+        self.handle = model.register_forward_hook(lambda *_: None)
+
+    def before_update(self, model: torch.nn.Module) -> None:
+        self.calls += 1
+
+    def after_update(self, model: torch.nn.Module) -> dict[str, Any]:
+        self.detach()
+        return {"calls": self.calls}
+
+    def detach(self) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+        self.handle = None
+
+
+@pytest.mark.parametrize("end", ["nonfinite", "exception", "budget"])
+def test_probes_let_go_of_the_model_however_the_run_ends(tiny: ModuleType, tmp_path: Path, end: str) -> None:
+    model, probe, seen = tiny.make_model(), Hooked(), []
+
+    def spoiled(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        outputs = tiny.objective(model, batch)
+        seen.append(probe.handle is not None)
+        if batch["index"][0] == 6 * 4 and end == "exception":
+            raise RuntimeError("out of memory")
+        return outputs | {"loss": outputs["loss"] * math.nan} if len(seen) == 7 and end == "nonfinite" else outputs
+
+    options = {"model": model, "objective": spoiled, "probe": probe, "probe_every": 3}
+    if end == "budget":
+        tiny.run_tiny(tmp_path, **options)
+    else:
+        with pytest.raises(UserError if end == "nonfinite" else RuntimeError):
+            tiny.run_tiny(tmp_path, **options)
+    assert seen[:7] == [True, False, False] * 2 + [True]
+    assert not model._forward_hooks
+    wanted = [0, 3, 6, 9] if end == "budget" else [0, 3]
+    assert [(line["step"], line["calls"]) for line in events(tmp_path, "probe")] == [
+        (step, number) for number, step in enumerate(wanted, 1)
+    ]
+
+
+def test_gap_between_validation_and_training(tiny: ModuleType, tmp_path: Path) -> None:
+    """Against the last ten lines "train", or those that there are; none without a loss or without such a line."""
+    tiny.run_tiny(tmp_path / "a", validate=lambda _: {"monitor": 0.0, "loss": 2.0}, validate_every=1, steps=30)
+    train = {line["step"]: line["loss"] for line in events(tmp_path / "a", "train")}  # every other step
+    validations = events(tmp_path / "a", "validate")
+    assert "gap" not in validations[0]
+    for line in validations[1:]:
+        recent = [loss for step, loss in train.items() if step <= line["step"]][-10:]
+        assert line["gap"] == pytest.approx(2.0 - sum(recent) / len(recent))
+    tiny.run_tiny(tmp_path / "b")
+    assert not any("gap" in line for line in events(tmp_path / "b", "validate"))
+
+
 @pytest.mark.parametrize(("expected", "warned"), [(None, False), (1e3, True)])
 def test_initial_loss(
     tiny: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], expected: float | None, warned: bool

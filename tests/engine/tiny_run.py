@@ -68,8 +68,8 @@ def validate(model: nn.Module) -> dict[str, Any]:
 
 
 def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
-    """`train` on the above; options: model, objective, dataset, validate, resume, workers, expected_initial_loss,
-    optimizer, schedule, config (YAML text), everything else is a key of TrainConfig.
+    """`train` on the above; options: model, objective, dataset, validate, probe, resume, workers,
+    expected_initial_loss, optimizer, schedule, config (YAML text), everything else is a key of TrainConfig.
     """
     keys = {"steps": 12, "minutes": None, "batch_size": 4, "validate_every": 5, "log_every": 2, "ema": 0.9}
     keys |= {"checkpoint_every": 3, "precision": "fp32", "device": "cpu"}
@@ -78,6 +78,7 @@ def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
         "objective": objective,
         "dataset": Noise(),
         "validate": validate,
+        "probe": None,
         "resume": False,
         "workers": 0,
         "expected_initial_loss": None,

@@ -25,7 +25,7 @@ CONFIG = ExportConfig(
     shard_size=4,
     backend="torch",
     precision="fp32",
-    adaptation=AdaptationConfig(homographies=0),
+    adaptation=AdaptationConfig(homographies=3),
     decode=DecodeConfig(threshold=0.005),
 )
 
@@ -54,13 +54,17 @@ def check_readable(out: Path) -> None:
                 labels.names()
 
 
+def shards(out: Path) -> int:
+    return len(list(out.with_name(f"{out.name}.shards").glob("*-end.h5")))
+
+
 def main() -> None:
     images, out, kills, rng = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), random.Random(int(sys.argv[4]))
     whole_file = out.with_name("whole.h5")
     start = time.monotonic()
     os.waitpid(session(images, str(whole_file)), 0)
     whole = time.monotonic() - start
-    hits = finished = 0
+    hits = finished = met = before = 0
     while hits < kills:
         child = session(images, str(out))
         # A session gets a third of what a whole export takes, at most, so that the kills meet all of its stages.
@@ -68,14 +72,21 @@ def main() -> None:
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         check_readable(out)
+        if not out.exists() and shards(out) < before:
+            raise SystemExit(f"a session left {shards(out)} shards of the {before} it found")
+        before = shards(out)
+        met += os.WIFSIGNALED(status) and before > 0
         hits += os.WIFSIGNALED(status)
         if os.WIFEXITED(status):  # it was done before the kill: look at it, and begin anew
             if os.WEXITSTATUS(status) or out.read_bytes() != whole_file.read_bytes():
                 raise SystemExit(f"a session ended with {os.WEXITSTATUS(status)}, or with another file")
             out.unlink()
+            before = 0
             finished += 1
     _, status = os.waitpid(session(images, str(out)), 0)
-    print(f"kills {hits}, exports finished between them {finished}, last session ended with {os.WEXITSTATUS(status)}")
+    print(
+        f"kills {hits}, met shards {met}, exports finished between them {finished}, last session ended with {os.WEXITSTATUS(status)}"
+    )
 
 
 if __name__ == "__main__":

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import pytest
 
-from superpoint.config import AdaptConfig, load_config
+from superpoint.config import AdaptConfig, ModelConfig, load_config
 from superpoint.data.images import sample_photographs
 from superpoint.data.labels import LabelFile
 from superpoint.errors import UserError
-from superpoint.models.weights import load_weights
-from superpoint.stages.adapt import adapt
+from superpoint.models import build_model
+from superpoint.models.weights import load_weights, save_weights
+from superpoint.stages.adapt import adapt, collapse, label_agreement
+from superpoint.stages.export_detections import ExportResult
 from superpoint.visualize import save_image
 
 TINY = [
@@ -55,6 +58,9 @@ def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> No
     assert [row["round"] for row in rows] == [1, 2]
     assert all(0 <= row["precision"]["photographs"] <= 1 for row in rows)
     assert (run / "rounds.md").read_text().count("\n|") >= 4
+    assert rows[0]["agreement"] is None
+    assert 0.3 < rows[1]["agreement"] <= 1
+    assert label_agreement(run / "labels1.h5", run / "labels1.h5") == 1
     # Two steps from good weights do not ruin the network: it still finds the corners of clean shapes.
     assert rows[0]["precision"]["clean"] > 0.5
 
@@ -64,8 +70,27 @@ def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in run.glob("labels*.h5")} == before
     with pytest.raises(UserError, match="the folder is not empty"):
         adapt(settings)
-    with pytest.raises(UserError, match="made with other settings"):
-        adapt(config(photographs, run, "rounds=3"), resume=True)
+    with pytest.raises(UserError, match=r"made with other settings \(export\.resize=96\)"):
+        adapt(config(photographs, run, "rounds=2", "export.resize=80"), resume=True)
+    with pytest.raises(UserError, match=r"rounds: found 1, but .* has 2; expected as many, or more"):
+        adapt(config(photographs, run, "rounds=1"), resume=True)
+
+
+@pytest.mark.slow
+def test_more_rounds_can_be_added(photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert adapt(config(photographs, run)) is None
+    first = (run / "labels1.h5").stat().st_mtime_ns
+    assert adapt(config(photographs, run, "rounds=2", "export.readers=1"), resume=True) is None
+    assert (run / "labels1.h5").stat().st_mtime_ns == first
+    assert [row["round"] for row in json.loads((run / "rounds.json").read_text())] == [1, 2]
+    assert "rounds: 2\n" in (run / "adapt.yaml").read_text()
+
+
+def test_alarm_if_the_labels_become_few() -> None:
+    assert collapse(300, 150) is None
+    assert collapse(0, 0) is None
+    assert "has 149 points, 300 in the round before: the labels collapse" in str(collapse(300, 149))
 
 
 def test_from_nothing(photographs: Path, tmp_path: Path) -> None:
@@ -86,7 +111,38 @@ def test_bad_input(photographs: Path, tmp_path: Path) -> None:
         config(photographs, tmp_path, "training.weights=magicpoint")
     with pytest.raises(UserError, match="expected at least 2"):
         config(photographs, tmp_path, "export.adaptation.homographies=1")
+    with pytest.raises(UserError, match=r"nowhere: no such file, expected weights"):
+        adapt(config(photographs, tmp_path / "run", "export.weights=nowhere"))
     (tmp_path / "empty").mkdir()
-    settings = config(tmp_path / "empty", tmp_path / "other")
     with pytest.raises(UserError, match="no image"):
-        adapt(settings)
+        adapt(config(tmp_path / "empty", tmp_path / "run"))
+    with pytest.raises(UserError, match=r"images: found '.*nope', expected a folder of photographs"):
+        adapt(config(tmp_path / "nope", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()  # what failed before its first round leaves nothing behind
+
+
+def test_weights_with_descriptors(photographs: Path, tmp_path: Path) -> None:
+    model = ModelConfig(encoder="lite", head_channels=128, descriptor_dim=8)
+    save_weights(tmp_path / "both.safetensors", build_model(model), asdict(model))
+    more = [f"export.weights={tmp_path / 'both.safetensors'}"]
+    with pytest.raises(UserError, match=r"both\.safetensors has descriptors of 8 dimensions, .* from_previous=false"):
+        adapt(config(photographs, tmp_path / "run", *more))
+
+
+def test_settings_alone_do_not_bar_the_way(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "adapt.yaml").write_text("images: elsewhere\n")
+
+    def stopped(*_: object, **__: object) -> ExportResult:
+        return ExportResult(run, None, 0.0, 15)
+
+    monkeypatch.setattr("superpoint.stages.adapt.export_detections", stopped)
+    assert adapt(config(photographs, run)) == 15
+    assert f"images: {photographs}\n" in (run / "adapt.yaml").read_text()
+
+
+def test_several_processes(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"found several processes \(torchrun\), expected one"):
+        adapt(config(photographs, tmp_path / "run"))

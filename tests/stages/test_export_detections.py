@@ -131,6 +131,63 @@ def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "skipped empty.jpg: found an empty file" in output.err
 
 
+def test_images_that_memory_or_decoders_refuse_are_skipped(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {"2.jpg": MemoryError(), "3.jpg": cv2.error("OpenCV: bad\nthing"), "4.jpg": ValueError("odd")}
+    read_gray = sources.read_gray
+
+    def read(path: Path) -> np.ndarray:
+        if path.name in errors:
+            raise errors[path.name]
+        return np.zeros((64, 700), np.uint8) if path.name == "5.jpg" else read_gray(path)
+
+    monkeypatch.setattr(sources, "read_gray", read)
+    # There is room for 96 x 72, not for 700 x 64.
+    monkeypatch.setattr("superpoint.adaptation.memory.free_memory", lambda _: 96 * 72 * 1000)
+    labels = export(photos, tmp_path / "labels.h5", replace(CONFIG, resize=0))
+    assert len(labels) == 6
+    skipped = labels.skipped()
+    assert skipped.pop("5.jpg").startswith("a view of 700x64 pixels needs about")
+    assert skipped == {"2.jpg": "does not fit into the memory", "3.jpg": "OpenCV: bad thing", "4.jpg": "odd"}
+
+
+def test_the_file_says_what_auto_was(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session with another runtime must not go on with the shards of this one."""
+    stage = "superpoint.stages.export_detections.resolve"
+    auto = replace(CONFIG, backend="auto", precision="auto")
+    monkeypatch.setattr(stage, lambda *_: ("torch", "fp32", "cpu"))
+    mend = stop_after(monkeypatch, 1)
+    with pytest.raises(UserError, match="No space"):
+        export(photos, tmp_path / "labels.h5", auto)
+    mend()
+    for choice, message in (
+        (("openvino", "fp32", "cpu"), "backend: found openvino, .* were made with torch"),
+        (("torch", "bf16", "cpu"), "precision: found bf16, .* were made with fp32"),
+    ):
+        monkeypatch.setattr(stage, lambda *_, choice=choice: choice)
+        with pytest.raises(UserError, match=message):
+            export(photos, tmp_path / "labels.h5", auto, resume=True)
+    monkeypatch.setattr(stage, lambda *_: ("torch", "fp32", "cpu"))
+    labels = export(photos, tmp_path / "labels.h5", auto, resume=True)
+    assert "backend: torch\nprecision: fp32\ndevice: cpu\n" in labels.attributes["config"]
+
+
+def test_other_images_of_the_same_names_are_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mend = stop_after(monkeypatch, 1)
+    with pytest.raises(UserError, match="No space"):
+        export(photos, tmp_path / "labels.h5")
+    mend()
+    (tmp_path / "other").mkdir()
+    for path in photos.iterdir():
+        (tmp_path / "other" / path.name).write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"found '0\.jpg' with \d+ bytes, .* other images of the same names"):
+        export(tmp_path / "other", tmp_path / "labels.h5", resume=True)
+    assert len(export(photos.rename(tmp_path / "moved"), tmp_path / "labels.h5", resume=True)) == 10
+
+
 def test_hdf5_and_tars(photos: Path, tmp_path: Path) -> None:
     expected = export(photos, tmp_path / "files.h5")
     with h5py.File(tmp_path / "images.h5", "w") as file:
@@ -212,7 +269,7 @@ def test_a_finished_export_is_left_alone(photos: Path, tmp_path: Path) -> None:
     content = export(photos, out).path.read_bytes()
     with pytest.raises(UserError, match="exists already; take another --out"):
         export(photos, out)
-    export(photos, out, resume=True)
+    assert export(photos, out, replace(CONFIG, merge=False), resume=True).path == out
     with pytest.raises(UserError, match="made from other images or settings"):
         export(photos, out, replace(CONFIG, resize=48), resume=True)
     assert out.read_bytes() == content

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_20_random_moments(project: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.h5"
     printed = run(project, str(Path(__file__).with_name("export_program.py")), str(photos), str(out), "20", "1")
-    assert printed.startswith("kills 20, ")
+    found = re.match(r"kills 20, met shards (\d+), exports", printed)
+    assert found is not None, printed
+    assert int(found[1]) > 5
     assert "last session ended with 0" in printed
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert len(LabelFile(out)) == 98
@@ -67,3 +71,29 @@ def test_one_and_two_processes_agree(project: Path, photos: Path, tmp_path: Path
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
     run(project, script, str(photos), "--out", str(tmp_path / "plain.h5"), *settings)  # without torchrun
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_broken_tar_of_one_process_ends_no_other(project: Path, photos: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        with tarfile.open(tmp_path / f"t-{number}.tar", "w") as tar:
+            for index in range(20 * number, 20 * number + 10):
+                tar.add(photos / f"{index}.jpg", f"{index}.jpg")
+    whole = (tmp_path / "t-1.tar").read_bytes()
+    (tmp_path / "t-1.tar").write_bytes(whole[: len(whole) // 2])
+    script = str(project / "scripts/export_detections.py")
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", script]
+    settings = ["weights=magicpoint-lite", "resize=64", "shard_size=4", "adaptation=none", "--resume"]
+    command = [*launcher, str(tmp_path / "t-{0..3}.tar"), "--out", str(tmp_path / "labels.h5"), *settings]
+    environment = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode != 0
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert re.search(r"t-1\.tar: breaks off after \d images .*; all other parts are finished", line)
+    assert "gloo" not in result.stderr.lower()
+    parts = {path.name[:6] for path in (tmp_path / "labels.h5.shards").glob("*-end.h5")}
+    assert parts == {"000000", "000002", "000003"}
+    (tmp_path / "t-1.tar").write_bytes(whole)
+    assert "39 labelled, 1 skipped" in run(project, *command)

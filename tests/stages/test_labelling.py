@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from superpoint.adaptation.memory import NoRoomError
 from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig, ModelConfig
 from superpoint.errors import UserError
 from superpoint.models import build_model, load_model
@@ -68,6 +69,15 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 def test_too_large_an_image_is_refused_with_the_remedy() -> None:
     with pytest.raises(UserError, match="3000 x 2000 pixels are more than max_megapixels=4; shrink it with resize="):
         shrink(np.zeros((2000, 3000), np.uint8), ExportConfig(resize=0))
+
+
+def test_an_image_without_room_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpoint.adaptation.memory.free_memory", lambda _: 1 << 20)
+    model = build_model(ModelConfig(encoder="lite", head_channels=16)).eval()
+    for adaptation in (PLAIN, AdaptationConfig(homographies=3)):
+        config = ExportConfig(adaptation=adaptation, backend="torch", precision="fp32")
+        with pytest.raises(NoRoomError, match="^a: a view of "):
+            labeller(model, config)(shrink(board(120, 160, 8), config), "a")
 
 
 def test_the_hash_is_that_of_the_weights() -> None:

@@ -59,3 +59,18 @@ def test_wrong_options_are_one_line(
     assert f"error: {message}" in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.slow
+def test_the_default_grid_shows_every_fate(tmp_path: Path) -> None:
+    """As students compare them: momentum helps a small rate, lets a larger one oscillate and the next get stuck."""
+    assert run("--out", str(tmp_path)) == 0
+    fates = {
+        (entry["rate"], entry["momentum"]): entry for entry in json.loads((tmp_path / "lr_study.json").read_text())
+    }
+    wanted = {
+        (0.03, 0): "slow", (0.3, 0): "good", (1.4, 0): "good", (4, 0): "oscillates", (30, 0): "diverged",
+        (0.03, 0.9): "good", (0.3, 0.9): "good", (1.4, 0.9): "oscillates", (4, 0.9): "stuck", (30, 0.9): "diverged",
+    }  # fmt: skip
+    assert {key: fates[key]["verdict"] for key in wanted} == wanted
+    assert fates[0.03, 0.9]["final"] < 0.7 * fates[0.03, 0]["final"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from superpoint.data.images import sample_photographs
-from superpoint.data.pairs import generated_pair
+from superpoint.data.pairs import KINDS, generated_pair
 from superpoint.errors import UserError
 from superpoint.stages.repeatability import SIZE, Detector, evaluate_repeatability, make_detector, measure
 from superpoint.visualize import save_image
@@ -50,6 +50,22 @@ def test_a_detector_of_fixed_places_repeats_under_light_but_not_under_motion() -
     assert result["photometric"]["1"]["repeatability"] == 1.0
     assert result["photometric"]["1"]["localisation_error"] == 0.0
     assert result["viewpoint"]["3"]["repeatability"] < 0.3
+
+
+def test_a_pair_without_any_point_counts_as_nothing_repeated() -> None:
+    gray = np.asarray(sample_photographs()[0][1].mean(axis=2), np.uint8)
+    pairs = [(kind, generated_pair(gray, "x", i, kind=kind, size=SIZE)) for kind in KINDS for i in range(2)]
+    grid = np.stack(np.meshgrid(np.arange(10, 310, 25), np.arange(10, 230, 25)), axis=-1).reshape(-1, 2)
+
+    def blind_half_the_time(image: np.ndarray, name: str) -> np.ndarray:
+        return grid.astype(np.float32) if int(name[-1]) % 2 else np.empty((0, 2), np.float32)
+
+    result = measure(Detector("blind", blind_half_the_time), pairs)
+    assert result["photometric"]["3"]["repeatability"] == 0.5
+    assert result["photometric"]["3"]["localisation_error"] == 0.0
+    nothing = measure(Detector("nothing", lambda image, name: np.empty((0, 2), np.float32)), pairs)
+    assert nothing["viewpoint"]["1"]["repeatability"] == 0.0
+    assert nothing["viewpoint"]["1"]["localisation_error"] is None
 
 
 def test_bad_input(tmp_path: Path) -> None:

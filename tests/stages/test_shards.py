@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ ATTRIBUTES = {"key": "k"}
 PLAN: dict[str, Any] = {
     "config": {"resize": 320, "decode": {"threshold": 0.015}},
     "model": "abc",
-    "source": {"kind": "files", "names": ["a.jpg", "b.jpg"]},
+    "source": {"kind": "files", "names": ["a.jpg", "b.jpg"], "sizes": [10, None]},
 }
 
 
@@ -26,10 +28,10 @@ def features(*names: str) -> dict[str, Features]:
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> ShardFolder:
-    folder = ShardFolder(tmp_path / "out/labels.h5")
-    folder.start(PLAN, resume=False)
-    return folder
+def shards(tmp_path: Path) -> Iterator[ShardFolder]:
+    with closing(ShardFolder(tmp_path / "out/labels.h5")) as folder:
+        folder.start(PLAN, resume=False)
+        yield folder
 
 
 def test_finished_parts_are_told_by_names(shards: ShardFolder) -> None:
@@ -79,7 +81,11 @@ def test_a_second_export_into_it_is_refused(shards: ShardFolder) -> None:
         ({"config": {"resize": 320, "decode": {"threshold": 0.1}}}, r"decode\.threshold: found 0\.1, .* with 0\.015"),
         ({"model": "xyz"}, "weights: found hash xyz, .* made with abc"),
         ({"source": {"kind": "tar", "urls": ["a.tar"]}}, "other inputs"),
-        ({"source": {"kind": "files", "names": ["z.jpg"]}}, "found none of the 2"),
+        (
+            {"source": {"kind": "files", "names": ["b.jpg", "a.jpg"], "sizes": [7, 11]}},
+            r"found 'a\.jpg' with 11 bytes, .* began with one of 10",
+        ),
+        ({"source": {"kind": "files", "names": ["z.jpg"], "sizes": [10]}}, "found none of the 2"),
     ],
 )
 def test_a_resume_that_does_not_fit_is_refused(shards: ShardFolder, change: dict[str, Any], message: str) -> None:
@@ -88,8 +94,16 @@ def test_a_resume_that_does_not_fit_is_refused(shards: ShardFolder, change: dict
 
 
 def test_images_that_came_or_went_do_not_move_the_shards(shards: ShardFolder) -> None:
-    now = {**PLAN, "source": {"kind": "files", "names": ["a.jpg", "c.jpg"]}}
+    now = {**PLAN, "source": {"kind": "files", "names": ["a.jpg", "c.jpg"], "sizes": [10, 9]}}
     assert shards.start(now, resume=True)["source"]["names"] == ["a.jpg", "b.jpg"]
+
+
+def test_one_export_at_a_time(shards: ShardFolder) -> None:
+    with closing(ShardFolder(shards.out)) as other:
+        with pytest.raises(UserError, match=r"labels\.h5\.shards: another export is working on it"):
+            other.start(PLAN, resume=True)
+        shards.close()
+        assert other.start(PLAN, resume=True)["model"] == "abc"
 
 
 def test_damaged_plans(shards: ShardFolder) -> None:
@@ -97,7 +111,7 @@ def test_damaged_plans(shards: ShardFolder) -> None:
     with pytest.raises(UserError, match=r"plan\.json: cannot be read"):
         shards.start(PLAN, resume=True)
     shards.plan_file.write_text(json.dumps({"version": 9}))
-    with pytest.raises(UserError, match="found version 9, expected 1"):
+    with pytest.raises(UserError, match="found version 9, expected 2"):
         shards.start(PLAN, resume=True)
     shards.plan_file.unlink()
     shards.write(0, 0, features("a.jpg"), {}, end=True, attributes=ATTRIBUTES)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from superpoint.diagnostics.checks.data import input_
 from superpoint.diagnostics.checks.heatmap import border, cell_pattern
 from superpoint.diagnostics.checks.history import gradient_jump, initial_loss, learning_rate, nonfinite, overfitting
+from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.checks.labels import labels
 from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
 from superpoint.diagnostics.checks.output import dustbin, input_sensitivity_, logit_scale

@@ -26,7 +26,7 @@ from superpoint.diagnostics.crash import Crash, crash_files
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import CELL, CHANNELS
 from superpoint.models import build_model
-from superpoint.objectives import DetectorObjective
+from superpoint.objectives import detector_objective
 
 __all__ = ["gradient_jump", "initial_loss", "learning_rate", "nonfinite", "overfitting"]
 
@@ -34,29 +34,38 @@ INITIAL_TOLERANCE = 0.1  # of the expected initial loss. Healthy: within 0.01
 SIGNATURE_TOLERANCE = 0.05  # of the value of a known mistake
 RISE_WARN, RISE_FAIL = 0.05, 0.25  # validation loss over its minimum, minus 1. Healthy: 0
 TRAIN_FALL = 0.03  # share by which the training loss falls meanwhile, before the two count as parting
-GAP_WARN, GAP_FAIL = (
-    2.0,
-    4.0,
-)  # validation loss over training loss. Healthy: 0.65 (what trains is harder); two images: 50
+# Validation loss over training loss. Healthy: 0.65 (what trains is harder); two images: 50. Where the two are not of
+# the same kind (photographs against mostly shapes) their level says nothing: over the ratio at the first validation.
+GAP_WARN, GAP_FAIL = 2.0, 4.0
 AP_FALL = 0.05  # of average precision from its best, where no validation loss was logged. Healthy: 0
 VALIDATIONS = 3  # fewer have no trend
 
 
 def initial_loss(case: Case) -> Finding:
-    """The loss of the untrained network is ln 65 = 4.174: every class equally likely."""
+    """The loss of the untrained network is ln 65 = 4.174: every class equally likely.
+
+    A run from trained weights, or of a descriptor too, begins elsewhere: of these a fresh network is judged instead.
+    """
     expected = expected_initial_loss(case.config)
-    logged = case.events("initial_loss")
-    if logged:
-        loss, source = number(logged[0], "loss"), "logged before the first update"
-    else:
-        loss, source = _fresh_loss(case), "of a fresh network, since the run logged none"
-    details = {"loss": loss, "expected": expected}
+    events = case.events("initial_loss")
+    logged = number(events[0], "loss") if events else None
+    fresh = not events or case.config.weights is not None or events[0].get("expected", expected) is None
+    broken = bool(events) and logged is None  # not finite
+    loss = logged if broken or not fresh else _fresh_loss(case)
+    details = {"loss": loss, "expected": expected, "logged": logged}
+    source = "of a fresh network, since the run logged none" if not events else "logged before the first update"
     if loss is None or not math.isfinite(loss):
         cause = "NaN or infinity in the images, the initial weights or the loss."
         remedy = "Compute the loss of a single sample in float32 (train.precision=fp32), layer by layer."
         evidence = f"Initial loss not finite ({source}), expected {expected:.3f}."
         return Finding("initial_loss", Status.FAIL, evidence, cause, remedy, details | {"loss": None})
     evidence = f"Initial loss {loss:.4g} ({source}), expected ln 65 = {expected:.3f} within 10%."
+    if events and fresh:
+        start = f"from {case.config.weights}" if case.config.weights is not None else "with further parts of the loss"
+        evidence = (
+            f"Starts {start} at {logged:.4g}, not judged against ln 65; the detector loss of a fresh network is "
+            f"{loss:.4g}, expected {expected:.3f} within 10%."
+        )
     if abs(loss - expected) <= INITIAL_TOLERANCE * expected:
         return Finding("initial_loss", Status.PASS, evidence, details=details)
     cause, remedy = _initial_cause(loss, expected, case)
@@ -66,9 +75,7 @@ def initial_loss(case: Case) -> Finding:
 def _fresh_loss(case: Case) -> float:
     """The objective's loss of a network as the run would begin with, on four samples."""
     model = build_model(case.config.model, case.config.seed)
-    loss = case.config.loss
-    default = DetectorObjective(loss.positive_weight, loss.dustbin_weight, loss.focal_gamma)
-    getattr(case.objective, "initialise", default.initialise)(model.detector)
+    getattr(case.objective, "initialise", detector_objective(case.config).initialise)(model.detector)
     with torch.no_grad():
         return float(case.objective(model.train(), case.batch(4))["loss"])
 
@@ -136,19 +143,22 @@ def _judge_losses(case: Case, losses: list[tuple[int, float]]) -> Finding:
     if now is None or now <= 0:
         return Finding("overfitting", Status.PASS, sentence(f"{shown}; no training loss beside it"), details=details)
     shown += f"; training loss {train[lowest]:.3g} then, {now:.3g} at the end"
-    ratio = losses[-1][1] / now
+    ratios = [value / loss if loss else 0.0 for (_, value), loss in zip(losses, train, strict=True)]
+    ratio, usual = ratios[-1], 1.0
     details["ratio"] = ratio
+    if case.config.data.kind == "mixed":
+        usual = max(ratios[0], 1.0)
+        details["first_ratio"] = ratios[0]
+        shown += f"; validated on photographs alone, so their ratio is measured by the first one ({ratios[0]:.3g})"
     fallen = now < (1 - TRAIN_FALL) * (train[lowest] or 0.0)
     if rise > RISE_WARN and fallen:
         return _overfits(f"{shown}: the gap opens from step {step} on", step, rise > RISE_FAIL, details)
-    if ratio > GAP_WARN:
-        wide = [
-            i for i, ((_, value), loss) in enumerate(zip(losses, train, strict=True)) if value > GAP_WARN * (loss or 0)
-        ]
+    if ratio > GAP_WARN * usual:
+        wide = [i for i, each in enumerate(ratios) if each > GAP_WARN * usual]
         since = next(i for i in wide if len(losses) - i == sum(j >= i for j in wide))  # and ever since
         details["step"] = losses[since][0]
         text = f"{shown}, {ratio:.3g} times less: the gap opens from step {details['step']} on"
-        return _overfits(text, step, ratio > GAP_FAIL, details)
+        return _overfits(text, step if lowest < len(losses) - 1 else None, ratio > GAP_FAIL * usual, details)
     if rise > RISE_WARN:
         shown += ": both got worse, so this is not overfitting (see `gradient_jump`, `learning_rate`)"
     return Finding("overfitting", Status.PASS, sentence(shown), details=details)
@@ -167,15 +177,18 @@ def _judge_scores(case: Case, scores: list[tuple[int, float]]) -> Finding:
     return Finding("overfitting", Status.PASS, sentence(shown), details=details)
 
 
-def _overfits(evidence: str, step: int, grave: bool, details: dict[str, Any]) -> Finding:
+def _overfits(evidence: str, step: int | None, grave: bool, details: dict[str, Any]) -> Finding:
+    """The finding; `step`: from which weights should be taken, None if validation was best at the last one."""
     cause = (
         "the network learns its training images by heart: too few of them, or too little augmentation (if `batchnorm` "
         "fails too, evaluation mode is to blame for the validation instead)"
     )
     remedy = (
-        f"use the weights of about step {step} (checkpoints/best.ckpt is the best by AP); train on more images, with "
-        "data.photometric.enable=true and data.homography.enable=true, a larger optimizer.weight_decay, for less long"
+        "train on more images, with data.photometric.enable=true and data.homography.enable=true, a larger "
+        "optimizer.weight_decay"
     )
+    if step is not None:
+        remedy = f"use the weights of about step {step} (checkpoints/best.ckpt is the best by AP); {remedy}, less long"
     status = Status.FAIL if grave else Status.WARN
     return Finding("overfitting", status, sentence(evidence), sentence(cause), sentence(remedy), details)
 

@@ -26,6 +26,7 @@ SHIFTED, STRETCHED = 1.0, 3.0
 CHANGED, WORSE = 0.1, 0.25
 # The same between bf16 and fp32, over the cells that are taken for points: healthy .004 .. .006, untrained .0001.
 IMPRECISE, COARSE = 0.1, 0.03
+MOST, LARGEST = 1e6, 50.0  # of a shift, and of the logarithm of a ratio of variances
 HALVES = 8  # images compared in both precisions
 
 
@@ -83,13 +84,13 @@ def dead_relu(case: Case) -> Finding:
 
 def batchnorm(case: Case) -> Finding:
     """Do training mode (statistics of the batch) and evaluation mode (running statistics) agree?"""
-    if finding := unjudged("batchnorm", case):
-        return finding
-    seen = observe(case)
     layers = [(name, module) for name, module in case.model.named_modules() if _is_norm(module)]
+    if finding := _overflowed(layers) or unjudged("batchnorm", case):
+        return finding
     if not layers:
         return Finding("batchnorm", Status.PASS, "The network has no batch norm with running statistics.")
-    steps = max((int(entry.get("step", 0)) for entry in case.events("train")), default=0)
+    seen = observe(case)
+    steps = max((int(entry.get("step", 0)) for entry in case.history), default=0)
     never = all(int(module.num_batches_tracked or 0) == 0 for _, module in layers)  # pyright: ignore
     if never and steps == 0 and _initial(layers):
         evidence = f"{len(layers)} batch-norm layers hold their initial statistics, as an untrained network should."
@@ -102,8 +103,8 @@ def batchnorm(case: Case) -> Finding:
     details = {
         "layers": {key: {"shift": a, "stretch": b} for key, (a, b) in found.items()},
         "loss_evaluation_mode": seen.loss,
-        "loss_training_mode": loss,
-        "change": change,
+        "loss_training_mode": loss if math.isfinite(loss) else None,
+        "change": change if math.isfinite(change) else None,
     }
     evidence = (
         f"Batch and running statistics differ most in '{name}', one of {len(found)} batch-norm layers: means by "
@@ -130,7 +131,7 @@ def batchnorm(case: Case) -> Finding:
         return Finding("batchnorm", Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
     return Finding(
         "batchnorm",
-        Status.FAIL if seen.loss > (1 + WORSE) * loss else Status.WARN,
+        Status.FAIL if not seen.loss <= (1 + WORSE) * loss else Status.WARN,  # so too if one of them is NaN
         evidence,
         cause,
         "Evaluate with model.eval() and train with model.train(); copy buffers along with averaged weights; use "
@@ -183,6 +184,28 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
 
 
+def _overflowed(layers: list[tuple[str, nn.Module]]) -> Finding | None:
+    """A finding if running statistics are NaN or infinite, which may well leave a finite output: x / inf is 0."""
+    broken = [
+        f"{name}.{buffer}"
+        for name, module in layers
+        for buffer in ("running_mean", "running_var")
+        if not bool(module.get_buffer(buffer).isfinite().all())
+    ]
+    if not broken:
+        return None
+    return Finding(
+        "batchnorm",
+        Status.FAIL,
+        f"{len(broken)} running statistics hold NaN or infinity, the first is {broken[0]} (expected finite numbers).",
+        "Activations have overflowed in training mode, where batch norm takes the statistics of the batch and the loss "
+        "stays finite; in evaluation mode the layer puts out 0 or NaN. Steps too large, or input that is not finite.",
+        "See `gradient_jump`, `learning_rate` and `nonfinite`; divide optimizer.lr by 10, set train.clip_norm=1, and "
+        "start anew: no further training brings these statistics back.",
+        {"broken": broken[:10]},
+    )
+
+
 def _initial(layers: list[tuple[str, nn.Module]]) -> bool:
     return all(
         bool((module.get_buffer("running_mean") == 0).all()) and bool((module.get_buffer("running_var") == 1).all())
@@ -201,8 +224,10 @@ def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float,
             batch = inputs[0].detach().float().transpose(0, 1).flatten(1)  # [C, everything else]
             mean, variance = module.get_buffer("running_mean"), module.get_buffer("running_var").clamp_min(1e-12)
             shift = ((batch.mean(dim=1) - mean).abs() / variance.sqrt()).median()
-            ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12) / variance).log().median()
-            found.setdefault(name, (float(shift), math.exp(float(ratio) / 2)))
+            ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12).log() - variance.log()).median()
+            # What overflows in training mode alone counts as very far apart, in numbers that JSON can hold.
+            ratio = ratio.nan_to_num(LARGEST).clamp(-LARGEST, LARGEST)
+            found.setdefault(name, (float(shift.nan_to_num(MOST).clamp_max(MOST)), math.exp(float(ratio) / 2)))
 
         return hook
 

@@ -17,7 +17,9 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 MOST, LEAST = 16, 4  # samples
 PIXELS = 24 * 96 * 128  # of a batch: 24 samples of the small size, so 15 of 120x160; 2 s for the full network there
 TRAINED_RANGE = 3.0  # nats, `cell_range`: untrained networks have 1.1, trained ones 12 to 14
-YOUNG = 4000  # samples within which every run passes through states that would later be faults
+# Samples and steps within which every run passes through states that would later be faults. Measured with batches of 4;
+# with batches of 32 it is the number of updates that counts.
+YOUNG_SAMPLES, YOUNG_STEPS = 4000, 800
 _KEPT = "_observation"
 
 
@@ -109,9 +111,16 @@ def _observe(case: Case) -> Observation:
 
 def too_young(case: Case) -> str:
     """A sentence that excuses a run that has only begun, empty for any other: by the last line of its history."""
-    train = case.events("train")
-    samples = int(train[-1].get("step", 0)) * case.config.train.batch_size if train else YOUNG
-    return "" if samples >= YOUNG else f" After {samples} samples that is normal: look again after {YOUNG}."
+    if not case.history:
+        return ""
+    steps = int(case.history[-1].get("step", 0))
+    samples = steps * case.config.train.batch_size
+    if samples >= YOUNG_SAMPLES and steps >= YOUNG_STEPS:
+        return ""
+    return (
+        f" After {samples} samples in {steps} steps that is normal: look again after {YOUNG_SAMPLES} samples and "
+        f"{YOUNG_STEPS} steps."
+    )
 
 
 def unjudged(check: str, case: Case) -> Finding | None:

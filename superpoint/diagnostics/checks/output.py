@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.observation import observe, too_young, unjudged
+from superpoint.diagnostics.checks.observation import Observation, observe, too_young, unjudged
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.statistics import input_sensitivity
 from superpoint.geometry.cells import DUSTBIN
+from superpoint.losses import detector_loss
 
 # Cells that the network takes for points over cells that hold one. Healthy .66 .. 1.01, untrained 10 .. 15.
 NO_POINTS, FEW_POINTS = 0.1, 0.3
+ENOUGH_POSITIVES = 20  # cells with a point; of fewer, the share found is chance
 # Share of the output's variance that is due to the input. Healthy .88 .. .95 (8 and 16 images), untrained .51 .. .67.
 IGNORED, HARDLY_USED = 0.1, 0.3
 # Largest difference of two cells' logsumexp, and largest |logit|. Healthy 7.5 .. 9.8 and 23 .. 35; exp() of fp32
@@ -56,6 +58,9 @@ def dustbin(case: Case) -> Finding:
         evidence = f"No cell of the {len(target)} samples holds a point, so there is nothing to find: see `labels`."
         return Finding("dustbin", Status.PASS, evidence, details=details)
     if share > FEW_POINTS:
+        return Finding("dustbin", Status.PASS, evidence, details=details)
+    if seen.positives < ENOUGH_POSITIVES and not case.config.data.overfit:  # a few samples may hold no more
+        evidence += f" That is too few positives to judge: {seen.positives}, expected {ENOUGH_POSITIVES} or more."
         return Finding("dustbin", Status.PASS, evidence, details=details)
     where = "above" if seen.loss > 1.15 * flat else "below" if seen.loss < 0.85 * flat else "on"
     cause = (
@@ -144,22 +149,23 @@ def logit_scale(case: Case) -> Finding:
     seen = observe(case)
     scale, largest = seen.statistics["cell_scale"], seen.statistics["logit_max"]
     overflow = seen.statistics["naive_exp_overflow"]
-    ours = bool(seen.logits.logsumexp(dim=1).isfinite().all())
+    naive, stable = _naive_loss(seen), _stable_loss(seen)
     half = float((seen.logits.amax(dim=1) > math.log(65504)).float().mean())
     spacing = 2.0 ** (math.floor(math.log2(max(largest, 1e-30))) - 7)  # of bf16, which keeps 8 bits of the mantissa
     details = {
         "cell_scale": scale,
         "logit_max": largest,
         "naive_exp_overflow": overflow,
-        "logsumexp_finite": ours,
+        "naive_loss": naive if math.isfinite(naive) else None,
+        "detector_loss": stable,
         "fp16_overflow": half,
         "bf16_spacing": spacing,
     }
     evidence = (
         f"The cells' logsumexp differ by up to {scale:.1f} and |logit| reaches {largest:.1f} (expected below {FAR:.0f} "
         f"and {LARGE:.0f}); a naive softmax, sum(exp(logit)), overflows or vanishes in {overflow:.0%} of the cells in "
-        f"fp32 and overflows in {half:.0%} in fp16 (65504); logsumexp stays {'finite' if ours else 'NOT finite'}. bf16 "
-        f"has steps of {spacing:g} at the largest logit."
+        f"fp32 and overflows in {half:.0%} in fp16 (65504): the mean of -log p is {naive:.4g} that way, {stable:.4g} "
+        f"by losses.detector_loss. bf16 has steps of {spacing:g} at the largest logit."
     )
     if scale < FAR and largest < LARGE and overflow == 0:
         return Finding("logit_scale", Status.PASS, evidence, details=details)
@@ -181,3 +187,16 @@ def logit_scale(case: Case) -> Finding:
         "raise optimizer.weight_decay, and look for a missing normalisation before detector.logits.",
         details,
     )
+
+
+def _naive_loss(seen: Observation) -> float:
+    """Mean of -log p over the valid cells, with softmax as on paper: exp(logit) over their sum, in fp32."""
+    exponentials = seen.logits.float().exp()
+    p = exponentials / exponentials.sum(dim=1, keepdim=True)
+    losses = -p.gather(1, seen.batch["target"][:, None]).log()[:, 0]
+    return float(losses[seen.batch["valid"]].mean())
+
+
+def _stable_loss(seen: Observation) -> float:
+    """The same by the loss of this library, which takes the logsumexp of each cell."""
+    return float(detector_loss(seen.logits, seen.batch["target"], seen.batch["valid"])[0])

@@ -93,13 +93,14 @@ def learning_rate(case: Case) -> Finding:
     if tested and tested.best is None:
         cause = "not the rate: the loss does not respond to the weights (labels, loss or a gradient that is cut)"
         return finding(Status.FAIL, seen, cause, "look at `labels` and `initial_loss` first; overfit a single image")
-    frozen = loss is not None and loss > FROZEN * initial
+    learning = recall is not None and recall > LEARNING
+    # A run that starts from trained weights starts low, and its loss rises with the curriculum: what it finds tells.
+    frozen = loss is not None and loss > FROZEN * initial and (config.weights is None or not learning)
     if frozen and steps >= FROZEN_STEPS:
         ended = bool(case.events("finished")) or steps >= JUDGED_STEPS
         return finding(Status.FAIL if ended else Status.WARN, seen, *_frozen(loss or 0.0, rate, tested, start))
     too_low = tested is not None and tested.best is not None and rate < TOO_LOW * tested.best
     too_high = tested is not None and tested.unstable is not None and rate > TOO_HIGH * tested.unstable
-    learning = recall is not None and recall > LEARNING
     if too_low and (frozen or not found):
         status = Status.FAIL if found else Status.WARN
         return finding(status, seen, "rate too low: thousands of steps will hardly move the weights", f"{start}")

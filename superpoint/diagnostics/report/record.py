@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from superpoint.config import MagicPointConfig, dump_config
+from superpoint.config import MagicPointConfig, SuperPointConfig, dump_config
 from superpoint.diagnostics.reading import read_history, run_folder
 from superpoint.errors import UserError
 
@@ -134,9 +134,10 @@ def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
     return [read_record(path, label) for path, label in zip(paths, labels, strict=True)]
 
 
-def default_config() -> dict[str, str]:
-    """The default configuration in the form of `RunRecord.config`."""
-    return _parse_config(dump_config(MagicPointConfig()))
+def default_config(config: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The default configuration of the stage that `config` is of, in the form of `RunRecord.config`."""
+    joint = any(key.startswith("descriptor.") for key in config or {})
+    return _parse_config(dump_config(SuperPointConfig() if joint else MagicPointConfig()))
 
 
 def ap_keys(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -191,7 +191,7 @@ def config_content(record: RunRecord) -> list[Html]:
     """What differs from the defaults, then everything."""
     if not record.config:
         return [missing(record.missing.get("config.yaml", "config.yaml is empty."))]
-    defaults = default_config()
+    defaults = default_config(record.config)
     differing = [
         (key, value, defaults.get(key, "no such key in this version"))
         for key, value in record.config.items()

@@ -122,6 +122,18 @@ def test_few_labels_are_not_compared_with_images(healthy: Case, faults: ModuleTy
     assert "too few to compare" in found.evidence
 
 
+def test_an_odd_number_of_labels_is_a_warning(healthy: Case, faults: ModuleType) -> None:
+    few = labels(faults.with_points(healthy, lambda xy: xy[: len(xy) > 30]))
+    assert few.status is Status.WARN
+    assert "Very few labels" in few.cause
+    assert 0 < few.details["density"] < 0.002
+    places = np.stack(np.meshgrid(np.arange(4, 128, 8), np.arange(4, 68, 8)), axis=-1).reshape(-1, 2)
+    many = labels(faults.with_points(healthy, lambda xy: places))  # two thirds of the cells
+    assert many.details["density"] > 0.6
+    assert many.status is Status.FAIL  # since they are on no corners, which says more than their number
+    assert "nowhere near corners" in many.cause
+
+
 def test_points_beyond_the_horizon_count_as_outside(healthy: Case, faults: ModuleType) -> None:
     found: Finding = labels(
         faults.with_points(healthy, lambda xy: np.where(np.arange(len(xy))[:, None] % 10, xy, np.nan))

@@ -73,7 +73,26 @@ def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case, fau
     assert "loss on that plateau" in found.cause
     young = dustbin(replace(stuck, history=YOUNG))
     assert young.status is Status.WARN
-    assert "After 400 samples that is normal" in young.cause
+    assert "After 400 samples in 100 steps that is normal" in young.cause
+
+
+def test_few_points_are_not_judged_unless_they_are_all_there_is(healthy: Case, faults: ModuleType) -> None:
+    broken = faults.all_dustbin(faults.with_points(healthy, lambda xy: xy[: len(xy) >= 22]))
+    assert 0 < observe(broken).positives < 20
+    found = dustbin(broken)
+    assert found.status is Status.PASS
+    assert "too few positives to judge" in found.evidence
+    data = replace(healthy.config.data, overfit=16)
+    assert dustbin(replace(broken, config=replace(healthy.config, data=data))).status is Status.FAIL
+
+
+def test_a_run_of_large_batches_is_young_by_its_steps(healthy: Case, faults: ModuleType) -> None:
+    train = replace(healthy.config.train, batch_size=32)
+    broken = replace(faults.all_dustbin(healthy), config=replace(healthy.config, train=train))
+    young = dustbin(replace(broken, history=[{"step": 142, "event": "train", "loss": 1.4}]))
+    assert young.status is Status.WARN
+    assert "After 4544 samples in 142 steps that is normal" in young.cause
+    assert dustbin(replace(broken, history=[{"step": 1000, "event": "train", "loss": 1.4}])).status is Status.FAIL
 
 
 def test_without_points_there_is_nothing_to_find(healthy: Case, faults: ModuleType) -> None:
@@ -91,10 +110,13 @@ def test_a_weak_dependence_on_the_input_is_a_warning(healthy: Case, faults: Modu
 def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case, faults: ModuleType) -> None:
     found = logit_scale(faults.scattered_scales(healthy))
     assert found.details["naive_exp_overflow"] > 0
-    assert found.details["logsumexp_finite"]
+    assert found.details["naive_loss"] is None  # NaN: infinity over infinity
+    assert found.details["detector_loss"] == pytest.approx(logit_scale(healthy).details["detector_loss"], rel=1e-4)
     assert found.details["fp16_overflow"] > 0.5
     assert found.details["bf16_spacing"] == 0.5
-    assert "logsumexp stays finite" in found.evidence
+    assert f"is nan that way, {found.details['detector_loss']:.4g} by losses.detector_loss" in found.evidence
+    right = logit_scale(healthy).details
+    assert right["naive_loss"] == pytest.approx(right["detector_loss"], rel=1e-4)
 
 
 def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case, faults: ModuleType) -> None:

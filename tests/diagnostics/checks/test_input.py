@@ -14,9 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from superpoint.data.images import read_gray
+from superpoint.data.label_writer import save_features
+from superpoint.data.labels import Features
+from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.case import Case, Sample
-from superpoint.diagnostics.checks.data import input_
+from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
+from superpoint.diagnostics.reading import image_reader
 
 
 def with_input(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
@@ -118,3 +123,30 @@ def test_swapped_channels_are_named(healthy: Case, faults: ModuleType) -> None:
     found = input_(faults.swapped_channels(healthy))
     assert "red and blue are swapped" in found.cause
     assert found.details["read_gray_of_red_green_blue"] == (29, 150, 76)
+
+
+def test_data_without_files_has_no_colours_to_get_wrong(healthy: Case) -> None:
+    found = input_(healthy)
+    assert "no image files are read" in found.evidence
+    assert found.details["read_gray_of_red_green_blue"] is None
+    assert "76 / 150 / 29 (expected" in input_(replace(healthy, read_gray=read_gray)).evidence
+
+
+@pytest.mark.parametrize("kind", ["labelled", "mixed"])
+def test_the_reader_is_that_of_the_labelled_photographs(
+    healthy: Case, faults: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What a run on photographs reads its images by, not what the library has for it."""
+    features = {}
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48), (200, 100, 50)).save(tmp_path / name)
+        features[name] = Features(np.array([[20.0, 30.0]], np.float32), image_size=(64, 48))
+    save_features(tmp_path / "labels.h5", features)
+    data = replace(healthy.config.data, kind=kind, labels=str(tmp_path / "labels.h5"), images=str(tmp_path))
+    dataset = training_samples(data, 0)
+    assert input_(replace(healthy, read_gray=image_reader(dataset))).status is Status.PASS
+    monkeypatch.setattr("superpoint.data.labels.read_gray", faults.swapped_channels(healthy).read_gray)
+    found = input_(replace(healthy, read_gray=image_reader(dataset)))
+    assert found.status is Status.FAIL
+    assert "red and blue are swapped" in found.cause
+    assert image_reader(training_samples(healthy.config.data, 0)) is None

@@ -54,7 +54,10 @@ def input_(case: Case) -> Finding:
     if details["first_convolution"] is not None:
         mean, deviation = details["first_convolution"]
         evidence += f"; the first convolution gets {mean:.2f} +- {deviation:.2f} (expected about 0 +- 1)"
-    evidence += f". read_gray makes {_triple(grey)} of red, green, blue (expected {_triple(LUMA)})."
+    if grey is None:
+        evidence += "; no image files are read, so there are no colours to get wrong."
+    else:
+        evidence += f"; files: red, green, blue become {_triple(grey)} (expected {_triple(LUMA)})."
 
     def found(status: Status, cause: str, remedy: str) -> Finding:
         return Finding("input", status, evidence, cause, remedy, details)
@@ -82,7 +85,7 @@ def input_(case: Case) -> Finding:
                 "initialisation of the weights assumes: the input is normalised twice, or not at all.",
                 "See SuperPoint.forward: (image - 0.5) * 4 of an image in 0..1.",
             )
-    if max(abs(a - b) for a, b in zip(grey, LUMA, strict=True)) > TOLERANCE:
+    if grey is not None and max(abs(a - b) for a, b in zip(grey, LUMA, strict=True)) > TOLERANCE:
         return found(Status.FAIL, *_reader_trouble(grey))
     return Finding("input", Status.PASS, evidence, details=details)
 
@@ -144,8 +147,10 @@ _READER_REMEDY = (
 )
 
 
-def _greys(case: Case) -> tuple[int, int, int]:
-    """What the reader makes of a red, a green and a blue picture: median grey levels."""
+def _greys(case: Case) -> tuple[int, int, int] | None:
+    """What the data's reader makes of a red, a green and a blue picture: median grey levels; None if it reads none."""
+    if case.read_gray is None:
+        return None
     values = []
     with tempfile.TemporaryDirectory() as folder:
         for name, colour in PURE.items():

@@ -1,0 +1,106 @@
+"""Stage `evaluate pairs`: the protocol, and presets of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from superpoint.checks import check_number, check_one_of
+from superpoint.errors import UserError
+
+
+@dataclass(frozen=True)
+class EvaluatePairsConfig:
+    """How image pairs are measured. All distances are in pixels of the images as the detectors see them.
+
+    The defaults are the protocol `dev`; see `PROTOCOLS` for the others.
+    """
+
+    protocol: str = "dev"  # the preset these values started from
+    longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
+    size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
+    points: int = 1000  # strongest points kept in an image
+    nms_radius: int = 4  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
+    border: int = 4  # points of networks and corner detectors nearer to the image edge are dropped
+    threshold: float = 0.0005  # least probability of networks, so low that `points` are found nearly everywhere
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax
+    ratio: float = 0.8  # of the matcher ratio
+    temperature: float = 0.05  # of the matcher dual_softmax ...
+    least: float = 0.0  # ... and the least probability of its matches
+    eps: float = 3.0  # a match is correct within this distance: NN-mAP and matching score
+    ransac: float = 3.0  # inlier threshold of RANSAC
+    magsac: float = 1.0  # inlier threshold of MAGSAC
+    iterations: int = 5000  # most samples of either
+    confidence: float = 0.9999  # of either, to have drawn a sample without outliers before it ends early
+    repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
+    repeatability_nms: int = 4  # of all methods, at this radius: else points in clusters repeat each other
+    repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
+    generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
+    generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph
+    limit: int = 50  # most photographs that pairs are made from; 0 = all
+    seed: int = 0  # of generated pairs, estimators and intervals
+    backend: str = "auto"  # auto | torch | openvino | onnxruntime
+    precision: str = "auto"  # auto | fp32 | bf16
+    device: str = "auto"  # auto | cpu | cuda | mps
+
+    def __post_init__(self) -> None:
+        check_one_of("protocol", self.protocol, list(PROTOCOLS))
+        check_one_of("matcher", self.matcher, ["mutual", "ratio", "dual_softmax"])
+        check_one_of("backend", self.backend, ["auto", "torch", "openvino", "onnxruntime"])
+        check_one_of("precision", self.precision, ["auto", "fp32", "bf16"])
+        check_one_of("device", self.device, ["auto", "cpu", "cuda", "mps"])
+        if self.longest:
+            check_number("longest", self.longest, 32)
+        for key in ("size", "repeatability_size", "generated_size"):
+            value = getattr(self, key)
+            if (value or key == "generated_size") and (len(value) != 2 or min(value) < 32):
+                raise UserError(f"{key}: found {list(value)}, expected [height, width] of at least 32 pixels")
+        for key in ("points", "iterations", "generated_pairs"):
+            check_number(key, getattr(self, key), 4 if key == "points" else 1)
+        for key in ("nms_radius", "border", "repeatability_points", "repeatability_nms", "limit", "seed"):
+            check_number(key, getattr(self, key), 0)
+        for key in ("eps", "ransac", "magsac", "temperature"):
+            check_number(key, getattr(self, key), 0, above=True)
+        for key in ("threshold", "ratio", "least"):
+            check_number(key, getattr(self, key), 0, 1)
+        if not 0.5 <= self.confidence < 1:
+            raise UserError(f"confidence: found {self.confidence}, expected >= 0.5 and < 1")
+
+    def describe(self) -> str:
+        """The protocol's name and, where values differ from those of the preset, their names and values."""
+        values: dict[str, Any] = _values(self.protocol)
+        preset = EvaluatePairsConfig(**values)
+        changed = [
+            f"{each.name}={getattr(self, each.name)}"
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(preset, each.name) and each.name not in MACHINE
+        ]
+        return ", ".join([self.protocol, *changed])
+
+
+MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured
+
+# What each sets, as `key=value`. `paper`: DeTone et al. 2018, section 7 (homography estimation on 480x640 with 1000
+# points and NMS 8, repeatability on 240x320 with 300 points and NMS 4); the images are scaled to cover that size and
+# cut about the centre, as the published re-implementation does, for the paper does not say. `dev`: quicker, and
+# without a cut, so that sequences of every shape are seen whole. `fullres`: what a reconstruction would use.
+PROTOCOLS: dict[str, list[str]] = {
+    "dev": [],
+    "paper": ["size=[480,640]", "nms_radius=8", "repeatability_size=[240,320]"],
+    "fullres": ["longest=0", "points=2048"],
+}
+
+
+def protocol_overrides(name: str) -> list[str]:
+    """The preset `name` as `key=value`, to come before those of the user. Raises: UserError if there is none."""
+    check_one_of("--protocol", name, list(PROTOCOLS))
+    return [f"protocol={name}", *PROTOCOLS[name]]
+
+
+def _values(name: str) -> dict[str, object]:
+    pairs = (text.split("=") for text in PROTOCOLS[name])
+    return {"protocol": name, **{key: _parse(value) for key, value in pairs}}
+
+
+def _parse(value: str) -> int | list[int]:
+    return [int(number) for number in value[1:-1].split(",")] if value.startswith("[") else int(value)

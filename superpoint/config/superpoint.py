@@ -1,0 +1,122 @@
+"""Stage `train-superpoint`: what it adds to the configuration of `train-magicpoint`, of which it is a special case."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from superpoint.checks import check_number, check_one_of
+from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig
+from superpoint.config.loading import load_config
+from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
+from superpoint.config.model import ModelConfig
+from superpoint.config.training import TrainConfig
+from superpoint.errors import UserError
+
+DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge", "sampled_hinge")
+BALANCES = ("fixed", "auto")
+SPACING = 6  # pixels: correspondences nearer to each other than this are hardly told apart by cells of 8
+
+
+@dataclass(frozen=True)
+class PairDataConfig(DataConfig):
+    """Pairs of views, see `data/warped_pairs.py`. `homography` is that of each view, so the two differ by up to twice.
+
+    `data.overfit` = n > 0: only n different pairs, which stay warped, as a pair of equal views would teach nothing.
+    """
+
+    height: int = 192  # of both views
+    width: int = 192
+    correspondences: int = 192  # places that both views show, at most; never more than one in 6 x 6 pixels
+    zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
+    least_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
+    photometric: PhotometricConfig = field(
+        default_factory=lambda: PhotometricConfig(strength=0.7, gaussian_noise=[1.0, 25.0])
+    )
+    homography: HomographyConfig = field(
+        default_factory=lambda: HomographyConfig(
+            probability=0.9, rotation=30.0, scale=[0.8, 1.3], perspective=0.12, shear=0.08
+        )
+    )
+
+    def __post_init__(self) -> None:
+        check_one_of("data.kind", self.kind, ["synthetic", "labelled"])
+        super().__post_init__()
+        check_number("data.correspondences", self.correspondences, 2, 4096)
+        check_number("data.zoom", self.zoom, 1, 8)
+        check_number("data.least_overlap", self.least_overlap, 0.01, 0.9)
+
+    @property
+    def places(self) -> int:
+        """Rows of `places_a` and `places_b` in a sample."""
+        return max(2, min(self.correspondences, self.height * self.width // SPACING**2))
+
+
+@dataclass(frozen=True)
+class DescriptorLossConfig:
+    """The descriptor's part of the loss. See `losses/descriptor.py` and `objectives.JointObjective`."""
+
+    name: str = "dual_softmax"  # dual_softmax | dense_hinge | sampled_hinge
+    balance: str = "fixed"  # fixed | auto: both parts pull equally hard, whatever their scale
+    weight: float = 1.0  # of the descriptor loss beside the detector loss; with balance=auto, over what balances them
+    temperature: float = 0.05  # dual_softmax: similarities are divided by it
+    positive_margin: float = 1.0  # hinges: similarities of matches above this cost nothing
+    negative_margin: float = 0.2  # hinges: similarities of others below this cost nothing
+    positive_weight: float = 250.0  # dense_hinge: weight of matching cells, lambda_d of the paper
+    radius: float = 8.0  # pixels: dense_hinge, cells this near match; the others, points this near are no wrong answer
+
+    def __post_init__(self) -> None:
+        check_one_of("descriptor.name", self.name, DESCRIPTOR_LOSSES)
+        check_one_of("descriptor.balance", self.balance, BALANCES)
+        check_number("descriptor.weight", self.weight, 0, above=True)
+        check_number("descriptor.temperature", self.temperature, 0.001, 10)
+        check_number("descriptor.positive_margin", self.positive_margin, -1, 1)
+        check_number("descriptor.negative_margin", self.negative_margin, -1, 1)
+        check_number("descriptor.positive_weight", self.positive_weight, 0, above=True)
+        check_number("descriptor.radius", self.radius, 0, 100)
+
+
+@dataclass(frozen=True)
+class PairValidationConfig(ValidationConfig):
+    """Matching and homography estimation on generated pairs of photographs that were held out."""
+
+    pairs: int = 60  # during training, half of other viewpoint, half of other light
+    final_pairs: int = 200  # for the table at the end, with SIFT beside the network
+    height: int = 240  # of the views
+    width: int = 320
+    points: int = 500  # strongest points of a view that are matched
+    images: int = 90  # synthetic shapes, for what the detector has forgotten
+    final_images: int = 180
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("pairs", "final_pairs"):
+            check_number(f"validation.{key}", getattr(self, key), 2)
+        for key in ("height", "width"):
+            check_number(f"validation.{key}", getattr(self, key), 32, 4096)
+        check_number("validation.points", self.points, 4)
+
+
+@dataclass(frozen=True)
+class SuperPointConfig(MagicPointConfig):
+    """Stage `train-superpoint`. The section `descriptor` tells its config.yaml from that of `train-magicpoint`."""
+
+    run: str = "runs/superpoint"
+    weights: str | None = "magicpoint"  # of a MagicPoint or SuperPoint; None = from nothing
+    data: PairDataConfig = field(default_factory=PairDataConfig)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(descriptor_dim=256))
+    descriptor: DescriptorLossConfig = field(default_factory=DescriptorLossConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(validate_every=500))
+    validation: PairValidationConfig = field(default_factory=PairValidationConfig)
+
+    def check_model(self) -> None:
+        if not self.model.descriptor_dim:
+            raise UserError("model.descriptor_dim: found 0, expected the length of the descriptors, such as 256 or 64")
+
+
+def load_run_config(path: str | Path) -> MagicPointConfig:
+    """The config.yaml of a run of either training stage; errors as `load_config`."""
+    file = Path(path)
+    joint = file.is_file() and re.search(rb"^descriptor:", file.read_bytes(), re.MULTILINE)
+    return load_config(SuperPointConfig if joint else MagicPointConfig, file)

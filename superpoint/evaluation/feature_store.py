@@ -1,0 +1,71 @@
+"""Features of images by their content, kept in HDF5 between runs.
+
+<folder>/<hash of the method's key>/<hash of the pixels>.h5, each a feature file of one image, in pixels of the image as
+the detector saw it. A file is written whole or not at all, so several processes may share a folder and a killed run
+loses one image; one that is damaged is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.data.label_check import check_labels
+from superpoint.data.label_writer import save_features
+from superpoint.data.labels import Features, LabelFile
+from superpoint.errors import UserError
+from superpoint.evaluation.methods import Method
+from superpoint.evaluation.pair_metrics import Described
+from superpoint.evaluation.views import content_hash
+from superpoint.files import make_folder
+
+NAME = "image"  # of the one image in a file
+KEPT = 8  # images in memory: the first of a sequence is in all of its pairs
+
+
+class FeatureStore:
+    """Features of one method. `computed`, `read`, `rebuilt`: how many images were what (rebuilt: of those computed)."""
+
+    def __init__(self, folder: str | Path | None, method: Method) -> None:
+        """Args: folder, None = in memory only. Raises: UserError if it cannot be made."""
+        self.method = method
+        digest = hashlib.sha256(method.key.encode()).hexdigest()[:16]
+        self.folder = None if folder is None else make_folder(Path(folder) / digest)
+        self.computed = self.read = self.rebuilt = 0
+        self._memory: dict[str, Features] = {}
+
+    def __call__(self, image: NDArray[np.uint8]) -> Described:
+        """Points, scores and descriptors of an image uint8 [H, W]."""
+        key = content_hash(image)
+        features = self._memory.get(key) or self._load(key)
+        if features is None:
+            features = self.method(image)
+            self.computed += 1
+            if self.folder is not None:
+                save_features(self.folder / f"{key}.h5", {NAME: features}, {"method": self.method.key})
+        self._memory[key] = features
+        if len(self._memory) > KEPT:
+            del self._memory[next(iter(self._memory))]
+        assert features.scores is not None
+        height, width = image.shape
+        return Described(features.keypoints, features.scores, self.method.descriptors(features), (height, width))
+
+    def _load(self, key: str) -> Features | None:
+        path = None if self.folder is None else self.folder / f"{key}.h5"
+        if path is None or not path.exists():
+            return None
+        try:
+            with LabelFile(path) as file:
+                features = file.read(NAME)
+                whole = not list(check_labels(file)) and features.scores is not None
+                whole = whole and features.descriptors is not None and file.attributes.get("method") == self.method.key
+        except UserError:
+            whole, features = False, None
+        if not whole or features is None:
+            self.rebuilt += 1
+            return None
+        self.read += 1
+        return features

@@ -1,0 +1,101 @@
+"""Pictures of single pairs: their matches, right and wrong, and the frame that the estimated homography maps where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from superpoint.evaluation.pair_metrics import Described, Outcome, PairRecord
+from superpoint.evaluation.pairs import match_errors
+from superpoint.evaluation.views import ViewPair
+from superpoint.files import make_folder
+from superpoint.geometry.homography import Matrix, frame_corners, warp_points
+from superpoint.visualize import BLUE, GREEN, ORANGE, VERMILION, save_figure
+
+Redraw = Callable[[str, str], tuple[ViewPair, Described, Described, Outcome]]  # (method, pair's name)
+
+MOST = 150  # matches drawn, in even steps through all: more cover the image
+GAP = 12  # px between the views
+
+
+def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
+    """Draw the `count` best and worst pairs of each method, by RANSAC's corner error, as <method>-best-1.png, ..."""
+    make_folder(folder)
+    for old in folder.glob("*.png"):
+        old.unlink()  # of an earlier run with other methods
+    written = []
+    for method in dict.fromkeys(record.method for record in records):
+        mine = [record for record in records if record.method == method]
+        order = sorted(mine, key=lambda record: (record.ransac_error, -record.mma[2]))
+        best = order[: min(count, (len(order) + 1) // 2)]
+        worst = order[::-1][: min(count, len(order) // 2)]
+        for kind, chosen in (("best", best), ("worst", worst)):
+            for place, record in enumerate(chosen, 1):
+                figure = pair_figure(*redraw(method, record.pair), record)
+                name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in method)
+                written.append(save_figure(folder / f"{name}-{kind}-{place}.png", figure))
+    return written
+
+
+def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, record: PairRecord) -> Figure:
+    """Both views side by side with the matches, and the outline of the first view in the second.
+
+    Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
+    vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.
+    """
+    (height_a, width_a), (height_b, width_b) = pair.image_a.shape, pair.image_b.shape
+    canvas = np.full((max(height_a, height_b), width_a + GAP + width_b), 255, np.uint8)
+    canvas[:height_a, :width_a], canvas[:height_b, width_a + GAP :] = pair.image_a, pair.image_b
+    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 0.95), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
+    estimate = outcome.estimates["ransac"]
+    pairs = outcome.matches.pairs
+    chosen = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
+    start, end = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
+    right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
+    kinds = (
+        ("neither", ~right & ~inlier, (150, 150, 150), ":", 0.7),
+        ("true, not RANSAC's", right & ~inlier, ORANGE, "-.", 1.1),
+        ("RANSAC's, but wrong", ~right & inlier, VERMILION, "--", 1.1),
+        ("RANSAC's and true", right & inlier, BLUE, "-", 1.0),
+    )
+    shift = np.array([width_a + GAP, 0.0])
+    for label, members, color, style, width in kinds:
+        lines = [index for index in chosen if members[index]]
+        for place, index in enumerate(lines):
+            (x0, y0), (x1, y1) = start[index], end[index] + shift
+            # One line of each kind is named, so that the legend shows colour and dashes.
+            named = f"{label} ({int(members.sum())})" if place == 0 else None
+            axes.plot([x0, x1], [y0, y1], style, color=_rgb(color), linewidth=width, label=named)
+    _outline(axes, pair.h_a_b, (height_a, width_a), shift, GREEN, "-", "true outline of the first view")
+    if estimate.h_a_b is not None:
+        centre = estimate.h_a_b[2] @ (width_a / 2, height_a / 2, 1.0)
+        matrix = np.sign(centre) * estimate.h_a_b  # OpenCV's matrices have any sign
+        _outline(axes, matrix, (height_a, width_a), shift, VERMILION, "--", "estimated outline")
+    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
+    axes.axis("off")
+    found = f"corner error {record.ransac_error:.1f} px" if np.isfinite(record.ransac_error) else "no homography"
+    shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
+    correct = f"{record.mma[2]:.0%} within 3 px"
+    axes.set_title(f"{record.method} on {record.pair}: RANSAC {found}; {shown} shown, {correct}", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def _outline(
+    axes: Axes, h_a_b: Matrix, size: tuple[int, int], shift: NDArray[np.float64], color: object, style: str, label: str
+) -> None:
+    corners = warp_points(frame_corners(*size), h_a_b) + shift
+    closed = np.concatenate([corners, corners[:1]])
+    # The true outline is the wider, so that it shows beside an estimate that covers it.
+    axes.plot(*closed.T, style, color=_rgb(color), linewidth=5.0 if style == "-" else 2.0, label=label)
+
+
+def _rgb(color: object) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in color)  # type: ignore[attr-defined]

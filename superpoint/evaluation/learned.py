@@ -1,0 +1,146 @@
+"""ALIKED, DISK, XFeat and KeyNet-HardNet as kornia implements them, with weights from a file: nothing is downloaded.
+
+They see the grey image in all three channels, as every method here does; on colours they would do slightly better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from superpoint.errors import UserError
+
+Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]]
+Run = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image [1, 1, H, W], 0..1 -> points, scores, descriptors
+
+ALIKED_MODELS = ("aliked-n16", "aliked-t16", "aliked-n32", "aliked-n16rot")
+NESTED = ("extractor", "state_dict", "model")  # keys that published checkpoints have around the weights
+WHERE = {
+    "aliked": "aliked-n16.pth of Shiaoming/ALIKED",
+    "disk": "depth-save.pth of cvlab-epfl/disk",
+    "xfeat": "xfeat.pt of verlab/accelerated_features",
+    "keynet-hardnet": "the state_dict of kornia.feature.KeyNetHardNet",
+}
+
+
+def learned_method(kind: str, weights: str, points: int, device: str = "auto") -> tuple[Extract, str]:
+    """The function from an image uint8 [H, W] to (points, scores, descriptors), strongest first, and the file's hash.
+
+    Raises: UserError if there are no weights, they cannot be read, or do not fit.
+    """
+    path = Path(weights)
+    if not weights or not path.is_file():
+        found = f"{path}: no such file" if weights else f"--methods: found '{kind}' without weights"
+        raise UserError(f"{found}, expected {kind}:FILE, e.g. {WHERE[kind]}")
+    state = _read(path)
+    where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+    run = {"aliked": _aliked, "disk": _disk, "xfeat": _xfeat, "keynet-hardnet": _keynet}[kind](
+        state, path, points, where
+    )
+
+    def extract(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image)[None, None].to(where).float() / 255
+            places, scores, descriptors = (each.float().cpu() for each in run(pixels))
+        order = scores.sort(descending=True, stable=True).indices[:points]
+        return places[order].numpy(), scores[order].numpy(), descriptors[order].numpy()
+
+    return extract, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files make the unpickler raise nearly everything
+        raise UserError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from error
+    for key in NESTED:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: found {type(content).__name__}, expected the state_dict of a network")
+    return content
+
+
+def _fill(module: nn.Module, state: dict[str, Tensor], path: Path, device: torch.device) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1:2] or [str(error)]
+        raise UserError(f"{path}: does not fit {type(module).__name__} ({reason[0].strip()[:160]})") from error
+    module.eval().to(device)
+
+
+def _aliked(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
+    from kornia.feature import ALIKED
+
+    message = ""
+    for name in ALIKED_MODELS:
+        model = ALIKED(name, max_num_keypoints=points, detection_threshold=0.0)
+        try:
+            _fill(model, state, path, device)
+        except UserError as error:
+            message = message or str(error)
+            continue
+
+        def run(image: Tensor, model: ALIKED = model) -> tuple[Tensor, Tensor, Tensor]:
+            (found,) = model(image)
+            return found.keypoints, found.keypoint_scores, found.descriptors
+
+        return run
+    raise UserError(message)
+
+
+def _disk(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
+    from kornia.feature import DISK
+
+    model = DISK()
+    _fill(model, state, path, device)
+
+    def run(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (found,) = model(image.expand(-1, 3, -1, -1), n=points, pad_if_not_divisible=True)
+        return found.keypoints, found.detection_scores, found.descriptors
+
+    return run
+
+
+def _xfeat(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
+    from kornia.feature import XFeat
+
+    model = XFeat(top_k=points)
+    _fill(model.net, {key.removeprefix("net."): value for key, value in state.items()}, path, device)
+    model.eval()
+
+    def run(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (found,) = model.detectAndCompute(image)
+        # It scales positions by the ratio of sizes after its shrink to multiples of 32; ours are centred on pixels.
+        height, width = image.shape[-2:]
+        ratio = torch.tensor([width / (width // 32 * 32), height / (height // 32 * 32)], device=image.device)
+        return found["keypoints"] + (ratio - 1) / 2, found["scores"], found["descriptors"]
+
+    return run
+
+
+def _keynet(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
+    from kornia.feature import HardNet, KeyNetDetector, LAFDescriptor, LAFOrienter, LocalFeature, OriNet, get_laf_center
+
+    detector = KeyNetDetector(False, num_features=points, ori_module=LAFOrienter(angle_detector=OriNet(False)))
+    model = LocalFeature(detector, LAFDescriptor(HardNet(False), patch_size=32, grayscale_descriptor=True))
+    _fill(model, state, path, device)
+
+    def run(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        frames, responses, descriptors = model(image)
+        filled = responses[0] > 0  # of slots that the detector did not fill the response is 0
+        return get_laf_center(frames)[0][filled], responses[0][filled], descriptors[0][filled]
+
+    return run

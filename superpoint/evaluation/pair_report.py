@@ -1,0 +1,215 @@
+"""Results of image pairs as tables and curves: for people (rich, Markdown, PNG) and for programs (CSV, JSON)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.evaluation.pair_metrics import CORNER_EPS, ESTIMATORS, THRESHOLDS, PairRecord, groups, summarise
+from superpoint.evaluation.pairs import correctness
+from superpoint.evaluation.synthetic import markdown_table
+from superpoint.files import write_atomically
+from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save_figure
+
+CURVE = np.linspace(0, 10, 201)  # px
+ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of curves
+DASHES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP"
+
+Summary = dict[str, Any]  # figure -> {"value", "low", "high"}, see `pair_metrics.summarise`
+
+
+def summaries(records: Sequence[PairRecord], seed: int = 0) -> list[dict[str, Any]]:
+    """One entry for each method and group of pairs: {"method", "kind", "group", "pairs", "figures"}."""
+    found = []
+    for method in dict.fromkeys(record.method for record in records):
+        for kind, name, members in groups(record for record in records if record.method == method):
+            # An interval from the five pairs of a sequence would say nothing.
+            content = summarise(members, intervals=kind != "sequence", seed=seed)
+            found.append({"method": method, "kind": kind, "group": name, "pairs": len(members), "figures": content})
+    return found
+
+
+def write_report(
+    folder: Path, records: Sequence[PairRecord], config: EvaluatePairsConfig, source: str, skipped: Sequence[str]
+) -> None:
+    """Print the tables and write pairs.md, the CSV, JSON and PNG files beside it."""
+    found = summaries(records, config.seed)
+    protocol = {"name": config.describe(), "parameters": asdict(config)}
+    count = len({(record.pair) for record in records})
+    title = f"{count} pairs, protocol {config.describe()}"
+    tables = [homography_table(found, f"Homography: share of pairs by corner error, px; {title}")]
+    tables.append(feature_table(found, f"Points and matches; {title}"))
+    for kind, label in (("change", "change"), ("sequence", "sequence")):
+        if any(each["kind"] == kind for each in found):
+            tables.append(group_table(found, kind, f"By {label}: RANSAC correctness @1 / @3 / @5 px and MMA @3 px"))
+    console = Console(width=max(Console().width, 140))
+    methods = {each["method"] for each in found}
+    for table in tables[: 3 if len(methods) <= 4 else 2]:  # more columns do not fit: pairs.md has them
+        console.print(table)
+    text = f"# Image pairs\n\nData: {source}. Protocol: {config.describe()}. {count} pairs, {len(skipped)} left out.\n"
+    text += "".join(f"\n{table.title}\n\n{markdown_table(table)}" for table in tables)
+    text += "".join(f"\n- left out: {reason}" for reason in skipped) + ("\n" if skipped else "")
+    _write(folder / "pairs.md", text)
+    content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
+    content["pairs"] = [record.row() for record in records]
+    _write(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
+    _write(folder / "pairs.csv", _csv([record.row() for record in records]))
+    _write(folder / "summary.csv", _csv([_flat(each, config) for each in found]))
+    save_figure(folder / "correctness.png", correctness_figure(records, title))
+    save_figure(folder / "mma.png", accuracy_figure(found, title))
+
+
+def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """One row a method: correctness with both estimators, the 95 % interval at 3 px, and the area under the curve."""
+    table = Table(title=title)
+    table.add_column("method", no_wrap=True)
+    for name in ("RANSAC", "MAGSAC"):
+        for column in ("@1", "@3", "@3 95 %", "@5", "AUC@5"):
+            table.add_column(f"{name} {column}" if column == "@1" else column, justify="right")
+    for each in _all(found):
+        cells = []
+        for name in ESTIMATORS:
+            one, three, five = (each["figures"][f"{name}_{eps}"] for eps in CORNER_EPS)
+            area = each["figures"][f"{name}_auc_5"]
+            interval = f"{_number(three['low'], 2)}-{_number(three['high'], 2)}"
+            cells += [_number(one["value"]), _number(three["value"]), interval]
+            cells += [_number(five["value"]), _number(area["value"])]
+        table.add_row(each["method"], *cells)
+    return table
+
+
+def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """One row a method: repeatability and localisation, matching, counts."""
+    table = Table(title=title)
+    table.add_column("method", no_wrap=True)
+    columns = {
+        "rep. @3 px": "repeatability_3",
+        "@1 px": "repeatability_1",
+        "error px": "localisation",
+        "NN-mAP": "nn_map",
+        "M. score": "matching_score",
+        **{f"MMA @{eps}": f"mma_{eps}" for eps in (1, 3, 5)},
+        "inliers": "ransac_inliers",
+        "matches": "matches",
+        "points": "points",
+    }
+    for name in columns:
+        table.add_column(name, justify="right")
+    for each in _all(found):
+        values = {name: each["figures"][key]["value"] for name, key in columns.items()}
+        table.add_row(
+            each["method"],
+            *(_number(value, 0 if name in ("matches", "points") else 3) for name, value in values.items()),
+        )
+    return table
+
+
+def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Table:
+    """One row a group of pairs, one column a method."""
+    table = Table(title=title)
+    methods = list(dict.fromkeys(each["method"] for each in found))
+    members = {(each["group"], each["method"]): each for each in found if each["kind"] == kind}
+    table.add_column(kind)
+    table.add_column("pairs", justify="right")
+    for method in methods:
+        table.add_column(method, justify="right")
+    for group in dict.fromkeys(group for group, _ in members):
+        cells = []
+        for method in methods:
+            values = members[group, method]["figures"]
+            shares = " / ".join(_number(values[f"ransac_{eps}"]["value"], 2) for eps in CORNER_EPS)
+            cells.append(f"{shares}; {_number(values['mma_3']['value'], 2)}")
+        table.add_row(group, str(members[group, methods[0]]["pairs"]), *cells)
+    return table
+
+
+def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
+    """Share of pairs whose corner error is at most the threshold: RANSAC solid on the left, MAGSAC on the right."""
+    figure = Figure(figsize=(10, 4.6), dpi=100, layout="constrained")
+    methods = list(dict.fromkeys(record.method for record in records))
+    for place, (name, label) in enumerate(zip(ESTIMATORS, ("RANSAC", "MAGSAC"), strict=True)):
+        axes = figure.add_subplot(1, 2, place + 1)
+        for index, method in enumerate(methods):
+            errors = [getattr(record, f"{name}_error") for record in records if record.method == method]
+            share = [correctness(errors, eps) for eps in CURVE]
+            axes.step(CURVE, share, DASHES[index % 4], where="post", color=_colour(index), label=method, linewidth=1.8)
+        axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=label)
+        axes.set_ylabel("share of pairs")
+        axes.grid(alpha=0.3)
+        if place == 0:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.suptitle(f"Homography correctness, {title}", fontsize=11)
+    return figure
+
+
+def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Mean matching accuracy over the threshold, and of up to four methods its 95 % bootstrap interval over pairs."""
+    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    rows = _all(found)
+    for index, each in enumerate(rows):
+        values = [each["figures"][f"mma_{eps}"] for eps in THRESHOLDS]
+        middle = np.array([value["value"] for value in values])
+        reach = np.abs(np.array([[value["low"], value["high"]] for value in values]).T - middle)
+        places = np.array(THRESHOLDS) + 0.06 * (index - 1)  # beside each other, or the bars cover each other
+        axes.errorbar(
+            places,
+            middle,
+            yerr=reach if len(rows) <= 4 else None,  # more bars than that hide each other
+            fmt=DASHES[index % 4] + MARKERS[index % 6],
+            color=_colour(index),
+            label=each["method"],
+            markersize=4,
+            linewidth=1.6,
+            elinewidth=0.8,
+        )
+    axes.set(xlim=(0.5, 10.5), ylim=(0, 1.02), xlabel="distance from the true place, px, at most")
+    axes.set(ylabel="share of matches, mean over pairs", xticks=THRESHOLDS)
+    axes.set_title(f"Mean matching accuracy, {title}", fontsize=10)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def _all(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [each for each in found if each["kind"] == "all"]
+
+
+def _colour(index: int) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in ORDER[index % len(ORDER)])
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _flat(entry: Mapping[str, Any], config: EvaluatePairsConfig) -> dict[str, Any]:
+    row: dict[str, Any] = {"protocol": config.describe()}
+    row |= {key: entry[key] for key in ("method", "kind", "group", "pairs")}
+    for name, each in entry["figures"].items():
+        row |= {name: each["value"], f"{name}_low": each["low"], f"{name}_high": each["high"]}
+    return row
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))

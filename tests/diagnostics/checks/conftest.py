@@ -1,0 +1,23 @@
+"""Real runs, made once for all tests of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from superpoint.diagnostics.case import Case
+from tests.diagnostics.real_runs import RUNS
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """The case of a run by its name in `tests.diagnostics.real_runs.RUNS`; do not change it."""
+    made: dict[str, Case] = {}
+
+    def get(name: str) -> Case:
+        if name not in made:
+            made[name] = RUNS[name](tmp_path_factory.mktemp(name) / "run")
+        return made[name]
+
+    return get

@@ -1,0 +1,57 @@
+"""The check of sudden changes, on histories written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.jumps import gradient_jump
+from superpoint.diagnostics.finding import Status
+from tests.diagnostics.healthy import altered, fired_of_history, scaled
+
+
+def test_a_spike_that_is_over_is_a_warning(healthy: Case) -> None:
+    finding = gradient_jump(altered(healthy, scaled(4.0, first=1000, last=1020)))
+    assert finding.status is Status.WARN
+    assert "981-1000" in finding.evidence
+
+
+def test_single_noisy_batches_are_no_jump(healthy: Case) -> None:
+    """With a line a step the loss of a batch of 4 differs by a factor of 3 from the next."""
+    lines = [{"step": 0, "event": "initial_loss", "loss": 4.17}]
+    for step in range(1, 400):
+        loss = 0.5 * (3.0 if step % 7 == 0 else 1.0)
+        lines.append({"step": step, "event": "train", "loss": loss, "grad_norm": 1.0, "positive_recall": 0.7})
+    assert gradient_jump(replace(healthy, history=lines)).status is Status.PASS
+
+
+def test_the_step_is_that_of_the_peak_going_up_or_down(healthy: Case) -> None:
+    def spike(jump: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        extra = {"loss_max": 9.0, "loss_jump": jump, "loss_jump_step": 1007}
+        return lambda entry: entry | (extra if (entry["step"], entry["event"]) == (1020, "train") else {})
+
+    for jump, step in ((8.5, 1007), (-8.5, 1006)):
+        finding = gradient_jump(altered(healthy, spike(jump)))
+        assert finding.details["step"] == step
+        assert finding.status is Status.WARN  # the run finds its points at the end
+
+
+def test_a_drop_onto_the_dustbin(healthy: Case) -> None:
+    def change(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["event"] != "train":
+            return entry
+        fallen = entry["step"] > 600
+        return entry | {"loss": 0.9 if fallen else 3.2, "positive_recall": 0.0 if fallen else 0.9}
+
+    finding = gradient_jump(altered(healthy, change))
+    assert finding.status is Status.FAIL
+    assert finding.details["step"] == 601
+    assert "no points" in finding.cause
+
+
+def test_a_gradient_peak_without_harm_is_a_warning(healthy: Case) -> None:
+    extra = {"grad_norm_max": 60.0}
+    case = altered(healthy, lambda e: e | (extra if (e["step"], e["event"]) == (800, "train") else {}))
+    assert fired_of_history(case) == {"gradient_jump": "WARN"}

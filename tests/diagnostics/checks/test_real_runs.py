@@ -1,0 +1,107 @@
+"""Real short runs that go wrong on purpose, seen by all 15 checks: the right ones speak, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.checks.history import initial_loss, nonfinite, overfitting
+from superpoint.diagnostics.checks.jumps import gradient_jump
+from superpoint.diagnostics.checks.rate import learning_rate
+from superpoint.diagnostics.checks.trend import windows
+from tests.diagnostics.healthy import HISTORY, fired, run_checks
+
+RealRun = Callable[[str], Case]
+
+# After tens of steps no network tells the pixels of a cell apart or has left the dustbin plateau: warnings that say so.
+YOUNG = {"dustbin": "WARN", "cell_pattern": "WARN"}
+# What a rate a hundred times too high leaves behind besides: logits of any size, and channels that are off for good.
+THROWN = {"gradient_jump": "FAIL", "learning_rate": "FAIL", "logit_scale": "FAIL", "dead_relu": "FAIL"}
+# Weights of NaN: the checks that look at the output say that they cannot judge it.
+UNJUDGED = ("dustbin", "input_sensitivity", "cell_pattern", "border", "logit_scale", "dead_relu", "precision")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fine_tune", {}),  # from trained weights: below ln 65 at once, and the loss need not fall
+        ("learns", YOUNG),
+        ("momentum", YOUNG | THROWN),  # the rate is to blame for the jump and for the kernels that have grown
+        ("clipped", YOUNG | THROWN),
+        ("adam", YOUNG | {"learning_rate": "FAIL"}),
+        ("tiny_rate", {"learning_rate": "FAIL"}),  # so little has happened that it still is as it was drawn
+        (
+            "nan",
+            dict.fromkeys(UNJUDGED, "WARN")
+            | dict.fromkeys(("gradient_jump", "learning_rate", "nonfinite"), "FAIL")
+            | {"batchnorm": "FAIL"},  # its running statistics are not finite either
+        ),
+        # After four steps the norms still hold half of their initial statistics, and random logits crowd somewhere.
+        ("careless_head", {"initial_loss": "FAIL", "cell_pattern": "WARN", "batchnorm": "WARN"}),
+        # The norms know the statistics of two images in place of those of the augmented set that is looked at.
+        ("two_images", {"overfitting": "FAIL", "cell_pattern": "WARN", "batchnorm": "WARN"}),
+    ],
+)
+def test_of_all_checks_the_right_ones_fire(real_run: RealRun, name: str, expected: dict[str, str]) -> None:
+    found = run_checks(real_run(name))
+    assert fired(found) == expected
+    for check, status in expected.items():
+        if status == "WARN" and check not in HISTORY:
+            assert "that is normal" in found[check].cause or found[check].evidence.startswith("Not judged")
+
+
+def test_a_fine_tuning_says_where_it_starts(real_run: RealRun) -> None:
+    evidence = initial_loss(real_run("fine_tune")).evidence
+    assert evidence.startswith("Starts from magicpoint-lite at ")
+    assert "not judged against ln 65" in evidence
+
+
+def test_a_run_that_learns_is_no_flat_one(real_run: RealRun) -> None:
+    found = windows(real_run("learns"))
+    assert found[-1].loss < 0.7 * found[0].loss
+
+
+def test_momentum_is_named_with_the_step_of_the_jump(real_run: RealRun) -> None:
+    finding = gradient_jump(real_run("momentum"))
+    assert 0 < finding.details["step"] <= 40
+    assert f"step {finding.details['step']}" in finding.evidence
+    assert "momentum 0.9" in finding.cause
+    assert "clip_norm=1" in finding.remedy
+
+
+def test_clipping_does_not_hide_the_jump(real_run: RealRun) -> None:
+    assert "train.clip_norm=1 bounds the gradient" in gradient_jump(real_run("clipped")).cause
+
+
+def test_adam_at_a_tenth_hides_in_the_loss_but_not_in_the_kernels(real_run: RealRun) -> None:
+    finding = learning_rate(real_run("adam"))
+    assert "too high" in finding.cause
+    assert finding.details["kernel_growth"] > 3
+
+
+def test_a_tiny_rate_is_too_low(real_run: RealRun) -> None:
+    assert "too low" in learning_rate(real_run("tiny_rate")).cause
+
+
+def test_a_blow_up_to_nan_is_told_from_the_file_it_left(real_run: RealRun) -> None:
+    """Before the first line of the log and the first checkpoint: what remains is nonfinite_step_<n>.pt."""
+    case = real_run("nan")
+    assert not case.events("train")
+    step = case.events("nonfinite")[0]["step"]
+    assert f"step {step}" in nonfinite(case).evidence
+    assert "rate" in nonfinite(case).cause
+    assert gradient_jump(case).details["step"] == step
+
+
+def test_a_head_that_is_not_initialised(real_run: RealRun) -> None:
+    assert "last layer not initialised" in initial_loss(real_run("careless_head")).cause
+
+
+def test_two_images_are_learnt_by_heart(real_run: RealRun) -> None:
+    finding = overfitting(real_run("two_images"))
+    assert f"from step {finding.details['step']} on" in finding.evidence
+    assert finding.details["last"] > 4 * finding.details["train_now"]
+    # Validation was best at the last step: no earlier weights to go back to.
+    assert "use the weights of about step" not in finding.remedy

@@ -1,0 +1,109 @@
+"""Records of pairs and their means, against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, protocol_overrides
+from superpoint.config.loading import load_config
+from superpoint.errors import UserError
+from superpoint.evaluation.pair_metrics import (
+    Described,
+    PairRecord,
+    groups,
+    match_pair,
+    measure_pair,
+    measure_repeatability,
+    summarise,
+)
+
+CONFIG = EvaluatePairsConfig()
+SHIFT = np.array([[1.0, 0, 5], [0, 1, -3], [0, 0, 1]])
+
+
+def views(noise: float = 0.0) -> tuple[Described, Described]:
+    """Forty points on a plane moved by `SHIFT`, each with a descriptor of its own."""
+    rng = np.random.default_rng(0)
+    points = np.stack(np.meshgrid(np.arange(20, 180, 20), np.arange(20, 120, 20)), axis=-1).reshape(-1, 2)
+    points = points.astype(np.float32)
+    moved = points + np.array([5, -3], np.float32) + rng.normal(0, noise, points.shape).astype(np.float32)
+    scores = np.linspace(1, 0.1, 40).astype(np.float32)
+    codes = np.eye(40, dtype=np.float32)
+    return Described(points, scores, codes, (140, 200)), Described(moved, scores, codes, (140, 200))
+
+
+def record(a: Described, b: Described, **changes: object) -> PairRecord:
+    names = ("s/1-2", "s", "c")
+    outcome = match_pair(a, b, CONFIG)
+    made = measure_pair("m", names, a, b, SHIFT, outcome, CONFIG, measure_repeatability(a, b, SHIFT, CONFIG))
+    return PairRecord(**{**made.__dict__, **changes})  # type: ignore[arg-type]
+
+
+def test_perfect_features() -> None:
+    made = record(*views())
+    assert (made.repeatability_1, made.nn_map, made.matching_score) == (1, 1, 1)
+    assert made.mma == (1.0,) * 10
+    assert made.ransac_error < 0.01
+    assert made.magsac_error < 0.01
+    assert (made.ransac_inliers, made.matches, made.points) == (1, 40, 40)
+
+
+def test_no_points_at_all_are_a_result() -> None:
+    empty = Described(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 8), np.float32), (140, 200))
+    made = record(empty, empty)
+    assert made.ransac_error == np.inf
+    assert (made.nn_map, made.matching_score, made.matches, made.mma[9]) == (0, 0, 0, 0)
+    assert made.row()["ransac_error"] is None
+    assert made.row()["repeatability_3"] is None
+
+
+def test_means_intervals_and_groups() -> None:
+    a, b = views(noise=0.5)
+    records = [
+        record(a, b, ransac_error=error, localisation=place, sequence=sequence, change=change)
+        for error, place, sequence, change in (
+            (0.5, 1.0, "x", "i"),
+            (2.0, 3.0, "x", "i"),
+            (4.0, np.nan, "y", "v"),
+            (np.inf, np.nan, "y", "v"),
+        )
+    ]
+    table = summarise(records)
+    assert [table[f"ransac_{eps}"]["value"] for eps in (1, 3, 5)] == [0.25, 0.5, 0.75]
+    assert table["ransac_auc_5"]["value"] == pytest.approx((0.9 + 0.6 + 0.2 + 0) / 4)
+    assert table["localisation"]["value"] == 2.0
+    assert table["ransac_3"]["low"] < 0.5 < table["ransac_3"]["high"]
+    assert summarise(records, intervals=False)["ransac_3"]["low"] is None
+    assert summarise(records) == table
+    assert [(kind, name, len(members)) for kind, name, members in groups(records)] == [
+        ("all", "all", 4),
+        ("change", "i", 2),
+        ("change", "v", 2),
+        ("sequence", "x", 2),
+        ("sequence", "y", 2),
+    ]
+
+
+def test_repeatability_thins_points_that_cluster() -> None:
+    a, b = views()
+    cluster = Described(
+        np.concatenate([a.points, a.points + np.float32(1)]), np.tile(a.scores, 2), np.eye(80, dtype=np.float32), a.size
+    )
+    assert measure_repeatability(cluster, b, SHIFT, CONFIG) == measure_repeatability(a, b, SHIFT, CONFIG)
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_protocols_load_and_describe_what_differs(name: str) -> None:
+    config = load_config(EvaluatePairsConfig, None, protocol_overrides(name))
+    assert config.describe() == name
+    changed = load_config(EvaluatePairsConfig, None, [*protocol_overrides(name), "points=77", "backend=torch"])
+    assert changed.describe() == f"{name}, points=77"
+
+
+def test_paper_is_what_the_paper_says() -> None:
+    config = load_config(EvaluatePairsConfig, None, protocol_overrides("paper"))
+    assert (config.size, config.points, config.nms_radius, config.ransac) == ([480, 640], 1000, 8, 3.0)
+    assert (config.repeatability_size, config.repeatability_points, config.repeatability_nms) == ([240, 320], 300, 4)
+    with pytest.raises(UserError, match="did you mean 'paper'"):
+        protocol_overrides("papers")
