@@ -84,9 +84,8 @@ def main() -> None:
             before = 0
             finished += 1
     _, status = os.waitpid(session(images, str(out)), 0)
-    print(
-        f"kills {hits}, met shards {met}, exports finished between them {finished}, last session ended with {os.WEXITSTATUS(status)}"
-    )
+    print(f"kills {hits}, met shards {met}, exports finished between them {finished}", end=", ")
+    print(f"last session ended with {os.WEXITSTATUS(status)}")
 
 
 if __name__ == "__main__":

@@ -96,4 +96,4 @@ def test_a_broken_tar_of_one_process_ends_no_other(project: Path, photos: Path, 
     parts = {path.name[:6] for path in (tmp_path / "labels.h5.shards").glob("*-end.h5")}
     assert parts == {"000000", "000002", "000003"}
     (tmp_path / "t-1.tar").write_bytes(whole)
-    assert "39 labelled, 1 skipped" in run(project, *command)
+    assert "40 labelled, 0 skipped" in run(project, *command)

@@ -76,7 +76,7 @@ def test_an_image_without_room_is_an_error_of_its_own(monkeypatch: pytest.Monkey
     model = build_model(ModelConfig(encoder="lite", head_channels=16)).eval()
     for adaptation in (PLAIN, AdaptationConfig(homographies=3)):
         config = ExportConfig(adaptation=adaptation, backend="torch", precision="fp32")
-        with pytest.raises(NoRoomError, match="^a: a view of "):
+        with pytest.raises(NoRoomError, match=r"^a: a view of "):
             labeller(model, config)(shrink(board(120, 160, 8), config), "a")
 
 

