@@ -32,12 +32,8 @@ magicpoint: env ## train the quick MagicPoint (resuming it if need be), evaluate
 	$(BIN)/superpoint train-magicpoint --config configs/magicpoint/quick.yaml --resume run=$(RUN) $(OPTIONS)
 	$(BIN)/superpoint detect-samples $(RUN)
 
-# In groups, each with workers of its own: a process that had run nearly all of the suite was seen to end by SIGSEGV at
-# its next subprocess. The cause is not known yet; every group by itself passes in one process.
-GROUPS := "tests/data tests/datasets tests/config tests/commands" "tests/diagnostics" "tests/engine" \
-	"tests/evaluation tests/geometry tests/losses tests/models" "tests/stages tests/backends tests/adaptation"
 test: env ## the default test suite
-	@set -e; for group in $(GROUPS) "$$(echo tests/test_*.py)"; do echo "== $$group"; $(PYTEST) -n 2 $$group; done
+	$(PYTEST) -n 2
 
 slow: env ## the slow tests: whole stages, killed and resumed runs, the built wheel
 	$(PYTEST) -m slow

@@ -10,11 +10,8 @@ ours        `HomographicAdaptation` with the backend and precision that "auto" c
 Both take the same views of the same photographs (scikit-image's), image by image in turn, so that a slow minute of the
 machine hits both. Agreement: share of the points of either with one of the other within 1 px (and within half a pixel).
 
-`--memory-images N` then labels N images of mixed sizes with a few views each and measures by how much the memory of the
-process grows over the second half of them. glibc keeps freed blocks of odd sizes: with magicpoint-lite and OpenVINO the
-process went from 748 MB after 150 images to 978 MB after 900; with MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536
-MALLOC_TRIM_THRESHOLD_=131072 in the environment it had 781 MB after 500 and 793 MB after 800. So set these to look for
-leaks. Exit code 1 if any demand is not met.
+`--memory-images N` then labels N images of mixed sizes, with 4 views each so that thousands take minutes, and measures
+by how much the memory of the process grows over the second half of them. Exit code 1 if any demand is not met.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ from superpoint.adaptation.views import sample_views
 from superpoint.backends import make_network
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points, sample_photographs
-from superpoint.models import SuperPoint, load_model
+from superpoint.models import SuperPoint, load_network
 from superpoint.models.decode import logits_to_probability, probability_to_points, refine_peaks
 
 
@@ -100,7 +97,7 @@ def main() -> int:
     parser.add_argument("--maximum-growth", type=float, default=20.0, help="MB over 1000 images")
     arguments = parser.parse_args()
 
-    model = load_model(arguments.weights)
+    model = load_network(arguments.weights)
     network = make_network(model, arguments.backend, arguments.precision)
     contiguous = model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     config = AdaptationConfig(homographies=arguments.views)

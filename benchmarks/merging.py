@@ -25,7 +25,7 @@ from superpoint.data.labels import Features, LabelFile
 from superpoint.data.sources import Files, open_source
 from superpoint.engine.run import describe_environment
 from superpoint.evaluation.label_summary import summarise
-from superpoint.stages.shards import ShardFolder, digest
+from superpoint.stages.shards import PartWriter, ShardFolder, digest
 
 ATTRIBUTES = {"writer": "benchmark", "model": "0" * 16, "config": "", "key": "0" * 16, "plan": "0" * 16}
 
@@ -65,22 +65,27 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
     scores = np.sort(rng.random(points, np.float32))[::-1]
     features = Features(places, scores, image_size=(320, 240), uncertainty=1.0, views=100)
 
+    same = lambda width, height: (width, height)  # noqa: E731
+    writer = PartWriter(shards, {}, shard_size, ATTRIBUTES, same)
+
     def write() -> None:
         for part in range(source.parts(shard_size)):
-            names = source.names[part * shard_size : (part + 1) * shard_size]
-            shards.write(part, 0, dict.fromkeys(names, features), {}, end=True, attributes=ATTRIBUTES)
+            for name in source.names[part * shard_size : (part + 1) * shard_size]:
+                writer.add(part, name, features)
+            writer.end(part)
 
     step("write the shards", write, lambda _: f"{len(shards.files())} files")
     step("see which shards are finished", shards.finished)
+    step("summary, from what the shards say", lambda: shards.tally()[0].summary())
     step("merge into one file", lambda: shards.merge(ATTRIBUTES), lambda _: size(shards.out, images))
     step("list the merged file", lambda: len(LabelFile(shards.out)))
     step("list the folder of shards", lambda: len(LabelFile(shards.path)))
 
     def describe() -> object:
         with LabelFile(shards.out) as labels:
-            return summarise((each for _, each in labels), lambda width, height: (width, height), 0)
+            return summarise((each for _, each in labels), same, 0)
 
-    step("read all, for the summary", describe)
+    step("read all, as labels info does", describe)
 
 
 def size(path: Path, images: int) -> str:

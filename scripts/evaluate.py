@@ -1,6 +1,9 @@
-"""Measure a trained network beside the classical detectors.
+"""Measure networks beside the classical detectors: on synthetic shapes, and on pairs of views.
 
 python scripts/evaluate.py synthetic runs/magicpoint
+python scripts/evaluate.py repeatability magicpoint adapted:magicpoint harris random --images photos
+python scripts/evaluate.py pairs --data datasets/hpatches/images --methods runs/superpoint,sift,orb --protocol paper
+torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data datasets/hpatches/images --methods runs/superpoint,sift
 """
 
 import sys

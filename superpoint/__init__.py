@@ -1,6 +1,52 @@
-"""SuperPoint: synthetic shapes, MagicPoint, and the detector network. Importing this starts nothing."""
+"""SuperPoint: synthetic shapes, MagicPoint, homographic adaptation, joint training, and use of the networks.
 
-from superpoint.models import SuperPoint, build_model, load_model
+>>> import superpoint
+>>> model = superpoint.load_model("magicpoint-lite")
+>>> model.detect("photo.jpg").keypoints.shape[1]
+2
+
+Importing this starts nothing: the names below are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from superpoint.errors import UserError
+    from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, load_model, match
+    from superpoint.models import SuperPoint, build_model, load_network
 
 __version__ = "0.1.0"
-__all__ = ["SuperPoint", "__version__", "build_model", "load_model"]
+__all__ = [
+    "FeatureDetector",
+    "Features",
+    "Matches",
+    "SuperPoint",
+    "UserError",
+    "__version__",
+    "build_model",
+    "estimate_homography",
+    "load_model",
+    "load_network",
+    "match",
+]
+
+_HOMES = {
+    "superpoint.errors": ("UserError",),
+    "superpoint.inference": ("FeatureDetector", "Features", "Matches", "estimate_homography", "load_model", "match"),
+    "superpoint.models": ("SuperPoint", "build_model", "load_network"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(module), name)
+            return value
+    raise AttributeError(f"module 'superpoint' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

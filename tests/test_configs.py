@@ -6,21 +6,38 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.config import AdaptConfig, MagicPointConfig, SuperPointConfig, dump_config, load_config
+from superpoint.config import (
+    AdaptConfig,
+    MagicPointConfig,
+    PipelineConfig,
+    SuperPointConfig,
+    dump_config,
+    load_config,
+)
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
 from superpoint.models import build_model
 
-FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+FILES = sorted(
+    path
+    for path in (Path(__file__).parents[1] / "configs").rglob("*.yaml")
+    if path.parent.name != "classifier"  # those: tests/config/test_classifier.py
+)
 
 
-STAGES = {"magicpoint": MagicPointConfig, "adaptation": AdaptConfig, "superpoint": SuperPointConfig}
+STAGES = {
+    "magicpoint": MagicPointConfig,
+    "adaptation": AdaptConfig,
+    "superpoint": SuperPointConfig,
+    "pipeline": PipelineConfig,
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_config_loads_and_is_described(path: Path) -> None:
     config = load_config(STAGES[path.parent.name], path)
     training = config.training if isinstance(config, AdaptConfig) else config
+    training = training.of_magicpoint() if isinstance(training, PipelineConfig) else training
     build_model(training.model)
     SyntheticShapes(training.data, training.seed)
     header = path.read_text().split("\n\n")[0]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from superpoint.cli import app
+from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.inference import DEFAULT_MODEL
+from superpoint.models import weights
+from superpoint.visualize import save_image
+from tests.inference.networks import write_network
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -35,3 +42,35 @@ def test_commands_in_readme_exist() -> None:
     used = set(re.findall(r"^superpoint ([a-z][a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert len(used) > 8
     assert used <= known
+
+
+def use_it(page: Path) -> list[str]:
+    """The Python code of docs/api.md, or of the README's section "Use it"."""
+    text = page.read_text(encoding="utf-8")
+    if page.name == "README.md":
+        text = text.partition("\n## Use it\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "api.md"], ids=lambda page: page.name)
+def test_python_code_runs_as_written(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder with the photographs it names, and the released weights."""
+    blocks = use_it(page)
+    if not blocks and "\n## Use it\n" not in page.read_text(encoding="utf-8"):
+        pytest.skip(f"{page.name} has no section 'Use it'")
+    assert blocks
+    rgb = dict(sample_photographs())["coffee"]
+    image, _ = resize_with_points(rgb, np.zeros((0, 2), np.float32), (200, 300))
+    for name, part in (("first", image[:184, :280]), ("second", image[16:, 16:])):
+        save_image(tmp_path / f"{name}.png", np.ascontiguousarray(part))
+        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
+    if DEFAULT_MODEL not in weights.pretrained_names():  # until it is released: one with random descriptors
+        registry = tmp_path / "pretrained"
+        shutil.copytree(weights.PRETRAINED, registry)
+        write_network(registry / f"{DEFAULT_MODEL}.safetensors")
+        monkeypatch.setattr(weights, "PRETRAINED", registry)
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "readme"})
+    assert re.search(r"[1-9]\d* matches, [1-9]\d* agree with a homography", capsys.readouterr().out)

@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.adaptation.aggregate import Aggregate
-from superpoint.adaptation.memory import largest_chunk
+from superpoint.adaptation.memory import give_back_freed_memory, largest_chunk
 from superpoint.adaptation.views import chunks, sample_views, warp_views
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
-from superpoint.models.decode import Detections, probability_map, probability_to_points, refine_peaks
+from superpoint.models.decode import (
+    Detections,
+    probability_map,
+    probability_to_points,
+    refine_peaks,
+    sample_descriptors,
+)
 
 # Probabilities of a view up to this are left out as nothing: a peak above the usual thresholds is made of larger ones,
 # and most pixels are below. Fixed, so that the scores do not depend on the threshold; only one below it lowers it.
 FLOOR = 1e-3
 SETTLE_EVERY = 10  # views between two looks at whether the points still move
 SETTLED_WITHIN = 1.0  # px
+TRIM_EVERY = 20  # images of one view between two returns of freed memory, which take about 7 ms; else every image
 
 Network = Callable[[Tensor], dict[str, Tensor]]
 
@@ -33,12 +40,14 @@ class Labels(NamedTuple):
     scores: float32 [N], 0..1, probability of a point within about 1 px.
     views: how many views the points were made from; 1 = plain detection.
     heatmap: float32 [H, W], 0..1, where the points are the peaks; only if asked for.
+    descriptors: float32 [N, D], of unit length; of plain detection only, if asked for and the network has them.
     """
 
     points: NDArray[np.float32]
     scores: NDArray[np.float32]
     views: int
     heatmap: NDArray[np.float32] | None = None
+    descriptors: NDArray[np.float32] | None = None
 
 
 class HomographicAdaptation:
@@ -49,17 +58,26 @@ class HomographicAdaptation:
     """
 
     def __init__(
-        self, network: Network, config: AdaptationConfig, decode: DecodeConfig, device: str | torch.device = "cpu"
+        self,
+        network: Network,
+        config: AdaptationConfig,
+        decode: DecodeConfig,
+        device: str | torch.device = "cpu",
+        *,
+        describe: bool = False,
     ) -> None:
         """Args:
         network: float32 [B, 1, H, W], 0..1, sides multiples of 8 -> {"logits": [B, 65, H / 8, W / 8], ...}; what
             `backends.make_network` gives, or a `SuperPoint` in evaluation mode, on `device`.
         decode: how points are taken from the aggregated map; the threshold means the same as for plain detection.
+        describe: whether plain detection (at most one view) gives the points' descriptors too.
         """
         self.network = network
         self.config = config
         self.decode = decode
         self.device = torch.device(device)
+        self.describe = describe
+        self._images = 0
 
     def __call__(self, image: NDArray[np.uint8], name: str, *, heatmap: bool = False) -> Labels:
         """Args:
@@ -72,20 +90,36 @@ class HomographicAdaptation:
         """
         if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
+        descriptors = None
         with torch.no_grad():
             if self.config.homographies <= 1:
                 largest_chunk(self.config.memory, image.shape, self.device, name)  # does it fit?
-                found, heat = self._plain(image)
+                found, heat, descriptors = self._plain(image)
                 views = 1
             else:
                 aggregate, found = self._adapted(image, name)
                 heat, views = aggregate.heatmap() if heatmap else None, aggregate.views
-        points, scores = found.points.cpu().numpy(), found.scores.cpu().numpy()
-        return Labels(points, scores, views, heat.cpu().numpy() if heatmap and heat is not None else None)
+        self._images += 1
+        if views > 1 or self._images % TRIM_EVERY == 0:
+            give_back_freed_memory()
+        heat, descriptors = (
+            None if values is None else values.cpu().numpy() for values in (heat if heatmap else None, descriptors)
+        )
+        return Labels(found.points.cpu().numpy(), found.scores.cpu().numpy(), views, heat, descriptors)
 
-    def _plain(self, image: NDArray[np.uint8]) -> tuple[Detections, Tensor]:
-        probability = probability_map(self.network, self._source(image, image.shape[0], image.shape[1]))
-        return self._points(probability, None), probability[0]
+    def _plain(self, image: NDArray[np.uint8]) -> tuple[Detections, Tensor, Tensor | None]:
+        output: dict[str, Tensor] = {}
+
+        def run(pixels: Tensor) -> dict[str, Tensor]:
+            output.update(self.network(pixels))
+            return output
+
+        probability = probability_map(run, self._source(image, *image.shape))
+        found = self._points(probability, None)
+        descriptors = None
+        if self.describe and "descriptors" in output:
+            (descriptors,) = sample_descriptors(output["descriptors"], [found.points])
+        return found, probability[0], descriptors
 
     def _adapted(self, image: NDArray[np.uint8], name: str) -> tuple[Aggregate, Detections]:
         config, (height, width) = self.config, image.shape

@@ -1,7 +1,9 @@
-"""How many views fit into the memory at once."""
+"""How many views fit into the memory at once, and giving back what glibc keeps of those that are done."""
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from pathlib import Path
 
 import torch
@@ -38,6 +40,20 @@ def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, n
         )
     budget = megabytes << 20 if megabytes else min(free // SHARE, MOST.get(device.type, MOST["cpu"]))
     return budget // BYTES_PER_PIXEL
+
+
+def give_back_freed_memory() -> bool:
+    """Return to the system what has been freed; False where the C library is not glibc, which keeps it.
+
+    Images of ever other sizes leave gaps that fit none of the next: glibc held 166 MB of them after 600 images of 64 to
+    400 px (lite, OpenVINO) and 448 MB after 300 (torch), and more with each, while what was in use stayed the same.
+    Called after every image, the mean resident set rose from 607 MB (images 201 to 250) to 617 MB (451 to 500); called
+    after every 13th, from 636 to 647 MB within 100 images.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True
 
 
 def free_memory(

@@ -1,11 +1,23 @@
-"""Encoders: image [B, 1, H, W] -> features [B, C, H / 8, W / 8]. Each has `out_channels`."""
+"""Encoders: image [B, 1, H, W] -> features [B, C, H / 8, W / 8]. Each has `stages` and `out_channels`.
 
+Classification networks, from which most of them are made, are in `backbones.classifiers`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from superpoint.backbones.encoders import ENCODER_NAMES, TrunkEncoder
+from superpoint.backbones.original import OriginalEncoder
 from superpoint.backbones.vgg import VGGEncoder
 
 # name -> constructor; the name is what `model.encoder` says
-ENCODERS = {
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vgg": lambda: VGGEncoder((64, 64, 128, 128)),  # the paper's: 64-64, 64-64, 128-128, 128-128
     # For CPUs, 3.6 times fewer operations. Half as wide (16) in the first stage it needs more than twice as many steps
     # to the same loss: what is lost before the first pooling is lost.
     "lite": lambda: VGGEncoder((32, 32, 64, 128)),
+    "vgg-original": OriginalEncoder,  # of converted weights, see `interop.weights`
+    **{name: partial(TrunkEncoder, name) for name in ENCODER_NAMES},
 }

@@ -1,4 +1,4 @@
-"""The VGG-style encoder of SuperPoint."""
+"""VGG: the networks of Simonyan and Zisserman, and the VGG-style encoder of SuperPoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from superpoint.backbones.network import ClassificationNetwork, Stage, split_at_strides
+
+# Configurations of table 1: output channels of the 3x3 convolutions of each of the five stages; 1x1 ones are negative.
+CONFIGURATIONS = {
+    "A": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
+    "B": ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)),
+    "C": ((64, 64), (128, 128), (256, 256, -256), (512, 512, -512), (512, 512, -512)),
+    "D": ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
+    "E": ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
+}
 
 
 class ConvBlock(nn.Sequential):
@@ -36,10 +47,61 @@ class VGGEncoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.pool = nn.MaxPool2d(2)
         self.out_channels = channels
+        self.detail_channels = widths[0]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
-        x = self.stages[0](image)
+        return self.with_detail(image)[0]
+
+    def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` returns, and the features of the first stage, [B, detail_channels, H, W]."""
+        detail = x = self.stages[0](image)
         for stage in list(self.stages)[1:]:
             x = stage(self.pool(x))
-        return x
+        return x, detail
+
+
+class VGG(ClassificationNetwork):
+    """Five stages of convolutions with a pooling behind each, three matrices.
+
+    Source: Simonyan, Zisserman 2015, arXiv 1409.1556, table 1; batch norm (Ioffe, Szegedy 2015) is later than it.
+
+    Args:
+        configuration: A, B, C, D or E: 11, 13, 16 (with 1x1 convolutions), 16 or 19 layers.
+        batch_norm: behind every convolution. They keep their biases, which torchvision's checkpoints have.
+        dropout: before the second and the third matrix.
+    """
+
+    def __init__(
+        self,
+        configuration: str,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for stage in CONFIGURATIONS[configuration]:
+            for width in stage:
+                kernel = 3 if width > 0 else 1
+                layers.append(nn.Conv2d(channels, abs(width), kernel, padding=kernel // 2))
+                layers += [nn.BatchNorm2d(abs(width))] if batch_norm else []
+                layers.append(nn.ReLU(inplace=True))
+                channels = abs(width)
+            layers.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(channels * 49, 4096), nn.ReLU(inplace=True), nn.Dropout(dropout),
+            nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(dropout),
+            nn.Linear(4096, num_classes),
+        )  # fmt: skip
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.avgpool(self.features(image)).flatten(1))
+
+    def stages(self) -> list[Stage]:
+        return split_at_strides("features", self.features)

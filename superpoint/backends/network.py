@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from superpoint.backends.cpu import native_bf16_instructions
-from superpoint.checks import check_one_of
+from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 from superpoint.models.superpoint import SuperPoint
-
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 class Network(ABC):
@@ -72,8 +69,7 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
 
 def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto") -> tuple[str, str, str]:
     """(backend, precision, device) that `make_network` takes here for these, none of them "auto". Raises: as there."""
-    check_one_of("backend", backend, BACKENDS)
-    check_one_of("precision", precision, PRECISIONS)
+    check_runtime(backend, precision, device)
     where = _choose_device(device, backend)
     if backend == "auto":
         backend = "openvino" if where == "cpu" and importlib.util.find_spec("openvino") else "torch"
@@ -87,7 +83,6 @@ def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto"
 
 
 def _choose_device(name: str, backend: str) -> str:
-    check_one_of("device", name, ["auto", "cpu", "cuda", "mps"])
     if backend in ("openvino", "onnxruntime"):
         if name not in ("auto", "cpu"):
             raise UserError(f"device: found '{name}', expected 'cpu': the backend {backend} runs on the CPU only")

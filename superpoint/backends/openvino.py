@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +29,10 @@ class OpenVinoNetwork(Network):
                 import openvino
             except ImportError as error:
                 raise missing("openvino") from error
-            # Straight from the module: 1.3 s, by way of torch.export or ONNX 6 s.
-            graph = openvino.convert_model(frozen, example_input=image)
+            # Straight from the module: .7 s, by way of torch.export or ONNX 6 s. OpenVINO would trace by itself, and
+            # check the trace, for which torch imports all of torch.distributed.tensor: .6 s more.
+            traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
+            graph = openvino.convert_model(traced, example_input=image)
         graph.reshape([-1, 1, -1, -1])
         settings = {
             "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
@@ -37,13 +41,27 @@ class OpenVinoNetwork(Network):
             # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
             "CPU_RUNTIME_CACHE_CAPACITY": 256,
         }
-        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        self._compiled = shared_core().compile_model(graph, "CPU", settings)
         names = [next(iter(output.get_names()), "logits") for output in graph.outputs]
         self._outputs = {name: names.index(name) for name in output_names(model)}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         results = self._compiled(image.contiguous().numpy())
         return {name: torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+
+
+@functools.cache
+def shared_core() -> Any:
+    """The one of this process, never freed.
+
+    Where the CPU has AMX, OpenVINO's CPU plugin gives the thread that makes it a stack for signals, and puts back the
+    one it found when it is freed. Of two that are freed in the order they were made the second puts back that of the
+    first, which is gone by then: the next signal, such as that of a data loader's process that ends, is a SIGSEGV
+    without a traceback (OpenVINO 2026.4.1).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 @contextlib.contextmanager

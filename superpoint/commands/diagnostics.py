@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from superpoint.commands.options import ConfigFile, Overrides, command_group
-from superpoint.config import MagicPointConfig, load_config
+from superpoint.config import MagicPointConfig, SuperPointConfig, load_config
 
 app = command_group()
+JOINT = re.compile(rb"^descriptor:", re.MULTILINE)  # in a YAML file: a configuration of train-superpoint
 
 # What lr-study trains without a --config: small enough for a minute, and curves of full size look the same.
 LR_STUDY = [
@@ -30,7 +32,7 @@ def doctor_command(
 ) -> None:
     """Say what is wrong with a run, why, and what to do: 15 checks of data, labels, network, output and history.
 
-    Exit code 1 if a check fails.
+    Six more of runs that train descriptors. Exit code 1 if a check fails.
     """
     from superpoint.diagnostics.finding import Status
     from superpoint.stages.doctor import doctor
@@ -69,18 +71,33 @@ def overfit_command(
         Path | None, typer.Option(help="New run folder; default runs/overfit, runs/overfit-2, ...", show_default=False)
     ] = None,
 ) -> None:
-    """Learn one image by heart: PASS when every cell is right, otherwise FAIL with the cause and exit code 1."""
-    settings = load_config(MagicPointConfig, config, overrides or [])
+    """Learn one image by heart: PASS when every cell is right, otherwise FAIL with the cause and exit code 1.
+
+    With a configuration of train-superpoint (a section descriptor), one pair of views: every match must be right too.
+    """
+    given = overrides or []
+    settings = load_config(SuperPointConfig if _joint(config, given) else MagicPointConfig, config, given)
     from superpoint.stages.overfit import check_overrides, overfit
 
-    check_overrides(overrides or [])
-    result = overfit(
-        settings, out=out, index=index, image=image, labels=labels, images=images, steps=steps, seconds=seconds
-    )
+    check_overrides(given)
+    attempt = {"out": out, "index": index, "image": image, "labels": labels, "images": images}
+    if isinstance(settings, SuperPointConfig):
+        from superpoint.stages.overfit_pairs import overfit_pairs
+
+        result = overfit_pairs(settings, **attempt, steps=steps, seconds=seconds)
+    else:
+        result = overfit(settings, **attempt, steps=steps, seconds=seconds)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _joint(config: Path | None, overrides: list[str]) -> bool:
+    """Whether these are settings of train-superpoint."""
+    if config is not None and config.is_file() and JOINT.search(config.read_bytes()):
+        return True
+    return any(one.startswith(("descriptor.", "model.descriptor_dim=")) for one in overrides)
 
 
 @app.command("lr-study")

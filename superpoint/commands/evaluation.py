@@ -56,13 +56,13 @@ def evaluate_repeatability_command(
 def evaluate_pairs_command(
     overrides: Overrides = None,
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Separated by commas: runs, weights or their names (superpoint:SOURCE), sift, rootsift, orb, akaze, "
             "fast, harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
-            "+rootsift, the descriptors of its points."
+            "+rootsift, the descriptors of its points. Default: a network that ships with this package, sift, orb."
         ),
-    ] = "magicpoint,harris,sift,orb",
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Photographs to make pairs from; default those of scikit-image.")
@@ -82,7 +82,12 @@ def evaluate_pairs_command(
         return
     from superpoint.stages.evaluate_pairs import evaluate_pairs
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if methods is None:
+        from superpoint.evaluation.methods import default_methods
+
+        names = default_methods()
+    else:
+        names = [name.strip() for name in methods.split(",") if name.strip()]
     evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
 
 

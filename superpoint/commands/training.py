@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
-from superpoint.config import AdaptConfig, MagicPointConfig, SuperPointConfig, dump_config, load_config
+from superpoint.config import (
+    AdaptConfig,
+    FinetuneConfig,
+    MagicPointConfig,
+    PipelineConfig,
+    SuperPointConfig,
+    dump_config,
+    load_config,
+)
 
 app = command_group()
 
@@ -66,6 +75,62 @@ def adapt_command(
     from superpoint.stages.adapt import adapt
 
     signal = adapt(settings, resume=resume)
+    if signal is not None:
+        raise typer.Exit(128 + signal)
+
+
+@app.command("pipeline")
+def pipeline_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run folder, or start it.")] = False,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STAGE",
+            help="magicpoint, labels, superpoint or evaluation: do it and what follows anew; the old is kept aside.",
+        ),
+    ] = None,
+    print_config: PrintConfig = False,
+) -> None:
+    """The whole chain from nothing: shapes, MagicPoint, labels of photographs, SuperPoint, evaluation beside SIFT."""
+    settings = load_config(PipelineConfig, config, overrides or [])
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.pipeline import pipeline
+
+    signal = pipeline(settings, resume=resume, first=first)
+    if signal is not None:
+        raise typer.Exit(128 + signal)
+
+
+@app.command("finetune")
+def finetune_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    images: Annotated[str | None, typer.Option(help="Folder of photographs.", show_default=False)] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Run folder, weights file or name of released weights; default superpoint-lite."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Their points (.h5), if there are some already.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run folder, or start it.")] = False,
+    print_config: PrintConfig = False,
+) -> None:
+    """Train a SuperPoint on, on photographs of your own: labels, training, a table of before and after."""
+    given = {"images": images, "weights": weights, "labels": labels}
+    options = {key: value for key, value in given.items() if value is not None}
+    settings = replace(load_config(FinetuneConfig, config, overrides or []), **options)
+    if print_config:
+        typer.echo(dump_config(settings), nl=False)
+        return
+    from superpoint.stages.finetune import finetune
+
+    signal = finetune(settings, resume=resume)
     if signal is not None:
         raise typer.Exit(128 + signal)
 

@@ -8,9 +8,11 @@ from superpoint.config.adapt import AdaptConfig
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
 from superpoint.config.export import ExportConfig
+from superpoint.config.finetune import FinetuneConfig
 from superpoint.config.loading import dump_config, load_config
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
+from superpoint.config.pipeline import PipelineConfig
 from superpoint.config.superpoint import (
     DescriptorLossConfig,
     PairDataConfig,
@@ -28,6 +30,7 @@ __all__ = [
     "DecodeConfig",
     "DescriptorLossConfig",
     "ExportConfig",
+    "FinetuneConfig",
     "HomographyConfig",
     "LossConfig",
     "MagicPointConfig",
@@ -36,6 +39,7 @@ __all__ = [
     "PairDataConfig",
     "PairValidationConfig",
     "PhotometricConfig",
+    "PipelineConfig",
     "ScheduleConfig",
     "SuperPointConfig",
     "SyntheticConfig",

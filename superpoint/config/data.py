@@ -95,7 +95,7 @@ class DataConfig:
 
     kind: str = "synthetic"  # synthetic | labelled (photographs with a feature file) | mixed
     labels: str | None = None  # labelled, mixed: feature file, as `superpoint export-detections` writes it
-    images: str | None = None  # labelled, mixed: the folder that the names in it are relative to
+    images: str | None = None  # labelled, mixed: the folder that was labelled, or the HDF5 file of images
     label_threshold: float = 0.0  # labels with a lower score are not used; of a file without scores all are
     labelled_share: float = 0.5  # mixed: share of the samples that are photographs
     holdout: float = 0.05  # share of the photographs, drawn by name, that is validated on and not trained on

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from superpoint.checks import check_number, check_one_of
+from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
 
@@ -46,9 +47,7 @@ class EvaluatePairsConfig:
     def __post_init__(self) -> None:
         check_one_of("protocol", self.protocol, list(PROTOCOLS))
         check_one_of("matcher", self.matcher, ["mutual", "ratio", "dual_softmax"])
-        check_one_of("backend", self.backend, ["auto", "torch", "openvino", "onnxruntime"])
-        check_one_of("precision", self.precision, ["auto", "fp32", "bf16"])
-        check_one_of("device", self.device, ["auto", "cpu", "cuda", "mps"])
+        check_runtime(self.backend, self.precision, self.device)
         if self.longest:
             check_number("longest", self.longest, 32)
         for key in ("size", "repeatability_size", "generated_size"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.checks import check_number, check_one_of
+from superpoint.checks import check_number
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.model import DecodeConfig
+from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
 
@@ -17,6 +18,10 @@ class ExportConfig:
     weights: str = "magicpoint"  # name of released weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
+    # Labels move to the nearest corner of the image at up to 1024 px, see `adaptation/corners.py`. A detector that is
+    # trained on such labels, with `model.fine`, places its points better.
+    sharpen: bool = False
+    corners: float = 0.0  # with sharpen: corners in 100 x 100 pixels, at most, that are labelled besides
     descriptors: bool = True  # written too, if the network has them and adaptation is off
     shard_size: int = 64  # images between two writes to the disk: the most that a kill can cost
     prefix: bool = False  # image names of tars begin with the name of their tar
@@ -35,11 +40,14 @@ class ExportConfig:
         if 0 < self.resize < 8:
             raise UserError(f"resize: found {self.resize}, expected 0 or at least 8 pixels")
         check_number("max_megapixels", self.max_megapixels, 0, above=True)
+        check_number("corners", self.corners, 0, 200)
+        if self.corners and not self.sharpen:
+            raise UserError(f"corners: found {self.corners:g} with sharpen=false, expected sharpen=true")
+        if self.sharpen and self.adaptation.homographies <= 1:
+            raise UserError("sharpen: found true with adaptation=none, expected adaptation: it is labels that it moves")
         check_number("shard_size", self.shard_size, 1, 100_000)
         check_number("readers", self.readers, 1, 256)
-        check_one_of("backend", self.backend, ["auto", "torch", "openvino", "onnxruntime"])
-        check_one_of("precision", self.precision, ["auto", "fp32", "bf16"])
-        check_one_of("device", self.device, ["auto", "cpu", "cuda", "mps"])
+        check_runtime(self.backend, self.precision, self.device)
 
 
 MAY_CHANGE = ("readers", "keep_broken", "merge")  # fields that a resume may set anew

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from superpoint.checks import check_number, check_one_of
+from superpoint.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,31 @@ class ModelConfig:
 
     encoder: str = "vgg"  # a name in superpoint.backbones.ENCODERS
     head_channels: int = 256  # hidden channels of each head
+    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg and lite; 0 = none, the paper's
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
+    encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
+    encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
+    freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it
 
     def __post_init__(self) -> None:
+        made_for_it = self.encoder in ("vgg", "lite")  # SuperPoint's own; unknown names are refused by `build_model`
+        for key in ("encoder_plan", "encoder_weights"):
+            if (made_for_it or self.encoder == "vgg-original") and getattr(self, key) is not None:
+                raise UserError(
+                    f"model.{key}: found {getattr(self, key)}, expected null with model.encoder={self.encoder}, which "
+                    "is no classification network"
+                )
+        if self.encoder_plan is not None:
+            check_one_of("model.encoder_plan", self.encoder_plan, ["early", "late"])
+        check_number("model.freeze_encoder", self.freeze_encoder, -1)
         check_one_of("model.init", self.init, ["kaiming", "xavier", "trunc_normal"])
         check_number("model.head_channels", self.head_channels, 1)
+        check_number("model.fine", self.fine, 0)
+        if self.fine and not made_for_it:
+            raise UserError(
+                f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not vgg or lite"
+            )
         check_number("model.descriptor_dim", self.descriptor_dim, 0)
 
 

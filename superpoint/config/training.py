@@ -16,12 +16,14 @@ class OptimizerConfig:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # adam, adamw
     momentum: float = 0.9  # sgd
     nesterov: bool = False  # sgd
+    layer_decay: float | None = None  # each encoder stage learns at this share of the rate of the one behind; null = 1
 
     def __post_init__(self) -> None:
         check_one_of("optimizer.name", self.name, ["adamw", "adam", "sgd"])
         check_number("optimizer.lr", self.lr, 0, above=True)
         check_number("optimizer.weight_decay", self.weight_decay, 0)
         check_number("optimizer.momentum", self.momentum, 0, 0.9999)
+        check_number("optimizer.layer_decay", self.layer_decay, 0, 1, above=True)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"optimizer.betas: found {list(self.betas)}, expected two numbers >= 0 and < 1")
         if self.nesterov and self.momentum == 0:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.images import read_gray
-from superpoint.data.labels import READS, natural_order
+from superpoint.data.labels import READS, limit_cache, natural_order
 from superpoint.data.streams import never, open_stream
 from superpoint.errors import UserError
 
@@ -156,6 +156,11 @@ class Hdf5Images:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the file has such an image, listed in `names` or not."""
+        with READING:
+            return self._find(name) is not None
+
     def parts(self, size: int) -> int:
         return -(-len(self.names) // size)
 
@@ -179,13 +184,20 @@ class Hdf5Images:
         if self._reads % READS == 0 and self._file is not None:
             self._file.close()
             self._file = None
+        found = self._find(name)
+        return None if found is None else found[0][found[1]]
+
+    def _find(self, name: str) -> tuple[h5py.Dataset, tuple[()] | int] | None:
+        """The dataset of an image, and its place in it if that is a stack."""
         file = self._open()
         item = file.get(name)
         if item is not None:
-            return item[()] if isinstance(item, h5py.Dataset) else None
+            return (item, ()) if isinstance(item, h5py.Dataset) else None
         place, _, index = name.rpartition("/")
-        stack = file.get(place) if place else None
-        return stack[int(index)] if isinstance(stack, h5py.Dataset) else None
+        stack = file.get(place) if place and index.isdecimal() else None
+        if not isinstance(stack, h5py.Dataset) or stack.ndim == 0 or int(index) >= len(stack):
+            return None
+        return stack, int(index)
 
     def close(self) -> None:
         """Let go of the file; the next read opens it again."""
@@ -198,6 +210,7 @@ class Hdf5Images:
         if self._file is None:
             try:
                 self._file = h5py.File(self.path, "r", locking="best-effort")
+                limit_cache(self._file)
             except OSError as error:
                 raise UserError(f"{self.path}: not a readable HDF5 file ({' '.join(str(error).split())})") from error
         return self._file

@@ -7,6 +7,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,19 @@ PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
     *("clock_motion", "page", "text", "brick", "grass", "gravel", "moon"),
 )
+
+
+@contextmanager
+def own_limit() -> Iterator[None]:
+    """Pillow's limit of pixels, a global, off inside the block: MAX_PIXELS is checked here, before anything is decoded.
+
+    Pillow warns from half of that on, and where several threads read, one may turn warnings on while another decodes.
+    """
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def read_gray(path: str | Path, *, stretch: bool = True, content: bytes | None = None) -> NDArray[np.uint8]:

@@ -17,8 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -27,13 +26,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.images import read_gray
 from superpoint.errors import UserError
 
 FORMAT = "superpoint features"
 VERSION = 1
 KEYPOINTS = b"/keypoints"
-TRIES = 20  # images in a row that cannot be read before training gives up
+CACHE = 1 << 20  # bytes of HDF5's cache of what it has visited; as it comes, a listing takes 7 KB an image, for good
 READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
 
 
@@ -89,13 +87,19 @@ class LabelFile:
     @property
     def attributes(self) -> dict[str, Any]:
         """File attributes (of the first file of a folder)."""
-        return dict(self.open().attrs)
+        try:
+            return dict(self.open().attrs)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.path}: its attributes cannot be read ({_one_line(error)})") from error
 
     def skipped(self) -> dict[str, str]:
         """Name -> reason of the images that could not be labelled; {} in files that are not ours."""
         reasons: dict[str, str] = {}
-        for index in range(len(self.files)):
-            reasons |= json.loads(str(self.open(index).attrs.get("skipped", "{}")))
+        for index, path in enumerate(self.files):
+            try:
+                reasons |= json.loads(str(self.open(index).attrs.get("skipped", "{}")))
+            except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{path}: its attribute 'skipped' cannot be read ({_one_line(error)})") from error
         return reasons
 
     def read(self, name: str) -> Features:
@@ -140,8 +144,12 @@ class LabelFile:
             self.close()
         if where is None:
             raise UserError(f"{self.path}: holds no features of '{name}', but of {len(self)} other images")
-        group = self.open(where)[name]
-        assert isinstance(group, h5py.Group)
+        try:
+            group = self.open(where)[name]
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise UserError(f"{self.path}: '{name}' cannot be read ({_one_line(error)})") from error
+        if not isinstance(group, h5py.Group):
+            raise UserError(f"{self.path}: '{name}': found {type(group).__name__}, expected a group with keypoints")
         return group
 
     def open(self, index: int = 0) -> h5py.File:
@@ -156,11 +164,16 @@ class LabelFile:
         try:
             # Finished files do not change, and some network file systems refuse locks.
             file = h5py.File(path, "r", locking="best-effort")
+            limit_cache(file)
         except OSError as error:
             raise UserError(f"{path}: not a readable HDF5 file ({_one_line(error)})") from error
+        try:
+            version = int(file.attrs.get("version", VERSION)) if file.attrs.get("format") == FORMAT else VERSION
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            file.close()
+            raise UserError(f"{path}: damaged, its attributes cannot be read ({_one_line(error)})") from error
         self._handle = (os.getpid(), index, file)
-        version = file.attrs.get("version", VERSION) if file.attrs.get("format") == FORMAT else VERSION
-        if int(version) > VERSION:
+        if version > VERSION:
             raise UserError(f"{path}: found version {version} of the format, this program knows up to {VERSION}")
         return file
 
@@ -193,72 +206,13 @@ class LabelFile:
         return self._where
 
 
-class LabelledPhotographs:
-    """Images with their labels: a source for `superpoint.data.labelled.LabelledImages`.
-
-    The images are files below a folder. Labels that were made from tars or HDF5 can be trained on once the images are
-    unpacked, under the names they have there.
-    """
-
-    def __init__(
-        self, labels: LabelFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
-    ) -> None:
-        """Args: names, the images to use, None = all that have labels; threshold, the least score of a label.
-
-        Raises: UserError if there are no labels, or none of the first TRIES images is below `root`.
-        """
-        self.labels = labels
-        self.root = Path(root)
-        self.threshold = threshold
-        self.names = labels.names() if names is None else list(names)
-        labels.close()  # workers, and whoever reads on, open it for themselves
-        if not self.names:
-            raise UserError(f"{labels.path}: holds no labels")
-        if not any((self.root / name).is_file() for name in self.names[:TRIES]):
-            raise UserError(
-                f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled, "
-                "as files (those of tars and HDF5 unpacked)"
-            )
-        self._warned: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """What `read` gives; of an image it cannot give, the next one that it can, with one warning an image.
-
-        So a file that is lost or damaged in the days of a training costs that image and not the training.
-
-        Raises: UserError if TRIES images in a row fail: then it is the disk or the folder, and not an image.
-        """
-        failed: list[UserError] = []
-        for step in range(min(TRIES, len(self.names))):
-            number = (index + step) % len(self.names)
-            try:
-                return self.read(number)
-            except UserError as error:
-                failed.append(error)
-                if number not in self._warned:
-                    self._warned.add(number)
-                    count = f"{len(self._warned)} so far in this process"
-                    warnings.warn(f"{error}; the next image is taken instead ({count})", stacklevel=2)
-        raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
-
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image uint8 [H, W] as it is on the disk, upright, and its points float32 [N, 2] (x, y).
-
-        Raises: UserError if the image is gone, unreadable, or of another size than the labels were made for.
-        """
-        name = self.names[index]
-        gray = read_gray(self.root / name)
-        features = self.labels.read(name)
-        size = (gray.shape[1], gray.shape[0])
-        if features.image_size is not None and features.image_size != size:
-            made = " x ".join(map(str, features.image_size))
-            raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
-        if features.scores is None:
-            return gray, features.keypoints
-        return gray, features.keypoints[features.scores >= self.threshold]
+def limit_cache(file: h5py.File) -> None:
+    """Hold the cache of visited groups at CACHE bytes: an image is visited once, in a file of a million of them."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = config.max_size = CACHE
+    config.incr_mode = config.flash_incr_mode = config.decr_mode = 0  # and it neither grows nor shrinks
+    file.id.set_mdc_config(config)
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

@@ -10,7 +10,8 @@ one of such files: pixel centres at integers.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ FIRST = {"hpatches": "1", "oxford": "img1"}
 OTHER = {"hpatches": re.compile(r"(\d+)"), "oxford": re.compile(r"img(\d+)")}
 MATRIX = {"hpatches": "H_1_{}", "oxford": "H1to{}p"}
 CHANGES = {"i": "illumination", "v": "viewpoint"}  # the prefix of an HPatches sequence
+OXFORD = {  # Mikolajczyk et al., IJCV 2005, table 1; viewpoint includes zoom with rotation
+    **dict.fromkeys(("graf", "wall", "bark", "boat"), "viewpoint"),
+    **dict.fromkeys(("bikes", "trees"), "blur"),
+    "leuven": "illumination",
+    "ubc": "compression",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class PairFiles:
     """Two image files and the homography from the first to the second, in pixels of the files."""
 
     sequence: str
-    change: str  # illumination, viewpoint, or the sequence's name where the layout does not say
+    change: str  # illumination, viewpoint, blur, compression, or the sequence's name where that does not tell
     image_a: Path
     image_b: Path
     h_a_b: Matrix
@@ -51,6 +58,8 @@ class PairSet:
 def find_pairs(root: str | Path) -> PairSet:
     """All pairs below a folder that holds sequences, is one, or holds folders of sequences.
 
+    A sequence is named as its folder, or by its path below `root` where several folders have that name.
+
     A pair whose matrix is missing, malformed or singular, and a sequence of one image, are left out and named in
     `skipped`. Raises: UserError if the folder does not exist or holds no pair at all.
     """
@@ -67,7 +76,16 @@ def find_pairs(root: str | Path) -> PairSet:
     if not pairs:
         reason = f"; left out: {skipped[0]}" if skipped else ""
         raise UserError(f"{root}: found no image pair, expected sequences such as v_name/1.ppm, 2.ppm, H_1_2{reason}")
-    return PairSet(pairs, skipped)
+    return PairSet(_named_apart(pairs, root), skipped)
+
+
+def _named_apart(pairs: list[PairFiles], root: Path) -> list[PairFiles]:
+    folders = {pair.image_a.parent: pair.sequence for pair in pairs}
+    same = {name for name, count in Counter(folders.values()).items() if count > 1}
+    return [
+        replace(pair, sequence=pair.image_a.parent.relative_to(root).as_posix()) if pair.sequence in same else pair
+        for pair in pairs
+    ]
 
 
 def _read_sequence(folder: Path, layout: str, first: Path, pairs: list[PairFiles], skipped: list[str]) -> None:
@@ -78,14 +96,15 @@ def _read_sequence(folder: Path, layout: str, first: Path, pairs: list[PairFiles
             others.setdefault(int(number[1]), path)
     if not others:
         skipped.append(f"{folder}: a sequence of one image")
-    change = CHANGES.get(folder.name[0], folder.name) if folder.name[1:2] == "_" else folder.name
+    name = folder.resolve().name  # of "." too
+    change = CHANGES.get(name[0], name) if name[1:2] == "_" else OXFORD.get(name.lower(), name)
     for number, path in sorted(others.items()):
         try:
             matrix = read_homography(folder / MATRIX[layout].format(number))
         except UserError as error:
             skipped.append(str(error))
             continue
-        pairs.append(PairFiles(folder.name, change, first, path, matrix))
+        pairs.append(PairFiles(name, change, first, path, matrix))
 
 
 def read_homography(path: str | Path) -> Matrix:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.labelled import LabelledImages, cover
-from superpoint.data.labels import LabelFile, LabelledPhotographs
+from superpoint.data.labels import LabelFile
 from superpoint.data.mixture import Mixture
+from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import PointSamples, SyntheticShapes
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.config import load_run_config
-from superpoint.data.labels import Features, LabelFile, LabelledPhotographs
+from superpoint.data.labels import Features, LabelFile
 from superpoint.data.mixture import Mixture
+from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import PointSamples
 from superpoint.data.training_set import training_samples
 from superpoint.data.warped_pairs import SingleViews
@@ -82,8 +83,8 @@ def read_run(run: str | Path) -> RunReading:
     folder = run_folder(run)
     history = read_history(folder)
     config = load_run_config(folder / "config.yaml")
-    path, state, step = _read_weights(folder)
-    model = build_model(config.model, config.seed)
+    path, state, step = read_weights(folder)
+    model = build_model(config.model, config.seed, pretrained=False)
     load_model_state(model, state, path)
     dataset = training_samples(config.data, config.seed)
     case = Case(
@@ -111,7 +112,7 @@ def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Pat
 
     def read(path: Path) -> NDArray[np.uint8]:
         other = copy.copy(source)
-        other.root, other.names, other.labels = path.parent, [path.name], _NoLabels()
+        other.root, other.store, other.names, other.labels = path.parent, None, [path.name], _NoLabels()
         return other[0][0]
 
     return read
@@ -161,8 +162,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return entry if whole else None
 
 
-def _read_weights(folder: Path) -> tuple[Path, Mapping[str, Tensor], int]:
-    """File, state of the network and step."""
+def read_weights(folder: Path) -> tuple[Path, Mapping[str, Tensor], int]:
+    """File, state of the network and step of a run folder. Raises: UserError, no checkpoint or a damaged one."""
     from superpoint.engine.checkpoint import load_checkpoint  # here, so that the library does not import the engine
 
     for path in (folder / name for name in CHECKPOINTS):

@@ -18,6 +18,7 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.decode import logits_to_probability, pad_to_multiple
 
 FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
+LONGEST = 24  # characters of a text in a box of the drawing
 Shape = tuple[int, ...]  # height, width, channels
 
 
@@ -229,12 +230,13 @@ def describe(module: nn.Module) -> str:
 
 
 def content(module: nn.Module) -> str:
-    """The convolutions inside a block: "2 conv 3x3", or the only one's kind."""
+    """The convolutions inside a block: "2 conv 3x3", the only one's kind, or how many they are of many kinds."""
     kinds: dict[str, int] = {}
     for child in module.modules():
         if isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             kinds[describe(child)] = kinds.get(describe(child), 0) + 1
-    return ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+    text = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+    return text if len(text) <= LONGEST else f"{sum(kinds.values())} convolutions"
 
 
 def _shape(output: Any) -> Shape:

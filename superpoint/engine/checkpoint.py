@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make the unpickler raise nearly everything
         raise UserError(f"{path}: not a readable checkpoint (truncated, or another kind of file)") from error
     if not isinstance(state, dict) or "format" not in state:
         raise UserError(f"{path}: not a training checkpoint of this program (it has no format version)")

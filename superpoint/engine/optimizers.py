@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,51 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     Weight decay applies to matrices and kernels only: on biases and batch-norm scales it regularises nothing. The
     fused kernels are deterministic and, on a CPU, about twice as fast as `foreach` (2.7 against 5.2 ms for 0.94 M
     parameters on 2 cores; the plain loop needed 100 ms).
+
+    With `config.layer_decay` the stages of the encoder learn at `rate_shares` of the rate. Who sets a group's "lr" sets
+    that of the heads: the share is applied within each step.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    shares = rate_shares(model, 1.0 if config.layer_decay is None else config.layer_decay)
+    groups: list[dict[str, Any]] = []
+    for share in dict.fromkeys(shares.values()):
+        trainable = [p for name, p in model.named_parameters() if p.requires_grad and shares[name] == share]
+        groups += [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay, "rate_share": share},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "rate_share": share},
+        ]
     groups = [group for group in groups if group["params"]]
+    optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(groups, config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
+        optimizer = torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    else:
+        kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
+    if any(group["rate_share"] != 1 for group in groups):
+        optimizer.register_step_pre_hook(_scale_rates)
+        optimizer.register_step_post_hook(_restore_rates)
+    return optimizer
+
+
+def rate_shares(model: nn.Module, decay: float) -> dict[str, float]:
+    """Share of the learning rate of each parameter: decay^k in the encoder stage that k - 1 others follow, else 1.
+
+    Source: Howard, Ruder 2018 (ULMFiT), arXiv 1801.06146, section 3.2, with stages for layers.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    depths = {name: int(name.split(".")[2]) for name in names if name.startswith("encoder.stages.")}
+    count = max(depths.values(), default=-1) + 1
+    return {name: decay ** (count - depths[name]) if name in depths else 1.0 for name in names}
+
+
+def _scale_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        group["full_lr"] = group["lr"]
+        group["lr"] = group["lr"] * group["rate_share"]
+
+
+def _restore_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group.pop("full_lr")
 
 
 class WeightAverage:

@@ -8,6 +8,8 @@ loses one image; one that is damaged is made anew.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,17 @@ from superpoint.evaluation.views import content_hash
 from superpoint.files import make_folder
 
 NAME = "image"  # of the one image in a file
+WAITING = 4  # files to be written
 KEPT = 8  # images in memory: the first of a sequence is in all of its pairs
 
 
 class FeatureStore:
-    """Features of one method. `computed`, `read`, `rebuilt`: how many images were what (rebuilt: of those computed)."""
+    """Features of one method. Called from one thread.
+
+    Attributes:
+        computed, read, rebuilt: how many images were what (rebuilt: of those computed).
+        writer: where files are written meanwhile, see `flush`; None = at once.
+    """
 
     def __init__(self, folder: str | Path | None, method: Method) -> None:
         """Args: folder, None = in memory only. Raises: UserError if it cannot be made."""
@@ -35,7 +43,9 @@ class FeatureStore:
         digest = hashlib.sha256(method.key.encode()).hexdigest()[:16]
         self.folder = None if folder is None else make_folder(Path(folder) / digest)
         self.computed = self.read = self.rebuilt = 0
+        self.writer: Executor | None = None
         self._memory: dict[str, Features] = {}
+        self._writing: deque[Future[None]] = deque()
 
     def __call__(self, image: NDArray[np.uint8]) -> Described:
         """Points, scores and descriptors of an image uint8 [H, W]."""
@@ -45,13 +55,26 @@ class FeatureStore:
             features = self.method(image)
             self.computed += 1
             if self.folder is not None:
-                save_features(self.folder / f"{key}.h5", {NAME: features}, {"method": self.method.key})
+                self._save(self.folder / f"{key}.h5", features)
         self._memory[key] = features
         if len(self._memory) > KEPT:
             del self._memory[next(iter(self._memory))]
         assert features.scores is not None
         height, width = image.shape
         return Described(features.keypoints, features.scores, self.method.descriptors(features), (height, width))
+
+    def flush(self, most: int = 0) -> None:
+        """Wait until at most this many files are still to be written. Raises: UserError if one could not be."""
+        while len(self._writing) > most:
+            self._writing.popleft().result()
+
+    def _save(self, path: Path, features: Features) -> None:
+        content, attributes = {NAME: features}, {"method": self.method.key}
+        if self.writer is None:
+            save_features(path, content, attributes)
+            return
+        self._writing.append(self.writer.submit(save_features, path, content, attributes))
+        self.flush(WAITING)
 
     def _load(self, key: str) -> Features | None:
         path = None if self.folder is None else self.folder / f"{key}.h5"

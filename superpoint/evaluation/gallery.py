@@ -80,7 +80,9 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
         _outline(axes, matrix, (height_a, width_a), shift, VERMILION, "--", "estimated outline")
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
-    found = f"corner error {record.ransac_error:.1f} px" if np.isfinite(record.ransac_error) else "no homography"
+    found = "no homography" if estimate.h_a_b is None else "maps a corner beyond the horizon"
+    if np.isfinite(record.ransac_error):
+        found = f"corner error {record.ransac_error:.1f} px"
     shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
     correct = f"{record.mma[2]:.0%} within 3 px"
     axes.set_title(f"{record.method} on {record.pair}: RANSAC {found}; {shown} shown, {correct}", fontsize=11)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.labels import Features
-from superpoint.evaluation.placement import Placement, measure_placement
+from superpoint.evaluation.placement import Placement, PlacementTally
 from superpoint.geometry.homography import resize_points
 
 BLOCK = 16  # pixels; side of the blocks whose share with a point is the coverage
-PLACED = 20_000  # images whose points are kept for the placement: the first ones, 50 MB at 300 points each
 
 # Limits of the alarms. The released magicpoint lies well inside each on photographs (tests/evaluation).
 LEAST_DENSITY = 1.0  # points in 100 x 100 pixels, median of the images
@@ -45,6 +45,66 @@ class Summary(NamedTuple):
         return {key: _plain(value) for key, value in tree.items()}
 
 
+class Tally:
+    """What a `Summary` is made of: 16 bytes an image, and the tallies of parts add up to that of the whole."""
+
+    def __init__(self) -> None:
+        self.counts = array("q")  # points of each image
+        self.areas = array("q")  # its pixels as the network saw it, 0 if the size is not known
+        self.coverage = 0.0  # sum over the images of known size
+        self.views, self.adapted = 0, 0  # sum, and number of images, of adaptation
+        self.placed = PlacementTally()
+
+    def add(self, item: Features, working_size: Callable[[int, int], tuple[int, int]]) -> None:
+        """The features of an image; `working_size` as for `summarise`."""
+        self.counts.append(len(item.keypoints))
+        if item.views is not None:
+            self.views += item.views
+            self.adapted += 1
+        if item.image_size is None:
+            self.areas.append(0)
+            return
+        width, height = working_size(*item.image_size)
+        xy = resize_points(item.keypoints, width / item.image_size[0], height / item.image_size[1])
+        self.areas.append(width * height)
+        self.coverage += coverage(xy, height, width)
+        self.placed.add(xy, height, width)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `add_dict` reads it."""
+        placed = {**vars(self.placed), "places": self.placed.places.tolist()}
+        return {**vars(self), "counts": list(self.counts), "areas": list(self.areas), "placed": placed}
+
+    def add_dict(self, other: Mapping[str, Any]) -> None:
+        """Add the tally of other images."""
+        for key in ("counts", "areas"):
+            getattr(self, key).extend(other[key])
+        for key in ("coverage", "views", "adapted"):
+            setattr(self, key, getattr(self, key) + other[key])
+        for key, value in other["placed"].items():
+            setattr(self.placed, key, getattr(self.placed, key) + (np.array(value) if key == "places" else value))
+
+    def summary(self, skipped: int = 0) -> Summary:
+        """Figures over the images tallied; `skipped`: images that were not labelled."""
+        counts, areas = np.array(self.counts, np.int64), np.array(self.areas, np.int64)
+        sized = areas > 0
+        found = Summary(
+            images=len(counts),
+            skipped=skipped,
+            points=int(counts.sum()),
+            fewest=int(counts.min(initial=counts.max(initial=0))),
+            median=float(np.median(counts)) if len(counts) else 0.0,
+            most=int(counts.max(initial=0)),
+            empty=int((counts == 0).sum()),
+            density=float(np.median(counts[sized] / areas[sized] * 1e4)) if sized.any() else math.nan,
+            coverage=self.coverage / int(sized.sum()) if sized.any() else math.nan,
+            views=self.views / self.adapted if self.adapted else math.nan,
+            placement=self.placed.placement(),
+            alarms=[],
+        )
+        return found._replace(alarms=_alarms(found))
+
+
 def summarise(
     features: Iterable[Features], working_size: Callable[[int, int], tuple[int, int]], skipped: int = 0
 ) -> Summary:
@@ -56,38 +116,10 @@ def summarise(
             in those pixels only.
         skipped: images that were not labelled.
     """
-    counts, densities, coverages, views = [], [], [], []
-    points: list[NDArray[np.float32]] = []
-    sizes: list[tuple[int, int]] = []
+    tally = Tally()
     for item in features:
-        count = len(item.keypoints)
-        counts.append(count)
-        if item.views is not None:
-            views.append(item.views)
-        if item.image_size is None:
-            continue
-        width, height = working_size(*item.image_size)
-        xy = resize_points(item.keypoints, width / item.image_size[0], height / item.image_size[1])
-        densities.append(count / (width * height) * 1e4)
-        coverages.append(coverage(xy, height, width))
-        if len(points) < PLACED:
-            points.append(xy)
-            sizes.append((height, width))
-    found = Summary(
-        images=len(counts),
-        skipped=skipped,
-        points=sum(counts),
-        fewest=min(counts, default=0),
-        median=float(np.median(counts)) if counts else 0.0,
-        most=max(counts, default=0),
-        empty=counts.count(0),
-        density=float(np.median(densities)) if densities else math.nan,
-        coverage=float(np.mean(coverages)) if coverages else math.nan,
-        views=float(np.mean(views)) if views else math.nan,
-        placement=measure_placement(points, sizes),
-        alarms=[],
-    )
-    return found._replace(alarms=_alarms(found))
+        tally.add(item, working_size)
+    return tally.summary(skipped)
 
 
 def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:

@@ -26,6 +26,18 @@ class DescriptorMatches(NamedTuple):
     scores: NDArray[np.float32]
 
 
+class Comparison(NamedTuple):
+    """The descriptors of image a, N, against those of image b, M.
+
+    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: the most similar point of the other image, the first of
+    equals; int64, empty if either image has no points.
+    """
+
+    similarity: NDArray[np.float32]
+    to_b: NDArray[np.int64]
+    to_a: NDArray[np.int64]
+
+
 class Estimate(NamedTuple):
     """A homography [3, 3] from image a to image b, None if none was found, and which matches [K] agree with it."""
 
@@ -46,6 +58,24 @@ def unit_descriptors(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
+def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArray[np.generic]) -> Comparison:
+    """Compare descriptors [N, D] of image a with [M, D] of image b; see `unit_descriptors` for their types.
+
+    Raises: ValueError for descriptors of different lengths.
+    """
+    first, second = unit_descriptors(descriptors_a), unit_descriptors(descriptors_b)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
+    similarity = first @ second.T
+    none = np.zeros(0, np.int64)
+    return Comparison(similarity, *(_largest(similarity) if similarity.size else (none, none)))
+
+
+def _largest(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The place of the largest value of each row and of each column."""
+    return values.argmax(axis=1), values.argmax(axis=0)
+
+
 def match_descriptors(
     descriptors_a: NDArray[np.generic],
     descriptors_b: NDArray[np.generic],
@@ -55,35 +85,51 @@ def match_descriptors(
     temperature: float = 0.05,
     least: float = 0.0,
 ) -> DescriptorMatches:
-    """Match descriptors [N, D] of image a with [M, D] of image b; see `unit_descriptors` for their types.
+    """Match descriptors [N, D] of image a with [M, D] of image b: `match_compared` after `compare_descriptors`."""
+    _check_matcher(matcher)
+    compared = compare_descriptors(descriptors_a, descriptors_b)
+    return match_compared(compared, matcher, ratio=ratio, temperature=temperature, least=least)
+
+
+def match_compared(
+    compared: Comparison,
+    matcher: str = "mutual",
+    *,
+    ratio: float = 0.8,
+    temperature: float = 0.05,
+    least: float = 0.0,
+) -> DescriptorMatches:
+    """Matches of two images whose descriptors were compared.
 
     Every matcher keeps mutual nearest neighbours only. "ratio" also asks that the distance to the nearest is below
     `ratio` times that to the second nearest, in both directions (Lowe 2004, section 7.1, made symmetric).
     "dual_softmax" scores by the product of the softmax over b and over a of similarity / `temperature` (as in Rocco et
     al. 2018 and LoFTR) and keeps what scores at least `least`.
 
-    Raises: ValueError for another matcher or descriptors of different lengths.
+    Raises: ValueError for another matcher.
     """
-    if matcher not in MATCHERS:
-        raise ValueError(f"matcher: found '{matcher}', expected one of {', '.join(MATCHERS)}")
-    first, second = unit_descriptors(descriptors_a), unit_descriptors(descriptors_b)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
-    if not len(first) or not len(second):
+    _check_matcher(matcher)
+    score, to_b, to_a = compared
+    if not score.size:
         return DescriptorMatches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-    similarity = first @ second.T  # [N, M]
-    score = _dual_softmax(similarity / temperature) if matcher == "dual_softmax" else similarity
-    to_b, to_a = score.argmax(axis=1), score.argmax(axis=0)
-    index = np.arange(len(first))
+    if matcher == "dual_softmax":
+        score = _dual_softmax(score / temperature)
+        to_b, to_a = _largest(score)
+    index = np.arange(len(score))
     mutual = to_a[to_b] == index
     value = score[index, to_b]
     if matcher == "ratio":
-        mutual &= _distinct(similarity, ratio) & _distinct(similarity.T, ratio)[to_b]
+        mutual &= _distinct(score, ratio) & _distinct(score.T, ratio)[to_b]
     elif matcher == "dual_softmax":
         mutual &= value >= least
     kept = np.flatnonzero(mutual)
     kept = kept[np.argsort(-value[kept], kind="stable")]
     return DescriptorMatches(np.stack([kept, to_b[kept]], axis=1), value[kept].astype(np.float32))
+
+
+def _check_matcher(matcher: str) -> None:
+    if matcher not in MATCHERS:
+        raise ValueError(f"matcher: found '{matcher}', expected one of {', '.join(MATCHERS)}")
 
 
 def _dual_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

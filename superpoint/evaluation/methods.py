@@ -13,7 +13,6 @@ descriptors (and networks without a descriptor head) get +sift by themselves, an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,9 @@ from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.labels import Features
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.models.decode import detect_points, sample_descriptors
+from superpoint.models.weights import load_weights, model_hash, pretrained_names
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -109,10 +109,10 @@ def make_method(name: str, config: EvaluatePairsConfig, *, nms_radius: int | Non
         settings, own = {"points": config.points, "weights": digest}, kind
     else:
         detector = detector.removeprefix(f"{NETWORK}:")
-        model = load_model(detector)
+        model = load_network(detector)
         network = make_network(model, config.backend, config.precision, config.device)
         extract = network_extractor(network, config, radius)
-        settings |= {"threshold": config.threshold, "network": str(network), "weights": state_hash(model)}
+        settings |= {"threshold": config.threshold, "network": str(network), "weights": model_hash(model)}
         own = detector if model.descriptor is not None else None
     if own is None and borrowed is None:
         borrowed = "sift"
@@ -128,6 +128,23 @@ def make_method(name: str, config: EvaluatePairsConfig, *, nms_radius: int | Non
     return Method(title, f"{text}, opencv={cv2.__version__}", extract, binary, settings)
 
 
+def default_methods() -> list[str]:
+    """What is compared if nothing is said: a network that ships with the package, SIFT and ORB.
+
+    Of several networks one with descriptors, then the smallest: it is to be quick on a CPU. Beside a detector alone,
+    whose points get SIFT descriptors, stands Harris, described alike.
+    """
+    released = {name: load_weights(name)[1] for name in pretrained_names()}
+    if not released:
+        return ["harris", "sift", "orb"]
+    chosen = min(released, key=lambda name: (not _describes(released[name]), "lite" not in name, name))
+    return [chosen, "sift", "orb"] if _describes(released[chosen]) else [chosen, "harris", "sift", "orb"]
+
+
+def _describes(model_config: dict[str, Any]) -> bool:
+    return bool(model_config.get("descriptor_dim"))
+
+
 def _split(name: str) -> tuple[str, str | None]:
     detector, plus, descriptor = name.rpartition("+")
     if not plus or Path(name).exists():
@@ -135,16 +152,6 @@ def _split(name: str) -> tuple[str, str | None]:
     if descriptor not in BORROWED:
         raise UserError(f"--methods: found '{name}', expected DETECTOR+ one of {', '.join(BORROWED)}")
     return detector, descriptor
-
-
-def state_hash(model: torch.nn.Module) -> str:
-    """16 hexadecimal digits that change with any weight or name of a layer."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {list(values.shape)} {values.dtype}".encode())
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def network_extractor(

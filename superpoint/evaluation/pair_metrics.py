@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.classical import suppress
-from superpoint.evaluation.matching import DescriptorMatches, Estimate, estimate_homography, match_descriptors
+from superpoint.evaluation.matching import (
+    Comparison,
+    DescriptorMatches,
+    Estimate,
+    compare_descriptors,
+    estimate_homography,
+    match_compared,
+)
 from superpoint.evaluation.pairs import (
     area_under_curve,
     bootstrap_interval,
@@ -21,7 +28,7 @@ from superpoint.evaluation.pairs import (
     matching_score,
     nearest_neighbour_precision,
 )
-from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
+from superpoint.evaluation.repeatability import repeatabilities
 from superpoint.geometry.homography import Matrix
 
 THRESHOLDS = tuple(range(1, 11))  # of the mean matching accuracy, px
@@ -43,8 +50,9 @@ class Described(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the gallery draws: matches best first, and both estimates."""
+    """Descriptors compared, matches best first, and both estimates."""
 
+    compared: Comparison
     matches: DescriptorMatches
     estimates: dict[str, Estimate]
 
@@ -92,13 +100,9 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
     deviation of .03 to .05 whether 5,000 or 30,000 samples are allowed (.02 to .04 at 3 and 5 px); five times the
     samples cost five times the time and change the mean by less than .02. One pair of 30 is .033.
     """
-    matches = match_descriptors(
-        a.descriptors,
-        b.descriptors,
-        config.matcher,
-        ratio=config.ratio,
-        temperature=config.temperature,
-        least=config.least,
+    compared = compare_descriptors(a.descriptors, b.descriptors)
+    matches = match_compared(
+        compared, config.matcher, ratio=config.ratio, temperature=config.temperature, least=config.least
     )
     first, second = a.points[matches.pairs[:, 0]], b.points[matches.pairs[:, 1]]
     estimates = {
@@ -113,7 +117,7 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
         )
         for name in ESTIMATORS
     }
-    return Outcome(matches, estimates)
+    return Outcome(compared, matches, estimates)
 
 
 def measure_pair(
@@ -134,7 +138,7 @@ def measure_pair(
     """
     pairs = outcome.matches.pairs
     errors = match_errors(a.points[pairs[:, 0]], b.points[pairs[:, 1]], h_a_b)
-    precision = nearest_neighbour_precision(a.points, b.points, a.descriptors, b.descriptors, h_a_b, config.eps)
+    precision = nearest_neighbour_precision(a.points, b.points, outcome.compared, h_a_b, config.eps)
     estimates = outcome.estimates
     inliers = {name: float(each.inliers.mean()) if len(pairs) else 0.0 for name, each in estimates.items()}
     corners = {name: corner_error(each.h_a_b, h_a_b, a.size) for name, each in estimates.items()}
@@ -157,17 +161,8 @@ def measure_pair(
 def measure_repeatability(a: Described, b: Described, h_a_b: Matrix, config: EvaluatePairsConfig) -> dict[str, float]:
     """Repeatability at 3 and 1 px and localisation error, after the same suppression for every method."""
     first, second = (suppress(each.points, each.scores, config.repeatability_nms)[0] for each in (a, b))
-    found = {
-        eps: repeatability(
-            first, second, h_a_b, a.size, b.size, RepeatabilityProtocol(float(eps), config.repeatability_points)
-        )
-        for eps in (3, 1)
-    }
-    return {
-        "repeatability_3": found[3].share,
-        "repeatability_1": found[1].share,
-        "localisation": found[3].error,
-    }
+    wide, narrow = repeatabilities(first, second, h_a_b, a.size, b.size, [3.0, 1.0], config.repeatability_points)
+    return {"repeatability_3": wide.share, "repeatability_1": narrow.share, "localisation": wide.error}
 
 
 def figures(records: Sequence[PairRecord]) -> dict[str, NDArray[np.float64]]:

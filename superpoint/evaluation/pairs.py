@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from superpoint.evaluation.matching import unit_descriptors
+from superpoint.evaluation.matching import Comparison
 from superpoint.evaluation.metrics import Matches, average_precision, precision_recall
 from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, warp_points
 
@@ -98,8 +98,7 @@ def shared_points(
 def nearest_neighbour_precision(
     points_a: NDArray[np.floating],
     points_b: NDArray[np.floating],
-    descriptors_a: NDArray[np.generic],
-    descriptors_b: NDArray[np.generic],
+    compared: Comparison,
     h_a_b: Matrix,
     eps: float = 3.0,
 ) -> float:
@@ -107,25 +106,46 @@ def nearest_neighbour_precision(
 
     A match is correct if it lies within `eps`; a point counts for recall if the other view has any point there. NaN if
     no point has a counterpart.
+
+    Args:
+        points_a, points_b: [N, 2] and [M, 2] (x, y).
+        compared: the descriptors of these points.
     """
     if not len(points_a) or not len(points_b):
         return float("nan")
-    similarity = unit_descriptors(descriptors_a) @ unit_descriptors(descriptors_b).T
-    mapped = warp_points(points_a, h_a_b).astype(np.float64)
-    places = np.asarray(points_b, np.float64)
-    # Axis by axis: three times as fast as the norm over [N, M, 2]. NaN, a point mapped nowhere, is near nothing.
-    across, down = mapped[:, :1] - places[None, :, 0], mapped[:, 1:] - places[None, :, 1]
-    near = across * across + down * down <= eps * eps  # [N, M]
+    mapped, places = warp_points(points_a, h_a_b).astype(np.float64), np.asarray(points_b, np.float64)
+    near_a, near_b = (int(each.sum()) for each in has_neighbour(mapped, places, eps))
+    index_a, index_b = np.arange(len(mapped)), np.arange(len(places))
     both = []
-    for alike, correct in ((similarity, near), (similarity.T, near.T)):
-        nearest = alike.argmax(axis=1)
-        rows = np.arange(len(alike))
-        score = alike[rows, nearest].astype(np.float64)
+    for rows, columns, truth in ((index_a, compared.to_b, near_a), (compared.to_a, index_b, near_b)):
+        score = compared.similarity[rows, columns].astype(np.float64)
         order = np.argsort(-score, kind="stable")
-        hit = correct[rows, nearest][order]
-        matches = Matches(score[order], hit, np.where(hit, 0.0, np.nan), int(correct.any(axis=1).sum()))
+        hit = (np.square(mapped[rows] - places[columns]).sum(axis=1) <= eps * eps)[order]
+        matches = Matches(score[order], hit, np.where(hit, 0.0, np.nan), truth)
         both.append(average_precision(precision_recall([matches])))
     return float(np.mean(both))
+
+
+def has_neighbour(
+    first: NDArray[np.float64], second: NDArray[np.float64], eps: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which points [N, 2] have one of the other set [M, 2] within `eps`, and which of that set have one of these.
+
+    Only points within `eps` along x are compared: a hundred times fewer than all pairs. A point that is not finite has
+    no neighbour.
+    """
+    order = np.argsort(second[:, 0], kind="stable")
+    across = second[order, 0]
+    reach = eps * (1 + 1e-9)  # beyond rounding: the distance decides, not the search
+    low = np.searchsorted(across, first[:, 0] - reach, "left")
+    count = np.where(np.isfinite(first).all(axis=1), np.searchsorted(across, first[:, 0] + reach, "right") - low, 0)
+    one = np.repeat(np.arange(len(first)), count)
+    start = np.repeat(np.cumsum(count) - count, count)  # where the candidates of each point begin
+    other = order[np.repeat(low, count) + np.arange(len(one)) - start]
+    near = np.square(first[one] - second[other]).sum(axis=1) <= eps * eps
+    of_first, of_second = np.zeros(len(first), bool), np.zeros(len(second), bool)
+    of_first[one[near]] = of_second[other[near]] = True
+    return of_first, of_second
 
 
 def bootstrap_interval(

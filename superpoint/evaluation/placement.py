@@ -25,26 +25,42 @@ class Placement:
     fullest: float
 
 
+class PlacementTally:
+    """Counts that `Placement` is made of; those of images add up."""
+
+    def __init__(self) -> None:
+        self.near = 0  # points within the band at the outline
+        self.band_area = self.area = 0  # pixels
+        self.places = np.zeros((CELL, CELL), np.int64)  # points by row and column of their cell
+
+    def add(self, points: NDArray[np.floating], height: int, width: int, band: int = CELL) -> None:
+        """The points [N, 2] of an image."""
+        inner = (
+            (points[:, 0] >= band - 0.5)
+            & (points[:, 1] >= band - 0.5)
+            & (points[:, 0] < width - band - 0.5)
+            & (points[:, 1] < height - band - 0.5)
+        )
+        self.near += int((~inner).sum())
+        self.band_area += height * width - max(height - 2 * band, 0) * max(width - 2 * band, 0)
+        self.area += height * width
+        pixel = np.floor(points + 0.5).astype(int) % CELL
+        np.add.at(self.places, (pixel[:, 1], pixel[:, 0]), 1)
+
+    def placement(self) -> Placement:
+        count = int(self.places.sum())
+        if count == 0:
+            return Placement(0, float("nan"), float("nan"), float("nan"))
+        expected = count / CELL**2
+        statistic = float(((self.places - expected) ** 2 / expected).sum())
+        fullest = max(self.places.sum(axis=0).max(), self.places.sum(axis=1).max()) / count
+        border = self.near / count / (self.band_area / self.area)
+        return Placement(count, border, statistic / (CELL**2 - 1), float(fullest))
+
+
 def measure_placement(points: list[NDArray[np.floating]], sizes: list[tuple[int, int]], band: int = CELL) -> Placement:
     """Placement of the points [N, 2] of images with sizes (height, width), all together."""
-    count = sum(map(len, points))
-    if count == 0:
-        return Placement(0, float("nan"), float("nan"), float("nan"))
-    near, area, total = 0, 0.0, 0.0
-    places = np.zeros((CELL, CELL))
+    tally = PlacementTally()
     for xy, (height, width) in zip(points, sizes, strict=True):
-        inner = (
-            (xy[:, 0] >= band - 0.5)
-            & (xy[:, 1] >= band - 0.5)
-            & (xy[:, 0] < width - band - 0.5)
-            & (xy[:, 1] < height - band - 0.5)
-        )
-        near += int((~inner).sum())
-        area += height * width - max(height - 2 * band, 0) * max(width - 2 * band, 0)
-        total += height * width
-        pixel = np.floor(xy + 0.5).astype(int) % CELL
-        np.add.at(places, (pixel[:, 1], pixel[:, 0]), 1)
-    expected = count / CELL**2
-    statistic = float(((places - expected) ** 2 / expected).sum())
-    fullest = max(places.sum(axis=0).max(), places.sum(axis=1).max()) / count
-    return Placement(count, near / count / (area / total), statistic / (CELL**2 - 1), float(fullest))
+        tally.add(xy, height, width, band)
+    return tally.placement()

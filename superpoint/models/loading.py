@@ -15,7 +15,7 @@ from superpoint.models.superpoint import SuperPoint, build_model
 from superpoint.models.weights import load_model_state, load_weights
 
 
-def load_model(source: str | Path) -> SuperPoint:
+def load_network(source: str | Path) -> SuperPoint:
     """The network of `source`, on the CPU, in evaluation mode and channels_last; `load_weights` says what it can be.
 
     Raises: UserError if there are no weights, they are damaged, or they fit no architecture known here.
@@ -36,6 +36,6 @@ def model_from_state(
         config = ModelConfig(**model_config)
     except TypeError as error:
         raise UserError(f"{source}: its model_config cannot be used ({error})") from error
-    model = build_model(config)
+    model = build_model(config, pretrained=False)
     load_model_state(model, state, source)
     return model

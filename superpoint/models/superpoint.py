@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
 from superpoint.backbones import ENCODERS
+from superpoint.backbones.encoders import TrunkEncoder
+from superpoint.backbones.initialisation import initialise_weights
+from superpoint.backbones.pretrained import load_encoder
+from superpoint.backbones.vgg import VGGEncoder
+from superpoint.checks import check_number, check_one_of
 from superpoint.config import ModelConfig
-from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL
-from superpoint.models.heads import DescriptorHead, DetectorHead
+from superpoint.models.heads import DescriptorHead, DetectorHead, FineBranch
 
 
 class SuperPoint(nn.Module):
@@ -25,6 +31,25 @@ class SuperPoint(nn.Module):
         self.encoder = encoder
         self.detector = detector
         self.descriptor = descriptor
+        self._frozen: list[nn.Module] = []
+
+    def freeze_encoder(self, stages: int) -> None:
+        """Train no more the first `stages` stages of the encoder, all of it if -1; nor do their batch statistics move.
+
+        Raises: UserError if it has fewer stages.
+        """
+        parts = list(cast(nn.ModuleList, self.encoder.stages))
+        check_number("model.freeze_encoder", stages, -1, len(parts))
+        self._frozen = [self.encoder] if stages == -1 else parts[:stages]
+        for module in self._frozen:
+            module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> SuperPoint:
+        """As every module's; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Args: image [B, 1, H, W], float, 0..1, sides multiples of 8 (`models.decode.pad_to_multiple`).
@@ -37,8 +62,13 @@ class SuperPoint(nn.Module):
                 f"image: found shape {list(image.shape)}, expected [B, 1, H, W], sides multiples of {CELL}"
             )
         # Centred, with a spread near 1, so that the first layer starts in the range its initialisation assumes.
-        features = self.encoder((image - 0.5) * 4)
-        output = {"logits": self.detector(features)}
+        image = (image - 0.5) * 4
+        if self.detector.fine is None:
+            features = self.encoder(image)
+            output = {"logits": self.detector(features)}
+        else:
+            features, detail = cast(VGGEncoder, self.encoder).with_detail(image)
+            output = {"logits": self.detector(features, detail)}
         if self.descriptor is not None:
             output["descriptors"] = self.descriptor(features)
         return output
@@ -50,37 +80,37 @@ def initialise(model: nn.Module, scheme: str) -> None:
     Biases are 0, norms 1 and 0. The last layer of the detector gets a standard deviation of 0.01, so that all 65
     classes start equally likely and the first loss is ln 65.
     """
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            if scheme == "kaiming":
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif scheme == "xavier":
-                nn.init.xavier_uniform_(module.weight)
-            elif scheme == "trunc_normal":
-                nn.init.trunc_normal_(module.weight, std=0.02)
-            else:
-                raise ValueError(f"scheme: found '{scheme}', expected kaiming, xavier or trunc_normal")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    initialise_weights(model, scheme)
     for module in model.modules():
         if isinstance(module, DetectorHead):
             nn.init.normal_(module.logits.weight, std=0.01)
+            if module.fine is not None:
+                nn.init.zeros_(module.fine.logit.weight)
 
 
-def build_model(config: ModelConfig, seed: int = 0) -> SuperPoint:
-    """The network of a configuration, initialised from `seed` without touching the global random state."""
-    if config.encoder not in ENCODERS:
-        raise UserError(f"model.encoder: found '{config.encoder}', expected one of {', '.join(ENCODERS)}")
+def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) -> SuperPoint:
+    """The network of a configuration, initialised from `seed` without touching the global random state.
+
+    Args:
+        pretrained: fill the encoder from `config.encoder_weights`, if that is set. False where all weights are going
+            to be replaced: the file need not be there any more.
+
+    Raises: UserError for an unknown encoder, or weights that do not fit it.
+    """
+    check_one_of("model.encoder", config.encoder, list(ENCODERS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = ENCODERS[config.encoder]()
-        channels = encoder.out_channels
+        plan = {} if config.encoder_plan is None else {"plan": config.encoder_plan}
+        encoder = ENCODERS[config.encoder](**plan)
+        channels = cast(int, encoder.out_channels)
         descriptor = None
         if config.descriptor_dim:
             descriptor = DescriptorHead(channels, config.head_channels, config.descriptor_dim)
-        model = SuperPoint(encoder, DetectorHead(channels, config.head_channels), descriptor)
+        fine = FineBranch(cast(VGGEncoder, encoder).detail_channels, config.fine) if config.fine else None
+        model = SuperPoint(encoder, DetectorHead(channels, config.head_channels, fine), descriptor)
         initialise(model, config.init)
+    if config.encoder_weights is not None and pretrained:
+        load_encoder(cast(TrunkEncoder, encoder), config.encoder_weights)
+    if config.freeze_encoder is not None:
+        model.freeze_encoder(config.freeze_encoder)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,8 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], d
 
     Args:
         path: `*.safetensors`, `*.ckpt`, the name of released weights (`pretrained_names`), or a run folder, which
-            stands for its checkpoints/best.ckpt, else checkpoints/last.ckpt, else weights.safetensors.
+            stands for its checkpoints/best.ckpt, else checkpoints/last.ckpt, else weights.safetensors. A file or run
+            goes before released weights of that name; another folder, such as this package's own, does not.
 
     Returns:
         state: parameters and buffers on the CPU, floating ones as float32. Of a checkpoint the averaged ones (EMA) if
@@ -82,7 +84,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], d
         UserError: missing, truncated, not such a file, or of a newer format.
     """
     path = Path(path)
-    if not path.exists() and str(path) in pretrained_names():
+    if str(path) in pretrained_names() and not path.is_file() and not _checkpoints_of(path):
         path = PRETRAINED / f"{path}.safetensors"
     if path.is_dir():
         path = _checkpoint_of(path)
@@ -109,7 +111,19 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], d
         model_config, metadata = json.loads(header["model_config"]), json.loads(header.get("metadata", "{}"))
     except ValueError as error:
         raise UserError(f"{path}: its metadata is not JSON ({error})") from error
+    if not isinstance(model_config, dict) or not isinstance(metadata, dict):
+        raise UserError(f"{path}: its metadata is no mapping, expected weights written by superpoint")
     return {name: _full_precision(tensor) for name, tensor in state.items()}, model_config, metadata
+
+
+def model_hash(model: nn.Module) -> str:
+    """16 hexadecimal digits that change with any weight or name of a layer; device and memory format do not count."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(getattr(model, "_orig_mod", model).state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -141,11 +155,15 @@ def _full_precision(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+def _checkpoints_of(run: Path) -> list[Path]:
+    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")
+    return [run / name for name in names if (run / name).is_file()]
+
+
 def _checkpoint_of(run: Path) -> Path:
-    candidates = [run / name for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    found = _checkpoints_of(run)
+    if found:
+        return found[0]
     raise UserError(
         f"{run}: found no checkpoint, expected checkpoints/best.ckpt, checkpoints/last.ckpt or weights.safetensors"
     )
@@ -155,9 +173,15 @@ def _load_from_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]
     from superpoint.engine.checkpoint import load_checkpoint  # here, so that the library does not import the engine
 
     checkpoint = load_checkpoint(path)
-    config = yaml.safe_load(checkpoint["config"])
+    try:
+        config = yaml.safe_load(checkpoint["config"]) if isinstance(checkpoint["config"], str) else None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: the configuration it holds is not YAML, the file is damaged") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise UserError(f"{path}: found no section 'model' in the configuration it holds")
-    state = checkpoint["ema"] or checkpoint["model"]
+    averaged = checkpoint["ema"]
+    state = averaged if isinstance(averaged, dict) and averaged else checkpoint["model"]
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: found no weights in it, expected tensors by name")
     metadata = {"checkpoint": path.name, "step": checkpoint["step"], "best": checkpoint["best"]}
     return {name: _full_precision(tensor) for name, tensor in state.items()}, config["model"], metadata

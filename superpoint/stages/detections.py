@@ -20,7 +20,7 @@ from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation.placement import measure_placement
 from superpoint.files import make_folder
-from superpoint.models import SuperPoint, load_model
+from superpoint.models import SuperPoint, load_network
 from superpoint.models.decode import probability_map, probability_to_points
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, save_image
 
@@ -30,7 +30,7 @@ LONGEST_SIDE = 480  # pixels; the photographs are shrunk to it
 def detect_samples(run: str | Path, decode: DecodeConfig | None = None, out: str | Path | None = None) -> Path:
     """Draw the detections of the network in a run folder or weights file on photographs; returns the folder of PNGs."""
     source = Path(run)
-    model = load_model(source)
+    model = load_network(source)
     if out is None and not source.is_dir():
         raise UserError(f"{run}: not a run folder; say with --out where the pictures should go")
     decode = decode or DecodeConfig()

@@ -27,6 +27,8 @@ from rich.text import Text
 
 from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import training_samples
+from superpoint.diagnostics.checks.classifier import CLASSIFIER_CHECKS
+from superpoint.diagnostics.classifier_case import ClassifierCase, is_classifier_run, read_classifier_run
 from superpoint.diagnostics.diagnosis import diagnose, verdict
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.reading import RunReading, read_run
@@ -42,6 +44,7 @@ from superpoint.visualize import save_figure
 FINDINGS = "findings.json"
 COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 RANGE_STEPS, RANGE_BATCH = 60, 4
+CLASSIFIER_BATCH = 16  # images of the range test of a classifier
 RANGE_HEIGHT, RANGE_WIDTH = 120, 160  # larger images are drawn no larger: the rate hardly depends on their size
 
 
@@ -69,7 +72,8 @@ def doctor(
     Raises:
         UserError: the run cannot be read, or the folder cannot be written.
     """
-    reading = read_run(run)
+    classifier = is_classifier_run(run)
+    reading = read_classifier_run(run) if classifier else read_run(run)
     folder = _output_folder(Path(run) / "doctor" if out is None else Path(out), out is not None)
     console = Console(quiet=quiet or as_json)
     if reading.history.note:
@@ -78,10 +82,11 @@ def doctor(
     case = reading.case
     with console.status("range test of the learning rate") as status:
         if range_test:
-            curve = _range_test(case.config)
+            curve = _classifier_range_test(case) if isinstance(case, ClassifierCase) else _range_test(case.config)
             save_figure(folder / "lr_finder.png", _range_figure(curve, case.config.optimizer.lr))
             case = replace(case, rate_curve=(curve.rates.tolist(), curve.losses.tolist()))
-        findings = diagnose(case, lambda name: status.update(f"checking {name}"))
+        others = {"checks": CLASSIFIER_CHECKS} if classifier else {}
+        findings = diagnose(case, lambda name: status.update(f"checking {name}"), **others)
 
     content = json.dumps(_content(run, reading, findings), indent=1, allow_nan=False)
     write_atomically(folder / FINDINGS, lambda file: file.write(content.encode()))
@@ -129,6 +134,22 @@ def _range_test(config: MagicPointConfig) -> RangeTest:
     )
 
 
+def _classifier_range_test(case: ClassifierCase) -> RangeTest:
+    with contextlib.redirect_stdout(io.StringIO()):
+        fabric = make_fabric(replace(case.config.train, device="auto"))
+    return lr_range_test(
+        fabric=fabric,
+        model=case.fresh(),
+        objective=case.objective,
+        dataset=case.dataset,
+        optimizer=case.config.optimizer,
+        batch_size=min(case.config.train.batch_size, CLASSIFIER_BATCH),
+        steps=RANGE_STEPS,
+        high=10.0,
+        smoothing=0.7,
+    )
+
+
 def _range_figure(curve: RangeTest, used: float) -> Figure:
     figure = range_test_figure(curve)
     axes = figure.axes[0]
@@ -153,9 +174,10 @@ def _content(run: str | Path, reading: RunReading, findings: Sequence[Finding]) 
 def _print(console: Console, findings: Sequence[Finding]) -> None:
     """A table on a terminal; elsewhere plain lines, which are not cut."""
     if not console.is_terminal:
+        width = max([17, *(len(finding.check) for finding in findings)])
         for number, finding in enumerate(findings, 1):
-            lines = [f"{number:2} {finding.check:17} {finding.status.value:4} {finding.evidence}"]
-            lines += [f"{'':20} {name}: {text}" for name, text in _advice(finding)]
+            lines = [f"{number:2} {finding.check:{width}} {finding.status.value:4} {finding.evidence}"]
+            lines += [f"{'':{width + 3}} {name}: {text}" for name, text in _advice(finding)]
             console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
         return
     table = Table("#", "check", "status", "evidence", box=SIMPLE_HEAD, pad_edge=False)

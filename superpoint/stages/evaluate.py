@@ -35,7 +35,7 @@ from superpoint.evaluation.synthetic import (
     synthetic_samples,
 )
 from superpoint.files import make_folder, write_atomically
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 from superpoint.visualize import precision_recall_figure, save_figure
 
@@ -102,11 +102,11 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
     """Evaluate a network, print the tables and write them to `out` or, of a run folder, to its folder evaluation.
 
     Args:
-        source: run folder, weights file or name, see `load_model`.
+        source: run folder, weights file or name, see `load_network`.
         keep: do nothing if there is a result.
     """
     if out is None and not Path(source).is_dir():
-        load_model(source)  # a name mistyped is not a missing --out
+        load_network(source)  # a name mistyped is not a missing --out
         raise UserError(f"{source}: not a run folder; say with --out where the tables should go")
     folder = Path(out) if out is not None else Path(source) / "evaluation"
     report = folder / "synthetic.json"
@@ -114,7 +114,7 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
     if keep and report.exists():
         console.print(f"{folder}: evaluated before, see synthetic.md there")
         return report
-    model = load_model(source)
+    model = load_network(source)
     make_folder(folder)
     with torch.inference_mode():
         results = evaluate_synthetic_shapes(model, images=images)

@@ -10,7 +10,10 @@ pairs.md, summary.csv, pairs.csv, pairs.json, curves, a gallery of pairs, and th
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,11 +34,13 @@ from superpoint.errors import UserError
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.gallery import write_gallery
 from superpoint.evaluation.methods import make_method
-from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair, measure_repeatability
+from superpoint.evaluation.pair_metrics import Described, PairRecord, match_pair, measure_pair, measure_repeatability
 from superpoint.evaluation.pair_report import write_report
 from superpoint.evaluation.views import ViewPair, fit_pair, generated_views, read_pair
 from superpoint.files import make_folder
 from superpoint.stages.processes import Processes
+
+AHEAD = 4  # pairs whose figures wait to be finished: more would only hold their features in memory
 
 
 class Job(NamedTuple):
@@ -91,8 +96,9 @@ def evaluate_pairs(
         records: list[PairRecord] = []
         failure: str | None = None
         try:
-            for pair in load_views(track(share, "pairs", transient=True, disable=not processes.first), skipped):
-                records += measure(pair, stores, config)
+            progress = track(share, "pairs", transient=True, disable=not processes.first)
+            for measured in measure_pairs(load_views(progress, skipped), stores, config):
+                records += measured
         except UserError as error:  # the others wait for this process; all of them have to know
             failure = str(error)
         gathered = processes.gather((records, skipped, failure))
@@ -169,18 +175,62 @@ def load_views(jobs: Iterable[Job], skipped: list[str]) -> Iterator[ViewPair]:
             skipped.append(str(error))
 
 
-def measure(pair: ViewPair, stores: Sequence[MethodStores], config: EvaluatePairsConfig) -> list[PairRecord]:
-    """Figures of a pair, one record a method."""
-    views = fit_pair(pair, config.longest, _size(config.size))
-    small = fit_pair(pair, config.longest, _size(config.repeatability_size)) if config.repeatability_size else views
+def measure_pairs(
+    pairs: Iterable[ViewPair], stores: Sequence[MethodStores], config: EvaluatePairsConfig
+) -> Iterator[list[PairRecord]]:
+    """Figures of each pair, in order, one record a method.
+
+    Features are computed here, all else in threads meanwhile: matching, RANSAC and the figures take as long as a third
+    of the forward passes, and neither they nor the runtimes of networks hold Python's lock. A pair's figures do not
+    depend on the number of threads.
+    """
+    every = {id(store): store for each in stores for store in (each.matching, each.detection)}.values()
+    with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
+        waiting: deque[Future[list[PairRecord]]] = deque()
+        for store in every:
+            store.writer = pool
+        try:
+            for pair in pairs:
+                views = fit_pair(pair, config.longest, _size(config.size))
+                other = _size(config.repeatability_size)
+                small = fit_pair(pair, config.longest, other) if other else views
+                found = [_describe(method, views, small) for method in stores]
+                waiting.append(pool.submit(_figures, views, small, found, config))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+            for store in every:
+                store.flush()
+        finally:
+            for future in waiting:
+                future.cancel()
+            for store in every:
+                store.writer = None
+
+
+class Found(NamedTuple):
+    """A method's features of both views, and of those that repeatability is measured on."""
+
+    method: str
+    matching: tuple[Described, Described]
+    detection: tuple[Described, Described]
+
+
+def _describe(method: MethodStores, views: ViewPair, small: ViewPair) -> Found:
+    both = method.matching(views.image_a), method.matching(views.image_b)
+    if small is views:
+        return Found(method.name, both, both)
+    return Found(method.name, both, (method.detection(small.image_a), method.detection(small.image_b)))
+
+
+def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: EvaluatePairsConfig) -> list[PairRecord]:
+    names = (views.name, views.sequence, views.change)
     records = []
-    for method in stores:
-        a, b = method.matching(views.image_a), method.matching(views.image_b)
-        seen = (method.detection(small.image_a), method.detection(small.image_b)) if small is not views else (a, b)
+    for method, (a, b), seen in found:
         repeated = measure_repeatability(*seen, small.h_a_b, config)
-        names = (pair.name, pair.sequence, pair.change)
         outcome = match_pair(a, b, config)
-        records.append(measure_pair(method.name, names, a, b, views.h_a_b, outcome, config, repeated))
+        records.append(measure_pair(method, names, a, b, views.h_a_b, outcome, config, repeated))
     return records
 
 

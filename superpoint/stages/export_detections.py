@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from superpoint.backends import resolve
 from superpoint.config import ExportConfig, dump_config
 from superpoint.config.export import MAY_CHANGE
 from superpoint.data.archives import Hdf5Images, Item
+from superpoint.data.images import own_limit
 from superpoint.data.label_writer import check_name
 from superpoint.data.labels import Features, LabelFile
 from superpoint.data.read_ahead import read_ahead
@@ -33,9 +34,10 @@ from superpoint.engine.interrupt import StopRequest
 from superpoint.errors import UserError
 from superpoint.evaluation.label_summary import Summary, summarise
 from superpoint.files import write_atomically
-from superpoint.models import load_model
+from superpoint.models import load_network
+from superpoint.models.weights import model_hash
 from superpoint.stages.export_progress import ExportProgress
-from superpoint.stages.labelling import Labeller, WorkingImage, labeller, model_hash, shrink, working_size
+from superpoint.stages.labelling import Labeller, WorkingImage, labeller, shrink, working_size
 from superpoint.stages.labels import print_summary
 from superpoint.stages.processes import Processes
 from superpoint.stages.shards import PartWriter, ShardFolder, digest
@@ -93,8 +95,9 @@ def export_detections(
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
     shards = ShardFolder(out)
-    with closing(shards), Processes() as processes, warnings.catch_warnings():  # which decoders change, in threads
-        model = load_model(config.weights)
+    # Decoders change the warnings, in threads.
+    with closing(shards), Processes() as processes, warnings.catch_warnings(), own_limit():
+        model = load_network(config.weights)
         config = _resolved(config, processes)
         settings = {
             "config": {key: value for key, value in asdict(config).items() if key not in (*MAY_CHANGE, "weights")},
@@ -128,9 +131,9 @@ def export_detections(
             if broken:
                 more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
                 raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
-            if config.merge and not complete:
-                shards.merge(attributes)
-            return _finish(config, shards, path, attributes["model"], sum(share.rate for share in shares))
+            # Read the labels again only where the shards do not know: they may be gone, or hold a name twice.
+            again = complete or (config.merge and bool(shards.merge(attributes)))
+            return _finish(config, shards, path, again, attributes["model"], sum(share.rate for share in shares))
 
         return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
 
@@ -237,7 +240,7 @@ def _label_share(
         return stop.signal is not None
 
     broken: list[str] = []
-    writer = PartWriter(shards, finished, config.shard_size, attributes)
+    writer = PartWriter(shards, finished, config.shard_size, attributes, _working_size(config))
     total, done, unit = _amount(source, mine, finished, config.shard_size)
     stream = read_ahead(
         tasks(),
@@ -282,6 +285,10 @@ def _label_share(
     return Share(progress.rate, tuple(broken), stop.signal)
 
 
+def _working_size(config: ExportConfig) -> Callable[[int, int], tuple[int, int]]:
+    return lambda width, height: working_size(width, height, config.resize)
+
+
 def _reason(error: UserError | None, name: str) -> str:
     return str(error).removeprefix(f"{name}: ")
 
@@ -300,13 +307,16 @@ def _amount(
     return images(mine), images(ended), "images"
 
 
-def _finish(config: ExportConfig, shards: ShardFolder, path: Path, model: str, rate: float) -> Summary:
-    """Summarise `path`, tidy up, report."""
-    with LabelFile(path) as labels:
-        skipped = labels.skipped()
-        size = lambda width, height: working_size(width, height, config.resize)  # noqa: E731
-        features = (labels.read_points(name) for name in labels.names())
-        summary = summarise(features, size, len(skipped))
+def _finish(config: ExportConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
+    """Summarise `path` (from its labels if `again`, else by what the shards say of theirs), tidy up, report."""
+    if again:
+        with LabelFile(path) as labels:
+            skipped = labels.skipped()
+            features = (labels.read_points(name) for name in labels.names())
+            summary = summarise(features, _working_size(config), len(skipped))
+    else:
+        tally, skipped = shards.tally()
+        summary = tally.summary(len(skipped))
     report = {**summary.as_dict(), "model": model, "reasons": skipped}
     target = shards.out.with_name(f"{shards.out.name}.summary.json")
     write_atomically(target, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))

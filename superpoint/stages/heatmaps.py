@@ -121,7 +121,7 @@ def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, wors
 
 
 def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
-    """The network of `source` with a name that tells its step. Raises: see `models.load_model`."""
+    """The network of `source` with a name that tells its step. Raises: see `models.load_network`."""
     state, model_config, metadata = load_weights(source)
     model = model_from_state(state, model_config, source).eval()
     file = f" ({metadata['checkpoint']})" if Path(source).is_dir() and "checkpoint" in metadata else ""

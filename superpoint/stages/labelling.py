@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from superpoint.adaptation import HomographicAdaptation
-from superpoint.adaptation.memory import NoRoomError, largest_chunk
-from superpoint.backends import Network, make_network
+from superpoint.adaptation.corners import sharpen
+from superpoint.adaptation.memory import NoRoomError
+from superpoint.backends import make_network
 from superpoint.config import ExportConfig
 from superpoint.data.images import resize_with_points
 from superpoint.data.labels import Features
 from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_points
-from superpoint.models.decode import detect_points, sample_descriptors
 from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
+SHARP = 1024  # pixels, longest side at which labels are moved to corners: finer detail is noise
 UNCERTAINTY = 1.0  # standard deviation of a point in pixels of the image the network saw: it is trained on whole pixels
 
 
 class WorkingImage(NamedTuple):
-    """An image as the network sees it, and the size it came in. `image`: uint8 [H', W']; `size`: (width, height)."""
+    """An image as the network sees it, and the size it came in.
+
+    image: uint8 [H', W']. size: (width, height). sharp: uint8 [H", W"], the image with at most SHARP px a side, if its
+    labels are going to be moved to its corners.
+    """
 
     image: NDArray[np.uint8]
     size: tuple[int, int]
+    sharp: NDArray[np.uint8] | None = None
 
 
 Labeller = Callable[[WorkingImage, str], Features]
@@ -56,7 +58,11 @@ def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
             f"with resize=1600 for instance"
         )
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
-    return WorkingImage(small, (width, height))
+    sharp = None
+    if config.sharpen:
+        sharp_width, sharp_height = working_size(width, height, SHARP)
+        sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
+    return WorkingImage(small, (width, height), sharp)
 
 
 def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
@@ -67,40 +73,24 @@ def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
     """
     network = make_network(model, config.backend, config.precision, config.device)
     adapts = config.adaptation.homographies > 1
-    adaptation = HomographicAdaptation(network, config.adaptation, config.decode, network.device) if adapts else None
+    detect = HomographicAdaptation(
+        network, config.adaptation, config.decode, network.device, describe=config.descriptors and not adapts
+    )
 
     def label(working: WorkingImage, name: str) -> Features:
         try:
-            if adaptation is not None:
-                points, scores, views = adaptation(working.image, name)[:3]
-                return _in_original(Features(points, scores, views=views), working)
-            largest_chunk(0, working.image.shape, network.device, name)  # does it fit?
-            return _in_original(_detect(network, working.image, config), working)
+            found = detect(working.image, name)
         except (MemoryError, torch.OutOfMemoryError) as error:
             height, width = working.image.shape
             raise NoRoomError(
                 f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
             ) from error
+        descriptors = None if found.descriptors is None else found.descriptors.T.astype(np.float16)
+        features = Features(found.points, found.scores, descriptors, views=found.views if adapts else None)
+        features = _in_original(features, working)
+        return features if working.sharp is None else _sharpened(features, working.sharp, config.corners)
 
     return label
-
-
-def _detect(network: Network, image: NDArray[np.uint8], config: ExportConfig) -> Features:
-    pixels = torch.from_numpy(image)[None, None].to(network.device).float() / 255
-    output: dict[str, Tensor] = {}
-
-    def run(image: Tensor) -> dict[str, Tensor]:
-        output.update(network(image))
-        return output
-
-    decode = asdict(config.decode)
-    with torch.inference_mode():
-        (found,) = detect_points(run, pixels, **decode)
-        descriptors = None
-        if config.descriptors and "descriptors" in output:
-            (described,) = sample_descriptors(output["descriptors"], [found.points])
-            descriptors = described.T.cpu().numpy().astype(np.float16)
-    return Features(found.points.cpu().numpy(), found.scores.cpu().numpy(), descriptors)
 
 
 def _in_original(features: Features, working: WorkingImage) -> Features:
@@ -113,11 +103,12 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
     )
 
 
-def model_hash(model: SuperPoint) -> str:
-    """16 hexadecimal digits that change with any weight or name of a layer."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:
+    """Features in pixels of the original, whose points were moved to corners of `image`, the original or shrunk."""
+    assert features.image_size is not None
+    assert features.scores is not None
+    width, height = features.image_size
+    scale_x, scale_y = width / image.shape[1], height / image.shape[0]
+    points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)
+    points, scores = sharpen(image, points, features.scores, added=corners)
+    return features._replace(keypoints=resize_points(points, scale_x, scale_y), scores=scores)

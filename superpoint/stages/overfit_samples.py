@@ -18,11 +18,12 @@ from superpoint.config import DataConfig, MagicPointConfig
 from superpoint.data.images import read_gray
 from superpoint.data.label_writer import save_features
 from superpoint.data.labelled import LabelledImages, cover, read_points
-from superpoint.data.labels import Features, LabelledPhotographs
+from superpoint.data.labels import Features
+from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import PointSamples, Scene
 from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 from superpoint.visualize import save_image
 
@@ -98,7 +99,7 @@ def single_photograph(
 def _detect(config: MagicPointConfig, gray: np.ndarray) -> np.ndarray:
     """Points float32 [N, 2] of the released network on an image uint8 [H, W]."""
     (found,) = detect_points(
-        load_model(DETECTOR), torch.from_numpy(gray)[None, None].float() / 255, **asdict(config.decode)
+        load_network(DETECTOR), torch.from_numpy(gray)[None, None].float() / 255, **asdict(config.decode)
     )
     return found.points.numpy()
 

@@ -36,7 +36,7 @@ from superpoint.evaluation.pairs import bootstrap_interval
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
-from superpoint.models import load_model
+from superpoint.models import load_network
 
 Image = NDArray[np.uint8]
 Detect = Callable[[Image, str], NDArray[np.floating]]  # image and its name -> points [N, 2], strongest first
@@ -63,7 +63,7 @@ def make_detector(method: str, homographies: int = 100) -> Detector:
         classical = classical_detector(method, nms_radius=4, subpixel=True, border=4)
         return Detector(method, lambda image, name: classical(image)[0])
     views = homographies if method.startswith(ADAPTED) else 1
-    network = make_network(load_model(method.removeprefix(ADAPTED)))
+    network = make_network(load_network(method.removeprefix(ADAPTED)))
     decode = DecodeConfig(threshold=THRESHOLD)
     adaptation = HomographicAdaptation(network, AdaptationConfig(homographies=views), decode, network.device)
     return Detector(method, lambda image, name: adaptation(image, name).points)

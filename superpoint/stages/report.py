@@ -17,13 +17,27 @@ import numpy as np
 import torch
 
 from superpoint.config import MagicPointConfig, load_run_config
-from superpoint.data.images import sample_photographs
+from superpoint.data.images import read_rgb, sample_photographs
 from superpoint.data.training_set import held_out_photographs, training_samples
+from superpoint.diagnostics.checks.pairs import observe_pairs
+from superpoint.diagnostics.classifier_case import read_classifier_case
+from superpoint.diagnostics.place_matches import draw_places
+from superpoint.diagnostics.reading import read_case
 from superpoint.diagnostics.report import render_report
-from superpoint.diagnostics.report.pictures import RunPictures, Subject, fit_cells, show_output, shrink
+from superpoint.diagnostics.report.classifier import is_classifier, render_classifier_report
+from superpoint.diagnostics.report.descriptors import is_joint
+from superpoint.diagnostics.report.pictures import (
+    DescriptorPictures,
+    RunPictures,
+    Subject,
+    fit_cells,
+    show_output,
+    shrink,
+)
 from superpoint.diagnostics.report.record import RunRecord, read_records
 from superpoint.diagnostics.statistics import output_statistics
 from superpoint.errors import UserError
+from superpoint.evaluation.classification import fit
 from superpoint.files import make_folder, write_atomically
 from superpoint.geometry.homography import inside
 from superpoint.models.loading import model_from_state
@@ -36,6 +50,7 @@ PHOTOGRAPHS = ("camera", "motorcycle_left")
 LONGEST = 320  # pixels of a photograph
 SAMPLES = 12
 HELD_OUT = 2  # photographs of a labelled training set
+SHOWN_PAIRS = 2  # training pairs with their matches
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
@@ -53,16 +68,62 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
     target = Path(out) if out is not None else records[0].path / name
     if target.is_dir():
         raise UserError(f"{target}: found a folder, expected the name of an HTML file")
+    kinds = {is_classifier(record) for record in records}
+    if len(kinds) > 1:
+        raise UserError("report: found classifiers beside detectors, expected runs of one kind")
+    if kinds == {True}:
+        text = render_classifier_report(records, _class_samples(records), time.time())
+        make_folder(target.parent)
+        write_atomically(target, lambda file: file.write(text.encode()))
+        return target
     # The images are those of the first run for all, so that the networks are shown the same.
     subjects, notes = _subjects(records[0])
     pictures = {record.label: _outputs(record, subjects) for record in records}
     first = pictures[records[0].label]
     samples = _training_samples(records[0]) if len(records) == 1 else []
-    pictures[records[0].label] = replace(first, samples=samples, notes=[*notes, *first.notes])
+    found = _descriptors(records[0]) if len(records) == 1 and is_joint(records[0]) else None
+    pictures[records[0].label] = replace(first, samples=samples, notes=[*notes, *first.notes], descriptors=found)
     text = render_report(records, pictures, time.time())
     make_folder(target.parent)
     write_atomically(target, lambda file: file.write(text.encode()))
     return target
+
+
+def _class_samples(records: Sequence[RunRecord]) -> list[tuple[str, np.ndarray]]:
+    """Training samples of a single classifier, with their classes; none if configuration or images cannot be read."""
+    if len(records) > 1:
+        return []
+    try:
+        case = read_classifier_case(records[0].path)
+    except UserError:  # no checkpoint yet, or the images have moved
+        return []
+    samples = []
+    for sample in case.samples(2 * SAMPLES):
+        samples.append((case.spec.classes[int(sample["label"])], fit(np.moveaxis(sample["image"].numpy(), 0, -1))))
+    return samples
+
+
+def _descriptors(record: RunRecord) -> DescriptorPictures:
+    """Similarities and matches of some training pairs, and those of the generated pairs if they have been measured."""
+    pictures, notes = [], []
+    positive = negative = np.zeros(0)
+    try:
+        seen = observe_pairs(read_case(record.path))
+        positive, negative = seen.positive, seen.negative
+        for index in range(min(SHOWN_PAIRS, len(seen.batch["image_a"]))):
+            views = [seen.batch[f"image_{name}"][index, 0].numpy() for name in ("a", "b")]
+            points = [seen.batch[f"places_{name}"][index].numpy() for name in ("a", "b")]
+            drawn = draw_places(views, points, seen.forth.of_image(index), max(1, 480 // views[0].shape[1]))
+            pictures.append((f"Training pair {index + 1}: places joined with their nearest descriptor", drawn))
+    except UserError as error:  # no checkpoint yet, the labelled photographs have moved
+        notes.append(f"No descriptors of training pairs: {error}.")
+    matches = record.path / "evaluation" / "matches.png"
+    if matches.is_file():
+        try:
+            pictures.append(("Generated pairs of held-out photographs", read_rgb(matches)))
+        except UserError as error:
+            notes.append(f"{error}.")
+    return DescriptorPictures(positive, negative, pictures, notes)
 
 
 def _outputs(record: RunRecord, subjects: Mapping[str, Sequence[Subject]]) -> RunPictures:

@@ -15,13 +15,14 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from superpoint.data.label_writer import SAME_NAME, merge_features, save_features
 from superpoint.data.labels import Features, LabelFile
 from superpoint.errors import UserError
+from superpoint.evaluation.label_summary import Tally
 from superpoint.files import make_folder, write_atomically
 
 try:
@@ -29,7 +30,7 @@ try:
 except ImportError:  # not POSIX: two exports into one file are not told from each other then
     fcntl = None
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
 
 
@@ -128,8 +129,24 @@ class ShardFolder:
         except UserError as error:
             raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
 
-    def merge(self, attributes: Mapping[str, Any]) -> None:
-        """All shards into `out`; they stay.
+    def tally(self) -> tuple[Tally, dict[str, str]]:
+        """What the shards hold, and name -> reason of the images skipped, without reading a point.
+
+        Of images of the same name in several tars all count here, though only the first is merged or read.
+        """
+        tally, skipped = Tally(), {}
+        for path in self.files():
+            with LabelFile(path) as shard:
+                found = shard.attributes
+            try:
+                tally.add_dict(json.loads(found["tally"]))
+                skipped.update(json.loads(found["skipped"]))
+            except (KeyError, ValueError, TypeError) as error:
+                raise UserError(f"{path}: damaged, its summary cannot be read; remove it, then --resume") from error
+        return tally, skipped
+
+    def merge(self, attributes: Mapping[str, Any]) -> dict[str, str]:
+        """All shards into `out`; they stay. Returns name -> reason of images left out: a name that came before.
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
         """
@@ -147,7 +164,7 @@ class ShardFolder:
                 f"{self.out}: merging needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; the shards in "
                 f"{self.path} are complete: make room, then --resume (or merge=false)"
             )
-        merge_features(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
+        return merge_features(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
 
     def remove(self) -> None:
         """Plan last, so that a folder whose removal was interrupted can still be told from a foreign one."""
@@ -162,9 +179,15 @@ class PartWriter:
     """
 
     def __init__(
-        self, shards: ShardFolder, finished: dict[int, tuple[int, bool]], size: int, attributes: dict[str, Any]
+        self,
+        shards: ShardFolder,
+        finished: dict[int, tuple[int, bool]],
+        size: int,
+        attributes: dict[str, Any],
+        working_size: Callable[[int, int], tuple[int, int]],
     ) -> None:
-        self.shards, self.size, self.attributes = shards, size, attributes
+        """Args: working_size, (width, height) of an image -> that at which the network sees it, for the tally."""
+        self.shards, self.size, self.attributes, self.working_size = shards, size, attributes, working_size
         self.next = {part: count for part, (count, _) in finished.items()}
         self.discard()
 
@@ -190,8 +213,11 @@ class PartWriter:
         self._write(part, end=True)
 
     def _write(self, part: int, *, end: bool) -> None:
-        shard = self.next.get(part, 0)
-        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=self.attributes)
+        shard, tally = self.next.get(part, 0), Tally()
+        for features in self.features.values():
+            tally.add(features, self.working_size)
+        attributes = {**self.attributes, "tally": json.dumps(tally.as_dict())}
+        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=attributes)
         self.next[part] = shard + 1
         self.discard()
 

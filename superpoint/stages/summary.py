@@ -19,7 +19,7 @@ from superpoint.config import MagicPointConfig, ModelConfig, load_config
 from superpoint.diagnostics.architecture import architecture_figure, save_architecture
 from superpoint.diagnostics.summary import FLOP_CONVENTION, ModelSummary, summarise
 from superpoint.errors import UserError
-from superpoint.models import SuperPoint, build_model, load_model
+from superpoint.models import SuperPoint, build_model, load_network
 
 LARGEST = 65536  # px; beyond, a side is a slip of the finger
 FORMATS = (".svg", ".png")
@@ -61,7 +61,7 @@ def show_summary(
             raise UserError(f"{name}: found {side}, expected 1 to {LARGEST} pixels")
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise UserError(f"{out}: found the ending '{Path(out).suffix}', expected .svg or .png")
-    network = build_model(model or ModelConfig()) if source is None else load_model(source)
+    network = build_model(model or ModelConfig()) if source is None else load_network(source)
     summary = summarise(network, height, width)
     name = _name(network)
     console = Console()

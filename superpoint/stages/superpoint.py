@@ -27,7 +27,7 @@ from superpoint.diagnostics.probes import DetectorProbe
 from superpoint.engine import RunFolder, TrainResult, make_fabric, train
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
-from superpoint.models import build_model, load_model
+from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_model_state, load_weights
 from superpoint.stages.evaluate import evaluate_run
 from superpoint.stages.export import export_weights
@@ -45,7 +45,7 @@ from superpoint.stages.pair_validation import (
 )
 from superpoint.visualize import save_image
 
-DESCRIPTOR = "descriptor."  # what the names of the descriptor head's tensors begin with
+NEW = ("descriptor.", "detector.fine.")  # what the names of tensors begin with that the start may lack
 COLUMNS = ("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3", "repeatability@1", "repeatability@3")
 
 
@@ -83,7 +83,7 @@ def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> Train
 
 
 def load_start(model: nn.Module, source: str) -> str:
-    """Load what `source` has: all, or all but the descriptor head, which then stays as it was drawn.
+    """Load what `source` has: all, or all but the descriptor head or the fine branch, which then stay as drawn.
 
     Returns: a sentence about which tensors were loaded and which are new.
 
@@ -91,8 +91,9 @@ def load_start(model: nn.Module, source: str) -> str:
     """
     state = load_weights(source)[0]
     new: dict[str, torch.Tensor] = {}
-    if not any(name.startswith(DESCRIPTOR) for name in state):
-        new = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(DESCRIPTOR)}
+    for part in NEW:
+        if not any(name.startswith(part) for name in state):
+            new |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(part)}
     load_model_state(model, {**state, **new}, source)
     loaded = ", ".join(f"{part} ({sum(name.startswith(part) for name in state)})" for part in _parts(state))
     fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
@@ -135,7 +136,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
     most = config.validation.points
     results = {}
     for name in ("network", "sift"):
-        describe = sift_describer(most) if name == "sift" else network_describer(load_model(config.run), most)
+        describe = sift_describer(most) if name == "sift" else network_describer(load_network(config.run), most)
         with torch.inference_mode():
             features = describe_pairs(describe, pairs)
         measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]

@@ -11,7 +11,7 @@ from superpoint.data.synthetic import ShapeGenerator
 from superpoint.errors import UserError
 from superpoint.evaluation.metrics import average_precision, localisation_error, match_detections, precision_recall
 from superpoint.geometry.cells import pixels_to_cells
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 
 POINTS = np.array([[30.3, 25.6], [62.8, 40.1], [45.35, 60.25], [75.2, 70.7]], np.float32)
@@ -81,7 +81,7 @@ def test_heatmap_has_its_peaks_where_the_points_are() -> None:
 
 @pytest.mark.parametrize("homographies", [0, 1])
 def test_one_view_is_plain_detection(homographies: int) -> None:
-    model = load_model("magicpoint-lite")
+    model = load_network("magicpoint-lite")
     image = ShapeGenerator(SyntheticConfig(), 60, 75, seed=5).scene(3).image
     decode = DecodeConfig(threshold=0.01, border=2, max_points=5)
     found = adaptation(model, decode, homographies=homographies)(image, "x")
@@ -168,7 +168,7 @@ def test_broken_weights_are_one_clear_line() -> None:
 
 def test_labels_are_better_and_better_located_than_plain_detections() -> None:
     """On scenes whose corners are known to 0.1 px, noisy ones among them."""
-    model = load_model("magicpoint-lite")
+    model = load_network("magicpoint-lite")
     scenes = ShapeGenerator(SyntheticConfig(), 96, 128, seed=77)
     decode = DecodeConfig(threshold=1e-3)
     one, many = (HomographicAdaptation(model, AdaptationConfig(homographies=n), decode) for n in (1, 25))
@@ -203,3 +203,14 @@ def test_agreement() -> None:
     # Many points take another way in torch, which rounds to 0.1 px at such coordinates.
     crowd = np.random.default_rng(0).uniform(8000, 9000, (60, 2)).astype(np.float32)
     assert agreement(crowd, crowd, 0.01) == 1
+
+
+def test_freed_memory_is_given_back_after_every_image_of_many_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("superpoint.adaptation.labels.give_back_freed_memory", lambda: calls.append(1))
+    for views, images, expected in ((2, 3, 3), (1, 19, 0), (1, 20, 1)):
+        calls.clear()
+        label = adaptation(homographies=views)
+        for index in range(images):
+            label(dots()[:16, :16], str(index))
+        assert len(calls) == expected

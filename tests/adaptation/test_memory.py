@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import platform
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
 from superpoint.adaptation import memory
-from superpoint.adaptation.memory import BYTES_PER_PIXEL, free_memory, largest_chunk
+from superpoint.adaptation.memory import BYTES_PER_PIXEL, free_memory, give_back_freed_memory, largest_chunk
 from superpoint.errors import UserError
 
 CPU = torch.device("cpu")
@@ -39,6 +41,26 @@ def test_the_container(tmp_path: Path, limit: str, used: str, stat: str, cache: 
     (tmp_path / used).write_text("2000000\n")
     (tmp_path / stat).write_text(f"anon 5\n{cache} 400000\n")
     assert free_memory(CPU, meminfo, tmp_path) == 1_400_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to")
+def test_freed_memory_is_given_back() -> None:
+    """Blocks with gaps between them: what glibc keeps by itself."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    blocks = [torch.zeros(25_000) for _ in range(600)]  # 100 kB each: below the size that is mapped on its own
+    del blocks[::2]
+    before = resident()
+    assert give_back_freed_memory()
+    assert before - resident() > 15e6
+    assert len(blocks) == 300
+
+
+def test_elsewhere_there_is_nothing_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    assert not give_back_freed_memory()
 
 
 def test_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from superpoint.backends.pytorch import fold_batch_norms
 from superpoint.config import AdaptationConfig, DecodeConfig, ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
-from superpoint.models import SuperPoint, build_model, load_model
+from superpoint.models import SuperPoint, build_model, load_network
 
 RUNTIMES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnxruntime", "onnx", "onnxscript"]}
 FP32 = [("torch", "fp32"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
@@ -51,7 +51,7 @@ def described_model() -> SuperPoint:
 @cache
 def released(backend: str, precision: str) -> Network:
     """Made once: an exporter takes seconds."""
-    return make_network(load_model("magicpoint-lite"), backend, precision, "cpu")
+    return make_network(load_network("magicpoint-lite"), backend, precision, "cpu")
 
 
 @cache
@@ -101,7 +101,7 @@ def test_labels_of_the_vgg_network_in_the_size_of_the_paper(
     backend: str, precision: str, within: float, least: float
 ) -> None:
     need(backend)
-    model, none = load_model("magicpoint"), np.empty((0, 2))
+    model, none = load_network("magicpoint"), np.empty((0, 2))
     shares, counts = [], []
     config = AdaptationConfig(homographies=8)
     ours, reference = (
@@ -121,7 +121,7 @@ def test_labels_of_the_vgg_network_in_the_size_of_the_paper(
 @pytest.mark.parametrize(("backend", "precision"), FP32 + BF16)
 def test_any_batch_and_size(backend: str, precision: str) -> None:
     need(backend)
-    model, run = load_model("magicpoint-lite"), released(backend, precision)
+    model, run = load_network("magicpoint-lite"), released(backend, precision)
     assert (run.backend, run.precision, run.device) == (backend, precision, torch.device("cpu"))
     assert str(run) == f"{backend} {precision} on cpu"
     for shape in ((1, 8, 8), (3, 40, 24), (1, 16, 16), (2, 24, 64)):
@@ -251,8 +251,8 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from superpoint.backends import make_network\n"
-        "from superpoint.models import load_model\n"
-        "print(make_network(load_model('magicpoint-lite'), 'openvino'))\n"
+        "from superpoint.models import load_network\n"
+        "print(make_network(load_network('magicpoint-lite'), 'openvino'))\n"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from superpoint.data import images
-from superpoint.data.images import read_gray, read_rgb, resize_with_points, sample_photographs
+from superpoint.data.images import own_limit, read_gray, read_rgb, resize_with_points, sample_photographs
 from superpoint.errors import UserError
 
 RAMP = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))  # [40, 60]
@@ -355,3 +355,16 @@ class TestSamples:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"pip install 'superpoint\[samples\]'"):
             sample_photographs()
+
+
+def test_the_limit_of_pixels_is_ours_not_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (40, 30), 7).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(UserError, match="too large"):
+        read_gray(tmp_path / "a.png")
+    with own_limit():
+        assert read_gray(tmp_path / "a.png").shape == (30, 40)
+        monkeypatch.setattr("superpoint.data.images.MAX_PIXELS", 1000)
+        with pytest.raises(UserError, match="40 x 30 pixels"):
+            read_gray(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == 500

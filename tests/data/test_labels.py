@@ -10,10 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 
 from superpoint.data.label_writer import save_features
-from superpoint.data.labels import Features, LabelFile, LabelledPhotographs, natural_order
+from superpoint.data.labels import Features, LabelFile, natural_order
 from superpoint.errors import UserError
 
 
@@ -182,50 +181,3 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.h5 file"):
         LabelFile(tmp_path / "empty")
-
-
-def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
-    labels = LabelFile(path)
-    with pytest.raises(UserError, match=r"found no 'b\.png'"):
-        LabelledPhotographs(labels, tmp_path)
-    for name in labels.names():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
-    source = LabelledPhotographs(labels, tmp_path)
-    assert len(source) == 4
-    image, points = source[0]
-    assert (image.shape, image.dtype, points.dtype) == ((48, 64), np.uint8, np.float32)
-    np.testing.assert_array_equal(points, make(seed=2).keypoints)
-    assert len(pickle.loads(pickle.dumps(source))[3][1]) == 5
-    save_features(tmp_path / "none.h5", {})
-    with pytest.raises(UserError, match="holds no labels"):
-        LabelledPhotographs(LabelFile(tmp_path / "none.h5"), tmp_path)
-
-
-def test_photographs_lost_during_training(path: Path, tmp_path: Path) -> None:
-    labels = LabelFile(path)
-    names = labels.names()
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
-    source = LabelledPhotographs(labels, tmp_path)
-    following = source[1]
-    Image.new("L", (32, 24)).save(tmp_path / names[0])
-    with pytest.raises(UserError, match="found 32 x 24 pixels, its labels were made for 64 x 48"):
-        source.read(0)
-    with pytest.warns(UserWarning, match=rf"{names[0]}: found 32 x 24 .* next image is taken instead \(1 so far"):
-        assert all(np.array_equal(a, b) for a, b in zip(source[0], following, strict=True))
-    np.testing.assert_array_equal(source[0][1], following[1])  # and warned of no more
-    (tmp_path / names[3]).unlink()
-    with pytest.warns(UserWarning, match=r"no such file.*\(2 so far"):
-        np.testing.assert_array_equal(source[3][1], following[1])  # from the end it goes on at the beginning
-    LabelledPhotographs(labels, tmp_path)
-    for name in names:
-        (tmp_path / name).unlink(missing_ok=True)
-    with (
-        pytest.warns(UserWarning, match=r"[34] so far"),
-        pytest.raises(UserError, match=r"4 labelled images in a row cannot be read, the first: .*no such file"),
-    ):
-        source[2]
-    with pytest.raises(UserError, match="expected the images that were labelled"):
-        LabelledPhotographs(labels, tmp_path)

@@ -37,11 +37,32 @@ def test_both_layouts_are_found_in_natural_order(tmp_path: Path) -> None:
     assert {pair.sequence: pair.change for pair in found.pairs} == {
         "i_dark": "illumination",
         "v_wall": "viewpoint",
-        "graf": "graf",
+        "graf": "viewpoint",
     }
     assert found.skipped == []
     assert np.array_equal(found.pairs[0].h_a_b, [[1, 0, 2], [0, 1, 8 / 3], [0, 0, 1]])
     assert len(find_pairs(tmp_path / "oxford" / "graf").pairs) == 2  # a sequence by itself
+
+
+def test_what_changes_in_a_sequence(tmp_path: Path) -> None:
+    for name in ("Trees", "leuven", "ubc", "v_wall", "i_trees", "desk"):
+        make_sequence(tmp_path / name, 2, oxford=name[1] != "_")
+    assert {pair.sequence: pair.change for pair in find_pairs(tmp_path).pairs} == {
+        "Trees": "blur",
+        "leuven": "illumination",
+        "ubc": "compression",
+        "v_wall": "viewpoint",
+        "i_trees": "illumination",
+        "desk": "desk",
+    }
+
+
+def test_sequences_of_one_name_in_different_folders(tmp_path: Path) -> None:
+    for folder in ("day/street", "night/street", "night/yard"):
+        make_sequence(tmp_path / folder, 2)
+    found = find_pairs(tmp_path)
+    assert [pair.name for pair in found.pairs] == ["day/street/1-2", "night/street/1-2", "yard/1-2"]
+    assert {pair.change for pair in found.pairs} == {"street", "yard"}
 
 
 def test_bad_pairs_are_left_out_and_named(tmp_path: Path) -> None:

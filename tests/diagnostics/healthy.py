@@ -14,7 +14,7 @@ from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks import CHECKS
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.losses import INITIAL_DETECTOR_LOSS
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.objectives import DetectorObjective
 
 HISTORY = ("initial_loss", "gradient_jump", "learning_rate", "overfitting", "nonfinite")  # what these checks look at
@@ -27,7 +27,7 @@ def healthy_case() -> Case:
     data = DataConfig(height=96, width=128, curriculum=0, workers=0)
     config = MagicPointConfig(data=data, model=ModelConfig("lite", 128), train=TrainConfig(steps=2000, batch_size=4))
     objective = DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight)
-    model = load_model("magicpoint-lite")
+    model = load_network("magicpoint-lite")
     return Case(config, SyntheticShapes(data, 0), model, objective, healthy_history(config))
 
 

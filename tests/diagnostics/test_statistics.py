@@ -15,7 +15,7 @@ from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.statistics import cell_pattern, input_sensitivity, output_statistics
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
-from superpoint.models import load_model
+from superpoint.models import load_network
 
 KEYS = {
     "dustbin", "finite", "logit_max", "cell_scale", "cell_range", "naive_exp_overflow", "detections", "border", "phase",
@@ -188,7 +188,7 @@ def photographs() -> Tensor:
 
 
 def test_the_released_network_is_healthy(scenes: dict[str, Tensor]) -> None:
-    model = load_model("magicpoint-lite")
+    model = load_network("magicpoint-lite")
     with torch.no_grad():
         on_scenes = output_statistics(model(scenes["image"].float() / 255)["logits"], scenes["target"], scenes["valid"])
         on_photographs = output_statistics(model(photographs().float() / 255)["logits"])

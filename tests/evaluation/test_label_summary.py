@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from superpoint.data.labels import Features
-from superpoint.evaluation.label_summary import coverage, summarise
+from superpoint.evaluation.label_summary import Tally, coverage, summarise
 
 
 def same(width: int, height: int) -> tuple[int, int]:
@@ -79,3 +79,15 @@ def test_sizes_that_are_not_known_are_left_out() -> None:
     assert found.points == 50
     assert found.as_dict()["coverage"] is None
     assert found.as_dict()["views"] is None
+
+
+def test_tallies_of_parts_make_that_of_the_whole() -> None:
+    items = [spread(100, 1), spread(0, 2), spread(70, 3)._replace(views=40), Features(np.zeros((9, 2), np.float32))]
+    whole = Tally()
+    for part in (items[:1], [], items[1:]):
+        tally = Tally()
+        for item in part:
+            tally.add(item, same)
+        whole.add_dict(json.loads(json.dumps(tally.as_dict())))
+    assert whole.summary(2) == summarise(items, same, 2)
+    assert whole.summary(2).median == 39.5

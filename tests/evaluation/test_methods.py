@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +18,8 @@ from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation.feature_store import FeatureStore
-from superpoint.evaluation.methods import make_method
+from superpoint.evaluation.methods import default_methods, make_method
+from superpoint.models import weights
 from superpoint.models.superpoint import build_model
 from superpoint.models.weights import save_weights
 
@@ -87,33 +91,107 @@ def test_blank_images_have_no_points() -> None:
     assert len(make_method("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
 
 
-def test_kornia_networks_load_from_files(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    from kornia.feature import ALIKED, DISK
+def kornia_state(kind: str) -> dict[str, Any]:
+    """What a published weight file of each network holds, with random numbers in it."""
+    from kornia import feature
 
-    torch.save({"extractor": DISK().state_dict()}, tmp_path / "disk.pth")
-    torch.save(ALIKED("aliked-t16").state_dict(), tmp_path / "aliked.pth")
+    torch.manual_seed(0)
+    if kind == "disk":
+        return {"extractor": feature.DISK().state_dict()}
+    if kind == "xfeat":
+        state = feature.XFeat().net.state_dict()
+        state["keypoint_head.3.weight"] *= 50  # else no pixel reaches its least probability, 0.05
+        return state
+    if kind == "keynet-hardnet":
+        orienter = feature.LAFOrienter(angle_detector=feature.OriNet(False))
+        detector = feature.KeyNetDetector(False, ori_module=orienter)
+        describer = feature.LAFDescriptor(feature.HardNet(False), patch_size=32, grayscale_descriptor=True)
+        return feature.LocalFeature(detector, describer).state_dict()
+    return feature.ALIKED(kind).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [("disk", 128), ("xfeat", 64), ("keynet-hardnet", 128), ("aliked-t16", 64), ("aliked-n16", 128)],
+)
+def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path, image: NDArray[np.uint8]) -> None:
+    with torch.random.fork_rng():
+        torch.save(kornia_state(kind), tmp_path / "w.pth")
     small = np.ascontiguousarray(image[:80, :96])
-    for kind, length in (("disk", 128), ("aliked", 64)):
-        method = make_method(f"{kind}:{tmp_path / kind}.pth", CONFIG)
-        features = method(small)
-        assert features.descriptors is not None
-        assert features.descriptors.shape == (length, len(features.keypoints))
-        assert 0 < len(features.keypoints) <= 60
-        assert features.scores is not None
-        assert (np.diff(features.scores) <= 0).all()
-        assert (features.keypoints >= 0).all()
-        assert (features.keypoints <= (95, 79)).all()
-    with pytest.raises(UserError, match=r"disk\.pth: does not fit"):
-        make_method(f"aliked:{tmp_path}/disk.pth", CONFIG)
+    name = f"{kind.partition('-')[0] if kind.startswith('aliked') else kind}:{tmp_path / 'w.pth'}"
+    method = make_method(name, CONFIG)
+    features = method(small)
+    assert method.name == name
+    assert features.descriptors is not None
+    assert features.descriptors.shape == (length, len(features.keypoints))
+    assert 0 < len(features.keypoints) <= 60
+    assert features.scores is not None
+    assert (np.diff(features.scores) <= 0).all()
+    assert np.isfinite(features.descriptors).all()
+    assert (features.keypoints >= -0.5).all()
+    assert (features.keypoints <= (95.5, 79.5)).all()
+    again = make_method(name, CONFIG)(small)
+    assert np.array_equal(again.keypoints, features.keypoints)
+
+
+def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
+    torch.save({"extractor": {"x": torch.zeros(1)}}, tmp_path / "other.pth")
     (tmp_path / "broken.pth").write_bytes(b"x")
-    with pytest.raises(UserError, match="cannot be read as weights"):
-        make_method(f"disk:{tmp_path}/broken.pth", CONFIG)
+    for kind in ("aliked", "disk", "xfeat", "keynet-hardnet"):
+        with pytest.raises(UserError, match=r"other\.pth: does not fit"):
+            make_method(f"{kind}:{tmp_path}/other.pth", CONFIG)
+        with pytest.raises(UserError, match="cannot be read as weights"):
+            make_method(f"{kind}:{tmp_path}/broken.pth", CONFIG)
+        with pytest.raises(UserError, match=f"found '{kind}' without weights"):
+            make_method(kind, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("released", "expected"),
+    [
+        ({}, ["harris", "sift", "orb"]),
+        ({"magicpoint": 0, "magicpoint-lite": 0}, ["magicpoint-lite", "harris", "sift", "orb"]),
+        ({"magicpoint": 0, "magicpoint-lite": 0, "superpoint": 256}, ["superpoint", "sift", "orb"]),
+        ({"magicpoint-lite": 0, "superpoint": 256, "superpoint-lite": 128}, ["superpoint-lite", "sift", "orb"]),
+    ],
+)
+def test_default_methods_are_of_networks_that_are_there(
+    released: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
+    for name, length in released.items():
+        config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": length}
+        save_weights(tmp_path / f"{name}.safetensors", build_model(ModelConfig(**config)), config)
+    assert default_methods() == expected
+    assert [make_method(name, CONFIG).name.removesuffix("+sift") for name in default_methods()] == expected
+
+
+def test_default_methods_of_this_package() -> None:
+    network, *others = default_methods()
+    assert network in weights.pretrained_names()
+    assert others[-2:] == ["sift", "orb"]
 
 
 @pytest.mark.skipif(hasattr(cv2, "AKAZE"), reason="this OpenCV has it")
 def test_akaze_names_what_is_missing() -> None:
     with pytest.raises(UserError, match=r"akaze.*as installed has none"):
         make_method("akaze", CONFIG)
+
+
+def test_the_store_writes_meanwhile_and_tells_of_errors(tmp_path: Path, image: NDArray[np.uint8]) -> None:
+    method = make_method("orb", CONFIG)
+    store = FeatureStore(tmp_path, method)
+    with ThreadPoolExecutor(1) as pool:
+        store.writer = pool
+        views = [np.ascontiguousarray(image[shift:]) for shift in range(0, 24, 2)]
+        found = [store(view) for view in views]
+        store.flush()
+        assert len(list(tmp_path.rglob("*.h5"))) == len(views)
+        shutil.rmtree(tmp_path)
+        store(np.ascontiguousarray(image[:, 1:]))
+        with pytest.raises(UserError):
+            store.flush()
+    assert [len(each.points) for each in found] == [len(method(view).keypoints) for view in views]
 
 
 def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, image: NDArray[np.uint8]) -> None:

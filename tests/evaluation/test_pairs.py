@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from superpoint.evaluation.matching import compare_descriptors
 from superpoint.evaluation.pairs import (
     area_under_curve,
     bootstrap_interval,
     corner_error,
     correctness,
+    has_neighbour,
     match_errors,
     matching_accuracy,
     matching_score,
@@ -74,14 +76,30 @@ def test_matching_score_counts_shared_points_only() -> None:
 def test_nearest_neighbour_precision_by_hand() -> None:
     points = np.array([[0, 0], [50, 0], [100, 0]], np.float32)
     apart = np.eye(3, dtype=np.float32)
-    assert nearest_neighbour_precision(points, points, apart, apart, np.eye(3)) == pytest.approx(1.0)
+    alike = compare_descriptors(apart, apart)
+    assert nearest_neighbour_precision(points, points, alike, np.eye(3)) == pytest.approx(1.0)
     # The last point is described like the first: in each direction two of three are found, the wrong one last.
     mixed = apart.copy()
     mixed[2] = [0.9, 0.1, 0]
-    score = nearest_neighbour_precision(points, points, apart, mixed, np.eye(3))
+    score = nearest_neighbour_precision(points, points, compare_descriptors(apart, mixed), np.eye(3))
     assert score == pytest.approx(2 / 3, abs=1e-6)
-    assert math.isnan(nearest_neighbour_precision(points, points + 200, apart, apart, np.eye(3)))
-    assert math.isnan(nearest_neighbour_precision(points[:0], points, apart[:0], apart, np.eye(3)))
+    assert math.isnan(nearest_neighbour_precision(points, points + 200, alike, np.eye(3)))
+    assert math.isnan(nearest_neighbour_precision(points[:0], points, compare_descriptors(apart[:0], apart), np.eye(3)))
+
+
+@pytest.mark.parametrize("eps", [1.0, 3.0, 40.0])
+def test_neighbours_are_those_of_all_distances(eps: float) -> None:
+    rng = np.random.default_rng(6)
+    first, second = np.round(rng.uniform(0, 90, (2, 80, 2)))  # whole pixels: distances of exactly 1 and 3 occur
+    first[3], first[4] = np.nan, np.inf
+    second = second[:50]
+    apart = np.hypot(*np.moveaxis(np.nan_to_num(first, nan=1e6, posinf=1e6)[:, None] - second, 2, 0))
+    of_first, of_second = has_neighbour(first, second, eps)
+    assert np.array_equal(of_first, (apart <= eps).any(axis=1))
+    assert np.array_equal(of_second, (apart <= eps).any(axis=0))
+    assert not of_first[3:5].any()
+    assert of_first.sum() > 0
+    assert not has_neighbour(first[:0], second, eps)[1].any()
 
 
 def test_planted_errors_lower_every_metric() -> None:
@@ -95,7 +113,7 @@ def test_planted_errors_lower_every_metric() -> None:
 
     def scores(a: np.ndarray, b: np.ndarray, h: np.ndarray) -> tuple[float, ...]:
         accuracy = matching_accuracy(match_errors(a, b, h), [3])[0]
-        precision = nearest_neighbour_precision(a, b, descriptors, descriptors, h)
+        precision = nearest_neighbour_precision(a, b, compare_descriptors(descriptors, descriptors), h)
         return accuracy, matching_score(a, b, pairs, h, SIZE, SIZE), 0.0 if math.isnan(precision) else precision
 
     right = scores(first, second, h_a_b)

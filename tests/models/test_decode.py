@@ -12,25 +12,12 @@ from superpoint.models.decode import (
     probability_to_points,
     refine_peaks,
     sample_descriptors,
-    suppress_non_maxima,
 )
+from tests.models.sequential import naive_suppression
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def naive_suppression(probability: Tensor, radius: int, threshold: float) -> Tensor:
-    """The rule in words of one pixel at a time: strongest first, ties in raster order."""
-    height, width = probability.shape
-    kept = torch.zeros(height, width, dtype=torch.bool)
-    dropped = torch.zeros(height, width, dtype=torch.bool)
-    for flat in probability.flatten().sort(descending=True, stable=True).indices.tolist():
-        y, x = divmod(flat, width)
-        if probability[y, x] > threshold and not dropped[y, x]:
-            kept[y, x] = True
-            dropped[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = True
-    return kept
 
 
 def logits_of_points(points: list[tuple[int, int]], height: int, width: int, strength: float = 9.0) -> Tensor:
@@ -74,42 +61,6 @@ class TestProbability:
     def test_wrong_channels(self) -> None:
         with pytest.raises(ValueError, match=r"found shape \[1, 64, 2, 2\], expected \[B, 65"):
             logits_to_probability(torch.zeros(1, 64, 2, 2))
-
-
-class TestSuppression:
-    @pytest.mark.parametrize("radius", [1, 2, 3, 4, 8, 40])
-    @pytest.mark.parametrize("levels", [0, 8])  # 8 grey levels: full of ties
-    def test_equals_the_naive_rule(self, radius: int, levels: int) -> None:
-        probability = torch.rand(3, 33, 46, generator=generator(radius))
-        if levels:
-            probability = (probability * levels).floor() / levels
-        probability[2, 5:20, 7:30] = 0.5  # and a plateau
-        kept = suppress_non_maxima(probability, radius, 0.1)
-        for image, mask in zip(probability, kept, strict=True):
-            assert torch.equal(mask, naive_suppression(image, radius, 0.1))
-
-    def test_a_weak_peak_beyond_a_suppressed_one_survives(self) -> None:
-        probability = torch.zeros(1, 8, 24)
-        probability[0, 4, 4], probability[0, 4, 7], probability[0, 4, 10] = 0.9, 0.6, 0.3  # 3 px apart, radius 4
-        assert suppress_non_maxima(probability, 4)[0].nonzero().tolist() == [[4, 4], [4, 10]]
-
-    def test_radius_zero_is_the_threshold_alone(self) -> None:
-        probability = torch.rand(2, 9, 9, generator=generator())
-        assert torch.equal(suppress_non_maxima(probability, 0, 0.4), probability > 0.4)
-
-    def test_equal_to_the_threshold_is_not_enough(self) -> None:
-        probability = torch.zeros(1, 5, 5)
-        probability[0, 2, 2] = 0.25
-        assert not suppress_non_maxima(probability, 1, 0.25).any()
-        assert suppress_non_maxima(probability, 1, 0.2499).sum() == 1
-
-    def test_nothing_there(self) -> None:
-        assert not suppress_non_maxima(torch.zeros(2, 8, 8), 4).any()
-
-    def test_images_of_a_batch_do_not_meet(self) -> None:
-        probability = torch.rand(4, 24, 24, generator=generator())
-        alone = torch.cat([suppress_non_maxima(image[None], 4, 0.2) for image in probability])
-        assert torch.equal(suppress_non_maxima(probability, 4, 0.2), alone)
 
 
 def gaussian_peaks(sigma: float, count: int, noise: float) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.errors import UserError
-from superpoint.models.weights import load_model_state, load_weights, save_weights
+from superpoint.models import weights
+from superpoint.models.weights import load_model_state, load_weights, model_hash, save_weights
 
 CONFIG = {"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}
 
@@ -197,3 +198,31 @@ class TestCheckpoints:
         save_checkpoint(tmp_path / "last.ckpt", state)
         with pytest.raises(UserError, match="no section 'model'"):
             load_weights(tmp_path / "last.ckpt")
+
+
+class TestReleasedNames:
+    def test_files_and_runs_go_before_them_but_no_other_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released, here = tmp_path / "pretrained", tmp_path / "here"
+        released.mkdir()
+        (here / "superpoint").mkdir(parents=True)  # as in a clone of this project
+        save_weights(released / "superpoint.safetensors", network(), CONFIG, {"from": "release"})
+        monkeypatch.setattr(weights, "PRETRAINED", released)
+        monkeypatch.chdir(here)
+        assert load_weights("superpoint")[2] == {"from": "release"}
+        save_weights(here / "superpoint/weights.safetensors", network(), CONFIG, {"from": "run"})
+        assert load_weights("superpoint")[2] == {"from": "run"}
+
+
+class TestHash:
+    def test_changes_with_weights_and_names_alone(self) -> None:
+        model = network()
+        same = network().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        assert model_hash(model) == model_hash(same)
+        assert len(model_hash(model)) == 16
+        assert model_hash(network(seed=1)) != model_hash(model)
+        assert model_hash(nn.Sequential(model)) != model_hash(model)
+        with torch.no_grad():
+            same[0].bias[0] += 1e-6
+        assert model_hash(same) != model_hash(model)

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from superpoint.config.evaluation import EvaluatePairsConfig, protocol_overrides
 from superpoint.config.loading import load_config
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
+from superpoint.evaluation import feature_store
 from superpoint.evaluation.methods import Method, network_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.views import ViewPair, fit_pair, generated_views
@@ -93,6 +95,28 @@ def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
     evaluate_pairs(CONFIG, methods, data=data, out=tmp_path, gallery=0)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     assert stored[0].stat().st_size > 500
+
+
+def test_figures_do_not_depend_on_threads_or_the_cache(
+    data: Path, healthy: list[PairRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.os, "cpu_count", lambda: 9)  # four threads that measure
+    assert evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path, gallery=0) == healthy
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        assert measure(data, tmp_path / "one") == healthy
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def test_a_failure_in_a_thread_ends_the_evaluation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise UserError("features: no space left")
+
+    monkeypatch.setattr(feature_store, "save_features", full)
+    with pytest.raises(UserError, match="no space left"):
+        evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path, gallery=0)
 
 
 def test_healthy_pairs_are_matched(healthy: list[PairRecord]) -> None:

@@ -278,7 +278,7 @@ def test_a_finished_export_is_left_alone(photos: Path, tmp_path: Path) -> None:
 def test_killed_between_merging_and_tidying_up(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "labels.h5"
     with monkeypatch.context() as patch:
-        patch.setattr("superpoint.stages.export_detections.summarise", lambda *_: 1 / 0)
+        patch.setattr("superpoint.stages.shards.ShardFolder.tally", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export(photos, out)
     assert out.exists()
@@ -308,6 +308,22 @@ def test_shards_may_be_the_result(photos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "labels.h5").exists()
     assert len(export(photos, tmp_path / "labels.h5", resume=True)) == 10  # merged after all
     assert (tmp_path / "labels.h5").exists()
+
+
+def test_the_summary_reads_no_label_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10^6 images reading them again takes as long as merging them."""
+    (photos / "11.jpg").write_bytes(b"")
+    config = replace(CONFIG, adaptation=AdaptationConfig(homographies=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelFile, "_read", lambda *_, **__: 1 / 0)
+        merged = export_detections(config, [str(photos)], tmp_path / "merged.h5")
+        shards = export_detections(replace(config, merge=False), [str(photos)], tmp_path / "shards.h5")
+    again = export_detections(config, [str(photos)], tmp_path / "merged.h5", resume=True)  # from the merged file
+    assert shards.summary == merged.summary == again.summary
+    assert merged.summary is not None
+    assert (merged.summary.images, merged.summary.skipped, merged.summary.views) == (10, 1, 2)
+    summaries = [(tmp_path / f"{name}.h5.summary.json").read_text() for name in ("merged", "shards")]
+    assert summaries[0] == summaries[1]
 
 
 def make_tar(path: Path, images: dict[str, bytes]) -> None:
@@ -349,6 +365,7 @@ def test_the_first_of_a_name_counts(photos: Path, tmp_path: Path) -> None:
                 tar.add(photos / f"{index}.jpg", f"{letter}.jpg")
     labels = export(tmp_path / "{0,1}.tar", tmp_path / "labels.h5")
     assert labels.names() == ["a.jpg", "b.jpg", "c.jpg"]
+    assert json.loads((tmp_path / "labels.h5.summary.json").read_text())["images"] == 3
     assert labels.skipped() == {"a.jpg": SAME_NAME, "b.jpg": SAME_NAME}
 
 

@@ -8,8 +8,9 @@ import pytest
 from superpoint.adaptation.memory import NoRoomError
 from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig, ModelConfig
 from superpoint.errors import UserError
-from superpoint.models import build_model, load_model
-from superpoint.stages.labelling import labeller, model_hash, shrink, working_size
+from superpoint.models import build_model, load_network
+from superpoint.models.weights import model_hash
+from superpoint.stages.labelling import labeller, shrink, working_size
 
 PLAIN = AdaptationConfig(homographies=0)
 
@@ -32,7 +33,7 @@ def test_points_are_mapped_back_exactly() -> None:
     small = board(96, 128, 16)
     large = small.repeat(3, axis=0).repeat(3, axis=1)
     config = ExportConfig(resize=128, adaptation=PLAIN, backend="torch", precision="fp32")
-    label = labeller(load_model("magicpoint-lite"), config)
+    label = labeller(load_network("magicpoint-lite"), config)
     found, base = label(shrink(large, config), "a"), label(shrink(small, config), "a")
     assert found.image_size == (384, 288)
     assert found.uncertainty == pytest.approx(3)
@@ -64,6 +65,35 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
     label = labeller(build_model(ModelConfig(encoder="lite", head_channels=16)).eval(), config)
     found = label(shrink(np.full(size, 99, np.uint8), config), "a")
     assert found.image_size == size[::-1]
+
+
+def test_sharpened_labels_lie_on_corners_of_the_original() -> None:
+    """On a board enlarged three times: the network sees it small, the corners are looked for at the size it came in."""
+    large = board(32, 48, 8).repeat(6, axis=0).repeat(6, axis=1)  # squares of 48
+    settings = {"resize": 128, "adaptation": AdaptationConfig(homographies=4), "backend": "torch", "precision": "fp32"}
+    model = load_network("magicpoint-lite")
+    results = []
+    for more in ({}, {"sharpen": True}, {"sharpen": True, "corners": 100.0}):
+        config = ExportConfig(**settings, **more)
+        results.append(labeller(model, config)(shrink(large, config), "a"))
+    plain, sharp, more = results
+    assert sharp.image_size == plain.image_size == (288, 192)
+    assert len(plain.keypoints) > 5
+    corners = np.stack(np.meshgrid(np.arange(47.5, 270, 48), np.arange(47.5, 180, 48)), axis=-1).reshape(-1, 2)
+
+    def apart(points: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(points[:, None] - corners[None], axis=2).min(axis=1)
+
+    assert np.median(apart(sharp.keypoints)) < 0.2 < np.median(apart(plain.keypoints))
+    assert len(more.keypoints) > len(sharp.keypoints) and (apart(more.keypoints) < 0.2).sum() == len(corners)
+    assert more.scores is not None and len(more.scores) == len(more.keypoints)
+
+
+def test_sharpening_is_for_labels() -> None:
+    with pytest.raises(UserError, match="sharpen: found true with adaptation=none"):
+        ExportConfig(sharpen=True, adaptation=PLAIN)
+    with pytest.raises(UserError, match="corners: found 20 with sharpen=false"):
+        ExportConfig(corners=20)
 
 
 def test_too_large_an_image_is_refused_with_the_remedy() -> None:

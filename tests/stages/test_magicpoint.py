@@ -14,7 +14,7 @@ from superpoint.cli import main
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
 from superpoint.losses import INITIAL_DETECTOR_LOSS
-from superpoint.models import build_model, load_model
+from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights
 from superpoint.stages.magicpoint import train_magicpoint
 from superpoint.stages.validation import DetectorValidation, detector_objective, labelled_batch
@@ -67,7 +67,7 @@ def test_exported_weights_are_the_averaged_ones_of_the_best_checkpoint(trained: 
     best = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     assert all(torch.equal(state[name], best["ema"][name]) for name in best["ema"])
     assert (model_config["encoder"], metadata["stage"]) == ("lite", "magicpoint")
-    assert not load_model(trained / "weights.safetensors").training
+    assert not load_network(trained / "weights.safetensors").training
 
 
 def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from superpoint.cli import main
-from superpoint.models import load_model
+from superpoint.models import load_network
 from superpoint.stages.summary import network_config, show_summary
 
 
@@ -19,7 +19,7 @@ def succeed(*arguments: str) -> None:
 def test_table_when_piped_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
     succeed("magicpoint-lite")
     text = capsys.readouterr().out
-    parameters = sum(p.numel() for p in load_model("magicpoint-lite").parameters())
+    parameters = sum(p.numel() for p in load_network("magicpoint-lite").parameters())
     assert f"{parameters:,} parameters" in text
     assert "a multiply-add is 2 FLOPs" in text
     row = next(line for line in text.splitlines() if "detector.logits" in line)

@@ -13,7 +13,7 @@ from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_r
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
-from superpoint.models import build_model, load_model
+from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.stages.superpoint import load_start, train_superpoint
 
@@ -65,7 +65,7 @@ def test_run_folder_holds_everything(trained: Path) -> None:
 
 
 def test_exported_weights_describe(trained: Path) -> None:
-    model = load_model(trained / "weights.safetensors")
+    model = load_network(trained / "weights.safetensors")
     with torch.no_grad():
         output = model(torch.rand(1, 1, 48, 64))
     assert output["descriptors"].shape == (1, 16, 6, 8)

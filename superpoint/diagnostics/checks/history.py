@@ -74,7 +74,7 @@ def initial_loss(case: Case) -> Finding:
 
 def _fresh_loss(case: Case) -> float:
     """The objective's loss of a network as the run would begin with, on four samples."""
-    model = build_model(case.config.model, case.config.seed)
+    model = build_model(case.config.model, case.config.seed, pretrained=False)
     getattr(case.objective, "initialise", detector_objective(case.config).initialise)(model.detector)
     with torch.no_grad():
         return float(case.objective(model.train(), case.batch(4))["loss"])

@@ -45,7 +45,7 @@ def gradient_jump(case: Case) -> Finding:
     """Exploding gradient or momentum: a loss worse than chance, or a sudden jump or drop of loss or gradient norm."""
     found = windows(case)
     jump = (
-        _worse_than_chance(case, found) or _blown_up(case) or _jump_up(found) or _drop(found) or _gradient_peak(found)
+        _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
     )
     growth = largest_growth(case)
     details = {
@@ -143,7 +143,8 @@ def _gradient_ratios(found: list[Window]) -> list[float]:
     return ratios
 
 
-def _jump_up(found: list[Window]) -> Jump | None:
+def jump_up(found: list[Window]) -> Jump | None:
+    """The first window whose loss is far above that of the five before it."""
     for i, ratio in enumerate(_ratios(found), 3):
         before, now = found[i].loss / ratio, found[i]
         if ratio > JUMP_UP and now.loss - before > JUMP_LEAST:
@@ -165,7 +166,8 @@ def _drop(found: list[Window]) -> Jump | None:
     return None
 
 
-def _gradient_peak(found: list[Window]) -> Jump | None:
+def gradient_peak(found: list[Window]) -> Jump | None:
+    """The first gradient far above those of the five windows before, which the loss did not show."""
     for i, ratio in enumerate(_gradient_ratios(found), 3):
         if ratio > GRADIENT_JUMP:
             peak = found[i].gradient_max if found[i].gradient_max is not None else found[i].gradient

@@ -168,7 +168,7 @@ def kernel_growth(config: MagicPointConfig, state: Mapping[str, Tensor]) -> floa
     Batch norm makes the output independent of the scale of the kernels before it. A rate that is too high therefore
     does not always show in the loss: the kernels grow until the steps are small beside them.
     """
-    fresh = build_model(replace(config.model, init="kaiming"), config.seed).state_dict()
+    fresh = build_model(replace(config.model, init="kaiming"), config.seed, pretrained=False).state_dict()
     growth = kernel_norm(state) / kernel_norm(fresh)
     return growth if math.isfinite(growth) else math.inf
 

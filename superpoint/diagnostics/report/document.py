@@ -13,6 +13,7 @@ from superpoint.diagnostics.report.compare import (
     evaluation_comparison,
     output_comparison,
 )
+from superpoint.diagnostics.report.descriptors import descriptor_section
 from superpoint.diagnostics.report.figures import (
     curves_section,
     output_section,
@@ -56,6 +57,7 @@ def _report(record: RunRecord, pictures: RunPictures, now: float) -> str:
     sections = [
         doctor_section(record),
         curves_section([record]),
+        *([descriptor_section(record, pictures.descriptors)] if pictures.descriptors is not None else []),
         probe_section(record),
         output_section(record, pictures),
         samples_section(pictures),

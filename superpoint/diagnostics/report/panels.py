@@ -93,7 +93,7 @@ def _panels_of_one(record: RunRecord) -> list[Panel]:
     return [
         Panel(
             "Loss",
-            "detector loss, nats",
+            _loss_name([record]),
             [
                 Curve("training", *record.curve("train", "loss"), index=0, noisy=True),
                 Curve("validation", *record.curve("validate", "loss"), index=1),
@@ -162,7 +162,7 @@ def _panels_of_one(record: RunRecord) -> list[Panel]:
             note="Since the last line of the log.",
         ),
         Panel(
-            "Loss over time", "detector loss, nats", [Curve("training", *_over_time(record, "loss"), noisy=True)],
+            "Loss over time", _loss_name([record]), [Curve("training", *_over_time(record, "loss"), noisy=True)],
             log=True, x_label="minutes of training",
         ),
     ]  # fmt: skip
@@ -182,10 +182,11 @@ def _panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
         Curve(record.label, *_over_time(record, "loss"), index=index, noisy=True, faint=False)
         for index, record in enumerate(records)
     ]
+    loss = _loss_name(records)
     return [
-        Panel("Training loss", "detector loss, nats", curves("train", "loss"), log=True),
-        Panel("Training loss over time", "detector loss, nats", timed, log=True, x_label="minutes of training"),
-        Panel("Validation loss", "detector loss, nats", curves("validate", "loss", noisy=False), log=True),
+        Panel("Training loss", loss, curves("train", "loss"), log=True),
+        Panel("Training loss over time", loss, timed, log=True, x_label="minutes of training"),
+        Panel("Validation loss", loss, curves("validate", "loss", noisy=False), log=True),
         Panel("Monitor", "mean of the validation's AP", curves("validate", "monitor", noisy=False)),
         *(
             Panel(f"Average precision, {variant}, {eps} px", "AP", curves("validate", key, noisy=False))
@@ -204,6 +205,12 @@ def _panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
         Panel("Labelled cells found", "share", curves("train", "positive_recall"), limits=SHARE),
         Panel("Throughput", "images a second", curves("train", "img_per_s"), limits=POSITIVE),
     ]  # fmt: skip
+
+
+def _loss_name(records: Sequence[RunRecord]) -> str:
+    """What "loss" is of: a run that trains descriptors adds their part."""
+    joint = any(key.startswith("descriptor.") for record in records for key in record.config)
+    return "loss of both parts" if joint else "detector loss, nats"
 
 
 def _over_time(record: RunRecord, key: str) -> tuple[list[float], list[float]]:

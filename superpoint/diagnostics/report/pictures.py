@@ -48,6 +48,22 @@ class Output:
 
 
 @dataclass(frozen=True)
+class DescriptorPictures:
+    """What the network makes of some training pairs.
+
+    Attributes:
+        positive, negative: cosine similarities of two views of a place, and of different places.
+        pictures: pairs with their matches as (title, uint8 [H, W, 3]).
+        notes: why something is not here.
+    """
+
+    positive: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    negative: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class RunPictures:
     """Attributes:
     weights: which weights made the outputs, in words.
@@ -55,6 +71,7 @@ class RunPictures:
     statistics: `diagnostics.statistics.output_statistics` by group of subjects ("synthetic scenes", "photographs").
     samples: training samples with their labels as (title, uint8 [H, W, 3]).
     notes: why something is not here.
+    descriptors: of a run that trains them, what they make of training pairs.
     """
 
     weights: str = ""
@@ -62,6 +79,7 @@ class RunPictures:
     statistics: dict[str, dict[str, float]] = field(default_factory=dict)
     samples: list[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    descriptors: DescriptorPictures | None = None
 
 
 def show_output(model: nn.Module, subject: Subject) -> Output:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from superpoint.config import MagicPointConfig, SuperPointConfig, dump_config
+from superpoint.config.classifier import ClassifierConfig
 from superpoint.diagnostics.reading import read_history, run_folder
 from superpoint.errors import UserError
 
@@ -136,6 +137,8 @@ def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
 
 def default_config(config: Mapping[str, str] | None = None) -> dict[str, str]:
     """The default configuration of the stage that `config` is of, in the form of `RunRecord.config`."""
+    if any(key.startswith("augment.") for key in config or {}):
+        return _parse_config(dump_config(ClassifierConfig()))
     joint = any(key.startswith("descriptor.") for key in config or {})
     return _parse_config(dump_config(SuperPointConfig() if joint else MagicPointConfig()))
 

@@ -1,0 +1,116 @@
+"""Classification networks by name.
+
+    model = build_classifier("resnet18", num_classes=2, in_channels=3, init="kaiming", seed=0)
+
+`CLASSIFIERS` maps a name to a constructor(num_classes, in_channels, **options); options are those of its class.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from superpoint.backbones.alexnet import AlexNet
+from superpoint.backbones.attention import ChannelSpatialAttention, SqueezeExcitation
+from superpoint.backbones.googlenet import GoogLeNet
+from superpoint.backbones.initialisation import SCHEMES, initialise_weights
+from superpoint.backbones.lenet import LeNet
+from superpoint.backbones.mobilenet import LARGE, SMALL, MobileNetV2, MobileNetV3
+from superpoint.backbones.network import ClassificationNetwork
+from superpoint.backbones.nin import CIFAR, IMAGENET, NIN
+from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResNet, SmallResNet
+from superpoint.backbones.shufflenet import WIDTHS, ShuffleNetV2
+from superpoint.backbones.vgg import VGG
+from superpoint.checks import check_number, check_one_of
+from superpoint.errors import UserError
+
+Constructor = Callable[..., ClassificationNetwork]
+
+RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+SMALL_DEPTHS = (8, 14, 20, 32, 44, 56, 110)  # for images of about 32x32
+
+CLASSIFIERS: dict[str, Constructor] = {
+    "lenet": LeNet,
+    "alexnet": AlexNet,
+    "alexnet_2012": partial(AlexNet, widths=(96, 256, 384, 384, 256), groups=(1, 2, 1, 2, 2), lrn=True),
+    **{f"vgg{depth}": partial(VGG, kind) for depth, kind in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))},
+    "vgg16_1x1": partial(VGG, "C"),
+    **{
+        f"vgg{depth}_bn": partial(VGG, kind, batch_norm=True)
+        for depth, kind in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))
+    },
+    "vgg16_1x1_bn": partial(VGG, "C", batch_norm=True),
+    "nin": partial(NIN, IMAGENET),
+    "cifar_nin": partial(NIN, CIFAR),
+    "googlenet": GoogLeNet,
+    **{f"resnet{depth}": partial(ResNet, *table) for depth, table in RESNETS.items()},
+    "resnext50_32x4d": partial(ResNet, *RESNETS[50], groups=32, group_width=4),
+    "resnext101_32x8d": partial(ResNet, *RESNETS[101], groups=32, group_width=8),
+    "wide_resnet50_2": partial(ResNet, *RESNETS[50], group_width=128),
+    "wide_resnet101_2": partial(ResNet, *RESNETS[101], group_width=128),
+    **{f"se_resnet{depth}": partial(ResNet, *RESNETS[depth], attention=SqueezeExcitation) for depth in RESNETS},
+    **{f"cbam_resnet{depth}": partial(ResNet, *RESNETS[depth], attention=ChannelSpatialAttention) for depth in RESNETS},
+    "mobilenet_v2": MobileNetV2,
+    "mobilenet_v3_large": partial(MobileNetV3, LARGE, 1280),
+    "mobilenet_v3_small": partial(MobileNetV3, SMALL, 1024),
+    **{f"shufflenet_v2_{size}": partial(ShuffleNetV2, size) for size in WIDTHS},
+    **{f"cifar_resnet{depth}": partial(SmallResNet, depth) for depth in SMALL_DEPTHS},
+    **{f"cifar_plain{depth}": partial(SmallResNet, depth, shortcut="none") for depth in SMALL_DEPTHS},
+}
+
+
+def build_classifier(
+    name: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    init: str = "kaiming",
+    seed: int = 0,
+    **options: Any,
+) -> ClassificationNetwork:
+    """The network `name`, drawn from `seed` without touching the global random state.
+
+    Args:
+        name: one of CLASSIFIERS.
+        num_classes: length of the logits.
+        in_channels: of the images; 3 for colour, 1 for grey.
+        init: kaiming, xavier or trunc_normal, see `initialise_weights`; the last layer is normal with a standard
+            deviation of 0.01, so that the first loss is ln(num_classes).
+        options: of the network's class, such as dropout=0.2, shortcut="A", lrn=True, image_size=28.
+
+    Raises: UserError for an unknown name, scheme or option, or a number out of range.
+    """
+    check_one_of("classifier", name, list(CLASSIFIERS))
+    check_one_of("init", init, SCHEMES)
+    check_number("num_classes", num_classes, 1)
+    check_number("in_channels", in_channels, 1)
+    constructor = CLASSIFIERS[name]
+    known = [
+        key
+        for key, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key not in ("num_classes", "in_channels")
+    ]
+    for key in options:
+        if key not in known:
+            raise UserError(f"{name}: found an option '{key}', expected one of {', '.join(known) or 'none'}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            network = constructor(num_classes=num_classes, in_channels=in_channels, **options)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+        initialise_weights(network, init)
+        for layer in network.output_layers():
+            nn.init.normal_(layer.get_parameter("weight"), std=0.01)
+    return network

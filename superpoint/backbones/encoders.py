@@ -1,0 +1,113 @@
+"""Classification networks as encoders: grey image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
+
+The first four stages of the network are kept; its classifier and what is coarser are left out. Four stages halve the
+size four times (VGG: three times, which is the stride of 8 wanted). Where one halving is too many, a plan says which
+is left out:
+
+early   the second: ResNet's and ShuffleNet's pooling, MobileNet's second strided block. Twice the resolution from
+        there on, which localisation lives on; pretrained kernels then see their surroundings at twice the size.
+late    the last: that stage is computed at stride 8 and its further kernels are dilated by 2, so that the features are
+        those of the pretrained network, only denser (Chen et al. 2015, arXiv 1412.7062, section 3.1). Half the work.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from superpoint.backbones.classifiers import CLASSIFIERS
+from superpoint.backbones.network import ConvNorm, halves
+from superpoint.checks import check_one_of
+from superpoint.geometry.cells import CELL
+
+STAGES = 4
+PLANS = ("early", "late")
+WIDEST = 256  # channels; more are brought down to it by a 1x1 convolution, since the heads are 3x3 on all of them
+FAMILIES = ("vgg", "resnet", "resnext", "mobilenet", "shufflenet", "se_resnet", "cbam_resnet")
+ENCODER_NAMES = tuple(name for name in CLASSIFIERS if name.startswith(FAMILIES))
+
+
+class TrunkEncoder(nn.Module):
+    """The first four stages of a classification network at stride 8, and a 1x1 adapter if they end in many channels.
+
+    Args:
+        name: one of ENCODER_NAMES.
+        plan: early or late, see above; the same for VGG.
+        in_channels: of the image.
+
+    Attributes:
+        stages: what `model.freeze_encoder` and `optimizer.layer_decay` count; the adapter is none of them.
+        paths: path of each module here -> its path in the classification network, by which its weights are found.
+        out_channels: of the features.
+    """
+
+    def __init__(self, name: str, plan: str = "early", in_channels: int = 1) -> None:
+        super().__init__()
+        check_one_of("encoder", name, ENCODER_NAMES)
+        check_one_of("plan", plan, PLANS)
+        self.name = name
+        with torch.device("meta"):  # only what is kept shall need memory
+            stages = CLASSIFIERS[name](in_channels=in_channels).stages()[:STAGES]
+            self.paths: dict[str, str] = {}
+            for index, stage in enumerate(stages):
+                self.paths |= {f"stages.{index}.{path.replace('.', '_')}": path for path in stage}
+            self.stages = nn.ModuleList(
+                nn.Sequential(OrderedDict((path.replace(".", "_"), module) for path, module in stage.items()))
+                for stage in stages
+            )
+        if all(halves(stage) for stage in self.stages):
+            _keep_size(self.stages[1]) if plan == "early" else _dilate(self.stages[-1])
+        self.to_empty(device="cpu")
+        for layer in self.stages.modules():
+            if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)):
+                layer.reset_parameters()
+        with torch.no_grad():
+            channels = self.eval()._run(torch.zeros(1, in_channels, CELL, CELL)).shape[1]
+        self.train()
+        self.out_channels = min(channels, WIDEST)
+        self.adapter = ConvNorm(channels, WIDEST, 1) if channels > WIDEST else None
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Features [B, C, H / 8, W / 8] of an image [B, C', H, W]."""
+        features = self._run(image)
+        return features if self.adapter is None else self.adapter(features)
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+def _units(stage: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a stage in the order of execution: chains are opened, residual blocks are not."""
+    for module in stage.children():
+        if isinstance(module, nn.Sequential):
+            yield from _units(module)
+        else:
+            yield module
+
+
+def _keep_size(stage: nn.Module) -> None:
+    """Take the stride out of a stage; its features become twice as dense."""
+    for layer in stage.modules():
+        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            layer.stride = (1, 1)
+        elif isinstance(layer, nn.MaxPool2d):
+            layer.stride = 1
+
+
+def _dilate(stage: nn.Module) -> None:
+    """Take the stride out of a stage and dilate what follows: every second feature stays what it was."""
+    dense = False  # whether what has come so far puts out features twice as dense as the kernels expect
+    for unit in _units(stage):
+        inside = False  # the same within this block, whose branches begin at its input
+        for layer in (layer for layer in unit.modules() if isinstance(layer, nn.Conv2d)):
+            if layer.stride == (2, 2):
+                layer.stride, inside = (1, 1), True
+            elif (dense or inside) and layer.kernel_size != (1, 1):
+                layer.dilation = (2, 2)
+                layer.padding = tuple(2 * side for side in layer.padding)  # pyright: ignore[reportAttributeAccessIssue]
+        dense = dense or inside

@@ -1,0 +1,134 @@
+"""GoogLeNet (Inception v1) with batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from superpoint.backbones.network import ClassificationNetwork
+
+# Table 1: input channels, then #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+INCEPTIONS = {
+    "3a": (192, 64, 96, 128, 16, 32, 32),
+    "3b": (256, 128, 128, 192, 32, 96, 64),
+    "4a": (480, 192, 96, 208, 16, 48, 64),
+    "4b": (512, 160, 112, 224, 24, 64, 64),
+    "4c": (512, 128, 128, 256, 24, 64, 64),
+    "4d": (512, 112, 144, 288, 32, 64, 64),
+    "4e": (528, 256, 160, 320, 32, 128, 128),
+    "5a": (832, 256, 160, 320, 32, 128, 128),
+    "5b": (832, 384, 192, 384, 48, 128, 128),
+}
+# (mean, std) by which ImageNet photographs are normalised everywhere else; this network wants (0.5, 0.5)
+IMAGENET_NORM = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
+
+
+class Convolution(nn.Module):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Inception(nn.Module):
+    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1. Source: figure 2b."""
+
+    def __init__(self, widths: Sequence[int], kernel5: int) -> None:
+        super().__init__()
+        channels, b1, reduce3, b3, reduce5, b5, pooled = widths
+        self.branch1 = Convolution(channels, b1)
+        self.branch2 = nn.Sequential(Convolution(channels, reduce3), Convolution(reduce3, b3, 3))
+        self.branch3 = nn.Sequential(Convolution(channels, reduce5), Convolution(reduce5, b5, kernel5))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True), Convolution(channels, pooled))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), 1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier in the middle of the network, for its gradient in training. Source: section 5."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = Convolution(channels, 128)
+        self.fc1 = nn.Linear(128 * 16, 1024)
+        self.fc2 = nn.Linear(1024, num_classes)
+        self.dropout = nn.Dropout(0.7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(F.adaptive_avg_pool2d(x, 4)).flatten(1)
+        return self.fc2(self.dropout(F.relu(self.fc1(x), inplace=True)))
+
+
+class GoogLeNet(ClassificationNetwork):
+    """Nine inception blocks. Source: Szegedy et al. 2015, arXiv 1409.4842, table 1.
+
+    Args:
+        aux: with the two auxiliary classifiers. In training the network then returns (logits, logits of aux2, logits of
+            aux1), whose losses the paper weighs 1, 0.3, 0.3; in evaluation mode the logits alone, as without.
+        transform_input: images come normalised by ImageNet's mean and spread and are brought to (x - 0.5) / 0.5, which
+            torchvision's checkpoint was trained with.
+        paper_kernels: 5x5 convolutions where the paper has them; torchvision has 3x3 there.
+        dropout: before the last layer.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        aux: bool = False,
+        transform_input: bool = False,
+        paper_kernels: bool = False,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if transform_input and in_channels != 3:
+            raise ValueError(f"transform_input: found images of {in_channels} channels, expected 3")
+        self.transform_input = transform_input
+        self.conv1 = Convolution(in_channels, 64, 7, 2)
+        self.conv2 = Convolution(64, 64)
+        self.conv3 = Convolution(64, 192, 3)
+        for name, widths in INCEPTIONS.items():
+            self.add_module(f"inception{name}", Inception(widths, 5 if paper_kernels else 3))
+        self.aux1 = AuxiliaryHead(512, num_classes) if aux else None
+        self.aux2 = AuxiliaryHead(528, num_classes) if aux else None
+        self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.maxpool4 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(1024, num_classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self._normalise(image) if self.transform_input else image
+        x = self.conv3(self.conv2(self.maxpool(self.conv1(x))))
+        x = self._blocks("3a 3b", self.maxpool(x))
+        after_4a = self._blocks("4a", self.maxpool(x))
+        after_4d = self._blocks("4b 4c 4d", after_4a)
+        x = self.maxpool4(self._blocks("4e", after_4d))
+        x = self._blocks("5a 5b", x)
+        logits = self.fc(self.dropout(self.avgpool(x).flatten(1)))
+        if self.training and self.aux1 is not None and self.aux2 is not None:
+            return logits, self.aux2(after_4d), self.aux1(after_4a)
+        return logits
+
+    def output_layers(self) -> list[nn.Module]:
+        return [self.fc, *(head.fc2 for head in (self.aux1, self.aux2) if head is not None)]
+
+    def _blocks(self, names: str, x: torch.Tensor) -> torch.Tensor:
+        for name in names.split():
+            x = self.get_submodule(f"inception{name}")(x)
+        return x
+
+    @staticmethod
+    def _normalise(image: torch.Tensor) -> torch.Tensor:
+        mean, spread = image.new_tensor(IMAGENET_NORM).T[:, :, None, None]
+        return image * (spread / 0.5) + (mean - 0.5) / 0.5

@@ -1,0 +1,167 @@
+"""Weights of classification networks: torchvision's checkpoints, safetensors, and those of our own runs."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from superpoint.backbones.classifiers import CLASSIFIERS
+from superpoint.backbones.encoders import TrunkEncoder
+from superpoint.backbones.network import ClassificationNetwork
+from superpoint.errors import UserError
+
+# Mean and spread of the colours (red, green, blue), 0..1, by which torchvision's networks expect images normalised.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_CENTRE, GREY_GAIN = 0.5, 4.0  # `models.SuperPoint` gives its encoder (grey - 0.5) * 4
+LISTED = 3  # mismatches that an error names
+COUNTER = "num_batches_tracked"  # of batch norm: checkpoints from before PyTorch 0.4.1 have none, and nobody needs it
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Parameters and buffers, on the CPU, floating ones as float32; nothing in the file is executed.
+
+    Args:
+        path: .safetensors; a file of `torch.save` (.pth, .pt, .ckpt) that holds the state or, under "ema", "model" or
+            "state_dict", one; a run folder, which stands for its weights.safetensors, else checkpoints/best.ckpt. A
+            prefix "module." (DataParallel) is dropped.
+
+    Raises: UserError: missing, damaged, or no such file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("weights.safetensors", "checkpoints/best.ckpt") if (path / name).is_file()]
+        if not found:
+            raise UserError(f"{path}: found no weights, expected weights.safetensors or checkpoints/best.ckpt in it")
+        path = found[0]
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected weights (.pth, .safetensors) or a run folder")
+    content: Any
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            with warnings.catch_warnings():  # of foreign pickles; whether they can be read shows by itself
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if isinstance(error, pickle.UnpicklingError):  # whose text advises to execute what is in the file
+            reason = "damaged, or it holds more than tensors"
+        raise UserError(f"{path}: not a readable file of weights ({reason})") from error
+    for key in ("ema", "model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: found no names with tensors, expected the state of a network")
+    return {
+        str(name).removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in content.items()
+    }
+
+
+def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_classes: bool = False) -> list[str]:
+    """Fill a classification network with the weights of `path` (`read_state`); every name and shape must match.
+
+    Args:
+        other_classes: layers that put out logits may have another number of classes; they then keep their weights.
+
+    Returns: names that kept the weights they had.
+
+    Raises: UserError, which lists the first mismatches; the network is unchanged then.
+    """
+    state, own = read_state(path), network.state_dict()
+    outputs = set(network.output_layers())
+    heads = tuple(f"{name}." for name, module in network.named_modules() if module in outputs)
+    kept = [
+        name
+        for name, tensor in own.items()
+        if other_classes and name.startswith(heads) and name in state and state[name].shape != tensor.shape
+    ]
+    state = {name: tensor for name, tensor in state.items() if name not in kept}
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items() if name not in kept}
+    check_names(path, type(network).__name__, state, expected)
+    network.load_state_dict(state | {name: own[name] for name in own if name not in state})
+    return kept
+
+
+def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
+    """Fill the stages of an encoder with those of its classification network's weights (`read_state`).
+
+    The first convolution of a colour network becomes one of grey images by summing over the colours. It expects colours
+    normalised by ImageNet's mean and spread, the encoder gets (grey - 0.5) * 4: both are taken into the weights, and
+    the constant they leave into the bias or the batch norm behind. What comes out is then what the colour network
+    computes of the grey image, but for the outermost pixels, which see zeros beyond the border: 0.5 is zero here, the
+    mean colour there. The adapter has no counterpart and keeps its weights.
+
+    Raises: UserError, which lists the first mismatches; the encoder is unchanged then.
+    """
+    state = read_state(path)
+    own = encoder.state_dict()
+    here = {}  # name here -> name in the network
+    for name in own:
+        prefix = ".".join(name.split(".")[:3])
+        if prefix in encoder.paths:
+            here[name] = encoder.paths[prefix] + name[len(prefix) :]
+    first = next(name for name, tensor in own.items() if tensor.ndim == 4)
+    with torch.device("meta"):
+        network = CLASSIFIERS[encoder.name]().state_dict()
+    expected = {there: tuple(own[name].shape) for name, there in here.items()}
+    width, grey, *sides = own[first].shape
+    colour = here[first] in state and tuple(state[here[first]].shape) == (width, 3, *sides)
+    if grey == 1 and colour:
+        expected[here[first]] = (width, 3, *sides)
+    trunk = {name: tensor for name, tensor in state.items() if name not in network or name in expected}
+    check_names(path, encoder.name, trunk, expected)
+    filled = {name: state[there] for name, there in here.items() if there in state}
+    if grey == 1 and colour:
+        _to_grey(encoder, first, filled)
+    encoder.load_state_dict(own | filled)
+
+
+def check_names(
+    path: str | Path, architecture: str, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Demand that `state` has the names and shapes expected; the counters of batch norm may be missing.
+
+    Raises: UserError, one line with the first mismatches and the number of the others.
+    """
+    wrong = []
+    for name, shape in expected.items():
+        if name not in state and not name.endswith(COUNTER):
+            wrong.append(f"no '{name}', expected shape {list(shape)}")
+        elif name in state and tuple(state[name].shape) != shape:
+            wrong.append(f"'{name}' of shape {list(state[name].shape)}, expected {list(shape)}")
+    wrong += [f"'{name}', expected no such name" for name in state if name not in expected]
+    if wrong:
+        more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
+        raise UserError(f"{path}: not the weights of {architecture}: found {'; '.join(wrong[:LISTED])}{more}")
+
+
+def _to_grey(encoder: TrunkEncoder, first: str, state: dict[str, Tensor]) -> None:
+    """Sum the first kernel [C, 3, k, k] of `state` over the colours, for the encoder's normalisation of the input.
+
+    With the colour networks' input (g - m) / s and u = (g - 0.5) * 4, sum_c w_c (g - m_c) / s_c is
+    u * sum_c w_c / (4 s_c) + sum_c w_c (0.5 - m_c) / s_c.
+    """
+    kernel = state[first].double()
+    mean, spread = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float64)[:, :, None, None]
+    state[first] = (kernel / (GREY_GAIN * spread)).sum(1, keepdim=True).float()
+    constant = (kernel * (GREY_CENTRE - mean) / spread).sum((1, 2, 3)).float()
+    layers = [
+        (name, layer)
+        for name, layer in encoder.stages.named_modules(prefix="stages")
+        if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))
+    ]
+    (name, convolution), (norm, _) = layers[0], layers[1]
+    if convolution.bias is not None:
+        state[f"{name}.bias"] = state[f"{name}.bias"] + constant
+    else:
+        state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - constant

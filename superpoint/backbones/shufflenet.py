@@ -1,0 +1,91 @@
+"""ShuffleNet v2."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from superpoint.backbones.network import ClassificationNetwork, Stage
+from superpoint.checks import check_one_of
+
+# Table 5: channels of stage 2, 3, 4 and of the last convolution, by the factor of complexity.
+WIDTHS = {
+    "x0_5": (48, 96, 192, 1024),
+    "x1_0": (116, 232, 464, 1024),
+    "x1_5": (176, 352, 704, 1024),
+    "x2_0": (244, 488, 976, 2048),
+}
+
+
+def depthwise(channels: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
+
+
+def pointwise(in_channels: int, out_channels: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class ShuffleUnit(nn.Module):
+    """Half of the channels pass, half are convolved; at stride 2 both are convolved. Then the halves are interleaved.
+
+    Source: Ma et al. 2018, figure 3 (c, d).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        half = out_channels // 2
+        self.split = stride == 1
+        self.branch1 = nn.Sequential()
+        if not self.split:
+            self.branch1 = nn.Sequential(
+                depthwise(in_channels, stride), nn.BatchNorm2d(in_channels), *pointwise(in_channels, half)
+            )
+        self.branch2 = nn.Sequential(
+            *pointwise(half if self.split else in_channels, half),
+            depthwise(half, stride),
+            nn.BatchNorm2d(half),
+            *pointwise(half, half),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = x.chunk(2, 1) if self.split else (x, x)
+        halves = torch.stack((self.branch1(first), self.branch2(second)), 2)  # [B, C / 2, 2, H, W]
+        return halves.flatten(1, 2)  # a channel of the first, one of the second, ...
+
+
+class ShuffleNetV2(ClassificationNetwork):
+    """Source: Ma et al. 2018, arXiv 1807.11164, table 5. `size`: x0_5, x1_0, x1_5 or x2_0."""
+
+    def __init__(self, size: str = "x1_0", num_classes: int = 1000, in_channels: int = 3) -> None:
+        super().__init__()
+        check_one_of("size", size, list(WIDTHS))
+        *widths, last = WIDTHS[size]
+        channels = 24
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        for index, (width, count) in enumerate(zip(widths, (4, 8, 4), strict=True)):
+            units = [ShuffleUnit(width if unit else channels, width, 1 if unit else 2) for unit in range(count)]
+            self.add_module(f"stage{index + 2}", nn.Sequential(*units))
+            channels = width
+        self.conv5 = nn.Sequential(*pointwise(channels, last))
+        self.fc = nn.Linear(last, num_classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = image
+        for stage in self.stages():
+            for module in stage.values():
+                x = module(x)
+        return self.fc(x.mean((2, 3)))
+
+    def stages(self) -> list[Stage]:
+        modules = dict(self.named_children())
+        names = (("conv1",), ("maxpool",), ("stage2",), ("stage3",), ("stage4", "conv5"))
+        return [{name: modules[name] for name in stage} for stage in names]

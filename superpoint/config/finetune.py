@@ -1,0 +1,64 @@
+"""Stage `finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from superpoint.checks import check_number
+from superpoint.config.adaptation import AdaptationConfig
+from superpoint.config.export import ExportConfig
+from superpoint.config.model import DecodeConfig, ModelConfig
+from superpoint.config.superpoint import PairDataConfig, PairValidationConfig, SuperPointConfig
+from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
+from superpoint.errors import UserError
+
+
+def _training() -> SuperPointConfig:
+    """Short, at a low rate, and from the first sample on as hard as it gets: the network knows the task already."""
+    return SuperPointConfig(
+        weights=None,
+        data=PairDataConfig(curriculum=0, holdout=0.1),
+        optimizer=OptimizerConfig(lr=2e-4),
+        schedule=ScheduleConfig(warmup=0.05),
+        train=TrainConfig(minutes=15, batch_size=8, ema=0.99, validate_every=250),
+        validation=PairValidationConfig(pairs=40, final_pairs=80, final_images=90),
+    )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Train on from a SuperPoint, on photographs of one's own.
+
+    Of `training` the stage sets run, seed, weights, model, and what `data.labels` and `data.images` name; the rest is
+    yours.
+    """
+
+    run: str = "runs/finetuned"  # folder of labels, training and tables
+    seed: int = 0
+    images: str | None = None  # folder of photographs
+    weights: str | None = None  # a run folder, weights or their name; None = the released superpoint-lite
+    labels: str | None = None  # a feature file of the photographs; None = made from `weights` by homographic adaptation
+    export: ExportConfig = field(
+        default_factory=lambda: ExportConfig(
+            sharpen=True, adaptation=AdaptationConfig(homographies=30, memory=256), decode=DecodeConfig(max_points=600)
+        )
+    )
+    training: SuperPointConfig = field(default_factory=_training)
+
+    def __post_init__(self) -> None:
+        check_number("seed", self.seed, 0, 2**63)
+        default = _training()
+        for key in ("run", "seed", "weights", "model"):
+            if getattr(self.training, key) != getattr(default, key):
+                raise UserError(f"training.{key}: is set by this stage, from {key}; leave it out")
+        if self.training.data.kind != "synthetic" or self.training.data.overfit:
+            raise UserError("training.data.kind, training.data.overfit: are set by this stage; leave them out")
+        if self.export.weights != ExportConfig().weights or not self.export.merge:
+            raise UserError("export.weights, export.merge: are set by this stage; leave them out")
+        self.of_training(ModelConfig(descriptor_dim=64), "weights", "labels", "images")  # refused now, not after labels
+
+    def of_training(self, model: ModelConfig, weights: str, labels: str, images: str) -> SuperPointConfig:
+        """The training of `model`, whose start is `weights`, on `labels` of `images`."""
+        data = replace(self.training.data, kind="labelled", labels=labels, images=images)
+        run = f"{self.run}/training"
+        return replace(self.training, run=run, seed=self.seed, model=model, weights=weights, data=data)

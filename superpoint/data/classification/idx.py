@@ -1,0 +1,95 @@
+"""IDX files, as MNIST comes in: a magic number, the sizes, then the values; plain or compressed by gzip.
+
+The magic number is two zero bytes, the code of the type and the number of axes; all integers are big-endian
+(yann.lecun.com/exdb/mnist, "the IDX file format").
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.errors import UserError
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+GZIP = b"\x1f\x8b"
+MOST = 1 << 33  # values; a header that says more is damaged
+
+
+def is_idx(path: str | Path) -> bool:
+    """Whether the name is that of an IDX file: ...-idx3-ubyte, .idx, each also with .gz."""
+    name = Path(path).name.lower().removesuffix(".gz")
+    return name.endswith((".idx", "-ubyte", ".idx3", ".idx1")) or "-idx" in name or ".idx" in name
+
+
+def read_idx(path: str | Path) -> NDArray[np.generic]:
+    """The array of an IDX file, in native byte order.
+
+    Raises: UserError, missing, not IDX (another magic number), truncated, or longer than its header says.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}), expected an IDX file") from error
+    if content[:2] == GZIP:
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: damaged or truncated gzip file ({error})") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not 1 <= content[3] <= 8:
+        found = content[:4].hex(" ") or "an empty file"
+        raise UserError(
+            f"{path}: found magic number {found}, expected that of IDX: 00 00, a type such as 08, the number of axes"
+        )
+    kind, axes = np.dtype(TYPES[content[2]]), content[3]
+    start = 4 + 4 * axes
+    if len(content) < start:
+        raise UserError(f"{path}: truncated in its header: found {len(content)} bytes, expected at least {start}")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
+    count = math.prod(shape)
+    expected = start + count * kind.itemsize
+    if count > MOST or len(content) != expected:
+        state = "truncated" if len(content) < expected else "too long"
+        size = " x ".join(map(str, shape))
+        raise UserError(f"{path}: {state}: found {len(content)} bytes, expected {expected} for {size} values")
+    return np.frombuffer(content, kind, count, start).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images uint8 [N, H, W] or [N, H, W, 3] and their labels int64 [N].
+
+    Args:
+        images: IDX with three axes (grey levels), or four with 3 channels last.
+        labels: IDX with one axis; None = the file beside it whose name has labels-idx1 for images-idx3.
+
+    Raises: UserError, as `read_idx`; other axes or types; no such labels; other numbers of images and labels.
+    """
+    images = Path(images)
+    found = labels_beside(images) if labels is None else Path(labels)
+    pixels, targets = read_idx(images), read_idx(found)
+    colour = pixels.ndim == 4 and pixels.shape[3] == 3
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or colour):
+        raise UserError(
+            f"{images}: found {pixels.dtype} {list(pixels.shape)}, expected images: uint8 [N, H, W] or [N, H, W, 3]"
+        )
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise UserError(f"{found}: found {targets.dtype} {list(targets.shape)}, expected labels: integers [N]")
+    if len(pixels) != len(targets):
+        raise UserError(f"{found}: found {len(targets)} labels, expected one for each of the {len(pixels)} images")
+    if not pixels.size:
+        raise UserError(f"{images}: found {list(pixels.shape)}, expected at least one image")
+    return pixels.astype(np.uint8), targets.astype(np.int64)
+
+
+def labels_beside(images: Path) -> Path:
+    """The labels that belong to a file of images, by its name. Raises: UserError if the name does not tell."""
+    name = images.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    if name == images.name:
+        raise UserError(f"{images}: its name does not tell where the labels are; say so by data.train_labels=FILE")
+    return images.with_name(name)

@@ -1,0 +1,1 @@
+"""The demonstration page: two images in, keypoints and matches out."""

@@ -1,0 +1,165 @@
+"""What the page shows: the matches of two images by the network and by SIFT, and the network's heatmaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superpoint.data.images import read_gray, resize_with_points
+from superpoint.errors import UserError
+from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
+from superpoint.inference.detector import FeatureDetector
+from superpoint.inference.features import Features
+from superpoint.inference.images import shrunk_size
+from superpoint.inference.matching import estimate_homography, match
+from superpoint.inference.pictures import match_figure
+from superpoint.models.decode import probability_map
+from superpoint.visualize import Image, contact_sheet, draw_points, figure_to_image, overlay_heatmap
+
+Gray = NDArray[np.uint8]
+SIDE = (64, 2048)  # px, of `Settings.resize`
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sliders of the page set."""
+
+    threshold: float = 0.015  # least probability
+    nms_radius: int = 4  # px
+    max_points: int = 1024
+    method: str = "mutual"  # of matching, see `inference.match`
+    sift: bool = True  # beside the network
+    resize: int = 640  # longest side at which images are looked at, px
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of a method; times in ms, of both images together."""
+
+    name: str
+    points: tuple[int, int]
+    matches: int
+    inliers: int
+    detection: float
+    matching: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures uint8 [H, W, 3] and figures; `sift` is None if it was not asked for."""
+
+    network: Image
+    sift: Image | None
+    points: Image
+    heatmaps: Image
+    rows: tuple[Row, ...]
+
+
+def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
+    """An uploaded file as grey levels, its longest side at most `resize`.
+
+    Raises: UserError, without the folder the server put it in, if there is none or it cannot be read.
+    """
+    if path is None:
+        raise UserError(f"{which} image: found none, expected an image file")
+    try:
+        image = read_gray(path)
+    except UserError as error:
+        raise UserError(f"{which} image: {str(error).replace(str(path), Path(path).name)}") from error
+    size = shrunk_size(image.shape[0], image.shape[1], min(max(resize, SIDE[0]), SIDE[1]))
+    return resize_with_points(image, np.zeros((0, 2), np.float32), size)[0]
+
+
+def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Settings) -> Comparison:
+    """Detect, match and draw; a detector without descriptors borrows SIFT's, and the row says so."""
+    images = (first, second)
+    start = perf_counter()
+    found = [_network_features(model, image, settings) for image in images]
+    time = 1000 * (perf_counter() - start)
+    name = model.name if model.descriptor_dim else f"{model.name} + SIFT descriptors"
+    picture, row = _match(name, images, (found[0], found[1]), time, settings)
+    rows, sift = [row], None
+    if settings.sift:
+        start = perf_counter()
+        theirs = [_sift_features(image, settings) for image in images]
+        sift, row = _match("SIFT", images, (theirs[0], theirs[1]), 1000 * (perf_counter() - start), settings)
+        rows.append(row)
+    drawn = [
+        draw_points(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
+        for image, each in zip(images, found, strict=True)
+    ]
+    heat = [overlay_heatmap(image, _spread(_probability(model, image)), limits=(0.0, 1.0)) for image in images]
+    names = ("first", "second")
+    return Comparison(
+        picture,
+        sift,
+        contact_sheet(drawn, [f"{a}: {len(each)} points" for a, each in zip(names, found, strict=True)], columns=2),
+        contact_sheet(heat, [f"{a}: probability within 2 px, yellow = 1, square root" for a in names], columns=2),
+        tuple(rows),
+    )
+
+
+def markdown(rows: tuple[Row, ...]) -> str:
+    """The figures as a table."""
+    lines = [
+        "| method | points, 1st | points, 2nd | pairs | inliers | detection, ms | matching, ms |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        name = row.name.replace("|", "\\|")
+        share = f" ({row.inliers / row.matches:.0%})" if row.matches else ""
+        lines.append(
+            f"| {name} | {row.points[0]} | {row.points[1]} | {row.matches} | {row.inliers}{share} | "
+            f"{row.detection:.0f} | {row.matching:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _match(
+    name: str, images: tuple[Gray, Gray], found: tuple[Features, Features], detection: float, settings: Settings
+) -> tuple[Image, Row]:
+    start = perf_counter()
+    matches = match(*found, settings.method)
+    homography = estimate_homography(*found, matches)
+    matching = 1000 * (perf_counter() - start)
+    inliers = int(homography.inliers.sum())
+    state = "no homography" if homography.matrix is None else f"{inliers} inliers (RANSAC, 3 px)"
+    title = f"{name}: {len(matches)} matches ({settings.method}), {state}"
+    picture = figure_to_image(match_figure(*images, found, matches, homography, title))
+    return picture, Row(name, (len(found[0]), len(found[1])), len(matches), inliers, detection, matching)
+
+
+def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -> Features:
+    features = model.detect(
+        image, threshold=settings.threshold, nms_radius=settings.nms_radius, max_points=settings.max_points
+    )
+    if features.descriptors is not None:
+        return features
+    return _features(image, *_described(image, features.keypoints, features.scores, "sift"))
+
+
+def _sift_features(image: Gray, settings: Settings) -> Features:
+    return _features(image, *OWN_EXTRACTORS["sift"](settings.max_points)(image))
+
+
+def _features(image: Gray, points: Any, scores: Any, descriptors: Any) -> Features:
+    values = descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
+    return Features(points, scores, values, (image.shape[1], image.shape[0]))
+
+
+def _spread(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Square root of the largest probability within 2 px: a trained network's peaks are single pixels."""
+    return np.sqrt(np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32))
+
+
+def _probability(model: FeatureDetector, image: Gray) -> NDArray[np.float32]:
+    pixels = torch.from_numpy(image)[None, None].to(model.device).float() / 255
+    with torch.inference_mode():
+        return probability_map(model.network, pixels)[0].cpu().numpy()

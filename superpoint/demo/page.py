@@ -1,0 +1,122 @@
+"""The page in Gradio. It listens on this machine only, loads nothing from elsewhere and reports to nobody."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_image
+from superpoint.errors import UserError
+from superpoint.evaluation.matching import MATCHERS
+from superpoint.inference.detector import FeatureDetector
+
+TITLE = "SuperPoint: keypoints and matches of two images"
+KEPT = (3600, 3600)  # seconds between two sweeps of what was uploaded, and the age from which it goes
+MAX_FILE = "200mb"
+
+
+def import_gradio() -> Any:
+    """Gradio, told to report nothing. Raises: UserError if it is not installed."""
+    # Before the import: it looks at them then.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import gradio  # pyright: ignore[reportMissingImports]  # an extra that is not part of dev
+    except ImportError as error:
+        raise UserError("the Python package 'gradio' is not installed: pip install 'superpoint[demo]'") from error
+    return gradio
+
+
+def build_page(model: FeatureDetector) -> Any:
+    """The page (`gradio.Blocks`) of a model.
+
+    Images come in as plain files, not by Gradio's image component: that one goes through 8 bits and RGB, and would
+    spoil thermal and medical images of 16 bits before `data.images.read_gray` sees them.
+    """
+    gradio = import_gradio()
+    defaults = Settings()
+
+    def run(
+        first: str | None, second: str | None, threshold: float, radius: float, points: float, method: str, sift: bool,
+        resize: float,
+    ) -> list[Any]:  # fmt: skip
+        settings = Settings(threshold, int(radius), int(points), method, sift, int(resize))
+        try:
+            images = [
+                read_image(path, which, settings.resize) for path, which in ((first, "first"), (second, "second"))
+            ]
+            found = compare(images[0], images[1], model, settings)
+        except (UserError, ValueError) as error:
+            raise gradio.Error(str(error), duration=None, print_exception=False) from error
+        beside = gradio.update(value=found.sift, visible=found.sift is not None)
+        return [found.network, beside, found.points, found.heatmaps, markdown(found.rows)]
+
+    def picture(name: str) -> Any:
+        # The pictures have titles of their own, which a label would cover.
+        buttons = ["download", "fullscreen"]
+        return gradio.Image(interactive=False, show_label=False, elem_id=name, format="png", buttons=buttons)
+
+    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT) as page:
+        gradio.Markdown(
+            f"# {TITLE}\nModel: {model.name}, in {model.network}. Images stay on the machine that runs this page."
+        )
+        with gradio.Row():
+            with gradio.Column(scale=1, min_width=280):
+                first = gradio.File(label="First image", height=110, elem_id="first")
+                second = gradio.File(label="Second image", height=110, elem_id="second")
+                threshold = gradio.Slider(0.001, 0.3, defaults.threshold, step=0.001, label="Threshold, probability")
+                radius = gradio.Slider(1, 16, defaults.nms_radius, step=1, label="Non-maximum suppression, px")
+                points = gradio.Slider(16, 4096, defaults.max_points, step=16, label="Points at most, an image")
+                method = gradio.Radio(list(MATCHERS), value=defaults.method, label="Matcher")
+                resize = gradio.Slider(*SIDE, defaults.resize, step=32, label="Longest side looked at, px")
+                sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")
+                button = gradio.Button("Match", variant="primary", elem_id="match")
+            with gradio.Column(scale=3, min_width=480):
+                table = gradio.Markdown(elem_id="figures")
+                with gradio.Tab("Matches"):
+                    network = picture("network")
+                    theirs = picture("sift")
+                with gradio.Tab("Keypoints"):
+                    drawn = picture("points")
+                with gradio.Tab("Heatmaps"):
+                    heat = picture("heatmaps")
+        inputs = [first, second, threshold, radius, points, method, sift, resize]
+        outputs = [network, theirs, drawn, heat, table]
+        button.click(run, inputs, outputs, concurrency_limit=1, api_name=False)
+    return page
+
+
+def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = None, *, block: bool = True) -> Any:
+    """Show the page at http://HOST:PORT until Ctrl-C (`block`), or return it running; `.close()` ends it then.
+
+    Args:
+        port: None is the first free one from 7860.
+
+    Raises: UserError if the place is taken, or Gradio is not installed.
+    """
+    gradio = import_gradio()
+    page = build_page(model)
+    # Fonts of the system: Gradio's own themes fetch theirs from Google.
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            quiet=True,
+            show_error=True,
+            prevent_thread_lock=True,
+            max_file_size=MAX_FILE,
+            footer_links=[],
+            ssr_mode=False,
+            enable_monitoring=False,
+            theme=gradio.themes.Default(**fonts),
+        )
+    except OSError as error:
+        where = f"port {port}" if port else "a port from 7860 on"
+        raise UserError(f"demo: cannot listen at {host}, {where}: {' '.join(str(error).split())[:160]}") from error
+    if not block:
+        return page
+    print(f"demo: {address} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+    return page

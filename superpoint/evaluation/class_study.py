@@ -1,0 +1,178 @@
+"""Studies of classifiers: what the logs of a grid of runs say, as table and figure. Pure: numbers in, pictures out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+
+ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+DASHES = ("-", "--", "-.", ":")
+LATE = 3  # epochs at the end whose mean is the result: a single one of 200 images swings by a percent
+GRADED = 4  # curves of a panel from which on they are coloured by order, dark to bright, instead of by kind
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of a study.
+
+    Attributes:
+        group: panel it is drawn in.
+        label: of its curve.
+        parameters: weights and biases of the network.
+        epochs: passes over the training images when it ended.
+        train_loss, train_accuracy: of the last epoch, on images as augmented; None if diverged.
+        test_accuracy: mean of the last three epochs.
+        best_accuracy: highest of all epochs; too good, since the test images chose it.
+        seconds: of training.
+        diverged: step at which the loss was not finite; None if it went through.
+    """
+
+    group: str
+    label: str
+    parameters: int
+    epochs: float
+    train_loss: float | None
+    train_accuracy: float | None
+    test_accuracy: float | None
+    best_accuracy: float | None
+    seconds: float
+    diverged: int | None = None
+    curve: dict[str, list[float]] = field(default_factory=dict)  # epoch, test_accuracy, train_loss
+
+
+def read_outcome(
+    group: str, label: str, parameters: int, history: Sequence[Mapping[str, Any]], steps_an_epoch: int
+) -> Outcome:
+    """From the lines of metrics.jsonl of a run."""
+    lines = [entry for entry in history if entry["event"] == "validate" and entry.get("accuracy") is not None]
+    broken = next((int(entry["step"]) for entry in history if entry["event"] == "nonfinite"), None)
+    times = [float(entry["elapsed"]) for entry in history if isinstance(entry.get("elapsed"), (int, float))]
+    scores = [float(entry["accuracy"]) for entry in lines]
+    last = lines[-1] if lines else {}
+    return Outcome(
+        group, label, parameters,
+        max((entry["step"] for entry in history), default=0) / steps_an_epoch,
+        None if broken is not None else last.get("train_loss"),
+        None if broken is not None else last.get("train_accuracy"),
+        float(np.mean(scores[-LATE:])) if scores and broken is None else None,
+        max(scores, default=None),
+        max(times, default=0.0),
+        broken,
+        {
+            "epoch": [entry["step"] / steps_an_epoch for entry in lines],
+            "test_accuracy": scores,
+            "train_loss": [float(entry.get("train_loss") or math.nan) for entry in lines],
+        },
+    )  # fmt: skip
+
+
+HEADINGS = ("network", "run", "parameters", "epochs", "train loss", "train accuracy", "test accuracy", "best", "time")
+
+
+def cells(outcome: Outcome) -> list[str]:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    test = f"diverged, step {outcome.diverged}" if outcome.diverged is not None else shown(outcome.test_accuracy)
+    return [
+        outcome.group, outcome.label, f"{outcome.parameters:,}", f"{outcome.epochs:.3g}", shown(outcome.train_loss),
+        shown(outcome.train_accuracy), test, shown(outcome.best_accuracy), f"{outcome.seconds:.0f} s",
+    ]  # fmt: skip
+
+
+def study_table(outcomes: Sequence[Outcome], title: str) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="left" if place < 2 else "right")
+    for outcome in outcomes:
+        table.add_row(*cells(outcome))
+    return table
+
+
+def study_markdown(outcomes: Sequence[Outcome], title: str, notes: str) -> str:
+    lines = [list(HEADINGS), ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *map(cells, outcomes)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"# {title}\n\n{table}\n\n{notes}\n"
+
+
+NOTES = f"""- train loss, train accuracy: of the last epoch, on images as they were augmented.
+- test accuracy: mean of the last {LATE} epochs. best: of the best epoch, chosen by these very test images.
+- time: of training alone, on the machine at hand."""
+
+
+def study_csv(outcomes: Sequence[Outcome]) -> str:
+    """One line a run, full precision; what does not apply is empty."""
+    names = [each.name for each in fields(Outcome) if each.name != "curve"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: getattr(outcome, name) for name in names} for outcome in outcomes)
+    return text.getvalue()
+
+
+def study_content(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """As JSON holds it: NaN becomes None."""
+    found = [asdict(outcome) for outcome in outcomes]
+    for one in found:
+        one["curve"] = {key: [None if v != v else v for v in values] for key, values in one["curve"].items()}
+    return found
+
+
+def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
+    """Test accuracy above, training loss below, over epochs; a column of panels a group, a curve a run."""
+    groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
+    width = max(3.9 * len(groups), 6.4)  # inches
+    figure = Figure(figsize=(width, 7.0), dpi=100, layout="constrained")
+    panels = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
+    for column, group in enumerate(groups):
+        chosen = [outcome for outcome in outcomes if outcome.group == group]
+        colors = _colors(len(chosen))
+        upper, lower = panels[0][column], panels[1][column]
+        for index, outcome in enumerate(chosen):
+            style = {"color": colors[index], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.7}
+            if len(outcome.curve.get("epoch", [])) < 2:
+                style["marker"] = "o"
+            final = "diverged" if outcome.diverged is not None else f"{outcome.test_accuracy or math.nan:.3f}"
+            name = f"{outcome.label}: {final}"
+            upper.plot(outcome.curve["epoch"], outcome.curve["test_accuracy"], label=name, **style)
+            lower.plot(outcome.curve["epoch"], outcome.curve["train_loss"], **style)
+            if outcome.diverged is not None:
+                upper.plot(
+                    outcome.epochs, 0.0, "x", color=colors[index], markersize=9, markeredgewidth=2.5, clip_on=False
+                )
+        _finish(upper, lower, group if len(groups) > 1 else "")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2 if len(groups) == 1 else 1}
+        lower.legend(*upper.get_legend_handles_labels(), title="test accuracy at the end", fontsize="small",
+                     title_fontsize="small", **place)  # fmt: skip
+    panels[0][0].set_ylabel("test accuracy (share of images)")
+    panels[1][0].set_ylabel("training loss (nats, log scale)")
+    figure.suptitle(textwrap.fill(title, round(10.5 * width)))
+    return figure
+
+
+def _finish(upper: Axes, lower: Axes, title: str) -> None:
+    upper.set(title=title, ylim=(0, 1.02))
+    lower.set(xlabel="epoch", yscale="log")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+
+
+def _colors(count: int) -> list[tuple[float, ...]]:
+    if count < GRADED:
+        return [tuple(channel / 255 for channel in color) for color in ORDER[:count]]
+    # The bright end of the map is too faint on white.
+    return [tuple(color[:3]) for color in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))]

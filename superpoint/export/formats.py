@@ -1,0 +1,172 @@
+"""Writers of the exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from superpoint.backends.graph import quiet
+from superpoint.backends.network import missing
+from superpoint.checks import check_number, check_one_of
+from superpoint.errors import UserError
+from superpoint.export.graph import DenseGraph, FullGraph
+from superpoint.files import write_atomically
+from superpoint.geometry.cells import CELL
+from superpoint.models.superpoint import SuperPoint
+
+SUFFIXES = {"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"}
+FORMATS = tuple(SUFFIXES)
+METADATA = "superpoint"  # key of the metadata in a file, JSON
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the full graph has built in; the dense formats leave the decoder to the caller."""
+
+    max_points: int = 1024
+    nms_radius: int = 4  # pixels
+    threshold: float = 0.015  # least probability
+    border: int = 4  # pixels
+
+    def __post_init__(self) -> None:
+        check_number("points", self.max_points, 1, 1_000_000)
+        check_number("nms_radius", self.nms_radius, 0, 1000)
+        check_number("threshold", self.threshold, 0, 1)
+        check_number("border", self.border, 0)
+
+
+def output_names(model: SuperPoint, form: str) -> list[str]:
+    """Outputs of the graph, in their order."""
+    names = ["keypoints", "scores"] if form == "onnx-full" else ["logits"]
+    return names if model.descriptor is None else [*names, "descriptors"]
+
+
+def make_graph(model: SuperPoint, form: str, settings: Settings) -> nn.Module:
+    """The module that `write_model` records, in evaluation mode on the CPU."""
+    graph = FullGraph(model, **asdict(settings)) if form == "onnx-full" else DenseGraph(model)
+    return graph.eval()
+
+
+def write_model(
+    model: SuperPoint,
+    form: str,
+    path: str | Path,
+    settings: Settings | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a network in one of `FORMATS`; any batch and any image size go in.
+
+    Args:
+        path: ends in the format's suffix (`SUFFIXES`). OpenVINO writes a .bin of the same name beside its .xml.
+        settings: of the decoder in "onnx-full".
+        metadata: JSON values kept in the file beside the format's name, its outputs and the settings.
+
+    Raises:
+        UserError: an unknown format, another suffix, a runtime that is not installed, a place that cannot be written.
+    """
+    check_one_of("--format", form, FORMATS)
+    path, settings = Path(path), settings or Settings()
+    if path.suffix != SUFFIXES[form]:
+        raise UserError(f"{path}: found the suffix '{path.suffix}', expected {SUFFIXES[form]} for --format {form}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder")
+    content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), **(metadata or {})}
+    if form == "onnx-full":
+        content["decoder"] = asdict(settings)
+    graph = make_graph(model, form, settings)
+    # Two sizes that differ and are no multiples of 8, none 1: what an exporter sees twice it may take for a constant.
+    image = torch.zeros(2, 1, 45, 59)
+    with quiet(), torch.no_grad():
+        WRITERS[form](graph, image, path, content)
+    return path
+
+
+def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
+    for package in ("onnx", "onnxscript"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise missing(package) from error
+    program = torch.onnx.export(
+        graph,
+        (image,),
+        input_names=["image"],
+        output_names=metadata["outputs"],
+        dynamic_shapes=_any_size(),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None  # it is, with dynamo=True and no file named
+    proto = program.model_proto
+    proto.producer_name = "superpoint"
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA, json.dumps(metadata)
+    write_atomically(path, lambda file: file.write(proto.SerializeToString()))
+
+
+def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
+    from superpoint.backends.openvino import unreported
+
+    with unreported():
+        try:
+            import openvino
+        except ImportError as error:
+            raise missing("openvino") from error
+        converted = openvino.convert_model(graph, example_input=image)
+    converted.reshape([-1, 1, -1, -1])
+    for output, name in zip(converted.outputs, metadata["outputs"], strict=True):
+        output.get_tensor().set_names({name})
+    converted.inputs[0].get_tensor().set_names({"image"})
+    converted.set_rt_info(json.dumps(metadata), METADATA)
+    # Weights first, and both under temporary names: a reader never finds a graph without its weights.
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.xml")
+    weights = temporary.with_suffix(".bin")
+    try:
+        openvino.save_model(converted, temporary, compress_to_fp16=False)
+        os.replace(weights, path.with_suffix(".bin"))
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from error
+    finally:
+        for left in (temporary, weights):
+            left.unlink(missing_ok=True)
+
+
+def _torchscript(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have its newer format, which other programs cannot read
+        traced = torch.jit.freeze(torch.jit.trace(graph, image, check_trace=False))
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer, _extra_files={METADATA: json.dumps(metadata)})
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _torch_export(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
+    program = torch.export.export(graph, (image,), dynamic_shapes=_any_size(), strict=False)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _any_size() -> tuple[dict[int, torch.export.Dim], ...]:
+    """At least two cells a side: torch.export takes one for a special case. Other runtimes do not care."""
+    dim = torch.export.Dim
+    return ({0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)},)
+
+
+WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, dict[str, Any]], None]] = {
+    "onnx": _onnx,
+    "onnx-full": _onnx,
+    "openvino": _openvino,
+    "torchscript": _torchscript,
+    "torch-export": _torch_export,
+}

@@ -1,0 +1,151 @@
+"""Does the exported file find the points that torch finds in fp32?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from superpoint.adaptation import agreement
+from superpoint.backends.network import resolve
+from superpoint.config import SyntheticConfig
+from superpoint.data.synthetic import ShapeGenerator
+from superpoint.export.formats import Settings
+from superpoint.export.runtime import open_exported
+from superpoint.models.decode import detect_points, logits_to_probability, probability_to_points, sample_descriptors
+from superpoint.models.superpoint import SuperPoint
+
+# (height, width): both, one and none a multiple of 8; larger and smaller than what was recorded; very wide.
+SIZES = ((120, 160), (97, 131), (240, 243), (57, 320), (33, 40))
+IMAGES = 10  # of each size
+REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, least share of points within it
+LEAST_POINTS = 50  # in all images: a share of fewer says little
+
+Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # points [N, 2] and descriptors [N, D] of an image
+Run = Callable[[Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The agreement of a file with torch in fp32.
+
+    Attributes:
+        runtime, precision: what the file was computed in.
+        points: found by torch and by the file, on all images.
+        agreement: share of both with a point of the other within `within` px.
+        required: least agreement.
+        cosine: mean similarity of the descriptors of common points; None without descriptors.
+        sizes: (height, width) of the images.
+    """
+
+    runtime: str
+    precision: str
+    points: tuple[int, int]
+    within: float
+    agreement: float
+    required: float
+    cosine: float | None
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.agreement >= self.required and min(self.points) >= LEAST_POINTS
+
+    def row(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings) -> list[Parity]:
+    """Compare an exported file with its model on synthetic shapes of several sizes, in each precision there is.
+
+    The points of a dense graph are decoded with the same settings as torch's; those of a full graph come out of it.
+    """
+    images = list(parity_images())
+    expected = [_reference(model, image, settings) for image in images]
+    found = []
+    for precision in ("fp32", "bf16") if form == "openvino" and resolve("openvino")[1] == "bf16" else ("fp32",):
+        run, runtime = _runner(form, path, precision)
+        results = [_from_file(run, image, settings) for image in images]
+        found.append(_compare(runtime, precision, expected, results))
+    return found
+
+
+def parity_images() -> Iterator[Tensor]:
+    """Synthetic shapes, float32 [1, 1, H, W], 0..1, always the same."""
+    for height, width in SIZES:
+        shapes = ShapeGenerator(SyntheticConfig(), height, width, seed=8)
+        for index in range(IMAGES):
+            yield torch.from_numpy(shapes.scene(index).image)[None, None].float() / 255
+
+
+def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
+    if form != "torch-export":
+        network = open_exported(path, precision)
+        return network, network.backend
+    program = torch.export.load(path).module()  # written by this process: nothing of a stranger is unpickled
+    return lambda image: dict(zip(("logits", "descriptors"), program(image), strict=False)), "torch"
+
+
+def _reference(model: SuperPoint, image: Tensor, settings: Settings) -> Found:
+    """What the library finds: `models.decode`, the model itself in fp32."""
+    output: dict[str, Tensor] = {}
+
+    def run(pixels: Tensor) -> dict[str, Tensor]:
+        output.update(model(pixels))
+        return output
+
+    with torch.inference_mode():
+        (found,) = detect_points(run, image, **asdict(settings))
+        if "descriptors" not in output:
+            return found.points.numpy(), None
+        return found.points.numpy(), sample_descriptors(output["descriptors"], [found.points])[0].numpy()
+
+
+def _from_file(run: Run, image: Tensor, settings: Settings) -> Found:
+    with torch.no_grad():
+        output = run(image)
+        if "keypoints" in output:
+            kept = output["scores"][0] > 0
+            described = output["descriptors"][0][kept].numpy() if "descriptors" in output else None
+            return output["keypoints"][0][kept].numpy(), described
+        # Not by `detect_points`, which would pad the image: that is the graph's own task here.
+        probability = logits_to_probability(output["logits"])[..., : image.shape[2], : image.shape[3]]
+        (found,) = probability_to_points(probability, **asdict(settings))
+        if "descriptors" not in output:
+            return found.points.numpy(), None
+        return found.points.numpy(), sample_descriptors(output["descriptors"], [found.points])[0].numpy()
+
+
+def _compare(runtime: str, precision: str, expected: list[Found], found: list[Found]) -> Parity:
+    within, required = REQUIRED[precision]
+    counts = [len(a) + len(b) for (a, _), (b, _) in zip(expected, found, strict=True)]
+    shares = [agreement(a, b, within) for (a, _), (b, _) in zip(expected, found, strict=True)]
+    cosines = [_cosines(a, b, within) for a, b in zip(expected, found, strict=True)]
+    joined = np.concatenate([each for each in cosines if each is not None] or [np.zeros(0)])
+    return Parity(
+        runtime,
+        precision,
+        (sum(len(points) for points, _ in expected), sum(len(points) for points, _ in found)),
+        within,
+        float(np.average(shares, weights=counts)) if sum(counts) else 0.0,
+        required,
+        float(joined.mean()) if joined.size else None,
+        SIZES,
+    )
+
+
+def _cosines(a: Found, b: Found, within: float) -> NDArray[np.float64] | None:
+    """Of each point of a and the nearest of b, if it is within that many pixels."""
+    if a[1] is None or b[1] is None or not len(a[0]) or not len(b[0]):
+        return None
+    distance = np.linalg.norm(a[0][:, None] - b[0][None], axis=2)
+    nearest = distance.argmin(axis=1)
+    near = distance[np.arange(len(nearest)), nearest] <= within
+    return (a[1][near].astype(np.float64) * b[1][nearest[near]]).sum(axis=1)

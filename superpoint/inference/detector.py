@@ -1,0 +1,222 @@
+"""A trained network behind one call: images in, features out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from superpoint.backends import Network, make_network
+from superpoint.checks import check_number
+from superpoint.geometry.homography import resize_points
+from superpoint.inference.features import Features
+from superpoint.inference.images import GrayImage, Image, Images, gray_images
+from superpoint.models.decode import Detections, detect_points, sample_descriptors
+from superpoint.models.loading import load_network
+
+DEFAULT_MODEL = "superpoint-lite"
+THRESHOLD = 0.015  # of DeTone et al.'s demonstration, and of `config.DecodeConfig`
+BATCH_PIXELS = 1 << 21  # of the images that go through the network together: seven of 480x640
+
+
+class FeatureDetector:
+    """Finds and describes keypoints; made by `load_model`. One object must not be used by several threads at once.
+
+    Attributes:
+        name: what it was loaded from.
+        network: image [B, 1, H, W] -> logits and descriptors, in the chosen runtime (`backends.Network`).
+        descriptor_dim: length of a descriptor, 0 if the network has none.
+    """
+
+    def __init__(self, network: Network, descriptor_dim: int, name: str = "") -> None:
+        self.network = network
+        self.descriptor_dim = descriptor_dim
+        self.name = name
+
+    @property
+    def backend(self) -> str:
+        """Runtime: "torch", "openvino" or "onnxruntime"."""
+        return self.network.backend
+
+    @property
+    def precision(self) -> str:
+        """Number format of the convolutions: "bf16" or "fp32"."""
+        return self.network.precision
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    def __repr__(self) -> str:
+        described = f"descriptors of {self.descriptor_dim}" if self.descriptor_dim else "no descriptors"
+        return f"FeatureDetector({self.name}: {self.network}, {described})"
+
+    @overload
+    def detect(
+        self,
+        images: Image,
+        *,
+        threshold: float | None = ...,
+        max_points: int | None = ...,
+        nms_radius: int = ...,
+        border: int = ...,
+        subpixel: bool = ...,
+        resize: int | None = ...,
+    ) -> Features: ...
+
+    @overload
+    def detect(
+        self,
+        images: Sequence[Image],
+        *,
+        threshold: float | None = ...,
+        max_points: int | None = ...,
+        nms_radius: int = ...,
+        border: int = ...,
+        subpixel: bool = ...,
+        resize: int | None = ...,
+    ) -> list[Features]: ...
+
+    def detect(
+        self,
+        images: Images,
+        *,
+        threshold: float | None = None,
+        max_points: int | None = None,
+        nms_radius: int = 4,
+        border: int = 4,
+        subpixel: bool = True,
+        resize: int | None = None,
+    ) -> Features | list[Features]:
+        """Keypoints of an image, or of each of several of any sizes, with descriptors if the network has them.
+
+        Args:
+            images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
+                tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple of
+                these, or an array or tensor with one more dimension before a colour image's three. Files are converted
+                as `data.images.read_gray` says; uint16 is stretched between its percentiles, as in files.
+            threshold: keypoints have a probability above it; None = 0.015.
+            max_points: strongest keypoints kept of an image; None or 0 = all.
+            nms_radius: of two peaks nearer than this many pixels along both axes, the weaker is dropped.
+            border: keypoints nearer to the edge than this many pixels are dropped.
+            subpixel: refine peaks; otherwise coordinates are whole pixels of the image that the network sees.
+            resize: shrink images to this longest side first, in pixels; None or 0 = as they are. All distances above
+                are in pixels of the shrunk image, the keypoints in those of the original.
+
+        Returns:
+            `Features`, strongest first; for several images a list of them, in their order.
+
+        Raises:
+            UserError: a file that cannot be read, a value out of range, broken weights.
+            ValueError: an array or tensor of another shape, type or range.
+
+        >>> import numpy as np, superpoint
+        >>> model = superpoint.load_model("magicpoint-lite")
+        >>> square = np.zeros((120, 160), np.uint8)
+        >>> square[40:80, 50:110] = 255
+        >>> features = model.detect(square, max_points=4)
+        >>> features.keypoints.shape, features.image_size
+        ((4, 2), (160, 120))
+        >>> [len(each) for each in model.detect([square, square[:60]], max_points=2)]
+        [2, 2]
+        """
+        check_number("threshold", threshold, 0, 1)
+        check_number("max_points", max_points, 0)
+        check_number("nms_radius", nms_radius, 0, 1000)
+        check_number("border", border, 0)
+        check_number("resize", resize, 0)
+        found, several = gray_images(images, resize or None)
+        features: list[Features] = []
+        for group in _groups(found):
+            features += self._detect(
+                group,
+                nms_radius=nms_radius,
+                threshold=THRESHOLD if threshold is None else threshold,
+                border=border,
+                max_points=max_points or 0,
+                subpixel=subpixel,
+            )
+        return features if several else features[0]
+
+    def _detect(
+        self,
+        images: Sequence[GrayImage],
+        *,
+        nms_radius: int,
+        threshold: float,
+        border: int,
+        max_points: int,
+        subpixel: bool,
+    ) -> list[Features]:
+        """Features of images whose pixels have one shape, in one pass."""
+        output: dict[str, Tensor] = {}
+
+        def run(batch: Tensor) -> dict[str, Tensor]:
+            output.update(self.network(batch))
+            return output
+
+        with torch.inference_mode():
+            batch = torch.stack([image.pixels.to(self.device) for image in images])[:, None]
+            detections = detect_points(
+                run,
+                batch,
+                nms_radius=nms_radius,
+                threshold=threshold,
+                border=border,
+                max_points=max_points,
+                subpixel=subpixel,
+            )
+            described: Sequence[Tensor | None] = [None] * len(images)
+            if "descriptors" in output:
+                described = sample_descriptors(output["descriptors"], [each.points for each in detections])
+        return [_features(*each) for each in zip(images, detections, described, strict=True)]
+
+
+def _features(image: GrayImage, detections: Detections, descriptors: Tensor | None) -> Features:
+    height, width = image.pixels.shape
+    points = resize_points(detections.points.cpu().numpy(), image.size[0] / width, image.size[1] / height)
+    values = None if descriptors is None else descriptors.cpu().numpy()
+    return Features(points, detections.scores.cpu().numpy(), values, image.size)
+
+
+def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:
+    """Neighbours of one shape together, as many as BATCH_PIXELS allows."""
+    groups: list[list[GrayImage]] = []
+    for image in images:
+        alike = bool(groups) and groups[-1][0].pixels.shape == image.pixels.shape
+        if alike and (len(groups[-1]) + 1) * image.pixels.numel() <= BATCH_PIXELS:
+            groups[-1].append(image)
+        else:
+            groups.append([image])
+    return groups
+
+
+def load_model(
+    name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto", backend: str = "auto", precision: str = "auto"
+) -> FeatureDetector:
+    """A trained network, ready for use.
+
+    Args:
+        name_or_path: the name of released weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
+            or a run folder.
+        device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda" or "mps".
+        backend: "auto" (OpenVINO on a CPU if it is installed, else torch), "torch", "openvino" or "onnxruntime".
+        precision: "auto" (bf16 where the hardware multiplies it natively, else fp32), "fp32" or "bf16".
+
+    Raises:
+        UserError: no such weights, damaged ones, or a device or runtime that is not there.
+
+    >>> import superpoint
+    >>> model = superpoint.load_model("magicpoint-lite", device="cpu", backend="torch", precision="fp32")
+    >>> model
+    FeatureDetector(magicpoint-lite: torch fp32 on cpu, no descriptors)
+    """
+    model = load_network(name_or_path)
+    # Asked of the network itself, whatever its descriptor head is made of.
+    with torch.inference_mode():
+        output = model(torch.zeros(1, 1, 8, 8))
+    dim = output["descriptors"].shape[1] if "descriptors" in output else 0
+    return FeatureDetector(make_network(model, backend, precision, device), dim, str(name_or_path))

@@ -1,0 +1,131 @@
+"""Pictures of what a network found: points on an image, matches of two images, tracks on a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from superpoint.evaluation.gallery import GAP, MOST
+from superpoint.geometry.homography import frame_corners, resize_points, warp_points
+from superpoint.inference.features import Features, Matches
+from superpoint.inference.matching import Homography, matched_points
+from superpoint.inference.tracking import Track
+from superpoint.visualize import (
+    BLUE,
+    GREEN,
+    SUBPIXEL_BITS,
+    VERMILION,
+    Image,
+    colormap,
+    contact_sheet,
+    draw_points,
+    enlarge,
+    to_rgb,
+)
+
+FAINT = 0.01  # scores up to this are drawn in the darkest colour
+SMALL = 400  # px; images below are enlarged by a whole number, so that markers do not hide them
+
+
+def points_picture(
+    image: NDArray[np.generic], points: NDArray[np.float32], scores: NDArray[np.float32], title: str
+) -> Image:
+    """The image with its keypoints as rings below a title; viridis: the logarithm of the score, up to 1 (yellow)."""
+    scale = max(1, SMALL // max(image.shape[:2]))
+    levels = np.log10(np.maximum(scores, FAINT))
+    drawn = draw_points(image, points, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
+    return contact_sheet([drawn], [title], columns=1)
+
+
+def match_figure(
+    image0: NDArray[np.uint8],
+    image1: NDArray[np.uint8],
+    features: tuple[Features, Features],
+    matches: Matches,
+    homography: Homography,
+    title: str,
+) -> Figure:
+    """Both images [H, W] side by side with their matches, and the outline of the first in the second.
+
+    Matches that agree with the homography are solid blue, the others dotted vermilion; at most MOST of each kind.
+    """
+    (height0, width0), (height1, width1) = image0.shape, image1.shape
+    # The images are shown in the pixels they have, up to a page that a screen can hold; a small pair is enlarged.
+    canvas = np.full((max(height0, height1), width0 + GAP + width1), 255, np.uint8)
+    canvas[:height0, :width0], canvas[:height1, width0 + GAP :] = image0, image1
+    inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
+    inches *= min(16 / inches[0], 10 / inches[1], max(1.0, 8 / inches[0]))
+    figure = Figure(figsize=(float(inches[0]), float(inches[1]) + 0.9), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
+    start, end = matched_points(*features, matches)
+    shift = np.array([width0 + GAP, 0.0])
+    for side, own, offset in ((0, features[0], 0 * shift), (1, features[1], shift)):
+        free = np.ones(len(own), bool)
+        free[matches.indices[:, side]] = False
+        xy = own.keypoints[free] + offset
+        label = f"without a match ({sum(map(len, features)) - 2 * len(matches)})" if side == 0 else None
+        axes.plot(*xy.T, ".", color=(0.45, 0.45, 0.45), markersize=2.5, label=label)
+    shown = 0
+    kinds = (
+        ("other matches", ~homography.inliers, VERMILION, ":", 0.9),
+        ("inliers", homography.inliers, BLUE, "-", 1.0),
+    )
+    for label, members, color, style, width in kinds:
+        listed = np.flatnonzero(members)
+        listed = listed[np.linspace(0, len(listed) - 1, min(MOST, len(listed))).astype(int)]
+        shown += len(listed)
+        for place, index in enumerate(listed):
+            (x0, y0), (x1, y1) = start[index], end[index] + shift
+            named = f"{label} ({int(members.sum())})" if place == 0 else None
+            axes.plot(
+                [x0, x1], [y0, y1], style, color=_rgb(color), linewidth=width, marker="o", markersize=2.5, label=named
+            )
+    if homography.matrix is not None:
+        corners = warp_points(frame_corners(height0, width0), homography.matrix) + shift
+        (outline,) = axes.plot(
+            *np.concatenate([corners, corners[:1]]).T,
+            "--",
+            color=_rgb(GREEN),
+            linewidth=2.5,
+            label="first image by the homography",
+        )
+        outline.set_clip_path(Rectangle((shift[0] - 0.5, -0.5), width1, height1, transform=axes.transData))
+    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
+    axes.axis("off")
+    axes.set_title(f"{title} ({shown} shown)" if shown < len(matches) else title, fontsize=11)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: int, title: str) -> Image:
+    """A frame with the latest positions of its tracks as lines, coloured by their length in frames.
+
+    viridis: dark for tracks of 2 frames, yellow for `longest` and more. A point seen for the first time is a grey dot.
+    """
+    scale = max(1, SMALL // max(frame.shape[:2]))
+    canvas = enlarge(to_rgb(frame), scale)
+    one = 2**SUBPIXEL_BITS
+    for track in sorted(tracks, key=lambda track: track.length):
+        places = resize_points(np.array(track.points), scale, scale).astype(np.float64)
+        fixed = np.rint(places * one).astype(np.int32)
+        tip = (int(fixed[-1, 0]), int(fixed[-1, 1]))
+        if track.length == 1:
+            cv2.circle(canvas, tip, one, (170, 170, 170), -1, cv2.LINE_AA, SUBPIXEL_BITS)
+            continue
+        share = min(1.0, (track.length - 2) / max(1, longest - 2))
+        red, green, blue = (int(value) for value in colormap(0.35 + 0.65 * share))
+        for ink, thick in (((0, 0, 0), 4), ((red, green, blue), 2)):  # a dark rim, for any background
+            cv2.polylines(canvas, [fixed.reshape(-1, 1, 2)], False, ink, thick, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.circle(canvas, tip, 2 * one, (red, green, blue), -1, cv2.LINE_AA, SUBPIXEL_BITS)
+    return contact_sheet([canvas], [title], columns=1)
+
+
+def _rgb(color: tuple[int, int, int]) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in color)

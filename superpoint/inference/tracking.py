@@ -1,0 +1,75 @@
+"""Keypoints followed from frame to frame by their descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.checks import check_number
+from superpoint.errors import UserError
+from superpoint.inference.features import Features
+from superpoint.inference.matching import match
+
+
+@dataclass
+class Track:
+    """A point followed over consecutive frames.
+
+    Attributes:
+        number: of the track, from 0 in the order of appearance.
+        points: (x, y) of its latest frames, oldest first; at most as many as the tracker keeps.
+        length: frames it has been seen in.
+    """
+
+    number: int
+    points: list[NDArray[np.float32]] = field(default_factory=list)
+    length: int = 0
+
+
+class PointTracker:
+    """Tracks from frame to frame: mutual nearest neighbours of two frames, near enough, go on with their track.
+
+    A point that is not found again ends its track; every other point begins one. Source: the demonstration of DeTone et
+    al. 2018, "two-frame nearest neighbour" tracks, written anew.
+    """
+
+    def __init__(self, max_distance: float = 0.7, keep: int = 5) -> None:
+        """Args: max_distance: of two unit descriptors of a track, 0..2; keep: positions a track remembers, >= 2."""
+        check_number("max_distance", max_distance, 0, 2, above=True)
+        check_number("keep", keep, 2)
+        self.max_distance = max_distance
+        self.keep = keep
+        self.started = 0  # tracks so far
+        self._previous: tuple[Features, list[Track]] | None = None
+
+    def update(self, features: Features) -> list[Track]:
+        """The track of each keypoint of the next frame, in the order of its keypoints.
+
+        Raises: UserError for features without descriptors; ValueError if the frame has another size.
+        """
+        if features.descriptors is None:
+            raise UserError(
+                "track: found no descriptors, expected those of a network with a descriptor head; "
+                "detectors such as magicpoint have none"
+            )
+        tracks: list[Track | None] = [None] * len(features)
+        if self._previous is not None:
+            before, old = self._previous
+            if before.image_size != features.image_size:
+                raise ValueError(f"frame: found size {features.image_size}, expected {before.image_size}, as before")
+            # |a - b|^2 = 2 - 2 a.b for unit vectors
+            matches = match(before, features, min_score=1 - self.max_distance**2 / 2)
+            for first, second in matches.indices:
+                tracks[second] = old[first]
+        current: list[Track] = []
+        for track, point in zip(tracks, features.keypoints, strict=True):
+            if track is None:
+                track = Track(self.started)
+                self.started += 1
+            track.points = [*track.points[1 - self.keep :], point]
+            track.length += 1
+            current.append(track)
+        self._previous = features, current
+        return current

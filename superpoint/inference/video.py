@@ -1,0 +1,185 @@
+"""Frames out of videos, folders and cameras, and frames into a video or a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.data.images import read_rgb
+from superpoint.data.sources import Files, open_source
+from superpoint.errors import UserError
+from superpoint.files import make_folder
+
+Frame = NDArray[np.uint8]  # [H, W, 3] RGB
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what every wheel of OpenCV can write
+FPS = 25.0  # of folders, and of videos and cameras that do not say
+
+
+class FrameSource:
+    """Frames uint8 [H, W, 3] RGB of a video file, of a folder of images in natural order, or of a camera by its index.
+
+    Attributes:
+        fps: of the video; FPS where there is none.
+        total: number of frames; 0 if not known (cameras, broken headers).
+        skipped: name -> reason, of images of a folder that could not be read.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Raises: UserError if there is nothing of that name, or it holds no frame that can be decoded."""
+        self.source = source
+        self.fps, self.total = FPS, 0
+        self.skipped: dict[str, str] = {}
+        self._files: Files | None = None
+        self._capture: cv2.VideoCapture | None = None
+        self._first: Frame | None = None
+        if Path(source).is_dir():
+            files = open_source([source])
+            assert isinstance(files, Files)
+            self._files, self.total = files, len(files)
+            return
+        if not re.fullmatch(r"\d+", source) and not Path(source).is_file():
+            raise UserError(f"{source}: no such file, expected a video, a folder of images or a camera's index")
+        self._open_video()
+
+    def _open_video(self) -> None:
+        camera = not Path(self.source).is_file()
+        what = f"camera {self.source}" if camera else self.source
+        if not camera and not os.path.getsize(self.source):
+            raise UserError(f"{what}: found an empty file, expected a video")
+        with silent():
+            self._capture = cv2.VideoCapture(int(self.source) if camera else self.source)
+            self._first = self._grab()
+        if self._first is None:
+            self.close()
+            if camera:
+                raise UserError(
+                    f"{what}: found no camera of that index, or it gives no picture; expected a working one"
+                )
+            raise UserError(f"{what}: no frame can be read, expected a video, in a codec that OpenCV knows")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if np.isfinite(fps) and 0 < fps <= 1000 else FPS
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.total = int(count) if not camera and np.isfinite(count) and 0 < count < 1e9 else 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, once. A video that breaks off ends there."""
+        if self._files is not None:
+            for name in self._files.names:
+                try:
+                    yield read_rgb(self._files.root / name)
+                except UserError as error:
+                    self.skipped[name] = str(error)
+            return
+        with silent():
+            frame, self._first = self._first, None
+        while frame is not None:
+            yield frame
+            with silent():
+                frame = self._grab()
+
+    def _grab(self) -> Frame | None:
+        if self._capture is None:
+            return None
+        try:
+            read, frame = self._capture.read()
+        except cv2.error:
+            return None
+        if not read or frame is None or frame.size == 0:
+            return None
+        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB if frame.ndim == 3 else cv2.COLOR_GRAY2RGB), np.uint8)
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+class VideoFile:
+    """A video being written: under a temporary name until `close`, so that a file of the final name is always whole.
+
+    The size of the first frame is that of the video.
+    """
+
+    def __init__(self, path: str | Path, fps: float, codec: str | None = None) -> None:
+        """Raises: UserError for another ending than those of CODECS, or a codec that is not four characters."""
+        self.path = Path(path)
+        suffix = self.path.suffix.lower()
+        if suffix not in CODECS:
+            raise UserError(
+                f"{path}: found the ending '{suffix}', expected {' or '.join(CODECS)}, or a folder for PNGs"
+            )
+        self.codec = codec if codec is not None else CODECS[suffix]
+        if not re.fullmatch(r"[ -~]{4}", self.codec):
+            raise UserError(f"--codec: found '{self.codec}', expected four characters, e.g. {CODECS[suffix]}")
+        self.fps = fps
+        self.frames = 0
+        make_folder(self.path.parent)
+        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{suffix}")
+        self._writer: cv2.VideoWriter | None = None
+
+    def add(self, frame: Frame) -> None:
+        """Raises: UserError if there is no such codec, or the place cannot be written."""
+        height, width = frame.shape[:2]
+        if self._writer is None:
+            fourcc = cv2.VideoWriter.fourcc(*self.codec)
+            with silent():
+                self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self.fps, (width, height))
+            if not self._writer.isOpened():
+                self._discard()
+                raise UserError(
+                    f"{self.path}: cannot be written with the codec '{self.codec}': this OpenCV has none of that name, "
+                    f"or the folder is read-only; expected e.g. {CODECS[self.path.suffix.lower()]}"
+                )
+        with silent():
+            self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name; without a frame there is none."""
+        if self._writer is None:
+            return
+        with silent():
+            self._writer.release()
+        self._writer = None
+        try:
+            if not self._temporary.is_file() or not self._temporary.stat().st_size:
+                raise UserError(f"{self.path}: nothing could be written with the codec '{self.codec}'")
+            os.replace(self._temporary, self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
+        self._writer = None
+        self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """OpenCV and FFmpeg print to the process's standard error about each damaged frame: what matters is said by us."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+        cv2.utils.logging.setLogLevel(level)

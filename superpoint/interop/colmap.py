@@ -1,0 +1,162 @@
+"""Features and matches for COLMAP: its database, or the text files of its importers.
+
+COLMAP puts the centre of the upper left pixel at (0.5, 0.5): 0.5 is added to every keypoint here, and only here.
+COLMAP's own matcher wants SIFT's 128 bytes, so descriptors stay behind and matches come along.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+from superpoint.inference.features import Features, Matches
+
+Pair = tuple[str, str]
+OFFSET = np.float32(0.5)
+MAX_IMAGE_ID = 2**31 - 1
+SIMPLE_RADIAL = 2  # COLMAP's number of the camera model with f, cx, cy, k
+FOCAL = 1.2  # first guess, in units of the longer side: COLMAP's default
+
+# COLMAP's documented tables (colmap.github.io/database.html); what newer versions have besides they add on opening.
+SCHEMA = """
+CREATE TABLE cameras (
+    camera_id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, model INTEGER NOT NULL, width INTEGER NOT NULL,
+    height INTEGER NOT NULL, params BLOB, prior_focal_length INTEGER NOT NULL);
+CREATE TABLE images (
+    image_id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, name TEXT NOT NULL UNIQUE, camera_id INTEGER NOT NULL,
+    CONSTRAINT image_id_check CHECK(image_id >= 0 and image_id < 2147483647),
+    FOREIGN KEY(camera_id) REFERENCES cameras(camera_id));
+CREATE UNIQUE INDEX index_name ON images(name);
+CREATE TABLE keypoints (
+    image_id INTEGER PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, cols INTEGER NOT NULL, data BLOB,
+    FOREIGN KEY(image_id) REFERENCES images(image_id) ON DELETE CASCADE);
+CREATE TABLE descriptors (
+    image_id INTEGER PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, cols INTEGER NOT NULL, data BLOB,
+    FOREIGN KEY(image_id) REFERENCES images(image_id) ON DELETE CASCADE);
+CREATE TABLE matches (
+    pair_id INTEGER PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, cols INTEGER NOT NULL, data BLOB);
+CREATE TABLE two_view_geometries (
+    pair_id INTEGER PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, cols INTEGER NOT NULL, data BLOB,
+    config INTEGER NOT NULL, F BLOB, E BLOB, H BLOB, qvec BLOB, tvec BLOB);
+"""
+
+
+def write_database(
+    path: str | Path, features: Mapping[str, Features], matches: Mapping[Pair, Matches], *, shared_camera: bool = False
+) -> None:
+    """Write a new COLMAP database, atomically: cameras, images, keypoints, matches.
+
+    Next are COLMAP's geometric verification (`colmap matches_importer`, `pycolmap.verify_matches`) and its mapper.
+
+    Args:
+        features: by image name, as COLMAP will find it below its image path.
+        matches: by the names of both images.
+        shared_camera: all images are of one camera, and so of one size; otherwise each has its own.
+
+    Raises:
+        ValueError: matches of an unknown image, an index beyond its keypoints, a pair twice, or sizes that differ with
+            `shared_camera`.
+        UserError: the file is there already, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise UserError(f"{path}: exists already, expected a new file: COLMAP's results would be lost")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder")
+    _check(features, matches)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        connection = sqlite3.connect(temporary)
+        try:
+            with connection:
+                connection.executescript(SCHEMA)
+                _fill(connection, features, matches, shared_camera)
+        finally:
+            connection.close()
+        os.replace(temporary, path)
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(f"{path}: cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def pair_id(image0: int, image1: int) -> int:
+    """COLMAP's number of a pair of images, the smaller number first."""
+    return min(image0, image1) * MAX_IMAGE_ID + max(image0, image1)
+
+
+def write_text(folder: str | Path, features: Mapping[str, Features], matches: Mapping[Pair, Matches]) -> None:
+    """Write the text files of COLMAP's importers: `IMAGE.txt` of each image, and matches.txt beside them.
+
+    For `colmap feature_importer --import_path FOLDER` and `colmap matches_importer --match_list_path
+    FOLDER/matches.txt --match_type raw`. Scale is 1, orientation 0; descriptors are 128 zeros, which the format asks
+    for.
+
+    Raises: ValueError as `write_database`; UserError if the folder cannot be written.
+    """
+    _check(features, matches)
+    folder = make_folder(folder)
+    zeros = " 0" * 128
+    for name, found in features.items():
+        lines = [f"{len(found)} 128"]
+        lines += [f"{x:.6f} {y:.6f} 1 0{zeros}" for x, y in (found.keypoints + OFFSET).tolist()]
+        make_folder((folder / f"{name}.txt").parent)
+        _write_lines(folder / f"{name}.txt", lines)
+    lines = []
+    for (name0, name1), pairs in matches.items():
+        lines += [f"{name0} {name1}", *(f"{first} {second}" for first, second in pairs.indices.tolist()), ""]
+    _write_lines(folder / "matches.txt", lines)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    content = "".join(f"{line}\n" for line in lines).encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _check(features: Mapping[str, Features], matches: Mapping[Pair, Matches]) -> None:
+    seen: set[frozenset[str]] = set()
+    for names, pairs in matches.items():
+        if frozenset(names) in seen or names[0] == names[1]:
+            raise ValueError(f"matches: found the pair '{names[0]}' and '{names[1]}' twice or with itself")
+        seen.add(frozenset(names))
+        for name, column in zip(names, pairs.indices.T, strict=True):
+            if name not in features:
+                raise ValueError(f"matches: found the image '{name}', expected one with features")
+            if column.size and not 0 <= column.min() <= column.max() < len(features[name]):
+                raise ValueError(f"matches: found an index beyond the {len(features[name])} keypoints of '{name}'")
+
+
+def _fill(
+    connection: sqlite3.Connection,
+    features: Mapping[str, Features],
+    matches: Mapping[Pair, Matches],
+    shared_camera: bool,
+) -> None:
+    sizes = {found.image_size for found in features.values()}
+    if shared_camera and len(sizes) > 1:
+        raise ValueError(f"shared_camera: found images of {len(sizes)} sizes, expected one")
+    numbers: dict[str, int] = {}
+    for number, (name, found) in enumerate(features.items(), 1):
+        camera = 1 if shared_camera else number
+        if camera == number:
+            width, height = found.image_size
+            params = np.array([FOCAL * max(width, height), width / 2, height / 2, 0.0])
+            row = (camera, SIMPLE_RADIAL, int(width), int(height), params.tobytes(), 0)
+            connection.execute("INSERT INTO cameras VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO images VALUES (?, ?, ?)", (number, name, camera))
+        points = np.ascontiguousarray(found.keypoints + OFFSET, dtype=np.float32)
+        connection.execute("INSERT INTO keypoints VALUES (?, ?, ?, ?)", (number, *points.shape, points.tobytes()))
+        numbers[name] = number
+    for (name0, name1), pairs in matches.items():
+        indices: NDArray[np.uint32] = pairs.indices.astype(np.uint32)
+        if numbers[name0] > numbers[name1]:
+            indices = indices[:, ::-1]
+        row = (pair_id(numbers[name0], numbers[name1]), *indices.shape, np.ascontiguousarray(indices).tobytes())
+        connection.execute("INSERT INTO matches VALUES (?, ?, ?, ?)", row)

@@ -1,0 +1,153 @@
+"""Features, matches and pair lists in the files of hloc (cvg/Hierarchical-Localization).
+
+    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: the layout of `superpoint.data.labels`
+    matches    NAME0/NAME1/matches0 and matching_scores0, with "-" for every "/" in the names
+    pairs      text, a line a pair: two names with a space between
+
+hloc's keypoints are those of the feature extractor, pixel centres at integers; its importer adds COLMAP's 0.5 itself.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from superpoint.data import labels
+from superpoint.data.label_writer import save_features
+from superpoint.errors import UserError
+from superpoint.files import write_atomically
+from superpoint.inference.features import Features, Matches
+
+Pair = tuple[str, str]
+
+
+def write_features(path: str | Path, features: Mapping[str, Features]) -> None:
+    """Write a feature file, atomically; descriptors become float16, as hloc has them.
+
+    Args:
+        features: by image name: its path relative to the image root, POSIX.
+
+    Raises:
+        ValueError: a name that cannot be one. UserError: the place cannot be written.
+    """
+    stored = {}
+    for name, found in features.items():
+        described = None if found.descriptors is None else found.descriptors.T.astype(np.float16)
+        stored[name] = labels.Features(found.keypoints, found.scores, described, found.image_size)
+    save_features(path, stored)
+
+
+def read_features(path: str | Path) -> dict[str, Features]:
+    """Features of all images of a feature file, ours or hloc's. Raises: UserError if it is damaged or not complete."""
+    found: dict[str, Features] = {}
+    with labels.LabelFile(path) as file:
+        for name, stored in file:
+            if stored.image_size is None:
+                raise UserError(f"{path}: '{name}' has no image_size, expected (width, height)")
+            scores = np.ones(len(stored.keypoints), np.float32) if stored.scores is None else stored.scores
+            described = None if stored.descriptors is None else np.asarray(stored.descriptors, np.float32).T
+            try:
+                if described is not None:  # float16 has taken their length off 1 a little
+                    described = described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
+                found[name] = Features(stored.keypoints, scores, described, stored.image_size)
+            except ValueError as error:
+                raise UserError(f"{path}: '{name}': {error}") from error
+    return found
+
+
+def pair_key(name0: str, name1: str) -> str:
+    """The group of a pair in a matches file."""
+    return f"{name0.replace('/', '-')}/{name1.replace('/', '-')}"
+
+
+def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> None:
+    """Write a matches file, atomically.
+
+    Args:
+        matches: by the names of both images.
+        counts: name -> number of its keypoints; hloc stores for each keypoint of the first image its partner, or -1.
+
+    Raises:
+        ValueError: a pair twice (in either order), an image without a count, or an index beyond it.
+        UserError: the place cannot be written.
+    """
+    content = io.BytesIO()
+    seen: set[str] = set()
+    with h5py.File(content, "w") as file:
+        for (name0, name1), found in matches.items():
+            key = pair_key(name0, name1)
+            if key in seen or pair_key(name1, name0) in seen:
+                raise ValueError(f"matches: found the pair '{name0}' and '{name1}' twice, expected each once")
+            seen.add(key)
+            for name, column in ((name0, 0), (name1, 1)):
+                if name not in counts:
+                    raise ValueError(f"counts: found no '{name}', expected the number of its keypoints")
+                if (
+                    len(found)
+                    and not 0 <= found.indices[:, column].min() <= found.indices[:, column].max() < counts[name]
+                ):
+                    raise ValueError(f"matches: found an index beyond the {counts[name]} keypoints of '{name}'")
+            partner = np.full(counts[name0], -1, np.int32)
+            score = np.zeros(counts[name0], np.float16)
+            partner[found.indices[:, 0]] = found.indices[:, 1]
+            score[found.indices[:, 0]] = found.scores
+            group = file.create_group(key)
+            group["matches0"], group["matching_scores0"] = partner, score
+    write_atomically(Path(path), lambda target: target.write(content.getbuffer()))
+
+
+def read_matches(path: str | Path, name0: str, name1: str) -> Matches:
+    """Matches of a pair, best first, stored in either order.
+
+    Raises: UserError if the file is damaged or has no such pair.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected matches (.h5)")
+    try:
+        with h5py.File(path, "r") as file:
+            swapped = pair_key(name0, name1) not in file
+            key = pair_key(name1, name0) if swapped else pair_key(name0, name1)
+            if key not in file:
+                raise UserError(f"{path}: holds no matches of '{name0}' and '{name1}'")
+            partner = np.asarray(file[f"{key}/matches0"], np.int64)
+            score = np.asarray(file[f"{key}/matching_scores0"], np.float32)
+        kept = np.flatnonzero(partner >= 0)
+        kept = kept[np.argsort(-score[kept], kind="stable")]
+        indices = np.stack([kept, partner[kept]], axis=1)
+        return Matches(indices[:, ::-1].copy() if swapped else indices, score[kept])
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: matches of '{name0}' and '{name1}' cannot be read ({reason})") from error
+
+
+def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
+    """Write a pair list. Raises: ValueError for a name with white space, which would make three names of two."""
+    lines = []
+    for pair in pairs:
+        for name in pair:
+            if not name or name.split() != [name]:
+                raise ValueError(f"pairs: found the name '{name}', expected no white space in it")
+        lines.append(" ".join(pair) + "\n")
+    write_atomically(Path(path), lambda file: file.write("".join(lines).encode()))
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """The pairs of a list; empty lines are skipped. Raises: UserError, with the number of a line that is no pair."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of pairs ({' '.join(str(error).split())[:120]})") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        names = line.split()
+        if names and len(names) != 2:
+            raise UserError(f"{path}: line {number}: found {len(names)} names, expected two")
+        if names:
+            pairs.append((names[0], names[1]))
+    return pairs

@@ -1,0 +1,144 @@
+"""Weights of SuperPoint in the two key layouts that are public, brought into ours.
+
+    conv1a.weight ... convDb.bias                     that of the paper's authors: no batch norm
+    backbone.0.0.conv.weight ... descriptor.1.bn.bias  that of the open PyTorch port: batch norm behind each ReLU
+
+No weights of others ship with this package, and a converted file stays under the licence of the one it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superpoint.backbones.original import EPS
+from superpoint.config import ModelConfig
+from superpoint.errors import UserError
+from superpoint.evaluation.learned import _read  # state_dicts of any nesting, never unpickled
+from superpoint.models.superpoint import SuperPoint, build_model
+
+LICENCES = {
+    "original": "The weights published with the paper (magicleap/SuperPointPretrainedNetwork) are licensed for "
+    "non-commercial research only.",
+    "port": "rpautrat/SuperPoint publishes code and weights under the MIT licence; others use the same layout under "
+    "licences of their own.",
+}
+ENCODER = ("1a", "1b", "2a", "2b", "3a", "3b", "4a", "4b")
+HEADS = {"detector": ("Pa", "Pb", "logits"), "descriptor": ("Da", "Db", "descriptor")}
+
+
+def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
+    """The network of a file in one of the two layouts, equal in what it computes; its configuration; the layout's name.
+
+    Args:
+        path: a state_dict in a .pth, .pt or .safetensors; read without executing anything.
+
+    Raises:
+        UserError: no such file, unreadable, or another layout or architecture; names the first key that does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected weights of SuperPoint (.pth, .pt or .safetensors)")
+    state = {name: tensor.float() for name, tensor in _read(path).items()}
+    if "conv1a.weight" in state:
+        layout, layers = "original", _original_layers(state, path)
+    elif "backbone.0.0.conv.weight" in state:
+        layout, layers = "port", _port_layers(state, path)
+    else:
+        raise UserError(
+            f"{path}: found keys such as '{next(iter(state), '')}', expected conv1a.weight ... convDb.bias or "
+            "backbone.0.0.conv.weight ... descriptor.1.bn.bias"
+        )
+    weight = layers["descriptor.descriptor.weight"]
+    config = ModelConfig(encoder="vgg-original", head_channels=weight.shape[1], descriptor_dim=weight.shape[0])
+    model = build_model(config)
+    expected = model.state_dict()
+    for name, tensor in layers.items():
+        if tensor.shape != expected[name].shape:
+            raise UserError(
+                f"{path}: found a layer of shape {list(tensor.shape)} for '{name}', expected "
+                f"{list(expected[name].shape)}: widths 64, 64, 128, 128 as in the paper"
+            )
+    model.load_state_dict({**expected, **layers})
+    return model.eval(), config, layout
+
+
+def _original_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    layers: dict[str, Tensor] = {}
+    for index, name in enumerate(ENCODER):
+        target = f"encoder.stages.{index // 2}.{index % 2}"
+        layers |= _convolution(state, f"conv{name}", f"{target}.0", path)
+        layers |= _identity(f"{target}.2", len(layers[f"{target}.0.bias"]), EPS)
+    for head, (hidden, last, target) in HEADS.items():
+        layers[f"{head}.hidden.0.weight"] = _take(state, f"conv{hidden}.weight", path)
+        layers |= _bias(f"{head}.hidden.1", _take(state, f"conv{hidden}.bias", path))
+        layers |= _convolution(state, f"conv{last}", f"{head}.{target}", path)
+    return layers
+
+
+def _port_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    layers: dict[str, Tensor] = {}
+    for index in range(8):
+        source, target = f"backbone.{index // 2}.{index % 2}", f"encoder.stages.{index // 2}.{index % 2}"
+        layers |= _convolution(state, f"{source}.conv", f"{target}.0", path)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            layers[f"{target}.2.{name}"] = _take(state, f"{source}.bn.{name}", path)
+    for head, (_, _, target) in HEADS.items():
+        layers[f"{head}.hidden.0.weight"] = _take(state, f"{head}.0.conv.weight", path)
+        layers |= _bias(f"{head}.hidden.1", _take(state, f"{head}.0.conv.bias", path))
+        weight, bias = (_take(state, f"{head}.1.conv.{name}", path) for name in ("weight", "bias"))
+        # A 1x1 convolution pads nothing, so the norms before and behind it fold into it exactly.
+        scale, shift = _affine(state, f"{head}.0.bn", path)
+        last_scale, last_shift = _affine(state, f"{head}.1.bn", path)
+        if weight.ndim != 4 or weight.shape[1] != len(scale) or weight.shape[0] != len(last_scale):
+            raise UserError(
+                f"{path}: found '{head}.1.conv.weight' of shape {list(weight.shape)}, expected "
+                f"[{len(last_scale)}, {len(scale)}, 1, 1]"
+            )
+        matrix = weight[:, :, 0, 0].double()
+        layers[f"{head}.{target}.weight"] = (last_scale[:, None] * matrix * scale)[..., None, None].float()
+        layers[f"{head}.{target}.bias"] = (last_scale * (matrix @ shift + bias.double()) + last_shift).float()
+    return layers
+
+
+def _take(state: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in state:
+        raise UserError(f"{path}: found no '{name}', expected detector and descriptor of SuperPoint")
+    return state[name]
+
+
+def _convolution(state: Mapping[str, Tensor], source: str, target: str, path: Path) -> dict[str, Tensor]:
+    return {f"{target}.{name}": _take(state, f"{source}.{name}", path) for name in ("weight", "bias")}
+
+
+def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a batch norm with its running statistics, float64."""
+    weight, bias, mean, var = (
+        _take(state, f"{source}.{name}", path).double() for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = weight / (var + EPS).sqrt()
+    return scale, bias - mean * scale
+
+
+def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
+    """A batch norm that changes nothing."""
+    return {
+        f"{target}.weight": torch.ones(channels),
+        f"{target}.bias": torch.zeros(channels),
+        f"{target}.running_mean": torch.zeros(channels),
+        f"{target}.running_var": torch.full((channels,), 1.0 - eps),
+    }
+
+
+def _bias(target: str, bias: Tensor) -> dict[str, Tensor]:
+    """A batch norm between convolution and ReLU that adds a bias: the convolutions of our heads have none."""
+    return {**_identity(target, len(bias), 1e-5), f"{target}.bias": bias}
+
+
+def licence(layout: str) -> dict[str, Any]:
+    """What is known of the licence, for the metadata of the converted file."""
+    return {"layout": layout, "licence": LICENCES[layout]}

@@ -1,0 +1,72 @@
+"""Stage export-model: a trained network as a file for another runtime, checked against torch.
+
+superpoint export-model superpoint-lite --format onnx --out superpoint-lite.onnx
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from superpoint.errors import UserError
+from superpoint.export.formats import Settings, output_names, write_model
+from superpoint.export.parity import Parity, measure_parity
+from superpoint.files import write_atomically
+from superpoint.models.loading import model_from_state
+from superpoint.models.weights import load_weights
+
+
+def export_model(source: str | Path, form: str, out: str | Path, settings: Settings | None = None) -> list[Parity]:
+    """Write the network of `source` to `out`, compare the file with torch in fp32, and write FILE.parity.json.
+
+    Args:
+        source: a run folder, weights file or name of released weights.
+        form: one of `superpoint.export.FORMATS`.
+        settings: of the decoder that "onnx-full" has built in; the comparison uses them for every format.
+
+    Returns:
+        One `Parity` a precision.
+
+    Raises:
+        UserError: no such weights or format, a place that cannot be written, or a file whose points are not torch's;
+            the file stays for inspection then.
+    """
+    out, settings = Path(out), settings or Settings()
+    state, model_config, _ = load_weights(source)
+    model = model_from_state(state, model_config, source).eval()
+    write_model(model, form, out, settings, {"source": Path(source).name, "model_config": model_config})
+    found = measure_parity(model, form, out, settings)
+    report = {
+        "file": out.name,
+        "format": form,
+        "outputs": output_names(model, form),
+        "decoder": asdict(settings),
+        "parity": [each.row() for each in found],
+    }
+    text = json.dumps(report, indent=2) + "\n"
+    beside = out.with_name(f"{out.name}.parity.json")
+    write_atomically(beside, lambda file: file.write(text.encode()))
+    console = Console()
+    for each in found:
+        console.print(_line(each), soft_wrap=True)
+    console.print(f"{form}: {out} ({out.stat().st_size / 1e6:.1f} MB), {beside.name} beside it", soft_wrap=True)
+    for each in found:
+        if not each.passed:
+            raise UserError(
+                f"{out}: {each.runtime} {each.precision}: found {each.agreement:.2%} of {each.points[0]} and "
+                f"{each.points[1]} points within {each.within:g} px of torch's, expected {each.required:.1%}"
+            )
+    return found
+
+
+def _line(parity: Parity) -> str:
+    torch_points, file_points = parity.points
+    described = "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f}"
+    return (
+        f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the points within {parity.within:g} px of "
+        f"torch's in fp32 (at least {parity.required:.1%}); {torch_points} points in torch, {file_points} here"
+        f"{described}"
+    )

@@ -1,0 +1,44 @@
+"""Weights and images by a formula, so that the outputs of torchvision's networks can be kept as a few numbers.
+
+The fixtures were made with torchvision 0.29.2's model files: fixtures/<network>.txt holds names and shapes of the
+state in its order, outputs.json the first logits for `image` with the weights of `fill`, in evaluation mode.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+PERIOD = 65521  # values repeat after so many, which keeps large matrices cheap
+
+
+def wave(shape: torch.Size, phase: float) -> Tensor:
+    """Values -1..1 that look random, mean square 1/2."""
+    count = math.prod(shape)
+    values = torch.sin(torch.arange(min(count, PERIOD), dtype=torch.float64) ** 1.7 + phase)
+    return values.repeat(-(-count // PERIOD))[:count].reshape(shape)
+
+
+def fill(model: nn.Module) -> None:
+    """Set every parameter and buffer by its place in the state; the signal neither dies out nor grows much."""
+    state = model.state_dict()
+    for index, (name, tensor) in enumerate(state.items()):
+        values = wave(tensor.shape, float(index))
+        if name.endswith("num_batches_tracked"):
+            continue
+        if tensor.ndim > 1:
+            values = values * math.sqrt(2 / math.prod(tensor.shape[1:]))
+        elif name.endswith("running_var"):
+            values = 1.0 + 0.5 * values
+        elif name.endswith("weight"):  # scale of a batch norm
+            values = 0.8 + 0.2 * values
+        else:
+            values = 0.1 * values
+        tensor.copy_(values)
+
+
+def image(size: int = 64) -> Tensor:
+    """Two colour images [2, 3, size, size]."""
+    return wave(torch.Size((2, 3, size, size)), 0.5).float() * 2

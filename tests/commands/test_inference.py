@@ -1,0 +1,97 @@
+"""The options of `detect`, `match` and `track` reach the stages, and mistakes are one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from superpoint.cli import main
+from superpoint.config.inference import InferenceConfig
+from superpoint.stages import detect, match, track
+from superpoint.stages.track import TrackResult
+
+
+def run(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return stopped.value.code
+
+
+class Recorder:
+    def __init__(self, result: Any = None) -> None:
+        self.result = result
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.arguments, self.options = arguments, options
+        return self.result
+
+
+def test_detect(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Recorder()
+    monkeypatch.setattr(detect, "detect_images", stage)
+    code = run(
+        *("detect", "a.jpg", "b", "--out", "pics", "--model", "m", "--threshold", ".1", "--max-points", "7"),
+        *("--nms-radius", "3", "--border", "2", "--resize", "0", "--backend", "torch", "--precision", "fp32"),
+        *("--device", "cpu", "--root", "r"),
+    )
+    assert code == 0
+    config = InferenceConfig("m", 0.1, 7, 3, 2, 0, "torch", "fp32", "cpu")
+    assert stage.arguments == (["a.jpg", "b"], Path("pics"), config)
+    assert stage.options == {"root": Path("r"), "resume": False}
+    stage.result = 15
+    assert run("detect", "a.jpg", "--out", "f.h5") == 143
+
+
+def test_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Recorder()
+    monkeypatch.setattr(match, "match_images", stage)
+    assert run("match", "a.jpg", "b.jpg", "--method", "ratio", "--inlier-threshold", "2", "--json") == 0
+    assert stage.arguments[:3] == (Path("a.jpg"), Path("b.jpg"), Path("matches.png"))
+    assert stage.arguments[3] == InferenceConfig(threshold=0.005, max_points=1024)
+    assert stage.options == {"method": "ratio", "estimator": "ransac", "threshold": 2.0, "as_json": True}
+
+
+def test_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Recorder(TrackResult(5, 2, 2.0, 9.0))
+    monkeypatch.setattr(track, "track_points", stage)
+    assert run("track", "0", "--out", "t.mp4", "--frames", "9", "--codec", "mp4v", "--keep", "4") == 0
+    assert stage.arguments == ("0", Path("t.mp4"), InferenceConfig(max_points=1024, resize=640))
+    assert stage.options == {"max_distance": 0.7, "keep": 4, "frames": 9, "codec": "mp4v"}
+    stage.result = TrackResult(0, 0, 0.0, 0.0, signal=2)
+    assert run("track", "0", "--out", "t.mp4") == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detect", "nothing.jpg", "--out", "pics"], "nothing.jpg: no such file"),
+        (["detect", "a.jpg"], "--out"),
+        (["detect", "a.jpg", "--out", "pics", "--threshold", "2"], "--threshold: found 2"),
+        (["detect", "a.jpg", "--out", "pics", "--resize", "3"], "--resize: found 3"),
+        (
+            ["detect", "a.jpg", "--out", "pics", "--backend", "onnx"],
+            "--backend: found 'onnx'",
+        ),
+        (["match", "a.jpg", "--out", "m.png"], "second"),
+        (["match", "a.jpg", "b.jpg", "--out", "m.bmp"], "m.bmp"),
+        (["match", "a.jpg", "b.jpg", "--nms-radius", "-1"], "--nms-radius: found -1"),
+        (["track", "nothing.mp4", "--out", "t.mp4"], "nothing.mp4: no such file"),
+        (["track", "a", "--out", "t.mp4", "--device", "gpu"], "--device: found 'gpu'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superpoint.demo.comparison import Settings, compare, markdown, read_image
+from superpoint.errors import UserError
+from superpoint.inference.detector import FeatureDetector, load_model
+
+
+@pytest.fixture(scope="module")
+def model() -> FeatureDetector:
+    return load_model("magicpoint-lite", backend="torch", device="cpu")
+
+
+def test_pictures_and_figures(model: FeatureDetector, photographs: tuple[Path, Path]) -> None:
+    first, second = (read_image(path, "first", 240) for path in photographs)
+    assert first.shape == (180, 240)
+    found = compare(first, second, model, Settings(max_points=200, method="ratio"))
+    names = [row.name for row in found.rows]
+    assert names == ["magicpoint-lite + SIFT descriptors", "SIFT"]
+    for row in found.rows:
+        assert 20 < min(row.points) <= max(row.points) <= 200
+        assert 8 < row.inliers <= row.matches
+    assert found.sift is not None
+    assert found.points.shape == found.heatmaps.shape
+    assert found.points.shape[1] >= 2 * 240
+    text = markdown(found.rows)
+    assert len(text.splitlines()) == 4
+    assert f"| SIFT | {found.rows[1].points[0]} |" in text
+
+
+def test_without_sift_and_without_points(model: FeatureDetector) -> None:
+    flat = np.full((64, 80), 90, np.uint8)
+    found = compare(flat, flat[:50], model, Settings(sift=False, threshold=0.3))
+    assert found.sift is None
+    assert [(row.points, row.matches, row.inliers) for row in found.rows] == [((0, 0), 0, 0)]
+    assert markdown(found.rows).count("\n") == 2
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not an image")
+    with pytest.raises(UserError, match=r"^second image: a\.png: "):
+        read_image(tmp_path / "a.png", "second", 640)
+    with pytest.raises(UserError, match="first image: found none, expected an image file"):
+        read_image(None, "first", 640)

@@ -1,0 +1,135 @@
+"""The page in a real browser; without Gradio or a browser these tests skip."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from superpoint.inference.detector import load_model
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SECONDS = 60_000  # ms
+
+
+def absent() -> str:
+    if next(filter(None, map(shutil.which, BROWSERS)), None) is None:
+        return f"found none of {', '.join(BROWSERS)} on PATH"
+    missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)} not installed" if missing else ""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A page that is served."""
+    reason = absent()
+    if reason and os.environ.get("SUPERPOINT_REQUIRE_DEMO") == "1":
+        pytest.fail(f"SUPERPOINT_REQUIRE_DEMO=1, but {reason}")
+    if reason:
+        pytest.skip(reason)
+    from superpoint.demo.page import serve
+
+    page = serve(load_model("magicpoint-lite", backend="torch", device="cpu"), block=False)
+    yield page.local_url
+    page.close()
+
+
+class Visit:
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self._seen(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(address)
+        page.get_by_role("button", name="Match").wait_for(timeout=SECONDS)
+
+    def _seen(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.outside.append(url)
+
+    def upload(self, which: str, file: Path) -> None:
+        self.page.locator(f"#{which} input[type=file]").set_input_files(str(file))
+        self.page.locator(f"#{which}").get_by_text(file.stem).first.wait_for(timeout=SECONDS)
+
+    def image(self, which: str) -> Any:
+        return self.page.locator(f"#{which} img").first
+
+
+@pytest.fixture
+def visit(address: str) -> Iterator[Visit]:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield Visit(browser.new_page(viewport={"width": 1280, "height": 1000}), address)
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Gradio's own parts
+def test_two_images(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path) -> None:
+    assert visit.address.startswith("http://127.0.0.1:")
+    visit.upload("first", photographs[0])
+    visit.upload("second", photographs[1])
+    visit.page.get_by_role("button", name="Match").click()
+    visit.image("network").wait_for(timeout=SECONDS)
+    visit.image("sift").wait_for(timeout=SECONDS)
+    for which in ("network", "sift"):
+        visit.page.wait_for_function(f"document.querySelector('#{which} img').naturalWidth > 400", timeout=SECONDS)
+    figures = visit.page.locator("#figures").inner_text()
+    assert "magicpoint-lite + SIFT descriptors" in figures
+    assert "SIFT" in figures
+    folder = os.environ.get("SUPERPOINT_DEMO_PICTURES")
+    if folder:
+        visit.page.screenshot(path=f"{folder}/page.png", full_page=True)
+    visit.page.get_by_role("tab", name="Heatmaps").click()
+    visit.image("heatmaps").wait_for(timeout=SECONDS)
+    if folder:
+        visit.page.screenshot(path=f"{folder}/heatmaps.png", full_page=True)
+    assert visit.outside == []
+    assert visit.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_bad_file(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not an image at all")
+    visit.upload("first", photographs[0])
+    visit.upload("second", tmp_path / "notes.txt")
+    visit.page.get_by_role("button", name="Match").click()
+    message = visit.page.get_by_text("second image: notes.txt: found a file that is not an image").first
+    message.wait_for(timeout=SECONDS)
+    folder = os.environ.get("SUPERPOINT_DEMO_PICTURES")
+    if folder:
+        visit.page.screenshot(path=f"{folder}/error.png")
+    # And the page goes on.
+    visit.page.reload()
+    visit.upload("first", photographs[0])
+    visit.upload("second", photographs[1])
+    visit.page.get_by_role("button", name="Match").click()
+    visit.image("network").wait_for(timeout=SECONDS)
+
+
+def test_without_gradio(tmp_path: Path) -> None:
+    """In a process of its own, where the package cannot be imported."""
+    code = (
+        "import sys; sys.modules['gradio'] = None\n"
+        "from superpoint.cli import main\n"
+        "main(['demo', '--model', 'magicpoint-lite'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: the Python package 'gradio' is not installed: pip install 'superpoint[demo]'\n"

@@ -1,0 +1,171 @@
+"""Files of every format: written, opened, and finding what torch finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from superpoint.backends import Network
+from superpoint.backends.network import resolve
+from superpoint.cli import main
+from superpoint.errors import UserError
+from superpoint.export import Settings, open_exported, write_model
+from superpoint.export import parity as parity_module
+from superpoint.export.formats import FORMATS, SUFFIXES
+from superpoint.export.parity import measure_parity
+from superpoint.models import SuperPoint
+from superpoint.models.decode import detect_points
+
+SETTINGS = Settings(max_points=200)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exported")
+
+
+@pytest.fixture(scope="module")
+def scripted(described: SuperPoint, folder: Path) -> Path:
+    return write_model(described, "torchscript", folder / "model.pt", metadata={"source": "a test"})
+
+
+@pytest.fixture(scope="module")
+def converted(described: SuperPoint, folder: Path) -> Path:
+    pytest.importorskip("openvino")
+    return write_model(described, "openvino", folder / "model.xml")
+
+
+class TestFast:
+    def test_torchscript(self, described: SuperPoint, scripted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parity_module, "IMAGES", 3)
+        (found,) = measure_parity(described, "torchscript", scripted, SETTINGS)
+        assert found.passed
+        assert found.agreement >= 0.995
+        assert found.cosine is not None
+        assert found.cosine > 0.999
+        assert found.row()["precision"] == "fp32"
+
+    def test_openvino(self, described: SuperPoint, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parity_module, "IMAGES", 3)
+        found = {each.precision: each for each in measure_parity(described, "openvino", converted, SETTINGS)}
+        assert found["fp32"].agreement >= 0.995
+        assert ("bf16" in found) == (resolve("openvino")[1] == "bf16")
+        assert all(each.passed for each in found.values())
+
+    def test_parity_sees_another_model(
+        self, described: SuperPoint, scripted: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parity_module, "SIZES", ((97, 131),))
+        shifted = parity_module.open_exported(scripted)
+        run = shifted._run
+        monkeypatch.setattr(shifted, "_run", lambda image: run(image[..., ::-1].copy()))  # mirrored images
+        monkeypatch.setattr(parity_module, "open_exported", lambda *_: shifted)
+        (found,) = measure_parity(described, "torchscript", scripted, SETTINGS)
+        assert not found.passed
+        assert found.agreement < 0.5
+
+    def test_is_a_backend(self, described: SuperPoint, scripted: Path) -> None:
+        network = open_exported(scripted)
+        assert isinstance(network, Network)
+        assert network.metadata["source"] == "a test"
+        assert str(network) == "torch fp32 on cpu"
+        image = torch.rand(1, 1, 50, 61, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            (ours,), (theirs,) = (detect_points(each, image, threshold=0.0005) for each in (described, network))
+        assert len(ours.points) == len(theirs.points) >= 3
+        assert torch.allclose(ours.points, theirs.points, atol=1e-3)
+        assert network(image)["descriptors"].shape == (1, 8, 7, 8)
+
+    def test_openvino_of_any_size(self, converted: Path) -> None:
+        network = open_exported(converted, "fp32")
+        for size in ((1, 1), (3, 40), (31, 16)):
+            rows, columns = (size[0] + 7) // 8, (size[1] + 7) // 8
+            assert network(torch.zeros(2, 1, *size))["logits"].shape == (2, 65, rows, columns)
+
+    def test_no_temporary_files(self, scripted: Path, converted: Path) -> None:
+        assert sorted(path.name for path in scripted.parent.iterdir()) == ["model.bin", "model.pt", "model.xml"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "onnx-full", "torch-export"])
+def test_command(form: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / f"model{SUFFIXES[form]}"
+    with pytest.raises(SystemExit) as exit_info:
+        main(["export-model", weights, "--format", form, "--out", str(out), "--points", "150"])
+    assert exit_info.value.code == 0
+    assert "of the points within 0.5 px of torch's" in capsys.readouterr().out
+    report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
+    assert report["parity"][0]["agreement"] >= 0.995
+    assert report["parity"][0]["points"][0] > 200
+    if form == "torch-export":
+        with pytest.raises(UserError, match=r"a \.pt2 is read by"):
+            open_exported(out)
+        return
+    network = open_exported(out)
+    assert network.metadata["outputs"] == report["outputs"]
+    output = network(torch.zeros(2, 1, 30, 51))
+    if form == "onnx-full":
+        assert network.metadata["decoder"]["max_points"] == 150
+        assert output["keypoints"].shape == (2, 150, 2)
+    else:
+        assert output["logits"].shape == (2, 65, 4, 7)
+
+
+class TestErrors:
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_suffix(self, form: str, described: SuperPoint, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=rf"found the suffix '\.bin', expected \{SUFFIXES[form]} for --format"):
+            write_model(described, form, tmp_path / "a.bin")
+
+    def test_format(self, described: SuperPoint, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"--format: found 'onxx', expected one of .*did you mean 'onnx'"):
+            write_model(described, "onxx", tmp_path / "a.onnx")
+
+    def test_folder(self, described: SuperPoint, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="none: no such folder"):
+            write_model(described, "onnx", tmp_path / "none" / "a.onnx")
+
+    def test_settings(self) -> None:
+        with pytest.raises(UserError, match="points: found 0, expected"):
+            Settings(max_points=0)
+
+    @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt"])
+    @pytest.mark.parametrize("content", [b"", b"not a model, but a text", bytes(range(256)) * 9])
+    def test_damaged(self, suffix: str, content: bytes, tmp_path: Path) -> None:
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("openvino")
+        (tmp_path / "a.bin").write_bytes(content)
+        (tmp_path / f"a{suffix}").write_bytes(content)
+        with pytest.raises(UserError, match=rf"a\{suffix}: not a readable"):
+            open_exported(tmp_path / f"a{suffix}")
+
+    def test_truncated(self, scripted: Path, tmp_path: Path) -> None:
+        (tmp_path / "a.pt").write_bytes(scripted.read_bytes()[:-2000])
+        with pytest.raises(UserError, match="not a readable TorchScript file"):
+            open_exported(tmp_path / "a.pt")
+
+    def test_xml_alone(self, converted: Path, tmp_path: Path) -> None:
+        (tmp_path / "a.xml").write_bytes(converted.read_bytes())
+        with pytest.raises(UserError, match=r"found no 'a\.bin' beside it"):
+            open_exported(tmp_path / "a.xml")
+
+    def test_of_another_program(self, tmp_path: Path) -> None:
+        with pytest.warns(DeprecationWarning, match="deprecated"):
+            torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)), tmp_path / "a.pt")
+        with pytest.raises(UserError, match="found no metadata of superpoint"):
+            open_exported(tmp_path / "a.pt")
+
+    def test_missing_and_unknown(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="no such file, expected an exported network"):
+            open_exported(tmp_path / "a.onnx")
+        (tmp_path / "a.tflite").write_bytes(b"x")
+        with pytest.raises(UserError, match=r"found the suffix '\.tflite', expected one of"):
+            open_exported(tmp_path / "a.tflite")
+
+    def test_precision(self, scripted: Path) -> None:
+        with pytest.raises(UserError, match=r"found 'bf16', but \.pt files compute in fp32"):
+            open_exported(scripted, "bf16")

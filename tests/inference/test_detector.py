@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import superpoint
+from superpoint.errors import UserError
+from superpoint.inference import FeatureDetector, Features, load_model
+from superpoint.inference import detector as module
+from superpoint.models import load_network
+from superpoint.models.decode import detect_points
+from tests.inference.networks import DIM, photograph
+
+HEAVY = ("superpoint.engine", "superpoint.stages", "lightning_fabric", "matplotlib", "kornia", "tensorboard", "h5py")
+
+
+def near(a: Features, b: Features, within: float = 1e-3) -> None:
+    assert len(a) > 10
+    np.testing.assert_allclose(a.keypoints, b.keypoints, atol=within)
+    np.testing.assert_allclose(a.scores, b.scores, atol=within)
+    assert a.descriptors is not None
+    np.testing.assert_allclose(a.descriptors, b.descriptors, atol=within)  # type: ignore[arg-type]
+    assert a.image_size == b.image_size
+
+
+def share_within(a: Features, b: Features, pixels: float) -> float:
+    """Of the points of both, those with one of the other within that distance."""
+    distances = np.linalg.norm(a.keypoints[:, None] - b.keypoints[None], axis=2)
+    near_a, near_b = (distances.min(axis=axis) <= pixels for axis in (1, 0))
+    return (near_a.sum() + near_b.sum()) / (len(a) + len(b))
+
+
+def test_features_of_an_image(detector: FeatureDetector) -> None:
+    image = photograph()
+    found = detector.detect(image)
+    assert found.keypoints.dtype == found.scores.dtype == np.float32
+    assert found.image_size == (152, 120)
+    assert found.descriptors is not None
+    assert found.descriptors.shape == (len(found), DIM)
+    np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=1e-5)
+    assert (np.diff(found.scores) <= 0).all()
+    assert found.scores.min() > 0.015
+    assert (found.keypoints >= 3).all()
+    assert (found.keypoints <= np.array([152, 120]) - 4).all()
+    assert (found.keypoints % 1 != 0).any()
+    assert (detector.detect(image, subpixel=False).keypoints % 1 == 0).all()
+
+
+def test_points_are_those_of_the_decoder(weights: Path, detector: FeatureDetector) -> None:
+    image = photograph()
+    (expected,) = detect_points(load_network(weights), torch.from_numpy(image)[None, None].float() / 255)
+    found = detector.detect(image)
+    np.testing.assert_allclose(found.keypoints, expected.points, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+def test_every_kind_of_image_gives_the_same(detector: FeatureDetector, tmp_path: Path) -> None:
+    image = photograph()
+    file = tmp_path / "photo.png"
+    cv2.imwrite(str(file), image)
+    expected = detector.detect(image)
+    scaled = image.astype(np.float64) / 255
+    rgb = np.repeat(image[:, :, None], 3, axis=2)
+    kinds: list[str | Path | NDArray[np.generic] | torch.Tensor] = [
+        *(
+            file,
+            str(file),
+            image[:, :, None],
+            rgb,
+            scaled,
+            scaled.astype(np.float32),
+            rgb / 255,
+            np.asfortranarray(image),
+        ),
+        *(torch.from_numpy(image), torch.from_numpy(image)[None], torch.from_numpy(rgb).permute(2, 0, 1)),
+        *(torch.from_numpy(scaled), torch.from_numpy(scaled)[None].to(torch.float32)),
+    ]
+    for kind in kinds:
+        near(detector.detect(kind), expected)
+
+
+def test_colours_become_their_luma(detector: FeatureDetector) -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[16:48, 16:48, 0] = 255
+    gray = np.where(red[:, :, 0] > 0, 76, 0).astype(np.uint8)  # .299 * 255
+    np.testing.assert_allclose(detector.detect(red).keypoints, detector.detect(gray).keypoints, atol=1e-3)
+
+
+def test_16_bits_are_stretched_as_in_files(detector: FeatureDetector, tmp_path: Path) -> None:
+    thermal = (20_000 + photograph().astype(np.uint16) * 4).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "thermal.png"), thermal)
+    near(detector.detect(thermal), detector.detect(tmp_path / "thermal.png"))
+
+
+def test_several_images_are_each_alone(detector: FeatureDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_PIXELS", 2 * 120 * 152)
+    names = ("astronaut", "coffee", "chelsea")
+    images = [photograph(name) for name in names] + [photograph("camera", 65, 99), photograph("coins", 120, 152)]
+    found = detector.detect(images)
+    assert isinstance(found, list)
+    assert [each.image_size for each in found] == [(152, 120)] * 3 + [(99, 65), (152, 120)]
+    for image, each in zip(images, found, strict=True):
+        near(each, detector.detect(image))
+    stacked = detector.detect(np.stack(images[:3])[..., None])
+    assert isinstance(stacked, list)
+    near(stacked[1], found[1])
+    tensors = detector.detect(torch.from_numpy(np.stack(images[:3]))[:, None])
+    assert isinstance(tensors, list)
+    near(tensors[2], found[2])
+    assert detector.detect([]) == []
+
+
+def test_points_are_in_pixels_of_the_original(detector: FeatureDetector) -> None:
+    """A network that sees the image enlarged by 2 and shrunk again finds its points where they were: centres too."""
+    image = photograph()
+    double = image.repeat(2, axis=0).repeat(2, axis=1)
+    small, large = detector.detect(image), detector.detect(double, resize=152)
+    assert large.image_size == (304, 240)
+    np.testing.assert_allclose(large.keypoints, (small.keypoints + 0.5) * 2 - 0.5, atol=1e-2)
+    near(detector.detect(image, resize=4000), small)  # never enlarged
+    near(detector.detect(image, resize=0), small)
+
+
+def test_options(detector: FeatureDetector) -> None:
+    image = photograph()
+    every = detector.detect(image)
+    strongest = detector.detect(image, max_points=10)
+    np.testing.assert_allclose(strongest.keypoints, every.keypoints[:10])
+    assert len(detector.detect(image, max_points=0)) == len(every)
+    assert len(detector.detect(image, threshold=0.1)) == int((every.scores > 0.1).sum())
+    assert len(detector.detect(image, nms_radius=12)) < len(every)
+    assert len(detector.detect(image, threshold=1.0)) == 0
+    far = detector.detect(image, border=30)
+    assert len(far) == 0 or (far.keypoints.min() >= 29)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 9), (8, 8), (9, 1000)])
+def test_odd_sizes(detector: FeatureDetector, size: tuple[int, int]) -> None:
+    found = detector.detect(np.full(size, 128, np.uint8), border=0)
+    assert found.image_size == size[::-1]
+    assert (found.keypoints >= -1).all()
+    assert (found.keypoints <= np.array(size[::-1])).all()
+
+
+def test_detector_without_descriptors() -> None:
+    model = superpoint.load_model("magicpoint-lite", device="cpu", backend="torch")
+    found = model.detect(photograph())
+    assert model.descriptor_dim == 0
+    assert found.descriptors is None
+    assert len(found) > 20
+    assert "no descriptors" in repr(model)
+
+
+def test_attributes(detector: FeatureDetector) -> None:
+    assert detector.backend == "torch"
+    assert detector.precision == "fp32"
+    assert detector.device == torch.device("cpu")
+    assert detector.descriptor_dim == DIM
+    output = detector.network(torch.zeros(1, 1, 16, 24))
+    assert output["logits"].shape == (1, 65, 2, 3)
+
+
+# The exporter to ONNX takes seconds.
+@pytest.mark.parametrize("backend", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
+def test_backends_agree(weights: Path, detector: FeatureDetector, backend: str) -> None:
+    pytest.importorskip(backend)
+    model = load_model(weights, "cpu", backend, "fp32")
+    assert model.backend == backend
+    a, b = model.detect(photograph()), detector.detect(photograph())
+    assert share_within(a, b, 0.5) >= 0.995
+    assert a.descriptors is not None
+    assert b.descriptors is not None
+    similar = (a.descriptors @ b.descriptors.T).max(axis=1)
+    assert np.median(similar) > 0.9999
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_bf16_agrees_nearly(weights: Path, detector: FeatureDetector, backend: str) -> None:
+    pytest.importorskip(backend)
+    model = load_model(weights, "cpu", backend, "bf16")
+    images = [photograph(name) for name in ("astronaut", "coffee", "camera", "coins")]
+    for image in images:
+        # Points near the threshold come and go: those well above it must have a partner.
+        strong, every = detector.detect(image, threshold=0.03), model.detect(image, threshold=0.01)
+        distances = np.linalg.norm(strong.keypoints[:, None] - every.keypoints[None], axis=2).min(axis=1)
+        assert (distances <= 1).mean() >= 0.97
+
+
+def test_unknown_model_names_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"superpoint-huge: no such file.*magicpoint, magicpoint-lite"):
+        load_model("superpoint-huge")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, "threshold: found 1.5"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"max_points": -1}, "max_points: found -1"),
+        ({"nms_radius": -1}, "nms_radius"),
+        ({"border": -3}, "border"),
+        ({"resize": -8}, "resize"),
+    ],
+)
+def test_options_out_of_range(detector: FeatureDetector, options: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        detector.detect(photograph(), **options)  # type: ignore[call-overload]
+
+
+def test_broken_weights_are_named(detector: FeatureDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"logits": torch.full((1, 65, 15, 19), torch.nan)}
+    monkeypatch.setattr(type(detector.network), "__call__", lambda self, image: broken)
+    with pytest.raises(UserError, match="the weights are broken"):
+        detector.detect(photograph())
+
+
+def test_import_and_loading_are_light(tmp_path: Path) -> None:
+    code = (
+        "import sys, superpoint; first = 'torch' in sys.modules;"
+        "superpoint.load_model('magicpoint-lite', device='cpu'); print(first, *sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    first, *modules = output.split()
+    assert first == "False"
+    assert set(HEAVY).isdisjoint(modules)
+    # torch imports it to check a trace: a third of the time of loading
+    assert "torch.distributed.tensor" not in modules
+
+
+def test_public_names() -> None:
+    assert set(superpoint.__all__) <= set(dir(superpoint))
+    for name in superpoint.__all__:
+        assert getattr(superpoint, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'load_modle'"):
+        superpoint.load_modle  # type: ignore[attr-defined]  # noqa: B018

@@ -1,0 +1,54 @@
+"""The examples in docstrings and in docs/api.md run as written."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import superpoint
+from superpoint.inference import DEFAULT_MODEL
+from superpoint.models import weights as registry
+from superpoint.visualize import save_image
+from tests.inference.networks import photograph, write_network
+
+MODULES = (
+    *("superpoint", "superpoint.inference.detector", "superpoint.inference.features", "superpoint.inference.matching"),
+)
+FLAGS = doctest.ELLIPSIS
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the photographs that the examples name; the current one."""
+    save_image(tmp_path / "photo.png", photograph("coffee"))
+    (tmp_path / "photo.png").rename(tmp_path / "photo.jpg")  # told by its content
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.usefixtures("folder")
+def test_docstrings(name: str) -> None:
+    module = importlib.import_module(name)
+    results = doctest.testmod(module, optionflags=FLAGS)
+    assert results.failed == 0
+    assert results.attempted > 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_examples_of_the_page(project: Path) -> None:
+    results = doctest.testfile(str(project / "docs/api.md"), module_relative=False, optionflags=FLAGS)
+    assert results.failed == 0
+    assert results.attempted > 15
+
+
+def test_the_default_comes_from_the_released_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_network(tmp_path / f"{DEFAULT_MODEL}.safetensors")
+    monkeypatch.setattr(registry, "PRETRAINED", tmp_path)
+    model = superpoint.load_model(device="cpu", backend="torch")
+    assert model.descriptor_dim > 0
+    assert len(model.detect(np.asarray(photograph("coffee")))) > 10

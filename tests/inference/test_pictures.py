@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+
+from superpoint.inference import Features, Matches
+from superpoint.inference.matching import Homography
+from superpoint.inference.pictures import MOST, SMALL, match_figure, points_picture, track_picture
+from superpoint.inference.tracking import Track
+from superpoint.visualize import BLUE, GREEN, figure_to_image
+
+GRAY = np.full((90, 120), 128, np.uint8)
+FIRST_MARK = 4 + 16  # px: margin and title above the picture
+
+
+def test_points_are_where_they_belong() -> None:
+    points, scores = np.array([[30.0, 20.0], [80.0, 60.0]], np.float32), np.array([1.0, 0.01], np.float32)
+    picture = points_picture(GRAY, points, scores, "two points")
+    scale = SMALL // 120
+    drawn = picture[FIRST_MARK : FIRST_MARK + 90 * scale, 4 : 4 + 120 * scale]
+    y, x = np.nonzero((drawn != 128).any(axis=2))
+    expected = (points + 0.5) * scale - 0.5
+    distances = np.linalg.norm(np.stack([x, y], axis=1)[:, None] - expected[None], axis=2)
+    assert (distances.min(axis=1) < 7).all()
+    assert (np.bincount(distances.argmin(axis=1)) > 10).all()
+    strong = drawn[distances.shape and y[distances[:, 0] < 7], x[distances[:, 0] < 7]].reshape(-1, 3)
+    assert (strong.astype(int) @ (1, 1, -2)).max() > 300  # yellow
+
+
+def test_match_figure_tells_inliers_from_others() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(5, 85, (400, 2)).astype(np.float32)
+    features = Features(points, np.ones(400), None, (120, 90))
+    matches = Matches(np.stack([np.arange(390)] * 2, axis=1), np.ones(390, np.float32))
+    inliers = np.arange(390) < 3
+    matrix = np.array([[1.0, 0, 10], [0, 1, 5], [0, 0, 1]])
+    figure = match_figure(GRAY, GRAY, (features, features), matches, Homography(matrix, inliers), "title")
+    axes = figure.axes[0]
+    styles = [line.get_linestyle() for line in axes.get_lines()]
+    assert styles.count("-") == 3
+    assert styles.count(":") == MOST
+    assert styles.count("--") == 1
+    assert axes.get_title() == f"title ({MOST + 3} shown)"
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels == ["without a match (20)", "other matches (387)", "inliers (3)", "first image by the homography"]
+    outline = axes.get_lines()[-1].get_xydata()
+    np.testing.assert_allclose(np.asarray(outline)[0], [120 + 12 - 0.5 + 10, 4.5])
+    picture = figure_to_image(figure).astype(int)
+    for colour in (BLUE, GREEN):
+        assert (np.abs(picture - colour).sum(axis=2) < 30).any()
+
+
+def test_match_figure_of_nothing() -> None:
+    empty = Features(np.zeros((0, 2)), np.zeros(0), None, (120, 90))
+    matches = Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+    figure = match_figure(GRAY, GRAY[:50], (empty, empty), matches, Homography(None, np.zeros(0, bool)), "none")
+    assert figure_to_image(figure).shape[2] == 3
+
+
+def test_tracks_are_drawn_from_place_to_place() -> None:
+    old = Track(0, [np.array([20.0, 30.0], np.float32), np.array([60.0, 30.0], np.float32)], 9)
+    new = Track(1, [np.array([100.0, 80.0], np.float32)], 1)
+    picture = track_picture(np.repeat(GRAY[:, :, None], 3, axis=2), [old, new], 20, "tracks")
+    scale = SMALL // 120
+    drawn = picture[FIRST_MARK:, 4:]
+    changed = (drawn[: 90 * scale, : 120 * scale] != 128).any(axis=2)
+    row = round((30 + 0.5) * scale - 0.5)
+    assert changed[row, 20 * scale + 2 : 60 * scale].all()
+    assert changed[80 * scale + 1, 100 * scale + 1]
+    assert not changed[80 * scale + 1, 60 * scale]
+    assert not changed[:10].any()

@@ -1,0 +1,145 @@
+"""Adapters against the packages themselves: kornia's LightGlue and LocalFeatureMatcher, OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from superpoint.config import ModelConfig
+from superpoint.errors import UserError
+from superpoint.inference.features import Features, Matches
+from superpoint.interop.lightglue import lightglue_input, matches_of
+from superpoint.interop.local_feature import KorniaFeature
+from superpoint.interop.opencv import from_dmatches, from_keypoints, to_dmatches, to_keypoints
+from superpoint.models import SuperPoint, build_model
+from superpoint.models.decode import detect_points
+
+
+def features(count: int, seed: int) -> Features:
+    random = np.random.default_rng(seed)
+    described = random.standard_normal((count, 32))
+    return Features(
+        random.random((count, 2)) * np.array([64, 48]),
+        np.sort(random.random(count))[::-1],
+        described / np.linalg.norm(described, axis=1, keepdims=True),
+        (64, 48),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> SuperPoint:
+    return build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=8)).eval()
+
+
+class TestLightGlue:
+    def test_kornia_runs_on_it(self) -> None:
+        """Random weights: nothing is downloaded, and nothing is asked of the matches but that they are some."""
+        from kornia.feature import LightGlue
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            matcher = LightGlue(None, input_dim=32, descriptor_dim=32, num_heads=2, n_layers=2, filter_threshold=0.0)  # type: ignore[arg-type]
+        first, second = features(40, 0), features(50, 1)
+        inputs = lightglue_input(first, second)
+        assert inputs["image0"]["keypoints"].shape == (1, 40, 2)
+        assert inputs["image1"]["descriptors"].shape == (1, 50, 32)
+        assert inputs["image0"]["image_size"].tolist() == [[64.0, 48.0]]
+        with torch.no_grad():
+            output = matcher.eval()(inputs)
+        found = matches_of(output)
+        assert len(found) > 0
+        assert found.indices[:, 0].max() < 40
+        assert found.indices[:, 1].max() < 50
+        assert (np.diff(found.scores) <= 0).all()
+
+    def test_no_descriptors(self) -> None:
+        bare = Features(np.zeros((1, 2)), np.ones(1), None, (8, 8))
+        with pytest.raises(UserError, match="features1: found no descriptors"):
+            lightglue_input(features(3, 0), bare)
+
+
+class TestKornia:
+    def test_frames(self, model: SuperPoint) -> None:
+        from kornia.feature import get_laf_center, laf_is_filled
+
+        images = torch.rand(2, 3, 50, 61, generator=torch.Generator().manual_seed(0))
+        local = KorniaFeature(model, 400, threshold=0.0)
+        frames, responses, descriptors = local(images)
+        assert frames.shape == (2, 400, 2, 3)
+        assert descriptors.shape == (2, 400, 8)
+        gray = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        with torch.no_grad():
+            found = detect_points(model, gray, threshold=0.0)
+        for index, each in enumerate(found):
+            count = len(each.points)
+            assert 5 < count < 400
+            assert torch.allclose(get_laf_center(frames)[index, :count], each.points)
+            assert torch.allclose(responses[index, :count], each.scores)
+            assert bool((frames[index, count:] == 0).all())
+            assert descriptors[index, :count].norm(dim=1) == pytest.approx(torch.ones(count), abs=1e-5)
+        assert torch.equal(laf_is_filled(frames), responses > 0)
+
+    def test_matcher_of_kornia(self, model: SuperPoint) -> None:
+        """An image and itself: every point is its own partner."""
+        from kornia.feature import DescriptorMatcher, LocalFeatureMatcher
+
+        image = torch.rand(1, 1, 48, 64, generator=torch.Generator().manual_seed(1))
+        matcher = LocalFeatureMatcher(KorniaFeature(model, 200, threshold=0.0), DescriptorMatcher("mnn"))
+        with torch.no_grad():
+            found = matcher({"image0": image, "image1": image})
+        assert len(found["keypoints0"]) > 5
+        assert torch.equal(found["keypoints0"], found["keypoints1"])
+
+    def test_mask(self, model: SuperPoint) -> None:
+        image = torch.rand(1, 1, 48, 64, generator=torch.Generator().manual_seed(1))
+        mask = torch.zeros(1, 1, 48, 64)
+        mask[..., :30] = 1
+        frames, responses, _ = KorniaFeature(model, 200, threshold=0.0)(image, mask)
+        assert (responses > 0).sum() > 3
+        assert frames[responses > 0][:, 0, 2].max() < 31
+
+    def test_no_descriptors(self) -> None:
+        bare = build_model(ModelConfig(encoder="lite", head_channels=16)).eval()
+        with pytest.raises(UserError, match="found no descriptors"):
+            KorniaFeature(bare)(torch.zeros(1, 1, 16, 16))
+
+
+class TestOpenCV:
+    def test_key_points(self) -> None:
+        ours = features(9, 0)
+        keys = to_keypoints(ours)
+        back = from_keypoints(keys[::-1], None if ours.descriptors is None else ours.descriptors[::-1], (64, 48))
+        assert np.array_equal(back.keypoints, ours.keypoints)
+        assert np.array_equal(back.scores, ours.scores)
+        assert back.descriptors == pytest.approx(ours.descriptors, abs=1e-6)
+        with pytest.raises(ValueError, match="found uint8"):
+            from_keypoints(keys, np.zeros((9, 32), np.uint8), (64, 48))
+
+    def test_matches(self) -> None:
+        ours = Matches(np.array([[4, 6], [0, 2]]), np.array([0.9, 0.5]))
+        there = to_dmatches(ours)
+        assert [(each.queryIdx, each.trainIdx) for each in there] == [(4, 6), (0, 2)]
+        assert there[0].distance == pytest.approx(np.sqrt(0.2))
+        back = from_dmatches(there[::-1])
+        assert back.indices.tolist() == ours.indices.tolist()
+        assert back.scores == pytest.approx(ours.scores)
+
+    def test_opencv_draws_and_matches_them(self) -> None:
+        first, second = features(20, 0), features(20, 0)
+        assert first.descriptors is not None
+        assert second.descriptors is not None
+        theirs = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(first.descriptors, second.descriptors)
+        assert sorted(from_dmatches(theirs).indices.tolist()) == [[index, index] for index in range(20)]
+        blank = np.zeros((48, 64), np.uint8)
+        drawn = cv2.drawMatches(
+            blank,
+            to_keypoints(first),
+            blank,
+            to_keypoints(second),
+            to_dmatches(from_dmatches(theirs)),
+            None,  # type: ignore[call-overload]
+        )
+        assert drawn.shape == (48, 128, 3)
+        assert drawn.any()

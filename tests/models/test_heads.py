@@ -1,0 +1,60 @@
+"""The fine branch of the detector head: where it adds, and that it starts as nothing."""
+
+import pytest
+import torch
+
+from superpoint.config import ModelConfig
+from superpoint.errors import UserError
+from superpoint.geometry.cells import cells_to_pixels
+from superpoint.models import build_model
+from superpoint.models.heads import DetectorHead, FineBranch
+
+LITE = ModelConfig(encoder="lite", head_channels=16)
+FINE = ModelConfig(encoder="lite", head_channels=16, fine=4)
+
+
+def test_network_with_a_fine_branch_starts_as_one_without():
+    plain, fine = build_model(LITE).eval(), build_model(FINE).eval()
+    missing, unexpected = fine.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("detector.fine.") for name in missing)
+    image = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fine(image)["logits"], plain(image)["logits"], rtol=0, atol=0)
+
+
+def test_fine_logits_belong_to_their_pixels():
+    """What the branch says of a pixel ends up at that pixel; the dustbin is left alone."""
+    head = DetectorHead(6, 8, FineBranch(1, 3)).eval()
+    state = {name: torch.zeros_like(tensor) for name, tensor in head.state_dict().items()}
+    state["fine.hidden.0.weight"][0, 0, 1, 1] = 1  # a branch that hands its input through
+    state["fine.logit.weight"][0, 0, 1, 1] = 1
+    for norm in ("hidden.1.", "fine.hidden.1."):
+        state[norm + "weight"] += 1
+        state[norm + "running_var"] += 1 - 1e-5
+    head.load_state_dict(state)
+    detail = torch.rand(1, 1, 16, 24, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = head(torch.zeros(1, 6, 2, 3), detail)
+    torch.testing.assert_close(cells_to_pixels(logits), detail[:, 0])
+    assert not logits[:, 64].any()
+
+
+def test_fine_branch_learns():
+    model = build_model(FINE)
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+    model(image)["logits"][:, 3].sum().backward()
+    gradient = model.get_parameter("detector.fine.logit.weight").grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+
+
+def test_detail_must_be_given():
+    with pytest.raises(ValueError, match="detail: found None, expected features at full resolution"):
+        DetectorHead(6, 8, FineBranch(1))(torch.zeros(1, 6, 2, 3))
+
+
+def test_only_with_encoders_that_have_full_resolution():
+    with pytest.raises(UserError, match=r"model\.fine: found 8, expected 0 with model\.encoder=resnet18"):
+        ModelConfig(encoder="resnet18", fine=8)
+    with pytest.raises(UserError, match=r"model\.fine"):
+        ModelConfig(fine=-1)

@@ -1,0 +1,72 @@
+"""Damaged feature files, weights and checkpoints: a result or one clear line, never a crash, a hang or their code.
+
+The cases run in a process of their own (`fuzz_readers.py`), because the HDF5 library is C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
+from superpoint.errors import UserError
+from superpoint.models.weights import load_weights
+
+KINDS = ("features", "weights", "checkpoint", "pickle", "exploit")
+
+
+def run(project: Path, folder: Path, kind: str, first: int, count: int) -> dict[str, int]:
+    program = project / "tests" / "fuzz_readers.py"
+    command = [sys.executable, "-W", "ignore", str(program), kind, str(folder), str(first), str(count)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
+    case = (folder / "case").read_text() if (folder / "case").exists() else "none"
+    assert result.returncode == 0, f"{kind}: ended by {result.returncode} at case {case}: {result.stderr[-2000:]}"
+    found = json.loads(result.stdout)
+    assert found["failures"] == []
+    assert found["result"] + found["error"] == count
+    return found
+
+
+def test_some(project: Path, tmp_path: Path) -> None:
+    found = run(project, tmp_path, "features", 0, 40)
+    assert found["error"] > 28
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_thousand(project: Path, tmp_path: Path, kind: str) -> None:
+    """2,250 in all."""
+    found = run(project, tmp_path, kind, 1000, 450)
+    assert found["error"] > 200
+    assert (found["result"] > 0) == (kind != "exploit")  # damages that do not matter, such as in the weights themselves
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": "model: [1\n  x"}, "not YAML"),
+        ({"config": None}, "no section 'model'"),
+        ({"model": None}, "found no weights in it"),
+        ({"model": {"a": 3}}, "found no weights in it"),
+    ],
+)
+def test_checkpoint_of_nonsense(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    """Readable, and still not what it should be."""
+    state = {**{str(key): None for key in REQUIRED_KEYS}, "config": "model: {}", **change}
+    save_checkpoint(tmp_path / "a.ckpt", state)
+    with pytest.raises(UserError, match=message):
+        load_weights(tmp_path / "a.ckpt")
+
+
+def test_weights_with_another_kind_of_configuration(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"superpoint_weights": "1", "model_config": "[[1]]"})
+    with pytest.raises(UserError, match="its metadata is no mapping"):
+        load_weights(tmp_path / "a.safetensors")
