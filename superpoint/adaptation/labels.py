@@ -16,6 +16,7 @@ from superpoint.adaptation.views import chunks, sample_views, warp_views
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
 from superpoint.models.decode import (
+    SMOOTHING,
     Detections,
     probability_map,
     probability_to_points,
@@ -115,7 +116,7 @@ class HomographicAdaptation:
             return output
 
         probability = probability_map(run, self._source(image, *image.shape))
-        found = self._points(probability, None)
+        found = self._points(probability, None, smoothing=SMOOTHING if "descriptors" in output else 0.0)
         descriptors = None
         if self.describe and "descriptors" in output:
             (descriptors,) = sample_descriptors(output["descriptors"], [found.points])
@@ -154,7 +155,9 @@ class HomographicAdaptation:
             found = Detections(points, found.scores)
         return found
 
-    def _points(self, probability: Tensor, valid: Tensor | None, subpixel: bool | None = None) -> Detections:
+    def _points(
+        self, probability: Tensor, valid: Tensor | None, subpixel: bool | None = None, smoothing: float = 0.0
+    ) -> Detections:
         decode = self.decode
         (found,) = probability_to_points(
             probability,
@@ -164,6 +167,7 @@ class HomographicAdaptation:
             max_points=decode.max_points,
             subpixel=decode.subpixel if subpixel is None else subpixel,
             valid=valid,
+            smoothing=smoothing,
         )
         return found
 

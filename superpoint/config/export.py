@@ -18,10 +18,10 @@ class ExportConfig:
     weights: str = "magicpoint"  # name of released weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
-    # Labels move to the nearest corner of the image at up to 1024 px, see `adaptation/corners.py`. A detector that is
-    # trained on such labels, with `model.fine`, places its points better.
+    # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `adaptation/corners.py`. A detector
+    # that is trained on such labels, with `model.fine`, places its points better.
     sharpen: bool = False
-    corners: float = 0.0  # with sharpen: corners in 100 x 100 pixels, at most, that are labelled besides
+    corners: float = 0.0  # with sharpen: corners in 100 x 100 pixels of that, at most, that are labelled besides
     descriptors: bool = True  # written too, if the network has them and adaptation is off
     shard_size: int = 64  # images between two writes to the disk: the most that a kill can cost
     prefix: bool = False  # image names of tars begin with the name of their tar

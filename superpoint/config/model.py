@@ -14,9 +14,9 @@ class ModelConfig:
 
     encoder: str = "vgg"  # a name in superpoint.backbones.ENCODERS
     head_channels: int = 256  # hidden channels of each head
-    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg and lite; 0 = none, the paper's
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
+    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg and lite; 0 = none, the paper's
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
     freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it

@@ -24,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from superpoint import __version__
 from superpoint.backends import Network, make_network
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.labels import Features
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points, sample_descriptors
+from superpoint.models.decode import DECODER_VERSION, detect_points, sample_descriptors
 from superpoint.models.weights import load_weights, model_hash, pretrained_names
 
 Image = NDArray[np.uint8]
@@ -125,7 +126,8 @@ def make_method(name: str, config: EvaluatePairsConfig, *, nms_radius: int | Non
         kind = "network"  # not where its weights lie: what they are
     text = f"{kind}+{borrowed} " + ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     binary = borrowed is None and own in ("orb", "akaze")
-    return Method(title, f"{text}, opencv={cv2.__version__}", extract, binary, settings)
+    code = f"opencv={cv2.__version__}, superpoint={__version__}, decoder={DECODER_VERSION}"
+    return Method(title, f"{text}, {code}", extract, binary, settings)
 
 
 def default_methods() -> list[str]:

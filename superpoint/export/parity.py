@@ -102,7 +102,7 @@ def _reference(model: SuperPoint, image: Tensor, settings: Settings) -> Found:
         return output
 
     with torch.inference_mode():
-        (found,) = detect_points(run, image, **asdict(settings))
+        (found,) = detect_points(run, image, **asdict(settings), smoothing=0)
         if "descriptors" not in output:
             return found.points.numpy(), None
         return found.points.numpy(), sample_descriptors(output["descriptors"], [found.points])[0].numpy()

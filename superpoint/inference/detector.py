@@ -11,6 +11,8 @@ from torch import Tensor
 
 from superpoint.backends import Network, make_network
 from superpoint.checks import check_number
+from superpoint.config.runtime import check_runtime
+from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_points
 from superpoint.inference.features import Features
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
@@ -19,6 +21,7 @@ from superpoint.models.loading import load_network
 
 DEFAULT_MODEL = "superpoint-lite"
 THRESHOLD = 0.015  # of DeTone et al.'s demonstration, and of `config.DecodeConfig`
+EXPORTED = (".onnx", ".xml", ".pt", ".pt2")  # the last only for the reason why it is not opened
 BATCH_PIXELS = 1 << 21  # of the images that go through the network together: seven of 480x640
 
 
@@ -201,22 +204,46 @@ def load_model(
 
     Args:
         name_or_path: the name of released weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
-            or a run folder.
+            or a run folder; or a file of `superpoint export-model` with a dense graph: .onnx, .xml (OpenVINO) or .pt
+            (TorchScript), which says the backend itself and runs on the CPU.
         device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda" or "mps".
         backend: "auto" (OpenVINO on a CPU if it is installed, else torch), "torch", "openvino" or "onnxruntime".
         precision: "auto" (bf16 where the hardware multiplies it natively, else fp32), "fp32" or "bf16".
 
     Raises:
-        UserError: no such weights, damaged ones, or a device or runtime that is not there.
+        UserError: no such weights, damaged ones, or a device or runtime that is not there; an exported file with the
+            decoder inside, or for another backend or device than asked for.
 
     >>> import superpoint
     >>> model = superpoint.load_model("magicpoint-lite", device="cpu", backend="torch", precision="fp32")
     >>> model
     FeatureDetector(magicpoint-lite: torch fp32 on cpu, no descriptors)
     """
+    if Path(name_or_path).suffix in EXPORTED and not Path(name_or_path).is_dir():
+        return _load_exported(Path(name_or_path), device, backend, precision)
     model = load_network(name_or_path)
     # Asked of the network itself, whatever its descriptor head is made of.
     with torch.inference_mode():
         output = model(torch.zeros(1, 1, 8, 8))
     dim = output["descriptors"].shape[1] if "descriptors" in output else 0
     return FeatureDetector(make_network(model, backend, precision, device), dim, str(name_or_path))
+
+
+def _load_exported(path: Path, device: str, backend: str, precision: str) -> FeatureDetector:
+    from superpoint.export import open_exported  # here: it brings the writers of all formats
+
+    check_runtime(backend, precision, device)
+    network = open_exported(path, precision)
+    outputs = network.metadata["outputs"]
+    if "logits" not in outputs:
+        raise UserError(
+            f"{path}: found the outputs {', '.join(outputs)}, expected a dense graph with logits; export it with "
+            "--format onnx, or run this one by superpoint.export.open_exported"
+        )
+    if backend not in ("auto", network.backend):
+        raise UserError(f"backend: found '{backend}', expected '{network.backend}' or 'auto': {path} runs in no other")
+    if device not in ("auto", "cpu"):
+        raise UserError(f"device: found '{device}', expected 'cpu' or 'auto': the exported file {path} runs on the CPU")
+    output = network(torch.zeros(1, 1, 16, 16))
+    dim = output["descriptors"].shape[1] if "descriptors" in output else 0
+    return FeatureDetector(network, dim, str(path))

@@ -101,7 +101,8 @@ def _check_architecture(config: AdaptConfig) -> None:
             f"export.weights: {weights} has descriptors of {found['descriptor_dim']} dimensions, which this stage does "
             "not train; start from weights of train-magicpoint, or set from_previous=false"
         )
-    for key in ("encoder", "head_channels"):
+    # A start without the fine branch gets one, see `load_start`; one that has it cannot lose it, nor change its width.
+    for key in ("encoder", "head_channels", *(("fine",) if found.get("fine") else ())):
         expected = getattr(wanted, key)
         if config.from_previous and found.get(key, expected) != expected:
             raise UserError(

@@ -98,14 +98,23 @@ def evaluate_synthetic_shapes(
     return results
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether there are weights in it, as in a run; the package's own folder has the name of released weights."""
+    return (folder / "weights.safetensors").is_file() or any((folder / "checkpoints").glob("*.ckpt"))
+
+
 def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | None = None, keep: bool = False) -> Path:
     """Evaluate a network, print the tables and write them to `out` or, of a run folder, to its folder evaluation.
 
     Args:
         source: run folder, weights file or name, see `load_network`.
         keep: do nothing if there is a result.
+
+    Raises:
+        UserError: no such network; `out` is None and `source` is not a run folder, such as the name of released weights
+            (even where a folder that is no run is called so).
     """
-    if out is None and not Path(source).is_dir():
+    if out is None and not _is_run(Path(source)):
         load_network(source)  # a name mistyped is not a missing --out
         raise UserError(f"{source}: not a run folder; say with --out where the tables should go")
     folder = Path(out) if out is not None else Path(source) / "evaluation"

@@ -8,6 +8,8 @@ Labels the photographs by homographic adaptation (labels/, unless a feature file
 run folder as of train-superpoint), and measures before and after, with SIFT beside, on generated pairs of those
 photographs that were held out: finetune.md, finetune.json, matches_before.png, matches_after.png. Killed at any
 instant, the same command with --resume goes on where it was.
+
+The same held-out photographs, as other pairs, chose the checkpoint that is kept, so "after" is a little flattered.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPoint
 from superpoint.config.export import MAY_CHANGE
 from superpoint.data.labels import LabelFile
 from superpoint.data.sources import open_source
+from superpoint.data.training_set import held_out_source
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.evaluation.synthetic import markdown_table
@@ -50,6 +53,7 @@ from superpoint.stages.pair_validation import (
     network_describer,
     pair_metrics,
     sift_describer,
+    too_few,
     validation_pairs,
 )
 from superpoint.stages.pipeline import clear_unbegun
@@ -63,6 +67,7 @@ COLUMNS = (
     *("correct@1", "correct@3", "correct@5", "auc@5"),
     *("mma@1", "mma@3", "repeatability@1", "repeatability@3", "localisation"),
 )
+FINE = {"lite": 8, "vgg": 16}  # channels of the fine branch that a MagicPoint gets, by encoder
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
 NOTICED = 0.01  # of AUC@5: less is noise
 
@@ -147,14 +152,17 @@ def start_weights(weights: str | None) -> tuple[str, str]:
 def start_model(weights: str) -> tuple[ModelConfig, bool]:
     """The network that `weights` are of, with descriptors, and whether they have these already.
 
-    A MagicPoint gets a new descriptor head, of 64 dimensions if it is a small one, else of 256.
+    A MagicPoint gets a new descriptor head, of 64 dimensions if it is a small one, else of 256, and a fine branch if
+    it has none and its encoder can have one: the labels are sharpened, and without it that is mostly lost.
     """
     load_network(weights)  # whether they fit a network known here
     found = load_weights(weights)[1]
     model = ModelConfig(**{key: value for key, value in found.items() if key in {f.name for f in fields(ModelConfig)}})
+    model = replace(model, encoder_weights=None)  # `weights` replace them, and their file may be gone
     if model.descriptor_dim:
         return model, True
-    return replace(model, descriptor_dim=64 if model.head_channels <= 128 else 256), False
+    fine = model.fine or FINE.get(model.encoder, 0)
+    return replace(model, fine=fine, descriptor_dim=64 if model.head_channels <= 128 else 256), False
 
 
 def check_labels(path: Path, images: Path) -> None:
@@ -226,7 +234,7 @@ def _points_alone(weights: str, config: SuperPointConfig) -> Describe:
 def _write_summary(folder: Path, training: SuperPointConfig) -> None:
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     table = comparison(result, training)
-    sentence = verdict(result)
+    sentence = verdict(result, len(held_out_source(training.data)))
     weights = Path(training.run) / WEIGHTS
     console = Console(width=max(Console().width, 140))
     console.print(table)
@@ -251,14 +259,17 @@ def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) ->
     return table
 
 
-def verdict(result: dict[str, dict[str, Any]]) -> str:
-    """Whether it was worth it, in a sentence."""
+def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:
+    """Whether it was worth it, in a sentence. Nothing is called better on fewer than FEW held-out photographs."""
+    few = too_few(photographs, "training.data.holdout")
     before, after = result["before"].get("auc@5"), result["after"]["auc@5"]
     if before is None:
-        return f"The weights had no descriptors before; now AUC@5 of homographies is {after:.3f}."
+        return f"The weights had no descriptors before; now AUC@5 of homographies is {after:.3f}. {few}".rstrip()
     change = f"AUC@5 of homographies on held-out photographs: {before:.3f} before, {after:.3f} after"
-    if after > before + NOTICED:
-        return f"{change}. Better: take the new weights."
     if after < before - NOTICED:
         return f"{change}. WORSE: keep the weights you had; try a lower training.optimizer.lr, or more photographs."
+    if few:
+        return f"{change}. {few}"
+    if after > before + NOTICED:
+        return f"{change}. Better: take the new weights."
     return f"{change}. No difference to speak of: train longer (training.train.minutes), or on more photographs."

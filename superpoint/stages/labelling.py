@@ -21,15 +21,17 @@ from superpoint.geometry.homography import resize_points
 from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
-SHARP = 1024  # pixels, longest side at which labels are moved to corners: finer detail is noise
-UNCERTAINTY = 1.0  # standard deviation of a point in pixels of the image the network saw: it is trained on whole pixels
+# Labels are moved to corners of the image at so many times the size the network saw: finer detail is lost again in
+# training, and distances and densities of corners, which count pixels, mean the same for a photograph of any size.
+SHARP = 1.5
+UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in: the network learns whole pixels
 
 
 class WorkingImage(NamedTuple):
     """An image as the network sees it, and the size it came in.
 
-    image: uint8 [H', W']. size: (width, height). sharp: uint8 [H", W"], the image with at most SHARP px a side, if its
-    labels are going to be moved to its corners.
+    image: uint8 [H', W']. size: (width, height). sharp: uint8 [H", W"], the image at no more than SHARP times the size
+    of `image`, if its labels are going to be moved to its corners.
     """
 
     image: NDArray[np.uint8]
@@ -60,7 +62,7 @@ def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
     sharp = None
     if config.sharpen:
-        sharp_width, sharp_height = working_size(width, height, SHARP)
+        sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
         sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
     return WorkingImage(small, (width, height), sharp)
 
@@ -111,4 +113,5 @@ def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> 
     scale_x, scale_y = width / image.shape[1], height / image.shape[0]
     points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)
     points, scores = sharpen(image, points, features.scores, added=corners)
-    return features._replace(keypoints=resize_points(points, scale_x, scale_y), scores=scores)
+    uncertainty = UNCERTAINTY * (scale_x + scale_y) / 2
+    return features._replace(keypoints=resize_points(points, scale_x, scale_y), scores=scores, uncertainty=uncertainty)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.utils.data import Dataset
 
 from superpoint.config import MagicPointConfig, dump_config
@@ -32,6 +33,7 @@ from superpoint.stages.export import export_weights
 from superpoint.stages.validation import DetectorValidation, detector_objective
 
 WEIGHTS = "weights.safetensors"
+NEW = ("descriptor.", "detector.fine.")  # what the names of tensors begin with that the start may lack
 
 
 def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
@@ -85,7 +87,7 @@ def fit_detector(
 
     `prepare` is called once that folder is there: it may write what `config` names in it.
     """
-    model = initial_model(config)
+    model = initial_model(config, pretrained=not (resume and RunFolder(config.run).last.exists()))
     if config.weights is not None:
         fabric.print(f"starting from {config.weights}: all {len(model.state_dict())} tensors loaded")
     with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
@@ -110,14 +112,38 @@ def fit_detector(
         )
 
 
-def initial_model(config: MagicPointConfig) -> SuperPoint:
+def initial_model(config: MagicPointConfig, *, pretrained: bool = True) -> SuperPoint:
     """The network before its first step: drawn from the seed, or `config.weights`.
+
+    Without `pretrained`, or with such weights, `model.encoder_weights` is not read: it would be replaced anyway.
 
     Raises: UserError if there are no such weights, or they are of another architecture.
     """
-    model = build_model(config.model, config.seed)
+    model = build_model(config.model, config.seed, pretrained=pretrained and config.weights is None)
     if config.weights is None:
         detector_objective(config).initialise(model.detector)
     else:
-        load_model_state(model, load_weights(config.weights)[0], config.weights)
+        load_start(model, config.weights)
     return model
+
+
+def load_start(model: nn.Module, source: str) -> str:
+    """Load what `source` has: all, or all but the descriptor head or the fine branch, which then stay as drawn.
+
+    Returns: a sentence about which tensors were loaded and which are new.
+
+    Raises: UserError if there are no such weights, or they are of another architecture.
+    """
+    state = load_weights(source)[0]
+    new: dict[str, torch.Tensor] = {}
+    for part in NEW:
+        if not any(name.startswith(part) for name in state):
+            new |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(part)}
+    load_model_state(model, {**state, **new}, source)
+    loaded = ", ".join(f"{part} ({sum(name.startswith(part) for name in state)})" for part in _parts(state))
+    fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
+    return f"starting from {source}: loaded {len(state)} tensors: {loaded}{fresh}"
+
+
+def _parts(names: object) -> list[str]:
+    return list(dict.fromkeys(str(name).split(".")[0] for name in names))  # type: ignore[attr-defined]

@@ -40,10 +40,10 @@ from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models import build_model
 from superpoint.models.superpoint import SuperPoint
+from superpoint.stages.magicpoint import load_start
 from superpoint.stages.overfit import BATCH, EVERY, OverfitResult, free_folder, overfit_config, report_lines
 from superpoint.stages.overfit_samples import single_photograph
 from superpoint.stages.pair_validation import joint_objective
-from superpoint.stages.superpoint import load_start
 from superpoint.visualize import save_image
 
 # The paper's lambda_d and the cells of its images. Of one pair of 64x64 (64 cells) 250 left 19 of 48 cells wrong after
@@ -88,7 +88,8 @@ def overfit_pairs(
     schedule = config.schedule
     config = cast(SuperPointConfig, overfit_config(config, folder, index or 0, images, steps, seconds))
     config, pairs, about, prepare = _subject(config, folder, image, labels, index)
-    model, objective, console = build_model(config.model, config.seed), joint_objective(config), Console()
+    model = build_model(config.model, config.seed, pretrained=config.weights is None)
+    objective, console = joint_objective(config), Console()
     if config.weights is None:
         objective.initialise(model.detector)
     else:

@@ -21,7 +21,13 @@ from superpoint.data.warped_pairs import SyntheticScenes
 from superpoint.evaluation.matching import estimate_homography, match_descriptors
 from superpoint.evaluation.pairs import area_under_curve, corner_error, correctness, match_errors, matching_accuracy
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
-from superpoint.models.decode import logits_to_probability, pad_to_multiple, probability_to_points, sample_descriptors
+from superpoint.models.decode import (
+    SMOOTHING,
+    logits_to_probability,
+    pad_to_multiple,
+    probability_to_points,
+    sample_descriptors,
+)
 from superpoint.objectives import JointObjective
 from superpoint.stages.repeatability import HOMOGRAPHY, PHOTOMETRIC
 from superpoint.stages.validation import DetectorValidation, detector_objective
@@ -33,6 +39,7 @@ NMS_RADIUS, BORDER = 4, 4  # pixels
 EPS = (1.0, 3.0, 5.0)  # pixels, of matches and of corner errors
 LOSS_PAIRS = 16  # training pairs of held-out photographs that the loss is taken on
 SHOWN = 4  # pairs in the picture
+FEW = 4  # photographs: figures on pairs of fewer say more about these than about the network
 
 Image = NDArray[np.uint8]
 Features = tuple[NDArray[np.float32], NDArray[np.float32]]  # points [N, 2] (x, y), strongest first; descriptors [N, D]
@@ -122,6 +129,16 @@ class PairValidation:
         }
 
 
+def too_few(photographs: int, key: str) -> str:
+    """What to say of figures on pairs of so few held-out photographs, empty if they suffice; `key` holds out more."""
+    if photographs >= FEW:
+        return ""
+    return (
+        f"Too few photographs held out to judge ({photographs}), expected at least {FEW}: take more photographs, or "
+        f"raise {key}."
+    )
+
+
 def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[tuple[str, Pair]]:
     """`count` generated pairs with their kind, the kinds in turn, of held-out photographs in even steps through them.
 
@@ -159,6 +176,7 @@ def network_describer(model: nn.Module, most: int) -> Describe:
                 threshold=THRESHOLD,
                 border=BORDER,
                 max_points=most,
+                smoothing=SMOOTHING,
             )
             sampled = sample_descriptors(output["descriptors"], [one.points for one in found])
             for one, descriptors in zip(found, sampled, strict=True):

@@ -7,7 +7,8 @@
 Each stage is the command of its name in a folder of its own, and ends by writing stage.json there: that is how a
 finished stage is recognised. Killed at any instant, the same command with --resume goes on where it was. --from does a
 stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. At the end pipeline.md says what
-came of it and where it lies.
+came of it and where it lies. Its figures are on photographs that were held out; the same ones, as other pairs, chose
+the checkpoint that is kept, so those of the network are a little flattered.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ from superpoint.files import make_folder, write_atomically
 from superpoint.stages.evaluate_pairs import evaluate_pairs
 from superpoint.stages.export_detections import export_detections
 from superpoint.stages.magicpoint import WEIGHTS, train_magicpoint
+from superpoint.stages.pair_validation import too_few
 from superpoint.stages.superpoint import train_superpoint
 
 SETTINGS = "pipeline.yaml"
 DONE = "stage.json"  # in the folder of a stage that is complete
 LABELS = "labels.h5"
-HELD_OUT = "held_out.txt"  # photographs that nothing was trained on, which the evaluation is made of
+HELD_OUT = "held_out.txt"  # photographs that nothing was trained on (they chose its best checkpoint), to evaluate on
 OWNERS = {  # of the keys above the sections: the first stage that they decide about; None = none
     **{"run": None, "seed": "magicpoint", "model": "magicpoint", "images": "labels"},
     **{f"labels.{key}": None for key in MAY_CHANGE},
@@ -196,7 +198,7 @@ def _superpoint(config: PipelineConfig, images: Path) -> Outcome:
 
 
 def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
-    """On pairs made of the photographs that the joint training held out."""
+    """On pairs made of the photographs that the joint training held out; other pairs of them chose its best step."""
     folder = make_folder(Path(config.run) / "evaluation")
     with LabelFile(Path(config.run) / "labels" / LABELS) as labels:
         held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
@@ -251,7 +253,8 @@ def _write_summary(folder: Path, images: Path) -> None:
         "reports": f"{folder / 'magicpoint/report.html'}, {folder / 'superpoint/report.html'}",
         "pairs": folder / "evaluation" / "pairs.md",
     }
-    lines = [f"{name}: {place}" for name, place in places.items()]
+    few = too_few(done["evaluation"]["photographs"], "superpoint.data.holdout")
+    lines = [*([few] if few else []), *(f"{name}: {place}" for name, place in places.items())]
     text = "".join(f"{table.title}\n\n{markdown_table(table)}\n" for table in (stages, figures))
     text += "".join(f"- {line}\n" for line in lines)
     write_atomically(folder / "pipeline.md", lambda file: file.write(text.encode()))

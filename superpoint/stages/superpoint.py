@@ -18,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from superpoint.config import TEST_SEED, SuperPointConfig, dump_config
 from superpoint.data.pairs import KINDS
@@ -28,10 +27,9 @@ from superpoint.engine import RunFolder, TrainResult, make_fabric, train
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
 from superpoint.models import build_model, load_network
-from superpoint.models.weights import load_model_state, load_weights
 from superpoint.stages.evaluate import evaluate_run
 from superpoint.stages.export import export_weights
-from superpoint.stages.magicpoint import WEIGHTS, write_run_report
+from superpoint.stages.magicpoint import WEIGHTS, load_start, write_run_report
 from superpoint.stages.pair_validation import (
     PairValidation,
     describe_pairs,
@@ -45,7 +43,6 @@ from superpoint.stages.pair_validation import (
 )
 from superpoint.visualize import save_image
 
-NEW = ("descriptor.", "detector.fine.")  # what the names of tensors begin with that the start may lack
 COLUMNS = ("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3", "repeatability@1", "repeatability@3")
 
 
@@ -54,7 +51,9 @@ def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> Train
     dataset = training_pairs(config.data, config.seed)
     validate = PairValidation(config)
     fabric = make_fabric(config.train)
-    model, objective = build_model(config.model, config.seed), joint_objective(config)
+    # What weights or a checkpoint replace need not be there any more.
+    new = config.weights is None and not (resume and RunFolder(config.run).last.exists())
+    model, objective = build_model(config.model, config.seed, pretrained=new), joint_objective(config)
     if config.weights is None:
         objective.initialise(model.detector)
     else:
@@ -80,28 +79,6 @@ def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> Train
         _finish(config, fabric, trained=bool(result.metrics))
     fabric.barrier()
     return result
-
-
-def load_start(model: nn.Module, source: str) -> str:
-    """Load what `source` has: all, or all but the descriptor head or the fine branch, which then stay as drawn.
-
-    Returns: a sentence about which tensors were loaded and which are new.
-
-    Raises: UserError if there are no such weights, or they are of another architecture.
-    """
-    state = load_weights(source)[0]
-    new: dict[str, torch.Tensor] = {}
-    for part in NEW:
-        if not any(name.startswith(part) for name in state):
-            new |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(part)}
-    load_model_state(model, {**state, **new}, source)
-    loaded = ", ".join(f"{part} ({sum(name.startswith(part) for name in state)})" for part in _parts(state))
-    fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
-    return f"starting from {source}: loaded {len(state)} tensors: {loaded}{fresh}"
-
-
-def _parts(names: object) -> list[str]:
-    return list(dict.fromkeys(str(name).split(".")[0] for name in names))  # type: ignore[attr-defined]
 
 
 def _finish(config: SuperPointConfig, fabric: Fabric, *, trained: bool) -> None:

@@ -17,7 +17,7 @@ from superpoint.data.warped_pairs import SingleViews, WarpedPairs
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.models import build_model
 from superpoint.objectives import JointObjective, detector_objective
-from superpoint.stages.superpoint import load_start
+from superpoint.stages.magicpoint import load_start
 from tests.diagnostics.healthy import healthy_history
 
 STEPS, PAIRS = 40, 6

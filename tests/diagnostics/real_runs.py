@@ -58,8 +58,8 @@ def two_images(folder: Path) -> Case:
 def careless_head(folder: Path) -> Case:
     """The last layer is drawn from a normal distribution of deviation 1, not of 0.01."""
 
-    def careless(config: Any, seed: int = 0) -> nn.Module:
-        model = build_model(config, seed)
+    def careless(config: Any, seed: int = 0, **more: Any) -> nn.Module:
+        model = build_model(config, seed, **more)
         nn.init.normal_(model.detector.logits.weight, std=1.0, generator=torch.Generator().manual_seed(0))
         return model
 

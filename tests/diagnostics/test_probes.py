@@ -118,8 +118,8 @@ def test_nothing_stays_on_the_model_of_a_run_that_ends_with_nan(
 ) -> None:
     models = []
 
-    def recorded(config: MagicPointConfig) -> SuperPoint:
-        model = initial_model(config)
+    def recorded(config: MagicPointConfig, **options: bool) -> SuperPoint:
+        model = initial_model(config, **options)
         with torch.no_grad():
             model.detector.logits.weight.fill_(math.inf)
         models.append(model)

@@ -121,7 +121,7 @@ def test_an_encoder_of_another_kind() -> None:
         ("encoder.layer1", (4, 5, 16)),
     ]
     assert encoder[0].parameters == 8 * 49 + 8 + 16  # the norm joins its convolution
-    assert encoder[1].content == "2 conv 3x3, stride 2, 2 conv 3x3, 2 conv 1x1, stride 2"
+    assert encoder[1].content == "6 convolutions"  # of three kinds, too long a text for its box
 
 
 class SharedEncoder(nn.Module):

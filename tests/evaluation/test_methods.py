@@ -17,6 +17,7 @@ from superpoint.config import ModelConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
+from superpoint.evaluation import methods
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.methods import default_methods, make_method
 from superpoint.models import weights
@@ -79,6 +80,16 @@ def test_a_network_with_a_descriptor_head_uses_it(tmp_path: Path, image: NDArray
     borrowed = make_method(f"{tmp_path / 'w.safetensors'}+sift", CONFIG)
     assert borrowed(image).descriptors.shape[0] == 128  # type: ignore[union-attr]
     assert borrowed.key != method.key
+
+
+def test_features_of_older_code_are_not_taken_from_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("magicpoint-lite", "harris"):
+        keys = {make_method(name, CONFIG).key for _ in range(2)}
+        for constant, value in (("__version__", "0.0.1"), ("DECODER_VERSION", 1)):
+            with monkeypatch.context() as older:
+                older.setattr(methods, constant, value)
+                keys.add(make_method(name, CONFIG).key)
+        assert len(keys) == 3
 
 
 def test_blank_images_have_no_points() -> None:

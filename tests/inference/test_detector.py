@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 import superpoint
+from superpoint import export
 from superpoint.errors import UserError
+from superpoint.export import write_model
+from superpoint.export.formats import SUFFIXES
 from superpoint.inference import FeatureDetector, Features, load_model
 from superpoint.inference import detector as module
 from superpoint.models import load_network
@@ -191,6 +194,72 @@ def test_bf16_agrees_nearly(weights: Path, detector: FeatureDetector, backend: s
         strong, every = detector.detect(image, threshold=0.03), model.detect(image, threshold=0.01)
         distances = np.linalg.norm(strong.keypoints[:, None] - every.keypoints[None], axis=2).min(axis=1)
         assert (distances <= 1).mean() >= 0.97
+
+
+@pytest.fixture(scope="module")
+def exported(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript file."""
+    return write_model(load_network(weights), "torchscript", tmp_path_factory.mktemp("exported") / "model.pt")
+
+
+def test_exported_torchscript(exported: Path, detector: FeatureDetector) -> None:
+    model = load_model(exported)
+    assert (model.backend, model.precision, model.device, model.descriptor_dim) == (
+        *("torch", "fp32", torch.device("cpu")),
+        DIM,
+    )
+    assert model.name == str(exported)
+    for image in (photograph(), photograph("coins", 67, 90)):
+        near(model.detect(image), detector.detect(image))
+    assert load_model(str(exported), "cpu", "torch", "fp32").descriptor_dim == DIM
+
+
+# The exporter to ONNX takes seconds.
+@pytest.mark.parametrize("form", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_exported_for_other_runtimes(form: str, weights: Path, tmp_path: Path, detector: FeatureDetector) -> None:
+    backend = {"onnx": "onnxruntime", "openvino": "openvino"}[form]
+    for package in (backend, *(("onnx", "onnxscript") if form == "onnx" else ())):
+        pytest.importorskip(package)
+    path = write_model(load_network(weights), form, tmp_path / f"model{SUFFIXES[form]}")
+    model = load_model(path, precision="fp32")
+    assert (model.backend, model.precision, model.descriptor_dim) == (backend, "fp32", DIM)
+    assert share_within(model.detect(photograph()), detector.detect(photograph()), 0.5) >= 0.995
+    with pytest.raises(UserError, match=rf"backend: found 'torch', expected '{backend}' or 'auto'.*model\."):
+        load_model(path, backend="torch")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "onnxruntime"}, "backend: found 'onnxruntime', expected 'torch' or 'auto'"),
+        ({"device": "cuda"}, "device: found 'cuda', expected 'cpu' or 'auto'"),
+        ({"device": "mps"}, "device: found 'mps', expected 'cpu' or 'auto'"),
+        ({"precision": "bf16"}, "precision: found 'bf16', but .pt files compute in fp32"),
+        ({"backend": "tensorrt"}, "backend: found 'tensorrt'"),
+    ],
+)
+def test_exported_file_contradicted(exported: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_model(exported, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_exported_with_its_decoder_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = export.open_exported(exported)
+    full.metadata["outputs"] = ["keypoints", "scores", "descriptors"]
+    monkeypatch.setattr(export, "open_exported", lambda *_: full)
+    with pytest.raises(
+        UserError, match=r"model\.pt: found the outputs keypoints, scores, descriptors, expected a dense"
+    ):
+        load_model(exported)
+
+
+def test_exported_files_that_are_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.onnx: no such file, expected an exported network"):
+        load_model(tmp_path / "none.onnx")
+    (tmp_path / "model.pt2").touch()
+    with pytest.raises(UserError, match=r"model\.pt2: found the suffix '\.pt2', expected one of .onnx"):
+        load_model(tmp_path / "model.pt2")
 
 
 def test_unknown_model_names_what_there_is() -> None:

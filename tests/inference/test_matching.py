@@ -130,7 +130,7 @@ def test_images_from_end_to_end(detector: FeatureDetector) -> None:
     found, inliers = estimate_homography(a, b, matches)
     assert inliers.sum() > 20
     assert found is not None
-    np.testing.assert_allclose(found, h_0_1, atol=0.3)
+    np.testing.assert_allclose(found, h_0_1, atol=0.5)
 
 
 NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 1e-30, 1e30, 127.0, np.nan, np.inf])

@@ -9,9 +9,11 @@ from superpoint.models.decode import (
     detect_points,
     logits_to_probability,
     pad_to_multiple,
+    probability_map,
     probability_to_points,
     refine_peaks,
     sample_descriptors,
+    smooth_probability,
 )
 from tests.models.sequential import naive_suppression
 
@@ -228,6 +230,26 @@ class TestDetection:
         with pytest.raises(UserError, match="found NaN or infinity"):
             detect_points(Echo().eval(), torch.full((1, 1, 8, 8), torch.nan))
 
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+    @pytest.mark.parametrize("channel", [3, 64])  # a pixel's, and the dustbin's
+    def test_one_broken_logit_of_many(self, value: float, channel: int) -> None:
+        logits = torch.randn(3, 65, 4, 5, generator=generator())
+        logits[1, channel, 2, 3] = value
+        image = torch.zeros(3, 1, 32, 40)
+        if value == -torch.inf:  # the softmax has a value for it: impossible
+            assert probability_map(lambda _: {"logits": logits}, image).isfinite().all()
+            return
+        with pytest.raises(UserError, match="found NaN or infinity"):
+            probability_map(lambda _: {"logits": logits}, image)
+
+    @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
+    def test_infinities_do_not_cancel(self, signs: tuple[int, int]) -> None:
+        logits = torch.zeros(1, 65, 2, 2)
+        for place, sign in enumerate(signs):  # of both signs, in cells of their own: each fills its cell
+            logits[0, :, place, 0] = sign * torch.inf
+        with pytest.raises(UserError, match="found NaN or infinity"):
+            probability_map(lambda _: {"logits": logits}, torch.zeros(1, 1, 16, 16))
+
     def test_any_callable(self) -> None:
         (found,) = detect_points(
             lambda image: {"logits": logits_of_points([(9, 12)], 24, 24)}, torch.zeros(1, 1, 24, 24)
@@ -276,3 +298,47 @@ class TestDescriptors:
         assert second.shape == (0, 8)
         with pytest.raises(ValueError, match="shorter"):
             sample_descriptors(descriptors, points[:1])
+
+
+class TestSmoothing:
+    """Peaks that share their probability among pixels are worth as much as others."""
+
+    @staticmethod
+    def split(share: float) -> torch.Tensor:
+        """A point of 0.9 at (20, 10), `share` of it on the next pixel; a sure one of 0.6 on one pixel at (20, 30)."""
+        probability = torch.zeros(1, 40, 40)
+        probability[0, 10, 20], probability[0, 10, 21] = 0.9 * (1 - share), 0.9 * share
+        probability[0, 30, 20] = 0.6
+        return probability
+
+    def test_order_does_not_depend_on_where_in_the_pixel_a_point_lies(self) -> None:
+        for share in (0.0, 0.5):
+            (found,) = probability_to_points(self.split(share), smoothing=1.0)
+            assert found.points[:, 1].tolist() == [10, 30]
+            assert found.scores[1] == pytest.approx(0.6)
+        (found,) = probability_to_points(self.split(0.5))
+        assert found.points[:, 1].tolist() == [30, 10]
+
+    def test_places_are_refined_on_the_map_as_it_is(self) -> None:
+        (found,) = probability_to_points(self.split(0.4), smoothing=1.0)
+        assert found.points[0].tolist() == pytest.approx([20.4, 10])
+
+    def test_is_the_weighted_sum_and_at_most_one(self) -> None:
+        probability = torch.rand(2, 9, 7, generator=torch.Generator().manual_seed(0)) / 20
+        steps = torch.arange(-2, 3).float()
+        line = torch.exp(-(steps**2) / (2 * 0.8**2))
+        expected = torch.nn.functional.conv2d(probability[:, None], torch.outer(line, line)[None, None], padding=2)[
+            :, 0
+        ]
+        torch.testing.assert_close(smooth_probability(probability, 0.8), expected)
+        assert smooth_probability(torch.ones(1, 5, 5), 1.0).max() == 1
+
+    def test_networks_with_descriptors_are_smoothed(self) -> None:
+        logits = torch.full((1, 65, 5, 5), -20.0)
+        logits[:, 64] = 0
+        logits[0, 27:29, 2, 2] = 3.0  # (19, 19) and (20, 19)
+        image = torch.zeros(1, 1, 40, 40)
+        (plain,) = detect_points(lambda _: {"logits": logits}, image)
+        (joint,) = detect_points(lambda _: {"logits": logits, "descriptors": torch.zeros(1, 4, 5, 5)}, image)
+        (asked,) = detect_points(lambda _: {"logits": logits}, image, smoothing=1.0)
+        assert joint.scores[0] == asked.scores[0] > 1.3 * plain.scores[0]

@@ -16,6 +16,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.fixture(params=["rounds", "dilation and sequence", "sequence"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way of suppression, whatever would be the quicker."""
+    monkeypatch.setattr(suppression, "_better_in_sequence", lambda *_: request.param != "rounds")
+    monkeypatch.setattr(suppression, "FEW", 1 << 30 if request.param == "sequence" else 0)
+    return request.param
+
+
+@pytest.mark.usefixtures("way")
 class TestSuppression:
     @pytest.mark.parametrize("radius", [1, 2, 3, 4, 8, 40])
     @pytest.mark.parametrize("levels", [0, 8])  # 8 grey levels: full of ties
@@ -56,11 +65,37 @@ class TestSuppression:
                 order = image[y, x].sort(descending=True, stable=True).indices[:most]
                 assert points.points.tolist() == torch.stack([x[order], y[order]], 1).float().tolist()
 
-    def test_windows_of_many_candidates_are_not_held_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        probability = torch.rand(1, 40, 40, generator=generator())
-        expected = suppress_non_maxima(probability, 3, 0.1)
-        monkeypatch.setattr(suppression, "LARGEST", 50)  # less than two windows: rounds over all pixels to the end
-        assert torch.equal(suppress_non_maxima(probability, 3, 0.1), expected)
+    @pytest.mark.parametrize("radius", range(7))
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    def test_every_type_with_plateaus_and_nan(self, radius: int, dtype: torch.dtype) -> None:
+        probability = torch.rand(3, 19, 26, generator=generator(radius)).to(dtype)
+        probability[0] = (probability[0] * 5).round() / 5
+        probability[1, 3:15, 5:20] = 0.7
+        probability[1, 9] = torch.nan
+        probability[2, :, 4] = torch.inf
+        probability[2, 2, 2] = 0.3  # what a threshold of 0.3 is in a short type differs from 0.3
+        for threshold in (0.0, 0.3):
+            kept = suppress_non_maxima(probability.clone().requires_grad_(), radius, threshold)
+            assert kept.dtype == torch.bool
+            assert not kept.requires_grad
+            for image, mask in zip(probability, kept, strict=True):
+                assert torch.equal(mask, naive_suppression(image, radius, threshold))
+
+    @pytest.mark.parametrize("shape", [(0, 8, 8), (1, 1, 1), (2, 1, 17), (1, 9, 1)])
+    def test_odd_shapes(self, shape: tuple[int, int, int]) -> None:
+        probability = torch.rand(shape, generator=generator())
+        kept = suppress_non_maxima(probability, 2, most=3, border=20)
+        assert kept.shape == shape
+        for image, mask in zip(probability, kept, strict=True):
+            assert torch.equal(mask, naive_suppression(image, 2, 0.0))
+
+    def test_other_memory_formats_and_the_input_is_left_alone(self) -> None:
+        probability = torch.rand(24, 30, 2, generator=generator()).permute(2, 0, 1)
+        before = probability.contiguous()
+        assert torch.equal(
+            suppress_non_maxima(probability, 3, 0.2, most=2), suppress_non_maxima(before, 3, 0.2, most=2)
+        )
+        assert torch.equal(probability, before)
 
     def test_nan_and_gradients_do_not_matter(self) -> None:
         probability = torch.rand(1, 24, 24, generator=generator())
@@ -92,3 +127,47 @@ class TestSuppression:
         probability = torch.rand(4, 24, 24, generator=generator())
         alone = torch.cat([suppress_non_maxima(image[None], 4, 0.2) for image in probability])
         assert torch.equal(suppress_non_maxima(probability, 4, 0.2), alone)
+
+
+class TestChoice:
+    """Which way is taken."""
+
+    @pytest.mark.parametrize(
+        ("share", "radius", "dtype", "expected"),
+        [
+            (0.2, 4, torch.float32, True),
+            (0.2, 4, torch.bfloat16, True),
+            (0.5, 4, torch.float32, False),
+            (0.2, 1, torch.float32, False),
+            (0.07, 1, torch.float32, True),
+            (0.2, 64, torch.float32, False),
+            (0.2, 4, torch.float64, False),
+        ],
+    )
+    def test_by_share_radius_and_type(
+        self, share: float, radius: int, dtype: torch.dtype, expected: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(suppression, "FEW", 100)
+        taken = []
+        sequence = suppression._suppress_on_cpu
+        monkeypatch.setattr(suppression, "_suppress_on_cpu", lambda *given: taken.append(1) or sequence(*given))
+        probability = torch.rand(2, 60, 70, generator=generator(), dtype=torch.float64).to(dtype)
+        suppress_non_maxima(probability, radius, 1 - share)
+        assert bool(taken) == expected
+
+    def test_few_candidates_are_taken_in_sequence_whatever_their_share(self) -> None:
+        assert suppression._better_in_sequence(torch.ones(1, 50, 50), 1)
+        assert not suppression._better_in_sequence(torch.ones(1, 100, 100), 1)
+        assert not suppression._better_in_sequence(torch.ones(1, 5, 5, device="meta"), 1)
+
+    def test_float64_is_not_rounded(self) -> None:
+        probability = torch.full((1, 5, 5), 0.5, dtype=torch.float64)
+        probability[0, 3, 3] += 1e-12
+        assert suppress_non_maxima(probability, 5)[0].nonzero().tolist() == [[3, 3]]
+
+    def test_windows_of_many_candidates_are_not_held_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(suppression, "_better_in_sequence", lambda *_: False)
+        probability = torch.rand(1, 40, 40, generator=generator())
+        expected = suppress_non_maxima(probability, 3, 0.1)
+        monkeypatch.setattr(suppression, "LARGEST", 50)  # less than two windows: rounds over all pixels to the end
+        assert torch.equal(suppress_non_maxima(probability, 3, 0.1), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -102,11 +103,26 @@ def test_from_nothing(photographs: Path, tmp_path: Path) -> None:
     assert load_weights(tmp_path / "run" / "round1")[1]["head_channels"] == 16
 
 
+def test_a_start_without_fine_branch_gets_one(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("superpoint.stages.adapt.export_detections", lambda *_, **__: SimpleNamespace(signal=15))
+    assert adapt(config(photographs, tmp_path / "run", "training.model.fine=8")) == 15  # labelling was begun
+
+
 def test_bad_input(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="images: not set"):
         adapt(load_config(AdaptConfig, None, [f"run={tmp_path / 'run'}"]))
     with pytest.raises(UserError, match=r"training\.model\.head_channels: found 16, but magicpoint-lite has 128"):
         adapt(config(photographs, tmp_path / "run", "training.model.head_channels=16"))
+    fine = {"encoder": "lite", "head_channels": 128, "fine": 8}
+    save_weights(tmp_path / "fine.safetensors", build_model(ModelConfig(**fine)), fine)
+    for width in (0, 4):  # without, and narrower
+        words = rf"training\.model\.fine: found {width}, but .*fine\.safetensors has 8; set it alike"
+        more = [f"export.weights={tmp_path / 'fine.safetensors'}", f"training.model.fine={width}"]
+        with pytest.raises(UserError, match=words) as caught:
+            adapt(config(photographs, tmp_path / "run", *more))
+        assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"training\.data\.kind"):
         config(photographs, tmp_path, "training.weights=magicpoint")
     with pytest.raises(UserError, match="expected at least 2"):

@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,13 @@ from superpoint.data.labels import Features
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.models import build_model
-from superpoint.models.weights import save_weights
+from superpoint.models.weights import load_weights, save_weights
 from superpoint.stages import finetune as stage
 from superpoint.stages.finetune import LEAST, finetune, start_model, start_weights, verdict
+from superpoint.stages.magicpoint import load_start
 
 TINY = [
+    "export.sharpen=true", "export.corners=20",
     "export.resize=64", "export.backend=torch", "export.precision=fp32", "export.adaptation.homographies=2",
     "export.decode.threshold=0.001", "export.decode.max_points=40", "training.data.height=48",
     "training.data.width=64", "training.data.workers=0", "training.train.minutes=null", "training.train.steps=2",
@@ -42,9 +45,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def weights(path: Path, dim: int) -> Path:
-    model = ModelConfig("lite", 16, descriptor_dim=dim)
-    save_weights(path, build_model(model, 3), {"encoder": "lite", "head_channels": 16, "descriptor_dim": dim})
+def weights(path: Path, dim: int, encoder: str = "lite", **more: Any) -> Path:
+    """`more` goes to the configuration in the file; what is not in there has its default, as in older files."""
+    config = {"encoder": encoder, "head_channels": 16, "descriptor_dim": dim, **more}
+    save_weights(path, build_model(ModelConfig(**config), 3, pretrained=False), config)
     return path
 
 
@@ -59,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def test_before_and_after_on_photographs_that_were_held_out(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16)
+    folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16, fine=4)
     command = ["--images", photographs, "--weights", start, f"run={folder}", *TINY]
     code, output, error = run(capsys, *command)
     assert code == 0, error
@@ -74,6 +78,8 @@ def test_before_and_after_on_photographs_that_were_held_out(
         assert (folder / name).stat().st_size > 0, name
     made = RunFolder(folder / "training")
     assert f"weights: {start}" in made.config_file.read_text()
+    assert load_weights(folder / "training/weights.safetensors")[1]["fine"] == 4
+    assert "Too few photographs held out to judge (1)" in (folder / "finetune.md").read_text()
     assert sum(line["event"] == "train" for line in made.metrics()) == 2
 
     # What is done is kept; another setting would be another run.
@@ -116,7 +122,7 @@ def test_it_goes_on_where_it_was_stopped(
     assert finetune(config, resume=True) is None
     assert measured == [str(start), str(tmp_path / "run/training/weights.safetensors"), None]
     assert not (tmp_path / "run/labels").exists()  # they were given
-    assert "No difference to speak of" in capsys.readouterr().out
+    assert "Too few photographs held out to judge (1)" in capsys.readouterr().out
 
 
 def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,19 +134,45 @@ def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert chosen == "magicpoint-lite"
     assert "superpoint-lite is not part of this version" in note
     model, described = start_model(str(weights(tmp_path / "a.safetensors", 16)))
-    assert (model.descriptor_dim, described) == (16, True)
+    assert (model.descriptor_dim, model.fine, described) == (16, 0, True)
     model, described = start_model(str(weights(tmp_path / "b.safetensors", 0)))
     assert (model.descriptor_dim, model.head_channels, described) == (64, 16, False)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "given", "expected"),
+    [("lite", {}, 8), ("vgg", {}, 16), ("lite", {"fine": 4}, 4), ("vgg-original", {}, 0), ("resnet18", {}, 0)],
+)
+def test_a_magicpoint_gets_a_fine_branch(encoder: str, given: dict[str, int], expected: int, tmp_path: Path) -> None:
+    model, _ = start_model(str(weights(tmp_path / "w.safetensors", 0, encoder, **given)))
+    assert model.fine == expected
+    text = load_start(build_model(model), str(tmp_path / "w.safetensors"))
+    assert ("detector.fine." in text) == (expected > 0 and not given)
+
+
+def test_the_file_of_an_encoder_may_be_gone(tmp_path: Path) -> None:
+    start = weights(tmp_path / "w.safetensors", 16, "resnet18", encoder_weights=str(tmp_path / "moved.pth"))
+    assert load_weights(start)[1]["encoder_weights"].endswith("moved.pth")
+    model, _ = start_model(str(start))
+    assert (model.encoder, model.encoder_weights) == ("resnet18", None)
+
+
 def test_verdict() -> None:
-    def told(before: float | None, after: float) -> str:
-        return verdict({"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": after}})
+    def told(before: float | None, after: float, photographs: int = 4) -> str:
+        figures = {"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": after}}
+        return verdict(figures, photographs)
 
     assert "Better" in told(0.5, 0.6)
     assert "WORSE" in told(0.5, 0.4)
     assert "No difference" in told(0.5, 0.505)
-    assert "no descriptors before" in told(None, 0.4)
+    assert told(None, 0.4).endswith("no descriptors before; now AUC@5 of homographies is 0.400.")
+    for after in (0.6, 0.505):
+        few = told(0.5, after, photographs=3)
+        assert f"0.500 before, {after:.3f} after. Too few photographs held out to judge (3)" in few
+        assert "Better" not in few
+        assert "take the new weights" not in few
+    assert "WORSE" in told(0.5, 0.4, photographs=3)  # a warning costs nothing
+    assert "judge (3)" in told(None, 0.4, photographs=3)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from PIL import Image
 from superpoint.cli import main
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
+from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model, load_network
-from superpoint.models.weights import load_weights
+from superpoint.models.weights import load_weights, save_weights
 from superpoint.stages.magicpoint import train_magicpoint
 from superpoint.stages.validation import DetectorValidation, detector_objective, labelled_batch
 
@@ -52,6 +53,33 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     assert {"loss", "lr", "grad_norm", "data_wait", "img_per_s"} <= set(
         next(event for event in events if event["event"] == "train")
     )
+
+
+class Begun(Exception):
+    """The model was built and training would begin."""
+
+
+def begun(**_: object) -> None:
+    raise Begun
+
+
+def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpoint.stages.magicpoint.train", begun)
+    network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    save_weights(start, build_model(ModelConfig(**network)), network)
+    given = ["model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}", "train.steps=1"]
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"gone\.pth: no such file"):
+            train_magicpoint(tiny(run, *given, "weights=null"), resume=resume)
+    with pytest.raises(Begun):
+        train_magicpoint(tiny(run, *given, f"weights={start}"))
+    resumed = tmp_path / "resumed"
+    (resumed / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (resumed / name).touch()
+    with pytest.raises(Begun):
+        train_magicpoint(tiny(resumed, *given, "weights=null"), resume=True)
 
 
 def test_evaluation_compares_with_the_classical_detectors(trained: Path) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from superpoint.cli import main
-from superpoint.config import SuperPointConfig, load_config, load_run_config
+from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.diagnostics.pair_watch import MatchScore
 from superpoint.engine import RunFolder
-from superpoint.stages.overfit_pairs import explain_matching
+from superpoint.errors import UserError
+from superpoint.models import build_model
+from superpoint.models.weights import save_weights
+from superpoint.stages.overfit_pairs import explain_matching, overfit_pairs
 
 TINY = [
     "data.height=64", "data.width=64", "model.encoder=lite", "model.head_channels=128", "model.descriptor_dim=32",
@@ -58,8 +61,28 @@ def test_one_pair_is_learnt_with_every_loss(name: str, tmp_path: Path, capsys: p
     assert all(look["monitor"] < 1 for look in looks[:-1])  # it stops at once
 
 
+class Begun(Exception):
+    """The model was built and training would begin."""
+
+
+def test_the_file_of_the_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begun(**_: object) -> None:
+        raise Begun
+
+    monkeypatch.setattr("superpoint.stages.overfit_pairs.train", begun)
+    network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 128}
+    save_weights(tmp_path / "start.safetensors", build_model(ModelConfig(**network)), network)
+    given = [*TINY, "model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}"]
+    config = load_config(SuperPointConfig, None, [*given, f"weights={tmp_path / 'start.safetensors'}"])
+    with pytest.raises(Begun):
+        overfit_pairs(config, out=tmp_path / "with")
+    config = load_config(SuperPointConfig, None, [*given, "weights=null"])
+    with pytest.raises(UserError, match=r"gone\.pth: no such file"):
+        overfit_pairs(config, out=tmp_path / "without")
+
+
 def test_too_few_steps_fail_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["weights=null", "descriptor.name=dual_softmax", "--steps", 20, "--images", 2]
+    settings = ["weights=null", "descriptor.name=dual_softmax", "--steps", 30, "--images", 2]
     code, output = attempt(capsys, tmp_path / "run", *settings, "optimizer.lr=0.0005")
     assert code == 1
     assert "FAIL: The budget ended too early." in output

@@ -107,6 +107,7 @@ def test_each_stage_gets_what_the_one_before_has_made(
     detector, joint = stages.configs["magicpoint"], stages.configs["superpoint"]
     assert (detector.run, detector.seed, detector.model.encoder) == (f"{run}/magicpoint", 3, "lite")
     assert (detector.model.descriptor_dim, joint.model.descriptor_dim) == (0, 16)
+    assert detector.model.fine == joint.model.fine == 4
     assert (joint.run, joint.seed, joint.weights) == (f"{run}/superpoint", 3, f"{run}/magicpoint/weights.safetensors")
     assert isinstance(joint, SuperPointConfig)
     assert joint.data.kind == "labelled"
@@ -121,6 +122,7 @@ def test_each_stage_gets_what_the_one_before_has_made(
     assert "0.900 clean, 0.800 noisy" in text
     assert "0.250" in text
     assert "| sift |" in text
+    assert "- Too few photographs held out to judge (1), expected at least 4" in text
     assert "superpoint/weights.safetensors" in capsys.readouterr().out
 
     stages.calls.clear()

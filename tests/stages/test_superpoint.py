@@ -15,7 +15,8 @@ from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights, save_weights
-from superpoint.stages.superpoint import load_start, train_superpoint
+from superpoint.stages.magicpoint import load_start
+from superpoint.stages.superpoint import train_superpoint
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
@@ -114,6 +115,33 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(detector: Pa
     first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, parts))
     assert first["step"] == second["step"] == 3
     assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
+
+
+class Begun(Exception):
+    """The model was built and training would begin."""
+
+
+def begun(**_: object) -> None:
+    raise Begun
+
+
+def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpoint.stages.superpoint.train", begun)
+    network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    save_weights(start, build_model(ModelConfig(**network)), network)
+    given = ["model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}", "train.steps=1"]
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"gone\.pth: no such file"):
+            train_superpoint(tiny(run, *given, "weights=null"), resume=resume)
+    with pytest.raises(Begun):
+        train_superpoint(tiny(run, *given, f"weights={start}"))
+    resumed = tmp_path / "resumed"
+    (resumed / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (resumed / name).touch()
+    with pytest.raises(Begun):
+        train_superpoint(tiny(resumed, *given, "weights=null"), resume=True)
 
 
 def test_which_weights_are_loaded_and_which_are_new(detector: Path, tmp_path: Path) -> None:

@@ -44,9 +44,7 @@ class Jump:
 def gradient_jump(case: Case) -> Finding:
     """Exploding gradient or momentum: a loss worse than chance, or a sudden jump or drop of loss or gradient norm."""
     found = windows(case)
-    jump = (
-        _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
-    )
+    jump = _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
     growth = largest_growth(case)
     details = {
         "loss_max": max((window.loss_max for window in found), default=None),
