@@ -2,11 +2,10 @@
 
     python benchmarks/matching.py [--encoder vgg|lite] [--pairs 100] [--height 480] [--width 640] [--maximum-ratio 1.5]
 
-SuperPoint (the detector of the released MagicPoint, descriptors of 256 channels with random weights, whose many wrong
-matches are the worst case for RANSAC) on pairs made from the photographs of scikit-image: 1000 points, mutual matching,
-RANSAC and MAGSAC, all figures of a pair, features written to the cache. A view that several pairs of a block share
-counts once in either. Forward passes and evaluation alternate in
-blocks of ten pairs: other load on the machine meets both alike.
+The released `superpoint` (or `superpoint-lite`) on pairs made from the photographs of scikit-image: 1000 points, mutual
+matching, RANSAC and MAGSAC, all figures of a pair, features written to the cache. A view that several pairs of a block
+share counts once in either. Forward passes and evaluation alternate in blocks of ten pairs: other load on the machine
+meets both alike.
 
 Each part alone, on one thread, is printed beside it, as CPU time. Exits with 1 if the ratio is above --maximum-ratio.
 """
@@ -26,20 +25,17 @@ from unittest.mock import patch
 import torch
 
 from superpoint.backends import make_network
-from superpoint.config import ModelConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.engine.run import describe_environment
 from superpoint.evaluation import feature_store, methods, pair_metrics
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.methods import Method, network_extractor
 from superpoint.evaluation.views import content_hash
-from superpoint.models import decode
-from superpoint.models.superpoint import build_model
-from superpoint.models.weights import load_weights
+from superpoint.models import decode, load_network
 from superpoint.stages import evaluate_pairs as stage
 
 BLOCK = 10  # pairs
-RELEASED = {"vgg": "magicpoint", "lite": "magicpoint-lite"}
+RELEASED = {"vgg": "superpoint", "lite": "superpoint-lite"}
 PARTS = {
     decode: ("probability_to_points",),
     methods: ("sample_descriptors",),
@@ -74,12 +70,8 @@ def main() -> None:
     size = (arguments.height, arguments.width)
     count = -(-arguments.pairs // 30)  # of each kind, from the 15 photographs
     config = EvaluatePairsConfig(generated_size=list(size), longest=max(size), generated_pairs=count)
-    state, released, _ = load_weights(RELEASED[arguments.encoder])
-    model = build_model(ModelConfig(**{**released, "descriptor_dim": 256}))
-    # Of a random detector nearly every pixel is a candidate, which no trained one's is: borrow the released one's.
-    model.load_state_dict(state, strict=False)
-    network = make_network(model.eval(), arguments.backend, arguments.precision)
-    method = Method("superpoint", "random weights", network_extractor(network, config, config.nms_radius))
+    network = make_network(load_network(RELEASED[arguments.encoder]), arguments.backend, arguments.precision)
+    method = Method("superpoint", "released weights", network_extractor(network, config, config.nms_radius))
     machine = describe_environment()
     threads = torch.get_num_threads()
     print(f"{machine['cpu']}, {machine['cores']} cores, {threads} threads, torch {machine['versions']['torch']}")
