@@ -6,6 +6,7 @@ structures; only the merging of many files, whose result may exceed the memory, 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from superpoint.files import write_atomically
 
 SAME_NAME = "another image of this name came first"
 CHUNK = 1 << 20  # bytes by which a file in memory grows
+_NUMBERS = itertools.count()  # of files in memory
 
 
 def save_features(
@@ -40,7 +42,8 @@ def save_features(
         ValueError: arrays that do not fit each other, or a name that cannot be one (see `check_name`).
         UserError: the place cannot be written.
     """
-    with _create(b"features", in_memory=True) as file:
+    # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
+    with _create(b"features-%d" % next(_NUMBERS), in_memory=True) as file:
         made: set[str] = set()
         for name, item in features.items():
             _add(file, name, item, made)

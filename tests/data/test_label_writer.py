@@ -6,6 +6,7 @@ import json
 import resource
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,3 +151,14 @@ def test_arrays_that_do_not_fit(tmp_path: Path, features: Features, message: str
     with pytest.raises(ValueError, match=message):
         save_features(tmp_path / "a.h5", {"a.jpg": features})
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_write_at_the_same_time(tmp_path: Path) -> None:
+    """HDF5 refused the second of two files of one name in memory: now and then features of a thread were lost."""
+    features = {"a": Features(np.zeros((2000, 2), np.float32), np.zeros(2000, np.float32))}
+    save_features(tmp_path / "alone.h5", features)
+    with ThreadPoolExecutor(8) as pool:
+        for each in [pool.submit(save_features, tmp_path / f"{index}.h5", features) for index in range(100)]:
+            each.result()
+    expected = (tmp_path / "alone.h5").read_bytes()
+    assert all((tmp_path / f"{index}.h5").read_bytes() == expected for index in range(100))
