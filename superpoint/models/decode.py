@@ -94,7 +94,7 @@ def smooth_probability(probability: Tensor, smoothing: float) -> Tensor:
     may be a quarter as high for half a pixel of difference, and another view ranks it elsewhere. The sum over 5x5
     pixels, weighted by a Gaussian that is 1 in the middle, does not depend on that. On 50 generated pairs of 320x480
     the 300 strongest points of `superpoint` repeat within 1 px in 64 % instead of 61 %, within 3 px in 74 % instead of
-    70 %.
+    70 % (measured with a Gaussian that was not cut off at 5x5).
     """
     weights = [math.exp(-(step**2) / (2 * smoothing**2)) for step in (0, 1, 2)]
     for axis in (-1, -2):
