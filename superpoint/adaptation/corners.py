@@ -2,7 +2,8 @@
 
 A MagicPoint has learnt from drawings where corners are; on photographs it says that there is one, but not where to the
 pixel. On 50 generated pairs of photographs, 240x320, the 300 strongest points of another view of the VGG MagicPoint
-repeat within 1 px in 28 %, moved to the nearest corner in 46 % (with Gaussians of .7 and 1 px), and those of Shi and Tomasi's detector in 50 to 57 %.
+repeat within 1 px in 28 %, moved to the nearest corner in 46 % (with Gaussians of .7 and 1 px), and those of Shi
+and Tomasi's detector in 50 to 57 %.
 
 The maxima lie on the inner side of a corner, some 1.2 px from its tip, wherever it is seen from. Moving them to the
 tip by Förstner's operator (least squares of the gradients' lines, as in cv2.cornerSubPix) made it worse on photographs,
