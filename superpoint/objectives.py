@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.config import MagicPointConfig
-from superpoint.geometry.cells import CHANNELS, DUSTBIN
-from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, sampled_hinge_loss
-from superpoint.models.decode import interpolate_descriptors
+from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
+from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, position_loss, sampled_hinge_loss
+from superpoint.models.decode import interpolate_descriptors, logits_to_probability
 from superpoint.models.heads import DetectorHead
 
 NEAR = 8.0  # pixels: a cell
@@ -81,6 +81,7 @@ class JointObjective:
     the size of the first, so the gradient is detector * grad(log detector + weight * log descriptor). That is the
     uncertainty weighting of Kendall et al. 2018 with the uncertainties at their optimum for the batch, and needs no
     state: a resumed run goes on with the same bits. The value of that loss says nothing; the two parts are logged.
+    `position` times the mean distance in pixels of the points that the two views share is added, see `position_loss`.
     """
 
     detector: DetectorObjective = field(default_factory=DetectorObjective)
@@ -92,6 +93,7 @@ class JointObjective:
     negative_margin: float = 0.2
     positive_weight: float = 250.0
     radius: float = 8.0  # pixels
+    position: float = 0.0  # 0 = without
 
     def initialise(self, detector: DetectorHead) -> None:
         self.detector.initialise(detector)
@@ -99,8 +101,8 @@ class JointObjective:
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Args: batch, see `WarpedPairs`, stacked.
 
-        Returns: loss; weight, that of the detector loss; detector_loss and descriptor_loss; what `DetectorObjective`
-        and `descriptor_statistics` return.
+        Returns: loss; weight, that of the detector loss; detector_loss and descriptor_loss; position_loss, if it has a
+        weight; what `DetectorObjective` and `descriptor_statistics` return.
         """
         both = {key: torch.cat([batch[f"{key}_a"], batch[f"{key}_b"]]) for key in ("image", "target", "valid")}
         output = model(both["image"].float() / 255)
@@ -113,7 +115,16 @@ class JointObjective:
         if self.balance == "auto":
             share = share * detector.detach() / part.detach().clamp_min(SMALLEST)
         losses = {"loss": detector + share * part, "detector_loss": detector.detach(), "descriptor_loss": part.detach()}
+        if self.position:
+            apart = self._of_positions(output["logits"], both["valid"], batch["h_a_b"])
+            losses |= {"loss": losses["loss"] + self.position * apart, "position_loss": apart.detach()}
         return found | losses | statistics
+
+    def _of_positions(self, logits: Tensor, valid: Tensor, h_a_b: Tensor) -> Tensor:
+        """`position_loss` of logits [2 B, 65, H / 8, W / 8], those of the first views first."""
+        pixels = valid.repeat_interleave(CELL, dim=1).repeat_interleave(CELL, dim=2)
+        (map_a, map_b), (mask_a, mask_b) = logits_to_probability(logits).chunk(2), pixels.chunk(2)
+        return position_loss(map_a, map_b, h_a_b, mask_a, mask_b)[0]
 
     def _of_descriptors(self, maps: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], those of the first views first."""

@@ -13,9 +13,9 @@ from superpoint.config import ModelConfig, PairDataConfig, SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SyntheticScenes, WarpedPairs
 from superpoint.geometry.cells import DUSTBIN
-from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, sampled_hinge_loss
+from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, position_loss, sampled_hinge_loss
 from superpoint.models import build_model
-from superpoint.models.decode import interpolate_descriptors, sample_descriptors
+from superpoint.models.decode import interpolate_descriptors, logits_to_probability, sample_descriptors
 from superpoint.objectives import DetectorObjective, JointObjective, descriptor_statistics
 
 
@@ -145,6 +145,22 @@ def test_joint_loss_is_that_of_both_views_and_of_the_descriptors(name: str) -> N
     other = objective(model, swapped(batch))
     for key in ("loss", "descriptor_loss", "matching_accuracy", "positive_similarity", "negative_similarity"):
         torch.testing.assert_close(other[key], result[key], rtol=1e-3, atol=1e-4)
+
+
+def test_the_position_loss_is_added_and_is_the_same_for_exchanged_views() -> None:
+    model, batch = joint_model().eval(), pair_batch()
+    with torch.no_grad():  # peaks, which a new network has not
+        model.get_parameter("detector.logits.weight").mul_(40)
+    without, result = JointObjective()(model, batch), JointObjective(position=0.5)(model, batch)
+    map_a, map_b = (logits_to_probability(model(batch[f"image_{view}"].float() / 255)["logits"]) for view in "ab")
+    mask_a, mask_b = (batch[f"valid_{view}"].repeat_interleave(8, 1).repeat_interleave(8, 2) for view in "ab")
+    expected, count = position_loss(map_a, map_b, batch["h_a_b"], mask_a, mask_b)
+    assert count > 10
+    torch.testing.assert_close(result["position_loss"], expected)
+    torch.testing.assert_close(result["loss"], without["loss"] + 0.5 * expected)
+    assert "position_loss" not in without
+    other = JointObjective(position=0.5)(model, swapped(batch))
+    torch.testing.assert_close(other["position_loss"], result["position_loss"], rtol=1e-2, atol=1e-3)
 
 
 def test_both_views_go_through_the_network_once() -> None:

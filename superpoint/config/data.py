@@ -21,6 +21,8 @@ class PhotometricConfig:
     shade: list[float] = field(default_factory=lambda: [-0.5, 0.7])  # opacity of blurred dark (> 0) or light ellipses
     motion_blur: int = 5  # longest kernel in pixels; below 3 = never
     defocus_blur: float = 1.0  # largest Gaussian sigma in pixels
+    gamma: float = 1.0  # grey levels of 0..1 to a power between 1 / gamma and gamma, log-uniform; 1 = never
+    jpeg_quality: int = 0  # compression down to this quality, 1..95; 0 = never
     probability: float = 0.5  # of each of the effects above, independently
 
     def __post_init__(self) -> None:
@@ -32,6 +34,8 @@ class PhotometricConfig:
         check_range("data.photometric.shade", self.shade, -1.0, 1.0)
         check_number("data.photometric.motion_blur", self.motion_blur, 0, 101)
         check_number("data.photometric.defocus_blur", self.defocus_blur, 0, 50)
+        check_number("data.photometric.gamma", self.gamma, 1, 10)
+        check_number("data.photometric.jpeg_quality", self.jpeg_quality, 0, 95)
         check_number("data.photometric.probability", self.probability, 0, 1)
 
 

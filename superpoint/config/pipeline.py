@@ -29,6 +29,7 @@ class PipelineConfig:
     run: str = "runs/pipeline"  # folder of all stages
     seed: int = 0  # of both trainings
     images: str | None = None  # folder of photographs; None = those of scikit-image, written to the run folder
+    limit: int = 0  # photographs used at most, in even steps through the folder; 0 = all
     model: ModelConfig = field(default_factory=lambda: ModelConfig(descriptor_dim=256))  # MagicPoint: no descriptors
     magicpoint: MagicPointConfig = field(default_factory=MagicPointConfig)
     labels: ExportConfig = field(
@@ -39,6 +40,9 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         check_number("seed", self.seed, 0, 2**63)
+        check_number("limit", self.limit, 0)
+        if self.limit == 1:
+            raise UserError("limit: found 1, expected 0 (all) or at least 2: one is held out")
         if not self.model.descriptor_dim:
             raise UserError("model.descriptor_dim: found 0, expected the length of the descriptors, such as 256 or 64")
         trainings: list[tuple[str, MagicPointConfig, Any]] = [

@@ -32,7 +32,9 @@ class PairDataConfig(DataConfig):
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     least_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
     photometric: PhotometricConfig = field(
-        default_factory=lambda: PhotometricConfig(strength=0.7, gaussian_noise=[1.0, 25.0])
+        default_factory=lambda: PhotometricConfig(
+            strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, jpeg_quality=25
+        )
     )
     homography: HomographyConfig = field(
         default_factory=lambda: HomographyConfig(
@@ -107,8 +109,14 @@ class SuperPointConfig(MagicPointConfig):
     data: PairDataConfig = field(default_factory=PairDataConfig)
     model: ModelConfig = field(default_factory=lambda: ModelConfig(descriptor_dim=256))
     descriptor: DescriptorLossConfig = field(default_factory=DescriptorLossConfig)
+    # Weight of the distance in pixels between the points that both views show: `losses/position.py`. 0 = without.
+    position: float = 1.0
     train: TrainConfig = field(default_factory=lambda: TrainConfig(validate_every=500))
     validation: PairValidationConfig = field(default_factory=PairValidationConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("position", self.position, 0)
 
     def check_model(self) -> None:
         if not self.model.descriptor_dim:

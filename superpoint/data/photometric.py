@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from superpoint.config import PhotometricConfig
 
 Image = NDArray[np.uint8]
+FINEST_JPEG = 95.0
 
 
 def augment_photometric(
     image: Image, config: PhotometricConfig, rng: np.random.Generator, strength: float = 1.0
 ) -> Image:
-    """Image uint8 [H, W] with random contrast, brightness, shade, blur and noise; the points stay where they are.
+    """Image uint8 [H, W] with random contrast, brightness, gamma, shade, blur, noise and compression; the points stay
+    where they are.
 
     Every effect happens with `config.probability` of its own; `config.strength` times
     `strength` scales them all and 0 changes nothing.
@@ -25,6 +27,8 @@ def augment_photometric(
     happens = rng.random(6) < config.probability
     if happens[0]:
         image = _contrast(image, rng, config, strength)
+    if config.gamma > 1 and rng.random() < config.probability:
+        image = _gamma(image, np.exp(rng.uniform(-1.0, 1.0) * np.log(config.gamma) * strength))
     if happens[1]:
         low, high = config.shade
         image = _shade(image, rng.uniform(low, high) * min(strength, 1.0), rng)
@@ -41,6 +45,8 @@ def augment_photometric(
         image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
     if happens[5]:
         image = _speckle(image, rng.uniform(0.0, config.speckle_noise) * strength, rng)
+    if config.jpeg_quality and rng.random() < config.probability:
+        image = _compress(image, FINEST_JPEG - (FINEST_JPEG - config.jpeg_quality) * min(strength, 1.0) * rng.random())
     return image
 
 
@@ -54,6 +60,11 @@ def _contrast(image: Image, rng: np.random.Generator, config: PhotometricConfig,
     offset = float(np.clip(mean + offset, min(mean, 30.0), max(mean, 225.0))) - mean
     table = (np.arange(256) - mean) * max(factor, 0.05) + mean + offset
     return np.clip(np.round(table), 0, 255).astype(np.uint8)[image]
+
+
+def _gamma(image: Image, exponent: float) -> Image:
+    """Grey levels of 0..1 to a power: what the middle gains in contrast, shadows or lights lose."""
+    return np.round(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)[image]
 
 
 def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
@@ -95,3 +106,12 @@ def _speckle(image: Image, share: float, rng: np.random.Generator) -> Image:
     image = image.copy()
     image.reshape(-1)[rng.integers(0, image.size, count)] = rng.integers(0, 2, count, dtype=np.uint8) * np.uint8(255)
     return image
+
+
+def _compress(image: Image, quality: float) -> Image:
+    """As a JPEG file of that quality shows it."""
+    done, file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    decoded = cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) if done else None
+    if decoded is None:
+        raise RuntimeError(f"JPEG compression of an image of {image.shape} failed")
+    return np.asarray(decoded, np.uint8)

@@ -2,5 +2,13 @@
 
 from superpoint.losses.descriptor import dense_hinge_loss, dual_softmax_loss, sampled_hinge_loss
 from superpoint.losses.detector import INITIAL_DETECTOR_LOSS, detector_loss
+from superpoint.losses.position import position_loss
 
-__all__ = ["INITIAL_DETECTOR_LOSS", "dense_hinge_loss", "detector_loss", "dual_softmax_loss", "sampled_hinge_loss"]
+__all__ = [
+    "INITIAL_DETECTOR_LOSS",
+    "dense_hinge_loss",
+    "detector_loss",
+    "dual_softmax_loss",
+    "position_loss",
+    "sampled_hinge_loss",
+]

@@ -267,7 +267,8 @@ def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:
         return f"The weights had no descriptors before; now AUC@5 of homographies is {after:.3f}. {few}".rstrip()
     change = f"AUC@5 of homographies on held-out photographs: {before:.3f} before, {after:.3f} after"
     if after < before - NOTICED:
-        return f"{change}. WORSE: keep the weights you had; try a lower training.optimizer.lr, or more photographs."
+        advice = "keep the weights you had; try a lower training.optimizer.lr, or more photographs"
+        return f"{change}. WORSE: {advice}. {few}".rstrip()
     if few:
         return f"{change}. {few}"
     if after > before + NOTICED:

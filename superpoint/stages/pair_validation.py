@@ -70,6 +70,7 @@ def joint_objective(config: SuperPointConfig) -> JointObjective:
         negative_margin=part.negative_margin,
         positive_weight=part.positive_weight,
         radius=part.radius,
+        position=config.position,
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,9 +48,10 @@ from superpoint.stages.superpoint import train_superpoint
 SETTINGS = "pipeline.yaml"
 DONE = "stage.json"  # in the folder of a stage that is complete
 LABELS = "labels.h5"
+CHOSEN = "photographs.txt"  # those that `limit` leaves
 HELD_OUT = "held_out.txt"  # photographs that nothing was trained on (they chose its best checkpoint), to evaluate on
 OWNERS = {  # of the keys above the sections: the first stage that they decide about; None = none
-    **{"run": None, "seed": "magicpoint", "model": "magicpoint", "images": "labels"},
+    **{"run": None, "seed": "magicpoint", "model": "magicpoint", "images": "labels", "limit": "labels"},
     **{f"labels.{key}": None for key in MAY_CHANGE},
     "model.descriptor_dim": "superpoint",
 }
@@ -182,7 +183,14 @@ def _magicpoint(config: PipelineConfig, images: Path) -> Outcome:
 def _labels(config: PipelineConfig, images: Path) -> Outcome:
     folder = make_folder(Path(config.run) / "labels")
     export = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
-    result = export_detections(export, [str(images)], folder / LABELS, root=images, resume=True)
+    inputs = [str(images)]
+    if config.limit:
+        source = open_source(inputs)
+        items = list(source.read(0, max(len(source), 1)))
+        count = min(config.limit, len(items))
+        _list_photographs(folder / CHOSEN, images, [items[place * len(items) // count].name for place in range(count)])
+        inputs = [str(folder / CHOSEN)]
+    result = export_detections(export, inputs, folder / LABELS, root=images, resume=True)
     if result.signal is not None or result.summary is None:
         return Outcome({}, result.signal)
     return Outcome({"images": result.summary.images, "points": result.summary.median})
@@ -203,8 +211,7 @@ def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
     with LabelFile(Path(config.run) / "labels" / LABELS) as labels:
         held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
     listed = folder / HELD_OUT
-    text = "".join(f"{os.path.abspath(images / name)}\n" for name in held_out)
-    write_atomically(listed, lambda file: file.write(text.encode()))
+    _list_photographs(listed, images, held_out)
     records = evaluate_pairs(
         config.evaluation, [str(Path(config.run) / "superpoint"), "sift"], images=listed, out=folder, gallery=2
     )
@@ -214,6 +221,11 @@ def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
             name = "sift" if entry["method"] == "sift" else "superpoint"
             rows[name] = {key: entry["figures"][key]["value"] for key in FIGURES} | {"pairs": entry["pairs"]}
     return Outcome({"photographs": len(held_out), "methods": rows})
+
+
+def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
+    text = "".join(f"{os.path.abspath(images / name)}\n" for name in names)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 DO: dict[str, Callable[[PipelineConfig, Path], Outcome]] = {

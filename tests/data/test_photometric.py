@@ -50,6 +50,28 @@ def test_contrast_is_about_the_mean() -> None:
     assert image.mean() == pytest.approx(IMAGE.mean(), abs=1)
 
 
+def test_gamma_bends_and_keeps_the_ends() -> None:
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    seen = [apply(seed, image, gamma=3.0).astype(int) for seed in range(40)]
+    for bent in seen:
+        assert (bent[0, 0], bent[-1, -1]) == (0, 255)
+        assert (np.diff(bent.reshape(-1)) >= 0).all()
+    middle = [bent.reshape(-1)[128] for bent in seen]
+    darkest, lightest = (255 * (128 / 255) ** exponent for exponent in (3.0, 1 / 3.0))
+    assert darkest - 1 <= min(middle) < 60
+    assert 190 < max(middle) <= lightest + 1
+    np.testing.assert_array_equal(apply(0, image, gamma=1.0), image)
+
+
+def test_jpeg_compression_is_as_strong_as_its_quality_is_low() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    coarse = [np.abs(apply(seed, image, jpeg_quality=5).astype(int) - image).mean() for seed in range(20)]
+    fine = [np.abs(apply(seed, image, jpeg_quality=90).astype(int) - image).mean() for seed in range(20)]
+    assert 0 < max(fine) < np.median(coarse)
+    np.testing.assert_array_equal(apply(3, image, jpeg_quality=5), apply(3, image, jpeg_quality=5))
+    np.testing.assert_array_equal(apply(0, image, jpeg_quality=0), image)
+
+
 def test_brightness_is_bounded_and_keeps_off_the_ends() -> None:
     shifts = [apply(seed, brightness=30).astype(int) - IMAGE for seed in range(30)]
     assert max(np.abs(shift).max() for shift in shifts) <= 31
@@ -96,4 +118,5 @@ def test_blur_moves_nothing(effect: dict[str, float]) -> None:
 def test_tiny_images(shape: tuple[int, int]) -> None:
     image = np.full(shape, 90, np.uint8)
     for seed in range(20):
-        assert augment_photometric(image, PhotometricConfig(), np.random.default_rng(seed)).shape == shape
+        for config in (PhotometricConfig(), PhotometricConfig(gamma=2.0, jpeg_quality=10, probability=1.0)):
+            assert augment_photometric(image, config, np.random.default_rng(seed)).shape == shape

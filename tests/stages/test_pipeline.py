@@ -97,6 +97,19 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     return fake
 
 
+def test_a_limit_takes_photographs_in_even_steps(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert pipeline(config(run, f"images={photographs}", "limit=2")) is None
+    _, inputs, root = stages.configs["labels"]
+    assert root == photographs
+    names = sorted(path.name for path in photographs.iterdir())
+    chosen = [Path(line) for line in Path(inputs[0]).read_text().splitlines()]
+    assert [path.name for path in chosen] == [names[0], names[2]]
+    assert all(path.exists() for path in chosen)
+    with pytest.raises(UserError, match="limit: found 1, expected 0"):
+        config(run, "limit=1")
+
+
 def test_each_stage_gets_what_the_one_before_has_made(
     stages: Stages, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,7 +57,8 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     train = next(line for line in lines if line["event"] == "train")
     assert {"loss", "detector_loss", "descriptor_loss", "positive_similarity", "negative_similarity"} <= set(train)
     assert {"matching_accuracy", "collapse", "positive_recall"} <= set(train)
-    assert train["loss"] == pytest.approx(train["detector_loss"] + train["descriptor_loss"], rel=1e-5)
+    parts = ("detector_loss", "descriptor_loss", "position_loss")
+    assert train["loss"] == pytest.approx(sum(train[part] for part in parts), rel=1e-5)
     assert any(line["event"] == "probe" and "descriptor.descriptor" in line["layers"] for line in lines)
     validated = [line for line in lines if line["event"] == "validate"]
     assert all(line["monitor"] == line["pairs/auc@5"] for line in validated)

@@ -68,9 +68,16 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
     )
     matching = [*train(("matching_accuracy", "training pairs"))]
     matching.append(Curve("held-out pairs", *record.curve("validate", "matching_accuracy"), index=1))
-    weight = record.config.get("descriptor.weight", "1.0")
+    weight, position = (
+        record.config.get(key, default) for key, default in (("descriptor.weight", "1.0"), ("position", "0.0"))
+    )
+    places = [
+        *train(("position_loss", "training pairs")),
+        Curve("held-out pairs", *record.curve("validate", "position_loss"), index=1),
+    ]
     panels = [
         Panel("Both parts of the loss", "loss", parts, log=True, note=f"The descriptor's counts {weight} times."),
+        Panel("Points of both views", "px apart", places, note=f"Position loss, counts {position} times."),
         Panel("Similarity", "mean cosine", train(*similarity), note="Of sampled places of training pairs."),
         Panel("Matching accuracy", "share of places", matching, limits=SHARE, note="Nearest descriptor, within 8 px."),
         Panel(

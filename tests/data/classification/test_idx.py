@@ -35,13 +35,13 @@ def test_gzip_is_seen_by_content_not_by_name(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "found magic number an empty file"),
-        (b"\x89PNG\r\n\x1a\n" * 4, "found magic number 89 50 4e 47, expected that of IDX"),
+        (b"\x89PNG\r\n\x1a\n" * 4, "found magic number 89 50 4e 47, expected IDX values"),
         (b"\0\0\x07\x01\0\0\0\0", "magic number 00 00 07 01"),
         (b"\0\0\x08\x03\0\0", "truncated in its header"),
         (idx_bytes(np.zeros((4, 3, 3), np.uint8))[:-1], "truncated: found 51 bytes, expected 52 for 4 x 3 x 3"),
         (idx_bytes(np.zeros(4, np.uint8)) + b"x", "too long"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "truncated"),
-        (gzip.compress(idx_bytes(np.zeros(4000, np.uint8)))[:-12], "damaged or truncated gzip"),
+        (gzip.compress(idx_bytes(np.zeros(4000, np.uint8)), mtime=0)[:-12], "damaged or truncated gzip"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -64,10 +64,16 @@ def test_a_pair_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "five").write_bytes(idx_bytes(np.zeros(5, np.uint8)))
     with pytest.raises(UserError, match="found 5 labels, expected one for each of the 6 images"):
         read_idx_pair(images, tmp_path / "five")
-    with pytest.raises(UserError, match="expected labels: integers"):
+    with pytest.raises(UserError, match=r"magic number 00 00 08 03, expected IDX labels: .* axes .01.$"):
         read_idx_pair(images, images)
-    with pytest.raises(UserError, match=r"expected images: uint8 \[N, H, W\]"):
+    with pytest.raises(UserError, match=r"magic number 00 00 08 01, expected IDX images: .* axes .03 or 04.$"):
         read_idx_pair(tmp_path / "t-labels-idx1-ubyte", tmp_path / "five")
+    (tmp_path / "real").write_bytes(idx_bytes(np.zeros(6, np.float32), 0x0D))
+    with pytest.raises(UserError, match=r"found float32 \[6\], expected labels: integers \[N\]"):
+        read_idx_pair(images, tmp_path / "real")
+    (tmp_path / "deep").write_bytes(idx_bytes(np.zeros((6, 4, 4), np.int16), 0x0B))
+    with pytest.raises(UserError, match=r"found int16 \[6, 4, 4\], expected images: uint8 \[N, H, W\]"):
+        read_idx_pair(tmp_path / "deep", tmp_path / "five")
     with pytest.raises(UserError, match="does not tell where the labels are"):
         read_idx_pair(tmp_path / "five")
 

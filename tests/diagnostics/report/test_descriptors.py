@@ -32,7 +32,7 @@ FIGURES = {
 def history() -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for step in range(20, 121, 20):
-        parts = {"loss": 4.0, "detector_loss": 2.0, "descriptor_loss": 2.0 - step / 100}
+        parts = {"loss": 4.0, "detector_loss": 2.0, "descriptor_loss": 2.0 - step / 100, "position_loss": 0.8}
         similarity = {"positive_similarity": 0.8, "negative_similarity": 0.1, "hardest_negative": 0.6, "collapse": 0.05}
         lines.append({"step": step, "event": "train", **parts, **similarity, "matching_accuracy": step / 200})
     held_out = {"detector_loss": 2.1, "descriptor_loss": 1.2, "matching_accuracy": 0.5, "monitor": 0.25, **FIGURES}
@@ -55,7 +55,8 @@ def test_section_of_a_joint_run(tmp_path: Path) -> None:
     one = record(tmp_path)
     text = descriptor_section(one, found)
     for words in (
-        "Both parts of the loss", "Matching accuracy", "Homographies of generated pairs", "Angles between descriptors",
+        "Both parts of the loss", "Points of both views",
+        "Matching accuracy", "Homographies of generated pairs", "Angles between descriptors",
         "Training pair &lt;1&gt;", "A note.", "network, all pairs", "sift, viewpoint", "0.250", "120",
     ):  # fmt: skip
         assert words in text, words

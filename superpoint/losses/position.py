@@ -1,0 +1,81 @@
+"""Position loss: what two views call the same point shall lie at the same place, to a fraction of a pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from superpoint.losses.descriptor import map_points
+from superpoint.models.decode import refine_peaks
+
+PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
+BORDER = 4  # pixels along the outline, where windows and convolutions see padding
+NOWHERE = 1e6  # pixels: where rows that hold no point are put
+
+
+def position_loss(
+    probability_a: Tensor,
+    probability_b: Tensor,
+    h_a_b: Tensor,
+    valid_a: Tensor,
+    valid_b: Tensor,
+    *,
+    points: int = 256,
+    threshold: float = 0.005,
+    reach: float = 3.0,
+) -> tuple[Tensor, Tensor]:
+    """Mean distance of refined peaks of the two views that are each other's nearest, in pixels.
+
+    The cross-entropy sees the whole pixel that a label rounds to, and a label is only as well placed as what made it.
+    The place that is used later is the mean of the probability about a peak, and two views agree about it or not; that
+    needs no label. Distances are the mean of those in a and in b, so the order of the views does not matter. Peaks and
+    the choice of partners have no gradient, the refined places have; that nothing is learnt by moving all points
+    alike, the detector loss sees to. Source: the reprojection loss of Zhao et al. 2022, ALIKE, section III-C.
+
+    Args:
+        probability_a, probability_b: float32 [B, H, W], 0..1.
+        h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
+        valid_a, valid_b: bool [B, H, W], pixels that hold photograph.
+        points: strongest peaks of a view that are looked at.
+        threshold: least probability of a peak.
+        reach: pixels; peaks farther apart than this are different points.
+
+    Returns:
+        The loss in pixels, 0 if no two peaks belong together, and the number of pairs it was averaged over.
+    """
+    first, first_found = _places(probability_a, valid_a, points, threshold)
+    second, second_found = _places(probability_b, valid_b, points, threshold)
+    in_b, in_a = map_points(first, h_a_b), map_points(second, torch.linalg.inv(h_a_b.double()))
+    with torch.no_grad():
+        apart = (torch.cdist(in_b, second) + torch.cdist(first, in_a)) / 2  # [B, K, K]
+        apart.masked_fill_(~(first_found[:, :, None] & second_found[:, None, :]), NOWHERE)
+        nearest, partner = apart.min(dim=2)
+        back = apart.argmin(dim=1).gather(1, partner)
+        chosen = (nearest <= reach) & (back == torch.arange(partner.shape[1], device=partner.device))
+    index = partner[:, :, None].expand(-1, -1, 2)
+    error_b = _length(in_b - second.gather(1, index))
+    error_a = _length(first - in_a.gather(1, index))
+    weight = chosen.sum().float()
+    return torch.where(chosen, (error_a + error_b) / 2, 0.0).sum() / weight.clamp_min(1), weight
+
+
+def _places(probability: Tensor, valid: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor]:
+    """Refined places [B, K, 2] of the strongest peaks, strongest first, and which rows hold one, bool [B, K]."""
+    with torch.no_grad():
+        height, width = probability.shape[-2:]
+        values = torch.where(valid, probability, 0.0)
+        largest = functional.max_pool2d(values[:, None], 2 * PEAK + 1, stride=1, padding=PEAK)[:, 0]
+        strength = torch.where((values == largest) & (values > threshold), values, 0.0)
+        inner = torch.zeros_like(strength)
+        inner[:, BORDER : height - BORDER, BORDER : width - BORDER] = 1.0
+        strength, place = (strength * inner).flatten(1).topk(min(most, height * width), dim=1)
+        image = torch.arange(len(place), device=place.device)[:, None].expand_as(place).flatten()
+    y, x = place.flatten() // width, place.flatten() % width
+    refined = refine_peaks(probability, image, y, x, PEAK)
+    return refined.view(*place.shape, 2), strength > 0
+
+
+def _length(difference: Tensor) -> Tensor:
+    """Euclidean, with a gradient of 0 rather than NaN at 0."""
+    return (difference.square().sum(dim=-1) + 1e-6).sqrt()
