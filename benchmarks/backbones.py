@@ -8,17 +8,27 @@ not trained again, one that was stopped goes on. Then AP of the averaged weights
 matches within 4 px), parameters and GFLOP (a multiply-add is 2) with both ends of the encoder, and the median time of
 the network for an image of 240x320. Prints a Markdown table. A slower machine does fewer steps in its minutes, and the
 order of the encoders depends on that: the table is about a budget, not about what the encoders could reach.
+
+On a machine that does other work as well, equal minutes are not equal work: --cpu-time counts the processor time of
+this process in place of the clock, in training (loader processes left out) and for the image. With one thread these are
+minutes of one core:
+
+    OMP_NUM_THREADS=1 python benchmarks/backbones.py --minutes 5 --cpu-time -- data.workers=0
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from lightning_fabric import Fabric
@@ -56,7 +66,8 @@ def measure(encoder: str, arguments: argparse.Namespace) -> dict[str, Any]:
     fabric = make_fabric(config.train)
     dataset = training_samples(config.data, config.seed)
     validate = DetectorValidation(config)
-    trained = fit_detector(config, fabric, dataset, validate, resume=run.exists())
+    with processor_time() if arguments.cpu_time else contextlib.nullcontext():
+        trained = fit_detector(config, fabric, dataset, validate, resume=run.exists())
     if trained.interrupted:
         raise SystemExit(f"{encoder}: stopped at step {trained.step}; the same command goes on from there")
     model = load_network(run)
@@ -68,23 +79,28 @@ def measure(encoder: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "steps": trained.step,
         "parameters": summary.parameters,
         "gflop": summary.flops / 1e9,
-        "ms": forward_time(model, fabric),
+        "ms": forward_time(model, fabric, time.process_time if arguments.cpu_time else time.perf_counter),
         **{key: metrics.get(key) for key in ("clean/ap@4", "noisy/ap@4", "clean/localisation@4")},
     }
     write_atomically(report, lambda file: file.write(json.dumps(result, indent=1).encode()))
     return result
 
 
-def forward_time(model: torch.nn.Module, fabric: Fabric) -> float:
+def processor_time() -> AbstractContextManager[Any]:
+    """Let the loop count the processor time of this process as the time that training takes."""
+    return mock.patch("superpoint.engine.loop.time", SimpleNamespace(monotonic=time.process_time))
+
+
+def forward_time(model: torch.nn.Module, fabric: Fabric, clock: Callable[[], float]) -> float:
     """Median milliseconds of the network for one image, at the precision it was trained with."""
     image = torch.rand(1, 1, HEIGHT, WIDTH, device=fabric.device).contiguous(memory_format=torch.channels_last)
     model.to(fabric.device)
     seconds = []
     with torch.inference_mode(), fabric.autocast():
         for _ in range(TIMED):
-            began = time.perf_counter()
+            began = clock()
             float(model(image)["logits"].sum())  # waits for a GPU
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
     return 1000 * statistics.median(seconds)
 
 
@@ -106,6 +122,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--cpu-time", action="store_true", help="minutes of processor time instead of the clock's")
     parser.add_argument("--encoders", nargs="+", default=["lite", "resnet18", "vgg16_bn", "mobilenet_v2"])
     parser.add_argument("--config", default="configs/magicpoint/quick.yaml")
     parser.add_argument("--images", type=int, default=360)

@@ -53,7 +53,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        if isinstance(error, pickle.UnpicklingError):  # whose text advises to execute what is in the file
+        if isinstance(error, (pickle.UnpicklingError, KeyError)):  # whose text advises to execute it, or says nothing
             reason = "damaged, or it holds more than tensors"
         raise UserError(f"{path}: not a readable file of weights ({reason})") from error
     for key in ("ema", "model", "state_dict"):
@@ -114,14 +114,15 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     with torch.device("meta"):
         network = CLASSIFIERS[encoder.name]().state_dict()
     expected = {there: tuple(own[name].shape) for name, there in here.items()}
-    width, grey, *sides = own[first].shape
-    colour = here[first] in state and tuple(state[here[first]].shape) == (width, 3, *sides)
-    if grey == 1 and colour:
+    width, channels, *sides = own[first].shape
+    given = tuple(state[here[first]].shape) if here[first] in state else ()
+    colour = channels == 1 and given != (width, 1, *sides)
+    if colour:  # said of any other shape too, so that an error names the usual one
         expected[here[first]] = (width, 3, *sides)
     trunk = {name: tensor for name, tensor in state.items() if name not in network or name in expected}
     check_names(path, encoder.name, trunk, expected)
     filled = {name: state[there] for name, there in here.items() if there in state}
-    if grey == 1 and colour:
+    if colour:
         _to_grey(encoder, first, filled)
     encoder.load_state_dict(own | filled)
 

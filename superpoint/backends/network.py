@@ -12,6 +12,7 @@ from torch import Tensor
 from superpoint.backends.cpu import native_bf16_instructions
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
+from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
 
 
@@ -34,6 +35,15 @@ class Network(ABC):
 
         Returns: float32 "logits" [B, 65, H / 8, W / 8] and, if the model has them, "descriptors" [B, D, H / 8, W / 8].
         """
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        """As a call, with what is made of the logits: float32 "probability" [B, H, W] (`models.decode`).
+
+        A runtime may compute it itself, and may use the memory of the results again at the next call.
+        """
+        output = dict(self(image))
+        output["probability"] = logits_to_probability(output.pop("logits"))
+        return output
 
     def __str__(self) -> str:
         return f"{self.backend} {self.precision} on {self.device}"

@@ -8,16 +8,22 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from superpoint.backends.graph import example, output_names, quiet
 from superpoint.backends.network import Network, missing
+from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.superpoint import SuperPoint
 
 
 class OpenVinoNetwork(Network):
-    """One compiled model for all batch and image sizes: as fast as one for each, and nothing to compile in between."""
+    """One compiled model for all batch and image sizes: as fast as one for each, and nothing to compile in between.
+
+    There are two, with the logits as outcome and with the probability (`maps`); each is compiled when it is first asked
+    for, a quarter to half a second.
+    """
 
     backend = "openvino"
 
@@ -32,22 +38,54 @@ class OpenVinoNetwork(Network):
             # Straight from the module: .7 s, by way of torch.export or ONNX 6 s. OpenVINO would trace by itself, and
             # check the trace, for which torch imports all of torch.distributed.tensor: .6 s more.
             traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
-            graph = openvino.convert_model(traced, example_input=image)
-        graph.reshape([-1, 1, -1, -1])
-        settings = {
+            self._graph = openvino.convert_model(traced, example_input=image)
+        self._graph.reshape([-1, 1, -1, -1])
+        self._settings = {
             "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # so that OMP_NUM_THREADS and torchrun count here too
             "PERFORMANCE_HINT": "LATENCY",  # all threads on one call
             # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
             "CPU_RUNTIME_CACHE_CAPACITY": 256,
         }
-        self._compiled = shared_core().compile_model(graph, "CPU", settings)
-        names = [next(iter(output.get_names()), "logits") for output in graph.outputs]
+        names = [next(iter(output.get_names()), "logits") for output in self._graph.outputs]
         self._outputs = {name: names.index(name) for name in output_names(model)}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        results = self._compiled(image.contiguous().numpy())
+        results = self._request.infer(image.contiguous().numpy(), share_inputs=True)
         return {name: torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        # Without copies of the results: of 480x640 pixels and 256 numbers a descriptor 6 MB.
+        results = self._maps_request.infer(image.contiguous().numpy(), share_inputs=True, share_outputs=True)
+        names = {"logits": "probability"}
+        return {names.get(name, name): torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+
+    @functools.cached_property
+    def _request(self) -> Any:
+        return shared_core().compile_model(self._graph, "CPU", self._settings).create_infer_request()
+
+    @functools.cached_property
+    def _maps_request(self) -> Any:
+        """Softmax and depth to space by the runtime: in its threads, from its own layout, in the time it takes to write
+        the logits out. Both are fp32 with bf16 convolutions, too; the last of these may round its logits to bf16.
+        """
+        import openvino
+        from openvino import opset13
+
+        openvino_model: Any = openvino.Model  # its stubs know fewer arguments than it takes
+        graph = self._graph.clone()
+        results = [result.input_value(0) for result in graph.get_results()]
+        index = self._outputs["logits"]
+
+        def constant(value: int) -> Any:
+            return opset13.constant(np.array([value], np.int64))
+
+        cells = opset13.slice(
+            opset13.softmax(results[index], 1), constant(0), constant(DUSTBIN), constant(1), constant(1)
+        )
+        results[index] = opset13.squeeze(opset13.depth_to_space(cells, "blocks_first", CELL), constant(1)).output(0)
+        graph = openvino_model([opset13.result(each) for each in results], graph.get_parameters())
+        return shared_core().compile_model(graph, "CPU", self._settings).create_infer_request()
 
 
 @functools.cache

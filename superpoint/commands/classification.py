@@ -97,11 +97,16 @@ def study_depth_command(
     depths: Annotated[str, typer.Option(help="Layers: 8, 14, 20, 32, 44, 56 or 110.")] = "20,56",
 ) -> None:
     """Plain against residual networks of the same depth on small images."""
+    from superpoint.backbones.classifiers import SMALL_DEPTHS
+    from superpoint.checks import check_one_of
     from superpoint.stages.classifier_study import depth_cells
     from superpoint.stages.lr_study import parse_numbers
 
+    chosen = parse_numbers("--depths", depths)
+    for depth in chosen:
+        check_one_of("--depths", f"{depth:g}", [str(known) for known in SMALL_DEPTHS])
     settings = _study_config("depth", config, overrides)
-    _run_study("depth", depth_cells(settings, [int(depth) for depth in parse_numbers("--depths", depths)]), out)
+    _run_study("depth", depth_cells(settings, [int(depth) for depth in chosen]), out)
 
 
 @study.command("ingredients")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -22,7 +24,7 @@ from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 DASHES = ("-", "--", "-.", ":")
 LATE = 3  # epochs at the end whose mean is the result: a single one of 200 images swings by a percent
-GRADED = 4  # curves of a panel from which on they are coloured by order, dark to bright, instead of by kind
+GRADED = 4  # curves of a panel from which on numbers, such as rates, are coloured by order, dark to bright
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,12 @@ def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
     panels = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
     for column, group in enumerate(groups):
         chosen = [outcome for outcome in outcomes if outcome.group == group]
-        colors = _colors(len(chosen))
+        colors = _colors([outcome.label for outcome in chosen])
         upper, lower = panels[0][column], panels[1][column]
         for index, outcome in enumerate(chosen):
             style = {"color": colors[index], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.7}
             if len(outcome.curve.get("epoch", [])) < 2:
-                style["marker"] = "o"
+                style["marker"] = "o" if outcome.diverged is None else "x"
             final = "diverged" if outcome.diverged is not None else f"{outcome.test_accuracy or math.nan:.3f}"
             name = f"{outcome.label}: {final}"
             upper.plot(outcome.curve["epoch"], outcome.curve["test_accuracy"], label=name, **style)
@@ -167,12 +169,24 @@ def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
 def _finish(upper: Axes, lower: Axes, title: str) -> None:
     upper.set(title=title, ylim=(0, 1.02))
     lower.set(xlabel="epoch", yscale="log")
+    lower.yaxis.set_major_formatter(PlainLogFormatter())
+    lower.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
 
 
-def _colors(count: int) -> list[tuple[float, ...]]:
-    if count < GRADED:
+class PlainLogFormatter(LogFormatter):
+    """Numbers such as 0.6 at the ticks of a logarithmic axis, where matplotlib's own writes powers of ten."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""  # empty where the axis has too many ticks
+
+
+def _colors(labels: Sequence[str]) -> list[tuple[float, ...]]:
+    """By order if the labels are many and end in numbers, else by kind."""
+    count = len(labels)
+    graded = all(re.fullmatch(r"[-+.\de]+", label.split()[-1]) for label in labels)
+    if count <= len(ORDER) and not (graded and count >= GRADED):
         return [tuple(channel / 255 for channel in color) for color in ORDER[:count]]
     # The bright end of the map is too faint on white.
     return [tuple(color[:3]) for color in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))]

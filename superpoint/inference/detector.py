@@ -158,11 +158,12 @@ class FeatureDetector:
         output: dict[str, Tensor] = {}
 
         def run(batch: Tensor) -> dict[str, Tensor]:
-            output.update(self.network(batch))
+            output.update(self.network.maps(batch))
             return output
 
         with torch.inference_mode():
-            batch = torch.stack([image.pixels.to(self.device) for image in images])[:, None]
+            pixels = [image.pixels.to(self.device)[None, None] for image in images]
+            batch = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
             detections = detect_points(
                 run,
                 batch,
@@ -222,11 +223,7 @@ def load_model(
     if Path(name_or_path).suffix in EXPORTED and not Path(name_or_path).is_dir():
         return _load_exported(Path(name_or_path), device, backend, precision)
     model = load_network(name_or_path)
-    # Asked of the network itself, whatever its descriptor head is made of.
-    with torch.inference_mode():
-        output = model(torch.zeros(1, 1, 8, 8))
-    dim = output["descriptors"].shape[1] if "descriptors" in output else 0
-    return FeatureDetector(make_network(model, backend, precision, device), dim, str(name_or_path))
+    return _detector(make_network(model, backend, precision, device), name_or_path)
 
 
 def _load_exported(path: Path, device: str, backend: str, precision: str) -> FeatureDetector:
@@ -244,6 +241,12 @@ def _load_exported(path: Path, device: str, backend: str, precision: str) -> Fea
         raise UserError(f"backend: found '{backend}', expected '{network.backend}' or 'auto': {path} runs in no other")
     if device not in ("auto", "cpu"):
         raise UserError(f"device: found '{device}', expected 'cpu' or 'auto': the exported file {path} runs on the CPU")
-    output = network(torch.zeros(1, 1, 16, 16))
+    return _detector(network, path)
+
+
+def _detector(network: Network, name: str | Path) -> FeatureDetector:
+    """Asks the network itself how long its descriptors are, whatever its head is made of; and warms it up."""
+    with torch.inference_mode():
+        output = network.maps(torch.zeros(1, 1, 16, 16, device=network.device))
     dim = output["descriptors"].shape[1] if "descriptors" in output else 0
-    return FeatureDetector(network, dim, str(path))
+    return FeatureDetector(network, dim, str(name))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -58,8 +60,17 @@ def gray_image(image: Image, resize: int | None = None, name: str = "image") -> 
         raise ValueError(f"{name}: found {width} x {height} pixels, expected sides of at most {SIDE}")
     if resize is not None and resize < max(height, width):
         pixels = _shrunk(pixels, resize)
-    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-    return GrayImage(pixels, (width, height))
+    return GrayImage(_scaled(pixels), (width, height))
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    """Float32 0..1 of uint8, or float32 as it is."""
+    if pixels.dtype != torch.uint8:
+        return pixels.float()
+    if pixels.device.type != "cpu":
+        return pixels.float() / 255
+    # Not by torch: its threads would wait for more work for 8 ms, while those of another runtime run the network.
+    return torch.from_numpy(np.divide(pixels.numpy(), np.float32(255), dtype=np.float32))
 
 
 def _from_array(image: NDArray[Any], name: str) -> Tensor:
@@ -83,7 +94,7 @@ def _from_array(image: NDArray[Any], name: str) -> Tensor:
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):
             image = image.astype(np.float32)  # float64 has no byte order or precision that matters here
-    return _checked(_luma(torch.tensor(np.ascontiguousarray(image)), axis=2), name)
+    return _checked(_luma(torch.from_numpy(np.array(image, order="C")), axis=2), name)
 
 
 def _from_tensor(image: Tensor, name: str) -> Tensor:
@@ -104,8 +115,11 @@ def _luma(image: Tensor, axis: int) -> Tensor:
         return image
     if image.shape[axis] == 1:
         return image.squeeze(axis)
-    weights = torch.tensor(LUMA, device=image.device)
-    gray = image.movedim(axis, -1).float() @ weights
+    image = image.movedim(axis, -1)
+    if image.device.type == "cpu":  # by OpenCV for the reason in `_scaled`
+        values = cv2.transform(np.ascontiguousarray(image.numpy(), np.float32), np.array([LUMA], np.float32))
+        return torch.from_numpy(np.rint(values).astype(np.uint8) if image.dtype == torch.uint8 else values)
+    gray = image.float() @ torch.tensor(LUMA, device=image.device)
     return gray.round().to(torch.uint8) if image.dtype == torch.uint8 else gray
 
 
@@ -113,13 +127,14 @@ def _checked(pixels: Tensor, name: str) -> Tensor:
     """Floats are finite and within 0..1; grey levels 0..255 in floats are the usual mistake."""
     if pixels.dtype == torch.uint8:
         return pixels
-    if not bool(pixels.isfinite().all()):
+    values = pixels.cpu().numpy()
+    low, high = float(values.min()), float(values.max())  # NaN if any is
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: found values that are not finite (NaN or infinity), expected 0..1")
-    low, high = (float(value) for value in pixels.aminmax())
     if low < -ROUNDING or high > 1 + ROUNDING:
         hint = "; divide by 255, or give uint8" if low >= 0 and 1 < high <= 255 else ""
         raise ValueError(f"{name}: found values {low:g}..{high:g}, expected floats of 0..1{hint}")
-    return pixels.clamp(0, 1)
+    return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)
 
 
 def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:

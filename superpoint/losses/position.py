@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from superpoint.losses.descriptor import map_points
-from superpoint.models.decode import refine_peaks
+from superpoint.models.peaks import refine_peaks
 
 PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
 BORDER = 4  # pixels along the outline, where windows and convolutions see padding

@@ -6,19 +6,21 @@ Pure functions on whatever device the tensors are on; values come in as argument
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
+from superpoint.models.peaks import all_finite, plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import suppress_non_maxima
 
-DECODER_VERSION = 3  # raise it when points change: features that older code left in a cache are then made anew
+DECODER_VERSION = 4  # raise it when points change: features that older code left in a cache are then made anew
 
 
 # Pixels, for networks that were trained jointly with descriptors: their points are matched, and ranked for that.
@@ -53,59 +55,6 @@ def logits_to_probability(logits: Tensor) -> Tensor:
     if logits.ndim != 4 or logits.shape[1] != CHANNELS:
         raise ValueError(f"logits: found shape {list(logits.shape)}, expected [B, 65, H/8, W/8]")
     return cells_to_pixels(logits.float().softmax(dim=1))
-
-
-def refine_peaks(probability: Tensor, image: Tensor, y: Tensor, x: Tensor, radius: int = 2) -> Tensor:
-    """Sub-pixel position of peaks: the mean of the probability in the window about each (soft-argmax).
-
-    The network is trained on the pixel a corner rounds to, so its output near a corner is the distribution of that
-    pixel and the mean is the natural estimate. On Gaussian peaks of sigma 0.5 / 0.7 / 1 px it errs by .021 / .002 /
-    .030 px, a parabola through three values by .159 / .093 / .048; with 30 % of noise by .08 / .08 / .12 against .21 /
-    .23 / .39 (tests/models/test_decode.py compares them). Where the window crosses the image edge the opposite part is
-    left out too, lest the mean be pulled inwards.
-
-    Args:
-        probability: float32 [B, H, W].
-        image, y, x: int64 [N], indices of the peaks.
-        radius: the window has (2 * radius + 1)**2 pixels.
-
-    Returns:
-        float32 [N, 2], (x, y); at most 1 px (Euclidean) from the peak.
-    """
-    height, width = probability.shape[-2:]
-    steps = torch.arange(-radius, radius + 1, device=probability.device)
-    rows, columns = y[:, None] + steps, x[:, None] + steps  # [N, K]
-    rows_inside, columns_inside = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
-    window = probability[
-        image[:, None, None], rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-    ]
-    window = window * (rows_inside & rows_inside.flip(1))[:, :, None]
-    window = window * (columns_inside & columns_inside.flip(1))[:, None, :]  # [N, K, K]
-    mass = window.sum(dim=(1, 2)).clamp_min(torch.finfo(window.dtype).tiny)
-    offset = torch.stack([(window.sum(1) * steps).sum(1), (window.sum(2) * steps).sum(1)], dim=1) / mass[:, None]
-    offset = offset / offset.norm(dim=1, keepdim=True).clamp_min(1.0)
-    return torch.stack([x, y], dim=1).to(offset.dtype) + offset
-
-
-def smooth_probability(probability: Tensor, smoothing: float) -> Tensor:
-    """Probability that a point lies within about `smoothing` pixels, [B, H, W] -> [B, H, W], 0..1.
-
-    A point between pixels shares its probability among two or four of them, so the peak of a network that places well
-    may be a quarter as high for half a pixel of difference, and another view ranks it elsewhere. The sum over 5x5
-    pixels, weighted by a Gaussian that is 1 in the middle, does not depend on that. On 50 generated pairs of 320x480
-    the 300 strongest points of `superpoint` repeat within 1 px in 64 % instead of 61 %, within 3 px in 74 % instead of
-    70 % (measured with a Gaussian that was not cut off at 5x5).
-    """
-    weights = [math.exp(-(step**2) / (2 * smoothing**2)) for step in (0, 1, 2)]
-    for axis in (-1, -2):
-        size = probability.shape[axis]
-        padded = functional.pad(probability, (2, 2) if axis == -1 else (0, 0, 2, 2))
-        total = probability.clone()
-        for step in (1, 2):
-            total.add_(padded.narrow(axis, 2 - step, size), alpha=weights[step])
-            total.add_(padded.narrow(axis, 2 + step, size), alpha=weights[step])
-        probability = total
-    return probability.clamp_(max=1.0)
 
 
 def probability_to_points(
@@ -143,13 +92,12 @@ def probability_to_points(
     candidates = strength if valid is None else torch.where(valid, strength, 0.0)
     kept = suppress_non_maxima(candidates, nms_radius, threshold, most=max_points, border=border)
     if border > 0:
-        inside = torch.zeros_like(kept[0])
-        inside[border : max(kept.shape[1] - border, border), border : max(kept.shape[2] - border, border)] = True
-        kept = kept & inside
+        kept[:, :border] = kept[:, -border:] = False
+        kept[:, :, :border] = kept[:, :, -border:] = False
     detections = []
     for index, mask in enumerate(kept):
-        y, x = mask.nonzero(as_tuple=True)  # raster order
-        scores, order = strength[index, y, x].sort(descending=True, stable=True)
+        y, x = raster_places(mask)
+        scores, order = values_at(strength, torch.full_like(y, index), y, x).sort(descending=True, stable=True)
         if max_points > 0:
             scores, order = scores[:max_points], order[:max_points]
         y, x = y[order], x[order]
@@ -188,10 +136,11 @@ def probability_map(model: nn.Module | Callable[[Tensor], dict[str, Tensor]], im
     if isinstance(model, nn.Module) and model.training:
         raise ValueError("probability_map: the model is in training mode; call model.eval() first")
     height, width = image.shape[-2:]
-    probability = logits_to_probability(model(pad_to_multiple(image))["logits"])[..., :height, :width]
-    # NaN or infinity among the logits of a cell makes its whole softmax NaN, and a sum of numbers of 0..1 neither
-    # cancels nor overflows: it is finite if, and only if, they all are. Cheaper than asking each.
-    if not bool(probability.sum().isfinite()):
+    output = model(pad_to_multiple(image))
+    known = output.get("probability")  # of `backends.Network.maps`
+    probability = (logits_to_probability(output["logits"]) if known is None else known)[..., :height, :width]
+    # NaN or infinity among the logits of a cell makes its whole softmax NaN.
+    if not all_finite(probability):
         raise UserError("model output: found NaN or infinity, expected finite logits; the weights are broken")
     return probability
 
@@ -214,7 +163,8 @@ def detect_points(
     padding is a point or suppresses one.
 
     Args:
-        model: image [B, 1, H', W'] -> {"logits": [B, 65, H'/8, W'/8], ...}; on the device of `image`, in eval mode.
+        model: image [B, 1, H', W'] -> {"logits": [B, 65, H'/8, W'/8], ...}; on the device of `image`, in eval mode. Or,
+            in place of the logits, "probability": [B, H', W'].
         image: float32 [B, 1, H, W], 0..1.
         valid: bool [B, H, W] or [H, W].
         smoothing: None = SMOOTHING if the network has descriptors, else none.
@@ -265,8 +215,8 @@ def sample_descriptors(descriptors: Tensor, points: Iterable[Tensor]) -> list[Te
     Returns:
         B tensors, float32 [N, D], of unit length.
     """
-    images = descriptors.float().split(1)
-    return [interpolate_descriptors(image, xy[None])[0] for image, xy in zip(images, points, strict=True)]
+    images = zip(descriptors.float().split(1), points, strict=True)
+    return [_unit_rows(_interpolated(image, xy[None])[0]) for image, xy in images]
 
 
 def interpolate_descriptors(descriptors: Tensor, points: Tensor) -> Tensor:
@@ -279,9 +229,22 @@ def interpolate_descriptors(descriptors: Tensor, points: Tensor) -> Tensor:
     Returns:
         float32 [B, K, D], of unit length.
     """
+    return functional.normalize(_interpolated(descriptors, points), dim=2)
+
+
+def _interpolated(descriptors: Tensor, points: Tensor) -> Tensor:
     size = [descriptors.shape[-1] * CELL, descriptors.shape[-2] * CELL]
     pixels = torch.tensor(size, device=descriptors.device, dtype=torch.float32)
     # align_corners=False puts -1 and 1 on the outer edges of the outermost cells: pixels -0.5 and 8 * n - 0.5
     grid = (points.to(pixels) + 0.5) / pixels * 2 - 1
     values = functional.grid_sample(descriptors.float(), grid[:, None], padding_mode="border", align_corners=False)
-    return functional.normalize(values[:, :, 0].transpose(1, 2), dim=2)
+    return values[:, :, 0].transpose(1, 2)
+
+
+def _unit_rows(values: Tensor) -> Tensor:
+    """Float32 [N, D], each row of unit length; in one thread if it can be, see `models.peaks`."""
+    if not plain(values):
+        return functional.normalize(values, dim=1)
+    rows = np.ascontiguousarray(cv2.transpose(values.numpy().T)) if values.numel() else values.numpy().copy()
+    rows /= np.maximum(np.sqrt(np.einsum("nd,nd->n", rows, rows)), 1e-12)[:, None]
+    return torch.from_numpy(rows)

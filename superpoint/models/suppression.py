@@ -1,7 +1,7 @@
 """Non-maximum suppression of dense maps, exactly as the sequential rule has it.
 
-On a CPU one dilation finds most points and the sequential rule itself the rest; elsewhere, and where nearly every pixel
-is a candidate, rounds over all pixels at once find them.
+Rounds over all pixels at once find the points; on a CPU they are OpenCV's dilations, and the sequential rule itself
+takes what few candidates are left.
 """
 
 from __future__ import annotations
@@ -14,14 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 LARGEST = 1 << 23  # values in the windows looked at together: 100 MB
-FEW = 8000  # candidates that the sequential rule alone is quicker for: 2 ms at most
-# Of noise of 480x640, one core, the rounds take 1.3, 1.1 and 1.0 times as long as `_suppress_on_cpu` where a tenth, 0.3
-# and a half of the pixels are candidates (radius 4). Of small windows more is left after the first round: with radius 1
-# it is 1.0 to 1.5 at a tenth and 0.6 to 0.7 at 0.3. OpenCV's dilation costs by the radius: 1.9 at 16, 0.9 at 64.
-SHARE = 1 / 3
-SMALL_SHARE = 0.1  # for radii below 3
-WIDEST = 32
-MOST_PIXELS = 1 << 27  # of a map: see `_first_round`
+PIXELS = 150  # whose part of a round on a CPU takes as long as the sequential rule with one candidate: 0.5 us
+WIDEST = 64  # pixels: OpenCV's dilation costs by the radius, the rounds in torch by its logarithm
 
 
 def suppress_non_maxima(
@@ -36,8 +30,7 @@ def suppress_non_maxima(
 
     Each round takes every pixel that is the largest of its window and drops their windows; the rounds end when no
     candidate is left. The first leaves a tenth to a quarter of the candidates of a photograph, so later ones look at
-    these alone: 5 to 10 ms in place of 33 for 480x640 pixels above 0.0005 on one core. On a CPU the sequential rule is
-    quicker still after the first round (`_suppress_on_cpu`), up to the share of candidates that SHARE says.
+    these alone. CPUs have a quicker way, `_suppress_on_cpu`.
 
     Args:
         probability: float [B, H, W], >= 0.
@@ -50,12 +43,12 @@ def suppress_non_maxima(
     Returns:
         bool [B, H, W], true at the points kept. NaN is never a candidate.
     """
-    probability = probability.detach()
-    left = torch.where(probability > max(threshold, 0.0), probability, 0.0)
+    probability, threshold = probability.detach(), max(threshold, 0.0)
     if radius == 0:
-        return left > 0
-    if _better_in_sequence(left, radius):
-        return _suppress_on_cpu(left, radius, most, border)
+        return probability > threshold
+    if _has_cpu_way(probability, radius):
+        return _suppress_on_cpu(probability, radius, threshold, most, border)
+    left = torch.where(probability > threshold, probability, 0.0)
     kept = torch.zeros_like(left, dtype=torch.bool)
     window = (2 * radius + 1) ** 2
     while True:
@@ -135,41 +128,76 @@ def _suppress_the_rest(left: Tensor, kept: Tensor, radius: int) -> Tensor:
     return kept | inner
 
 
-def _better_in_sequence(left: Tensor, radius: int) -> bool:
-    """Whether `_suppress_on_cpu` is right for these candidates [B, H, W], and quicker than rounds."""
-    if left.device.type != "cpu" or left.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return False  # float64 has values that are equal in float32
-    if left.shape[-2] * left.shape[-1] > MOST_PIXELS:
-        return False
-    count, allowed = int(left.count_nonzero()), SHARE if radius > 2 else SMALL_SHARE
-    return count <= FEW or (radius <= WIDEST and count <= allowed * left.numel())
+def _has_cpu_way(probability: Tensor, radius: int) -> bool:
+    """Whether `_suppress_on_cpu` is right for this map, and quicker than rounds in torch."""
+    short = (torch.float32, torch.float16, torch.bfloat16)  # float64 has values that are equal in float32
+    return probability.device.type == "cpu" and probability.dtype in short and radius <= WIDEST
 
 
-def _suppress_on_cpu(left: Tensor, radius: int, most: int, border: int) -> Tensor:
-    """`suppress_non_maxima` of candidates [B, H, W] on the CPU, 0 where there is none; without NaN."""
-    kept = np.zeros(tuple(left.shape), np.bool_)
-    for index, image in enumerate(left.float().contiguous().numpy()):
-        kept[index] = _suppress_in_sequence(image, radius, most, border)
+def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, most: int, border: int) -> Tensor:
+    """`suppress_non_maxima` on the CPU: 2 ms for 480x640 pixels of which most are candidates, in a single thread.
+
+    That leaves the other cores to the runtime of the network: torch's threads, once called, wait in a loop for more
+    work, 8 ms of each core after every operation that was large enough to be shared out.
+    """
+    if probability.dtype != torch.float32:  # what the threshold is in a short type differs from what it is in float32
+        probability, threshold = torch.where(probability > threshold, probability, 0.0).float(), 0.0
+    kept = np.zeros(tuple(probability.shape), np.bool_)
+    if kept.size:
+        for index, image in enumerate(probability.numpy()):
+            kept[index] = _suppress_image(np.ascontiguousarray(image), radius, threshold, most, border)
     return torch.from_numpy(kept)
 
 
-def _suppress_in_sequence(image: NDArray[np.float32], radius: int, most: int, border: int) -> NDArray[np.bool_]:
+def _suppress_image(
+    image: NDArray[np.float32], radius: int, threshold: float, most: int, border: int
+) -> NDArray[np.bool_]:
     height, width = image.shape
-    left = image > 0
-    peaks, values = np.zeros_like(left), image
-    if np.count_nonzero(left) > FEW:
-        values, peaks, left = _first_round(image, left, radius)
-    if most:
-        inner = (slice(border, max(height - border, border)), slice(border, max(width - border, border)))
-        certain = values[inner][peaks[inner]]
-        if len(certain) >= most:  # a point falls to stronger ones alone: nothing weaker can matter any more
-            left &= values >= np.partition(certain, len(certain) - most)[len(certain) - most]
+    left = image > np.float32(threshold)  # NaN is not
+    kept = np.zeros_like(left)
+    inner = (slice(border, max(height - border, border)), slice(border, max(width - border, border)))
+    count = np.count_nonzero(left)
+    while count * PIXELS > image.size:
+        peaks = _certain_peaks(image, left, radius)
+        kept |= peaks
+        left &= cv2.dilate(peaks.view(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) == 0
+        if most:
+            certain = image[inner][kept[inner]]
+            if len(certain) >= most:  # a point falls to stronger ones alone: nothing weaker can matter any more
+                left &= image >= np.partition(certain, len(certain) - most)[len(certain) - most]
+        before, count = count, np.count_nonzero(left)
+        if (before - count) * PIXELS < image.size:  # a ramp or a plateau, of which a round takes but an edge
+            break
+    kept.reshape(-1)[_in_sequence(image, left, radius)] = True
+    return kept
+
+
+def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Candidates `left` that no other in their window exceeds, nor equals before them in raster order."""
+    side, width = 2 * radius + 1, image.shape[1]
+    values = cv2.copyTo(image, left.view(np.uint8))  # 0 elsewhere
+    places = np.flatnonzero((values == cv2.dilate(values, np.ones((side, side), np.uint8))) & left)
+    # At a pixel the largest of its row and the radius - 1 above it, and of itself and the radius - 1 beside it: what is
+    # before a place is at the pixel above it, and at that to its left.
+    above = cv2.dilate(values, np.ones((radius, side), np.uint8), anchor=(radius, radius - 1)).reshape(-1)
+    beside = cv2.dilate(values, np.ones((1, radius), np.uint8), anchor=(radius - 1, 0)).reshape(-1)
+    own = values.reshape(-1)[places]
+    first = (own > above[places - width]) | (places < width)
+    first &= (own > beside[places - 1]) | (places % width == 0)
+    peaks = np.zeros_like(left)
+    peaks.reshape(-1)[places[first]] = True
+    return peaks
+
+
+def _in_sequence(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
+    """Places of the points among the candidates `left`, strongest first, by the sequential rule itself."""
+    height, width = image.shape
     places = np.flatnonzero(left)
-    places = places[np.argsort(-values.reshape(-1)[places], kind="stable")]
-    # What is left, strongest first, in a byte map padded by `radius`, so that no window leaves it.
+    places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]
+    # A byte map padded by `radius`, so that no window leaves it.
     stride, side = width + 2 * radius, 2 * radius + 1
     taken, ones = bytearray(stride * (height + 2 * radius)), b"\1" * side
-    y, x = np.divmod(places, max(width, 1))
+    y, x = np.divmod(places, width)
     starts, middle = (y * stride + x).tolist(), radius * stride + radius
     found = []
     for place, start in zip(places.tolist(), starts, strict=True):
@@ -177,21 +205,4 @@ def _suppress_in_sequence(image: NDArray[np.float32], radius: int, most: int, bo
             found.append(place)
             for first in range(start, start + side * stride, stride):
                 taken[first : first + side] = ones
-    peaks.reshape(-1)[np.array(found, np.int64)] = True
-    return peaks
-
-
-def _first_round(
-    image: NDArray[np.float32], candidates: NDArray[np.bool_], radius: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Distinct values, the largest of their windows, which are certain, and the candidates in no window of these."""
-    # Distinct values in the same order, of equals the first in raster order the largest: float32 has 24 bits, a double
-    # 53, so that 27 are left for the place. Infinity is beyond the largest float32, 2**128, and within a double.
-    unit = 2.0 ** -(25 + max(image.size - 1, 1).bit_length())
-    values = image.astype(np.float64)
-    np.minimum(values, 2.0**129, out=values)
-    values *= 1.0 - unit * np.arange(image.size, dtype=np.float64).reshape(image.shape)
-    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    peaks = (values == cv2.dilate(values, window)) & candidates
-    left = candidates & (cv2.dilate(peaks.view(np.uint8), window) == 0)
-    return values, peaks, left
+    return np.array(found, np.int64)

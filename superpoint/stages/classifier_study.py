@@ -132,13 +132,16 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
 
     A run whose loss is not finite is a result, not an error. Returns the number of a signal instead if one ended it.
 
-    Raises: UserError, data that cannot be used; a cell in `out` that was begun with other settings.
+    Raises: UserError, data that cannot be used (before anything is trained); a cell in `out` that was begun with other
+    settings.
     """
     folder = make_folder(out)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     data: dict[str, ClassifierData] = {}
     outcomes: list[Outcome] = []
     images = ""
+    for cell in cells:  # all of it before the first run: a mistake in the data of the last shows now
+        _data(cell.config, data)
     for number, cell in enumerate(cells, 1):
         place = folder / "runs" / cell.name
         start = cell.config.weights if cell.start is None else str(folder / "runs" / cell.start)

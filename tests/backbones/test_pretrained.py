@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,14 @@ def test_containers_and_prefixes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x80\x04K\x01."])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x80\x04K\x01.", b"junk" * 50])
 def test_damaged_files_are_one_line(tmp_path: Path, content: bytes, ending: str) -> None:
     path = tmp_path / f"x.{ending}"
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"x\.{ending}: ") as error:
         read_state(path)
     assert "\n" not in str(error.value)
+    assert re.search(r"\((\D.*)\)$", str(error.value))  # a reason, not the number that a KeyError carries
 
 
 def test_a_list_is_not_a_state(tmp_path: Path) -> None:
@@ -138,7 +140,12 @@ def test_other_architectures_are_named_with_their_first_mismatches(tmp_path: Pat
     with pytest.raises(UserError, match=r"found no 'features\.0\.0\.weight', expected .*; and \d+ more$") as error:
         load_encoder(TrunkEncoder("mobilenet_v2"), path)
     assert "\n" not in str(error.value)
+    other = {"conv1.weight": torch.zeros(64, 3, 5, 5)}  # the shape expected is that of the colour network
+    torch.save(colour_checkpoint(path, "resnet18").state_dict() | other, path)
+    with pytest.raises(UserError, match=r"'conv1\.weight' of shape \[64, 3, 5, 5\], expected \[64, 3, 7, 7\]$"):
+        load_encoder(encoder, path)
     network = build_classifier("resnet18", 7, 1)
+    colour_checkpoint(path, "resnet18")
     with pytest.raises(UserError, match=r"'conv1\.weight' of shape \[64, 3, 7, 7\], expected \[64, 1, 7, 7\]"):
         load_classifier(network, path)
 

@@ -21,6 +21,7 @@ from superpoint.config import AdaptationConfig, DecodeConfig, ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from superpoint.models import SuperPoint, build_model, load_network
+from superpoint.models.decode import logits_to_probability
 
 RUNTIMES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnxruntime", "onnx", "onnxscript"]}
 FP32 = [("torch", "fp32"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
@@ -148,6 +149,39 @@ def test_descriptors(backend: str) -> None:
     for name, values in expected.items():
         assert torch.allclose(found[name], values, atol=1e-4)
     assert torch.allclose(found["descriptors"].norm(dim=1), torch.ones(2, 3, 5), atol=1e-4)
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")])
+def test_maps_hold_what_the_decoder_makes_of_the_logits(backend: str, precision: str) -> None:
+    """OpenVINO makes it itself: in fp32 whatever the convolutions are, in the decoder's order of pixels."""
+    need(backend)
+    model = described_model()
+    with torch.no_grad():
+        model.detector.logits.weight.mul_(400)  # else all pixels are alike
+    run = make_network(model, backend, precision, "cpu")
+    for shape in ((1, 24, 40), (3, 8, 8), (2, 40, 16)):
+        image = torch.rand(shape[0], 1, *shape[1:], generator=torch.Generator().manual_seed(1))
+        expected, found = run(image), run.maps(image)
+        assert set(found) == {"probability", "descriptors"}
+        assert found["probability"].dtype == torch.float32
+        probability = logits_to_probability(expected["logits"])
+        assert probability.std() > 0.01
+        error = (found["probability"] - probability).abs()
+        if precision == "bf16":  # the logits may have been rounded
+            error = error.minimum((found["probability"] - logits_to_probability(expected["logits"].bfloat16())).abs())
+        assert error.max() < 1e-5
+        torch.testing.assert_close(found["descriptors"], expected["descriptors"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_results_of_a_call_outlive_the_next(backend: str) -> None:
+    need(backend)
+    run = make_network(described_model(), backend, "fp32", "cpu")
+    first = run(torch.rand(1, 1, 16, 24))
+    before = {name: values.clone() for name, values in first.items()}
+    run(torch.zeros(1, 1, 16, 24))
+    run.maps(torch.zeros(1, 1, 16, 24))
+    assert all(torch.equal(first[name], values) for name, values in before.items())
 
 
 def test_the_model_stays_as_it_was() -> None:

@@ -47,7 +47,8 @@ def test_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
         (["predict-classes", "absent", "data"], "no such file"),
         (["study", "mnist"], "data.train: found nothing"),
         (["study", "mnist", "--rates", "fast"], "--rates: found 'fast', expected numbers"),
-        (["study", "depth", "data.train=data", "--depths", "21"], "found 'cifar_plain21', expected one of"),
+        (["study", "depth", "data.train=data", "--depths", "21"], "--depths: found '21', expected one of 8, 14, 20"),
+        (["study", "ingredients", "data.train=data", "--pretrain", "absent"], "data.train=absent: no such file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -66,3 +67,4 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert len(last) == 1
     assert message in last[0]
     assert "Traceback" not in error
+    assert not list(tmp_path.glob("runs/*/*"))  # found before anything is trained

@@ -1,4 +1,4 @@
-"""The page in a real browser; without Gradio or a browser these tests skip."""
+"""The page in a real browser. Without one, or Gradio, these tests skip; with SUPERPOINT_REQUIRE_BROWSER=1 they fail."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def absent() -> str:
 def address() -> Iterator[str]:
     """A page that is served."""
     reason = absent()
-    if reason and os.environ.get("SUPERPOINT_REQUIRE_DEMO") == "1":
-        pytest.fail(f"SUPERPOINT_REQUIRE_DEMO=1, but {reason}")
+    if reason and os.environ.get("SUPERPOINT_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"SUPERPOINT_REQUIRE_BROWSER=1, but {reason}")
     if reason:
         pytest.skip(reason)
     from superpoint.demo.page import serve

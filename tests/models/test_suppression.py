@@ -19,8 +19,9 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.fixture(params=["rounds", "dilation and sequence", "sequence"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way of suppression, whatever would be the quicker."""
-    monkeypatch.setattr(suppression, "_better_in_sequence", lambda *_: request.param != "rounds")
-    monkeypatch.setattr(suppression, "FEW", 1 << 30 if request.param == "sequence" else 0)
+    if request.param == "rounds":
+        monkeypatch.setattr(suppression, "_has_cpu_way", lambda *_: False)
+    monkeypatch.setattr(suppression, "PIXELS", 0 if request.param == "sequence" else 1 << 30)
     return request.param
 
 
@@ -133,32 +134,33 @@ class TestChoice:
     """Which way is taken."""
 
     @pytest.mark.parametrize(
-        ("share", "radius", "dtype", "expected"),
+        ("radius", "dtype", "expected"),
         [
-            (0.2, 4, torch.float32, True),
-            (0.2, 4, torch.bfloat16, True),
-            (0.5, 4, torch.float32, False),
-            (0.2, 1, torch.float32, False),
-            (0.07, 1, torch.float32, True),
-            (0.2, 64, torch.float32, False),
-            (0.2, 4, torch.float64, False),
+            (4, torch.float32, True),
+            (4, torch.float16, True),
+            (4, torch.bfloat16, True),
+            (4, torch.float64, False),
+            (65, torch.float32, False),
         ],
     )
-    def test_by_share_radius_and_type(
-        self, share: float, radius: int, dtype: torch.dtype, expected: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(suppression, "FEW", 100)
-        taken = []
-        sequence = suppression._suppress_on_cpu
-        monkeypatch.setattr(suppression, "_suppress_on_cpu", lambda *given: taken.append(1) or sequence(*given))
-        probability = torch.rand(2, 60, 70, generator=generator(), dtype=torch.float64).to(dtype)
-        suppress_non_maxima(probability, radius, 1 - share)
-        assert bool(taken) == expected
+    def test_by_radius_and_type(self, radius: int, dtype: torch.dtype, expected: bool) -> None:
+        assert suppression._has_cpu_way(torch.ones(1, 5, 5, dtype=dtype), radius) == expected
+        assert not suppression._has_cpu_way(torch.ones(1, 5, 5, dtype=dtype, device="meta"), radius)
 
-    def test_few_candidates_are_taken_in_sequence_whatever_their_share(self) -> None:
-        assert suppression._better_in_sequence(torch.ones(1, 50, 50), 1)
-        assert not suppression._better_in_sequence(torch.ones(1, 100, 100), 1)
-        assert not suppression._better_in_sequence(torch.ones(1, 5, 5, device="meta"), 1)
+    @pytest.mark.parametrize("shape", ["plateau", "ramp", "diagonal"])
+    def test_what_rounds_would_take_the_edges_of_goes_in_sequence(
+        self, shape: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        probability = {
+            "plateau": torch.full((60, 80), 0.5),
+            "ramp": torch.linspace(0.1, 0.9, 80).expand(60, 80).contiguous(),
+            "diagonal": torch.linspace(0.1, 0.9, 60)[:, None] * torch.linspace(0.1, 0.9, 80),
+        }[shape]
+        rounds, peaks = [], suppression._certain_peaks
+        monkeypatch.setattr(suppression, "_certain_peaks", lambda *given: rounds.append(1) or peaks(*given))
+        kept = suppress_non_maxima(probability[None], 2, 0.05)
+        assert torch.equal(kept[0], naive_suppression(probability, 2, 0.05))
+        assert len(rounds) < 4
 
     def test_float64_is_not_rounded(self) -> None:
         probability = torch.full((1, 5, 5), 0.5, dtype=torch.float64)
@@ -166,7 +168,7 @@ class TestChoice:
         assert suppress_non_maxima(probability, 5)[0].nonzero().tolist() == [[3, 3]]
 
     def test_windows_of_many_candidates_are_not_held_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(suppression, "_better_in_sequence", lambda *_: False)
+        monkeypatch.setattr(suppression, "_has_cpu_way", lambda *_: False)
         probability = torch.rand(1, 40, 40, generator=generator())
         expected = suppress_non_maxima(probability, 3, 0.1)
         monkeypatch.setattr(suppression, "LARGEST", 50)  # less than two windows: rounds over all pixels to the end

@@ -122,4 +122,20 @@ def test_the_figure_shows_what_diverged() -> None:
     curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
     outcomes = [Outcome("a", f"rate {n}", 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for n in range(5)]
     outcomes.append(Outcome("b", "rate 9", 1, 0.3, None, None, None, None, 1.0, 5, {key: [] for key in curve}))
-    assert figure_to_image(study_figure(outcomes, "title")).shape[2] == 3
+    figure = study_figure(outcomes, "title")
+    assert figure_to_image(figure).shape[2] == 3
+    losses = [text.get_text() for text in figure.axes[2].get_ymajorticklabels() + figure.axes[2].get_yminorticklabels()]
+    assert {"0.6", "1"} <= set(losses)  # not powers of ten
+
+
+def test_rates_are_coloured_by_order_and_kinds_by_kind() -> None:
+    curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
+
+    def colors(labels: list[str]) -> list[object]:
+        outcomes = [Outcome("a", label, 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for label in labels]
+        return [line.get_color() for line in study_figure(outcomes, "title").axes[0].get_lines()]
+
+    assert colors(["rate 0.1", "rate 0.3"]) == colors(["kaiming", "batch norm"])
+    assert colors(["rate 0.1", "rate 0.3", "rate 1", "rate 1e+08"]) != colors(["a", "b", "c", "d"])
+    assert colors(["a", "b", "c", "d"])[:2] == colors(["kaiming", "batch norm"])
+    assert len(set(colors([f"kind {letter}" for letter in "abcdefgh"]))) == 8

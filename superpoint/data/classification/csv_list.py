@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def read_csv_list(
     rows = _rows(file)
     seen: dict[str, int] = {}
     for line, path, _, split in rows:
+        if not path:
+            raise UserError(f"{file}, line {line}: found no path")
         if not (base / path).is_file():
             raise UserError(f"{file}, line {line}: {base / path}: no such image")
         if path in seen:
@@ -99,11 +102,12 @@ def _classes(
             if not 0 <= number < count:
                 raise UserError(f"{file}, line {row[0]}: found label {number}, expected 0 to {count - 1}")
         if classes is None:
-            absent = sorted(set(range(count)) - set(numbers))[:1] if count <= 10 * len(rows) else [0]
-            if absent or len(set(numbers)) < count:
+            present = set(numbers)
+            absent = next(number for number in itertools.count() if number not in present)
+            if absent < count:
                 line = rows[numbers.index(max(numbers))][0]
                 raise UserError(
-                    f"{file}, line {line}: found label {max(numbers)}, but no image of label {absent[0]}; expected "
+                    f"{file}, line {line}: found label {max(numbers)}, but no image of label {absent}; expected "
                     "0 to K - 1 without gaps, or the names of the classes (data.classes)"
                 )
         known = list(classes) if classes is not None else [str(number) for number in range(count)]

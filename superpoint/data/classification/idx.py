@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from superpoint.errors import UserError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+AXES = {"values": range(1, 9), "images": (3, 4), "labels": (1,)}  # what a file holds: how many axes it may have
 GZIP = b"\x1f\x8b"
 MOST = 1 << 33  # values; a header that says more is damaged
 
@@ -27,38 +28,39 @@ def is_idx(path: str | Path) -> bool:
     return name.endswith((".idx", "-ubyte", ".idx3", ".idx1")) or "-idx" in name or ".idx" in name
 
 
-def read_idx(path: str | Path) -> NDArray[np.generic]:
-    """The array of an IDX file, in native byte order.
+def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
+    """The array of an IDX file, in native byte order; `content`, one of AXES, says how many axes it may have.
 
     Raises: UserError, missing, not IDX (another magic number), truncated, or longer than its header says.
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}), expected an IDX file") from error
-    if content[:2] == GZIP:
+    if data[:2] == GZIP:
         try:
-            content = gzip.decompress(content)
+            data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: damaged or truncated gzip file ({error})") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not 1 <= content[3] <= 8:
-        found = content[:4].hex(" ") or "an empty file"
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or data[3] not in AXES[content]:
+        found = data[:4].hex(" ") or "an empty file"
+        number = "their number" if content == "values" else " or ".join(f"{count:02d}" for count in AXES[content])
         raise UserError(
-            f"{path}: found magic number {found}, expected that of IDX: 00 00, a type such as 08, the number of axes"
+            f"{path}: found magic number {found}, expected IDX {content}: 00 00, type (such as 08), axes ({number})"
         )
-    kind, axes = np.dtype(TYPES[content[2]]), content[3]
+    kind, axes = np.dtype(TYPES[data[2]]), data[3]
     start = 4 + 4 * axes
-    if len(content) < start:
-        raise UserError(f"{path}: truncated in its header: found {len(content)} bytes, expected at least {start}")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
+    if len(data) < start:
+        raise UserError(f"{path}: truncated in its header: found {len(data)} bytes, expected at least {start}")
+    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", axes, 4))
     count = math.prod(shape)
     expected = start + count * kind.itemsize
-    if count > MOST or len(content) != expected:
-        state = "truncated" if len(content) < expected else "too long"
+    if count > MOST or len(data) != expected:
+        state = "truncated" if len(data) < expected else "too long"
         size = " x ".join(map(str, shape))
-        raise UserError(f"{path}: {state}: found {len(content)} bytes, expected {expected} for {size} values")
-    return np.frombuffer(content, kind, count, start).reshape(shape).astype(kind.newbyteorder("="))
+        raise UserError(f"{path}: {state}: found {len(data)} bytes, expected {expected} for {size} values")
+    return np.frombuffer(data, kind, count, start).reshape(shape).astype(kind.newbyteorder("="))
 
 
 def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -72,13 +74,13 @@ def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple
     """
     images = Path(images)
     found = labels_beside(images) if labels is None else Path(labels)
-    pixels, targets = read_idx(images), read_idx(found)
+    pixels, targets = read_idx(images, "images"), read_idx(found, "labels")
     colour = pixels.ndim == 4 and pixels.shape[3] == 3
     if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or colour):
         raise UserError(
             f"{images}: found {pixels.dtype} {list(pixels.shape)}, expected images: uint8 [N, H, W] or [N, H, W, 3]"
         )
-    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+    if not np.issubdtype(targets.dtype, np.integer):
         raise UserError(f"{found}: found {targets.dtype} {list(targets.shape)}, expected labels: integers [N]")
     if len(pixels) != len(targets):
         raise UserError(f"{found}: found {len(targets)} labels, expected one for each of the {len(pixels)} images")
