@@ -73,7 +73,7 @@ def test_the_default_grid_shows_the_fates(tmp_path: Path) -> None:
         (30, 0): "diverged", (30, 0.9): "diverged",
     }  # fmt: skip
     assert {key: fates[key]["verdict"] for key in wanted} == wanted
-    # In between the outcome is chaotic: rounding, and so the CPU, decides which of the bad ends it is, and at 1.4, which
-    # is not asked for, whether it is one.
+    # In between the outcome is chaotic: rounding, and so the CPU, decides which of the bad ends it is. At 1.4, which is
+    # not asked for, it decides whether it is one.
     assert fates[4, 0.9]["verdict"] in {"oscillates", "stuck", "diverged"}
     assert fates[0.03, 0.9]["final"] < 0.7 * fates[0.03, 0]["final"]
