@@ -10,6 +10,7 @@ from superpoint.config import PhotometricConfig
 
 Image = NDArray[np.uint8]
 FINEST_JPEG = 95.0
+JPEG_BLOCK = 8  # pixels
 
 
 def augment_photometric(
@@ -46,7 +47,8 @@ def augment_photometric(
     if happens[5]:
         image = _speckle(image, rng.uniform(0.0, config.speckle_noise) * strength, rng)
     if config.jpeg_quality and rng.random() < config.probability:
-        image = _compress(image, FINEST_JPEG - (FINEST_JPEG - config.jpeg_quality) * min(strength, 1.0) * rng.random())
+        quality = FINEST_JPEG - (FINEST_JPEG - config.jpeg_quality) * min(strength, 1.0) * rng.random()
+        image = _compress(image, quality, *rng.integers(0, JPEG_BLOCK, 2).tolist())
     return image
 
 
@@ -108,10 +110,13 @@ def _speckle(image: Image, share: float, rng: np.random.Generator) -> Image:
     return image
 
 
-def _compress(image: Image, quality: float) -> Image:
-    """As a JPEG file of that quality shows it."""
-    done, file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+def _compress(image: Image, quality: float, down: int, right: int) -> Image:
+    """As a JPEG file of that quality shows it, whose first blocks begin `down` and `right` pixels outside: blocks that
+    coincided with the network's cells would be a cue for where a cell begins.
+    """
+    padded = cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_REPLICATE)
+    done, file = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     decoded = cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) if done else None
     if decoded is None:
         raise RuntimeError(f"JPEG compression of an image of {image.shape} failed")
-    return np.asarray(decoded, np.uint8)
+    return np.asarray(decoded[down:, right:], np.uint8)

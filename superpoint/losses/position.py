@@ -48,7 +48,9 @@ def position_loss(
     second, second_found = _places(probability_b, valid_b, points, threshold)
     in_b, in_a = map_points(first, h_a_b), map_points(second, torch.linalg.inv(h_a_b.double()))
     with torch.no_grad():
-        apart = (torch.cdist(in_b, second) + torch.cdist(first, in_a)) / 2  # [B, K, K]
+        # By differences: by a product of matrices, its default for many rows, coordinates of hundreds err by tenths.
+        exact = "donot_use_mm_for_euclid_dist"
+        apart = (torch.cdist(in_b, second, compute_mode=exact) + torch.cdist(first, in_a, compute_mode=exact)) / 2
         apart.masked_fill_(~(first_found[:, :, None] & second_found[:, None, :]), NOWHERE)
         nearest, partner = apart.min(dim=2)
         back = apart.argmin(dim=1).gather(1, partner)
@@ -66,7 +68,9 @@ def _places(probability: Tensor, valid: Tensor, most: int, threshold: float) -> 
         height, width = probability.shape[-2:]
         values = torch.where(valid, probability, 0.0)
         largest = functional.max_pool2d(values[:, None], 2 * PEAK + 1, stride=1, padding=PEAK)[:, 0]
-        strength = torch.where((values == largest) & (values > threshold), values, 0.0)
+        outside = functional.max_pool2d((~valid).to(values)[:, None], 2 * PEAK + 1, stride=1, padding=PEAK)[:, 0]
+        peak = (values == largest) & (values > threshold) & (outside == 0)  # windows hold photograph alone
+        strength = torch.where(peak, values, 0.0)
         inner = torch.zeros_like(strength)
         inner[:, BORDER : height - BORDER, BORDER : width - BORDER] = 1.0
         strength, place = (strength * inner).flatten(1).topk(min(most, height * width), dim=1)

@@ -139,7 +139,7 @@ def probability_map(model: nn.Module | Callable[[Tensor], dict[str, Tensor]], im
     output = model(pad_to_multiple(image))
     known = output.get("probability")  # of `backends.Network.maps`
     probability = (logits_to_probability(output["logits"]) if known is None else known)[..., :height, :width]
-    # NaN or infinity among the logits of a cell makes its whole softmax NaN.
+    # NaN or +infinity among the logits of a cell makes its whole softmax NaN.
     if not all_finite(probability):
         raise UserError("model output: found NaN or infinity, expected finite logits; the weights are broken")
     return probability

@@ -87,7 +87,6 @@ def overfit_pairs(
         config = replace(config, data=replace(config.data, kind="synthetic", labels=None, images=None))
     schedule = config.schedule
     config = cast(SuperPointConfig, overfit_config(config, folder, index or 0, images, steps, seconds))
-    config = replace(config, position=0.0)  # finer than the cells asked for; of new weights, noise in the loss
     config, pairs, about, prepare = _subject(config, folder, image, labels, index)
     model = build_model(config.model, config.seed, pretrained=config.weights is None)
     objective, console = joint_objective(config), Console()

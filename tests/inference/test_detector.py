@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import superpoint
 from superpoint import export
+from superpoint.backends import make_network
 from superpoint.errors import UserError
 from superpoint.export import write_model
 from superpoint.export.formats import SUFFIXES
@@ -288,6 +289,16 @@ def test_broken_weights_are_named(detector: FeatureDetector, monkeypatch: pytest
     monkeypatch.setattr(type(detector.network), "__call__", lambda self, image: broken)
     with pytest.raises(UserError, match="the weights are broken"):
         detector.detect(photograph())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_weights_are_named_where_the_runtime_computes_the_probability(value: float) -> None:
+    pytest.importorskip("openvino")
+    model = load_network("magicpoint-lite")
+    with torch.no_grad():
+        model.get_parameter("detector.logits.bias")[5] = value
+    with pytest.raises(UserError, match="the weights are broken"):
+        FeatureDetector(make_network(model, "openvino", "fp32", "cpu"), 0).detect(photograph())
 
 
 def test_import_and_loading_are_light(tmp_path: Path) -> None:
