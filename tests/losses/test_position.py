@@ -30,7 +30,7 @@ def loss(first: Tensor, second: Tensor, h_a_b: np.ndarray | None = None, **optio
     return float(value), float(count)
 
 
-PLACES = [(10.0, 12.0), (30.3, 20.6), (50.0, 35.5)]
+PLACES = [(10.0, 12.0), (30.3, 20.6), (50.0, 35.4)]
 
 
 def test_the_same_places_cost_nothing() -> None:
@@ -76,6 +76,9 @@ def test_weak_peaks_masks_and_the_outline_do_not_count() -> None:
     mask = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
     mask[:, :, 40:] = False
     assert loss(weak, peaks(PLACES), masks=(mask, torch.ones_like(mask)))[1] == 2
+    beside = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
+    beside[:, :, 52:] = False  # the window of the peak at x = 50 would reach 52
+    assert loss(peaks(PLACES), peaks(PLACES), masks=(beside, beside))[1] == 2
     edge = peaks([(2.0, 20.0), (30.0, 20.0)])
     assert loss(edge, edge)[1] == 1
 
