@@ -74,6 +74,9 @@ class HomographicAdaptation:
         describe: whether plain detection (at most one view) gives the points' descriptors too.
         """
         self.network = network
+        # The probability from the runtime itself, where it can: its memory may be used again at the next call, by when
+        # the views are summed up.
+        self._maps: Network = getattr(network, "maps", network)
         self.config = config
         self.decode = decode
         self.device = torch.device(device)
@@ -135,7 +138,7 @@ class HomographicAdaptation:
         for start in range(0, len(views), block):
             for chunk in chunks(views[start : start + block], pixels):
                 warped = warp_views(sources[chunk[0].shrunk], chunk, height, width)
-                aggregate.add(chunk, probability_map(self.network, warped), floor)
+                aggregate.add(chunk, probability_map(self._maps, warped), floor)
             before, found = found, self._read(aggregate)
             if config.settle and before is not None:
                 stay = agreement(before.points.cpu().numpy(), found.points.cpu().numpy(), SETTLED_WITHIN)

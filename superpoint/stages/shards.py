@@ -30,7 +30,7 @@ try:
 except ImportError:  # not POSIX: two exports into one file are not told from each other then
     fcntl = None
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
 
 
