@@ -111,7 +111,7 @@ def test_damaged_plans(shards: ShardFolder) -> None:
     with pytest.raises(UserError, match=r"plan\.json: cannot be read"):
         shards.start(PLAN, resume=True)
     shards.plan_file.write_text(json.dumps({"version": 9}))
-    with pytest.raises(UserError, match="found version 9, expected 3"):
+    with pytest.raises(UserError, match="found version 9, expected 4"):
         shards.start(PLAN, resume=True)
     shards.plan_file.unlink()
     shards.write(0, 0, features("a.jpg"), {}, end=True, attributes=ATTRIBUTES)
