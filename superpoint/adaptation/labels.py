@@ -74,8 +74,8 @@ class HomographicAdaptation:
         describe: whether plain detection (at most one view) gives the points' descriptors too.
         """
         self.network = network
-        # The probability from the runtime itself, where it can: its memory may be used again at the next call, by when
-        # the views are summed up.
+        # The runtime computes the probability itself where it can. It may overwrite the result at its next call; the
+        # views have been added to the sum by then.
         self._maps: Network = getattr(network, "maps", network)
         self.config = config
         self.decode = decode

@@ -31,7 +31,7 @@ def position_loss(
     The place that is used later is the mean of the probability about a peak, and two views agree about it or not; that
     needs no label. Distances are the mean of those in a and in b, so the order of the views does not matter. Peaks and
     the choice of partners have no gradient, the refined places have; that nothing is learnt by moving all points
-    alike, the detector loss sees to. Source: the reprojection loss of Zhao et al. 2022, ALIKE, section III-C.
+    alike, the detector loss sees to. Source: the reprojection loss of ALIKE, Zhao et al. 2022.
 
     Args:
         probability_a, probability_b: float32 [B, H, W], 0..1.
