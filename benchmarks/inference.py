@@ -45,7 +45,7 @@ PAUSE = 0.05  # seconds: torch's threads spin for 8 ms after an operation, and w
 THRESHOLD = 0.0005  # so low that `--points` keypoints are found on nearly every photograph
 ENCODERS = {
     "vgg": ("magicpoint", ModelConfig(encoder="vgg", head_channels=256, descriptor_dim=256)),
-    "lite": ("magicpoint-lite", ModelConfig(encoder="lite", head_channels=128, descriptor_dim=64)),
+    "lite": ("magicpoint-compact", ModelConfig(encoder="compact", head_channels=128, descriptor_dim=64)),
 }
 
 

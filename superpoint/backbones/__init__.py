@@ -10,7 +10,7 @@ from torch import nn
 
 from superpoint.backbones.encoders import ENCODER_NAMES, TrunkEncoder
 from superpoint.backbones.original import OriginalEncoder
-from superpoint.backbones.vgg import VGGEncoder
+from superpoint.backbones.vgg import CompactEncoder, VGGEncoder
 
 # name -> constructor; the name is what `model.encoder` says
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
@@ -18,6 +18,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     # For CPUs, 3.6 times fewer operations. Half as wide (16) in the first stage it needs more than twice as many steps
     # to the same loss: what is lost before the first pooling is lost.
     "lite": lambda: VGGEncoder((32, 32, 64, 128)),
+    "compact": CompactEncoder,  # for CPUs, without maps as large as the image
     "vgg-original": OriginalEncoder,  # of converted weights, see `interop.weights`
     **{name: partial(TrunkEncoder, name) for name in ENCODER_NAMES},
 }

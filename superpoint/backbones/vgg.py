@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -30,35 +31,73 @@ class ConvBlock(nn.Sequential):
         )
 
 
-class VGGEncoder(nn.Module):
-    """Four stages of two 3x3 convolutions with 2x2 max-pooling between them: stride 8.
+class PooledStages(nn.Module):
+    """Stages with 2x2 max-pooling between them, image [B, C', H, W] -> features [B, C, H / 8, W / 8].
 
-    Source: DeTone et al. 2018, section 3.2 and appendix (64-64-64-64-128-128-128-128).
+    Attributes:
+        out_channels: of the features.
+        detail_channels, detail_stride: of what comes out of the first stage.
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128), in_channels: int = 1) -> None:
+    def __init__(
+        self, stages: Sequence[nn.Module], out_channels: int, detail_channels: int, detail_stride: int
+    ) -> None:
         super().__init__()
-        if len(widths) != 4:
-            raise ValueError(f"widths: found {list(widths)}, expected four")
-        stages, channels = [], in_channels
-        for width in widths:
-            stages.append(nn.Sequential(ConvBlock(channels, width), ConvBlock(width, width)))
-            channels = width
         self.stages = nn.ModuleList(stages)
         self.pool = nn.MaxPool2d(2)
-        self.out_channels = channels
-        self.detail_channels = widths[0]
+        self.out_channels = out_channels
+        self.detail_channels, self.detail_stride = detail_channels, detail_stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
         return self.with_detail(image)[0]
 
     def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `forward` returns, and the features of the first stage, [B, detail_channels, H, W]."""
+        """What `forward` returns, and the features of the first stage, [B, detail_channels, H / detail_stride,
+        W / detail_stride].
+        """
         detail = x = self.stages[0](image)
         for stage in list(self.stages)[1:]:
             x = stage(self.pool(x))
         return x, detail
+
+
+class VGGEncoder(PooledStages):
+    """Four stages of two 3x3 convolutions with 2x2 max-pooling between them: stride 8.
+
+    Source: DeTone et al. 2018, section 3.2 and appendix (64-64-64-64-128-128-128-128).
+    """
+
+    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128), in_channels: int = 1) -> None:
+        if len(widths) != 4:
+            raise ValueError(f"widths: found {list(widths)}, expected four")
+        super().__init__(_stages(in_channels, widths), widths[-1], widths[0], 1)
+
+
+class CompactEncoder(PooledStages):
+    """Three stages of two 3x3 convolutions, the first of which begins with 2x2 pixels as channels: stride 8.
+
+    More than half of the time that `VGGEncoder` with few channels needs on a CPU goes into maps as large as the image.
+    With four pixels side by side in the channels (Shi et al. 2016, arXiv 1609.05158) nothing of the image is lost at
+    half the size, where a channel costs a quarter.
+
+    Args:
+        first: channels between the two convolutions of the first stage.
+        widths: of the stages.
+    """
+
+    def __init__(self, first: int = 32, widths: Sequence[int] = (48, 64, 128), in_channels: int = 1) -> None:
+        if len(widths) != 3:
+            raise ValueError(f"widths: found {list(widths)}, expected three")
+        half, *others = widths
+        start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4 * in_channels, first), ConvBlock(first, half))
+        super().__init__([start, *_stages(half, others)], widths[-1], half, 2)
+
+
+def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
+    """Two blocks a stage."""
+    pairs = pairwise([in_channels, *widths])
+    return [nn.Sequential(ConvBlock(before, width), ConvBlock(width, width)) for before, width in pairs]
 
 
 class VGG(ClassificationNetwork):

@@ -20,7 +20,7 @@ def export_model_command(
         str, typer.Option("--format", help="onnx | onnx-full (with decoder) | openvino | torchscript | torch-export")
     ] = "onnx",
     points: Annotated[int, typer.Option(help="Points that onnx-full gives for every image.")] = 1024,
-    nms_radius: Annotated[int, typer.Option(help="Of the decoder, in pixels.")] = 4,
+    nms_radius: Annotated[int, typer.Option(help="Of the decoder, in pixels.")] = 3,
     threshold: Annotated[float, typer.Option(help="Of the decoder: least probability.")] = 0.015,
     border: Annotated[int, typer.Option(help="Of the decoder, in pixels.")] = 4,
 ) -> None:

@@ -19,6 +19,7 @@ class PhotometricConfig:
     gaussian_noise: list[float] = field(default_factory=lambda: [1.0, 40.0])  # standard deviation, log-uniform
     speckle_noise: float = 0.01  # share of pixels set to black or white, uniform in [0, speckle_noise]
     shade: list[float] = field(default_factory=lambda: [-0.5, 0.7])  # opacity of blurred dark (> 0) or light ellipses
+    lamplight: float = 1.0  # how many times darker than near a lamp it gets away from it, log-uniform; 1 = never
     motion_blur: int = 5  # longest kernel in pixels; below 3 = never
     defocus_blur: float = 1.0  # largest Gaussian sigma in pixels
     gamma: float = 1.0  # grey levels of 0..1 to a power between 1 / gamma and gamma, log-uniform; 1 = never
@@ -32,6 +33,7 @@ class PhotometricConfig:
         check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)
         check_number("data.photometric.speckle_noise", self.speckle_noise, 0, 1)
         check_range("data.photometric.shade", self.shade, -1.0, 1.0)
+        check_number("data.photometric.lamplight", self.lamplight, 1, 100)
         check_number("data.photometric.motion_blur", self.motion_blur, 0, 101)
         check_number("data.photometric.defocus_blur", self.defocus_blur, 0, 50)
         check_number("data.photometric.gamma", self.gamma, 1, 10)

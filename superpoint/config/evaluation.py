@@ -21,7 +21,7 @@ class EvaluatePairsConfig:
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
     points: int = 1000  # strongest points kept in an image
-    nms_radius: int = 4  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
+    nms_radius: int = 3  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
     border: int = 4  # points of networks and corner detectors nearer to the image edge are dropped
     threshold: float = 0.0005  # least probability of networks, so low that `points` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax

@@ -16,7 +16,7 @@ class InferenceConfig:
     model: str = "superpoint-lite"  # name of released weights, weights file, checkpoint or run folder
     threshold: float = 0.015  # least probability
     max_points: int = 0  # strongest keypoints kept; 0 = all
-    nms_radius: int = 4  # px
+    nms_radius: int = 3  # px
     border: int = 4  # px; keypoints nearer to the image edge are dropped
     resize: int = 1024  # longest side at which the network sees an image, px; never enlarged; 0 = as it is
     backend: str = "auto"  # auto | torch | openvino | onnxruntime

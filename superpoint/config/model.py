@@ -16,13 +16,14 @@ class ModelConfig:
     head_channels: int = 256  # hidden channels of each head
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
-    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg and lite; 0 = none, the paper's
+    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg, lite, compact; 0 = none
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
     freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it
 
     def __post_init__(self) -> None:
-        made_for_it = self.encoder in ("vgg", "lite")  # SuperPoint's own; unknown names are refused by `build_model`
+        # SuperPoint's own encoders; unknown names are refused by `build_model`
+        made_for_it = self.encoder in ("vgg", "lite", "compact")
         for key in ("encoder_plan", "encoder_weights"):
             if (made_for_it or self.encoder == "vgg-original") and getattr(self, key) is not None:
                 raise UserError(
@@ -37,7 +38,7 @@ class ModelConfig:
         check_number("model.fine", self.fine, 0)
         if self.fine and not made_for_it:
             raise UserError(
-                f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not vgg or lite"
+                f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not vgg, lite or compact"
             )
         check_number("model.descriptor_dim", self.descriptor_dim, 0)
 

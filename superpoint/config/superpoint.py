@@ -33,7 +33,7 @@ class PairDataConfig(DataConfig):
     least_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
     photometric: PhotometricConfig = field(
         default_factory=lambda: PhotometricConfig(
-            strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, jpeg_quality=25
+            strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, lamplight=12.0, jpeg_quality=25
         )
     )
     homography: HomographyConfig = field(

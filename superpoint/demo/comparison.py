@@ -32,7 +32,7 @@ class Settings:
     """What the sliders of the page set."""
 
     threshold: float = 0.015  # least probability
-    nms_radius: int = 4  # px
+    nms_radius: int = 3  # px
     max_points: int = 1024
     method: str = "mutual"  # of matching, see `inference.match`
     sift: bool = True  # beside the network

@@ -33,7 +33,7 @@ class Settings:
     """What the full graph has built in; the dense formats leave the decoder to the caller."""
 
     max_points: int = 1024
-    nms_radius: int = 4  # pixels
+    nms_radius: int = 3  # pixels
     threshold: float = 0.015  # least probability
     border: int = 4  # pixels
 

@@ -89,7 +89,7 @@ class FeatureDetector:
         *,
         threshold: float | None = None,
         max_points: int | None = None,
-        nms_radius: int = 4,
+        nms_radius: int = 3,
         border: int = 4,
         subpixel: bool = True,
         resize: int | None = None,

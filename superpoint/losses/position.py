@@ -23,7 +23,7 @@ def position_loss(
     *,
     points: int = 256,
     threshold: float = 0.005,
-    reach: float = 3.0,
+    reach: float = 2.0,
 ) -> tuple[Tensor, Tensor]:
     """Mean distance of refined peaks of the two views that are each other's nearest, in pixels.
 

@@ -16,16 +16,24 @@ class FineBranch(nn.Module):
     After three poolings an encoder has to carry positions in its channels, which takes long to learn on photographs:
     after 500 steps detections lay 1.5 px from the labels. Added to the logits of the 64 pixels (not of the dustbin),
     and 0 at first, so that the network starts as one without. Not in the paper.
+
+    Args:
+        in_channels: of the detail.
+        stride: of the detail: 1, or 2 if each of its places has to say the logits of 2x2 pixels.
     """
 
-    def __init__(self, in_channels: int, hidden: int = 8) -> None:
+    def __init__(self, in_channels: int, hidden: int = 8, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         self.hidden = ConvBlock(in_channels, hidden)
-        self.logit = nn.Conv2d(hidden, 1, 3, padding=1, bias=False)
+        self.logit = nn.Conv2d(hidden, stride**2, 3, padding=1, bias=False)
 
     def forward(self, detail: torch.Tensor) -> torch.Tensor:
-        """[B, 64, H / 8, W / 8], channel 8 row + column of the cell, of detail [B, C, H, W]."""
-        return F.pixel_unshuffle(self.logit(self.hidden(detail)), CELL)
+        """[B, 64, H / 8, W / 8], channel 8 row + column of the cell, of detail [B, C, H / stride, W / stride]."""
+        logit = self.logit(self.hidden(detail))
+        if self.stride > 1:
+            logit = F.pixel_shuffle(logit, self.stride)
+        return F.pixel_unshuffle(logit, CELL)
 
 
 class DetectorHead(nn.Module):
@@ -41,7 +49,7 @@ class DetectorHead(nn.Module):
         self.fine = fine
 
     def forward(self, features: torch.Tensor, detail: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [B, 65, Hc, Wc] of features [B, C, Hc, Wc] and, with a fine branch, detail [B, C', H, W]."""
+        """Logits [B, 65, Hc, Wc] of features [B, C, Hc, Wc] and, with a fine branch, detail (see there)."""
         logits = self.logits(self.hidden(features))
         if self.fine is None:
             return logits

@@ -11,7 +11,7 @@ from superpoint.backbones import ENCODERS
 from superpoint.backbones.encoders import TrunkEncoder
 from superpoint.backbones.initialisation import initialise_weights
 from superpoint.backbones.pretrained import load_encoder
-from superpoint.backbones.vgg import VGGEncoder
+from superpoint.backbones.vgg import PooledStages
 from superpoint.checks import check_number, check_one_of
 from superpoint.config import ModelConfig
 from superpoint.geometry.cells import CELL
@@ -67,7 +67,7 @@ class SuperPoint(nn.Module):
             features = self.encoder(image)
             output = {"logits": self.detector(features)}
         else:
-            features, detail = cast(VGGEncoder, self.encoder).with_detail(image)
+            features, detail = cast(PooledStages, self.encoder).with_detail(image)
             output = {"logits": self.detector(features, detail)}
         if self.descriptor is not None:
             output["descriptors"] = self.descriptor(features)
@@ -106,7 +106,10 @@ def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) 
         descriptor = None
         if config.descriptor_dim:
             descriptor = DescriptorHead(channels, config.head_channels, config.descriptor_dim)
-        fine = FineBranch(cast(VGGEncoder, encoder).detail_channels, config.fine) if config.fine else None
+        fine = None
+        if config.fine:
+            detailed = cast(PooledStages, encoder)
+            fine = FineBranch(detailed.detail_channels, config.fine, detailed.detail_stride)
         model = SuperPoint(encoder, DetectorHead(channels, config.head_channels, fine), descriptor)
         initialise(model, config.init)
     if config.encoder_weights is not None and pretrained:

@@ -67,7 +67,7 @@ COLUMNS = (
     *("correct@1", "correct@3", "correct@5", "auc@5"),
     *("mma@1", "mma@3", "repeatability@1", "repeatability@3", "localisation"),
 )
-FINE = {"lite": 8, "vgg": 16}  # channels of the fine branch that a MagicPoint gets, by encoder
+FINE = {"compact": 16, "lite": 8, "vgg": 16}  # channels of the fine branch that a MagicPoint gets, by encoder
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
 NOTICED = 0.01  # of AUC@5: less is noise
 

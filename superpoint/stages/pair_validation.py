@@ -35,7 +35,7 @@ from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
 
 BATCH = 8  # images that go through the network together
 THRESHOLD = 1e-3  # so low that the wanted number of points is found nearly everywhere; the strongest are compared
-NMS_RADIUS, BORDER = 4, 4  # pixels
+NMS_RADIUS, BORDER = 3, 4  # pixels
 EPS = (1.0, 3.0, 5.0)  # pixels, of matches and of corner errors
 LOSS_PAIRS = 16  # training pairs of held-out photographs that the loss is taken on
 SHOWN = 4  # pairs in the picture

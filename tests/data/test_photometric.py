@@ -18,6 +18,9 @@ QUIET = PhotometricConfig(
 )  # fmt: skip
 
 
+DARK = PhotometricConfig(gamma=2.0, jpeg_quality=10, lamplight=20.0, probability=1.0)
+
+
 def apply(seed: int = 0, image: np.ndarray = IMAGE, **changes: object) -> np.ndarray:
     config = dataclasses.replace(QUIET, **changes)  # pyright: ignore[reportArgumentType]
     return augment_photometric(image, config, np.random.default_rng(seed))
@@ -102,6 +105,21 @@ def test_shade_darkens_or_lightens_smoothly() -> None:
     assert max(np.abs(np.diff(image.astype(int), axis=1)).max() for image in dark) <= 12
 
 
+def test_lamplight_is_uneven_smooth_and_within_its_range() -> None:
+    flat = np.full((120, 160), 80, np.uint8)
+    ratios = []
+    for seed in range(40):
+        lit = apply(seed, flat, lamplight=10.0).astype(int)
+        assert lit.min() >= 80 / 10 - 1
+        assert lit.max() <= 80 * 3 + 1  # three times the light is the longest exposure
+        assert np.abs(np.diff(lit, axis=1)).max() <= 32
+        ratios.append(lit.max() / lit.min())
+    assert min(ratios) < 2 < 6 < max(ratios) < 11.5
+    np.testing.assert_array_equal(apply(0, flat, lamplight=1.0), flat)
+    weak = apply(0, flat, lamplight=10.0, strength=0.1).astype(int)
+    assert weak.max() / weak.min() < 1.4  # the tenth root of the range
+
+
 @pytest.mark.parametrize("effect", [{"motion_blur": 7}, {"defocus_blur": 2.0}])
 def test_blur_moves_nothing(effect: dict[str, float]) -> None:
     spot = np.zeros((41, 41), np.uint8)
@@ -118,5 +136,5 @@ def test_blur_moves_nothing(effect: dict[str, float]) -> None:
 def test_tiny_images(shape: tuple[int, int]) -> None:
     image = np.full(shape, 90, np.uint8)
     for seed in range(20):
-        for config in (PhotometricConfig(), PhotometricConfig(gamma=2.0, jpeg_quality=10, probability=1.0)):
+        for config in (PhotometricConfig(), DARK):
             assert augment_photometric(image, config, np.random.default_rng(seed)).shape == shape

@@ -1,5 +1,7 @@
 """The fine branch of the detector head: where it adds, and that it starts as nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,10 +13,12 @@ from superpoint.models.heads import DetectorHead, FineBranch
 
 LITE = ModelConfig(encoder="lite", head_channels=16)
 FINE = ModelConfig(encoder="lite", head_channels=16, fine=4)
+COMPACT = ModelConfig(encoder="compact", head_channels=16)
 
 
-def test_network_with_a_fine_branch_starts_as_one_without():
-    plain, fine = build_model(LITE).eval(), build_model(FINE).eval()
+@pytest.mark.parametrize("config", [LITE, COMPACT], ids=["lite", "compact"])
+def test_network_with_a_fine_branch_starts_as_one_without(config: ModelConfig):
+    plain, fine = build_model(config).eval(), build_model(replace(config, fine=4)).eval()
     missing, unexpected = fine.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
     assert all(name.startswith("detector.fine.") for name in missing)
@@ -39,8 +43,9 @@ def test_fine_logits_belong_to_their_pixels():
     assert not logits[:, 64].any()
 
 
-def test_fine_branch_learns():
-    model = build_model(FINE)
+@pytest.mark.parametrize("config", [FINE, replace(COMPACT, fine=4)], ids=["lite", "compact"])
+def test_fine_branch_learns(config: ModelConfig):
+    model = build_model(config)
     image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     model(image)["logits"][:, 3].sum().backward()
     gradient = model.get_parameter("detector.fine.logit.weight").grad
@@ -58,3 +63,19 @@ def test_only_with_encoders_that_have_full_resolution():
         ModelConfig(encoder="resnet18", fine=8)
     with pytest.raises(UserError, match=r"model\.fine"):
         ModelConfig(fine=-1)
+
+
+def test_fine_logits_of_half_the_resolution_belong_to_their_pixels():
+    """Channel 2 row + column of a place of the detail is the pixel at that row and column of its 2x2."""
+    branch = FineBranch(4, 4, stride=2).eval()
+    state = {name: torch.zeros_like(tensor) for name, tensor in branch.state_dict().items()}
+    for channel in range(4):
+        state["hidden.0.weight"][channel, channel, 1, 1] = 1
+        state["logit.weight"][channel, channel, 1, 1] = 1
+    state["hidden.1.weight"] += 1
+    state["hidden.1.running_var"] += 1 - 1e-5
+    branch.load_state_dict(state)
+    image = torch.rand(1, 1, 16, 24, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        cells = branch(torch.nn.functional.pixel_unshuffle(image, 2))
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(cells, 8), image)

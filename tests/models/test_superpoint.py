@@ -52,6 +52,17 @@ def test_lite_is_several_times_smaller() -> None:
     assert count(build_model(ModelConfig())) > 2 * count(lite)
 
 
+def test_compact_has_no_map_as_large_as_the_image() -> None:
+    encoder, sides = ENCODERS["compact"](), []
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, output: sides.append(output.shape[-1]))
+    with torch.no_grad():
+        features = encoder.eval()(torch.rand(1, 1, 32, 64))
+    assert sides == [32, 32, 16, 16, 8, 8]
+    assert features.shape == (1, encoder.out_channels, 4, 8)
+
+
 def test_modules_are_what_is_passed_in() -> None:
     encoder = VGGEncoder((8, 8, 16, 16))
     model = SuperPoint(encoder, DetectorHead(16, 8), DescriptorHead(16, 8, 4))
@@ -60,7 +71,7 @@ def test_modules_are_what_is_passed_in() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["kaiming", "xavier", "trunc_normal"])
-@pytest.mark.parametrize("encoder", ["vgg", "lite", "resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("encoder", ["vgg", "lite", "compact", "resnet18", "mobilenet_v2"])
 def test_first_loss_is_ln_65(encoder: str, scheme: str) -> None:
     model = build_model(ModelConfig(encoder=encoder, init=scheme))
     target = torch.randint(0, 65, (4, 6, 8), generator=torch.Generator().manual_seed(0))

@@ -141,7 +141,14 @@ def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("encoder", "given", "expected"),
-    [("lite", {}, 8), ("vgg", {}, 16), ("lite", {"fine": 4}, 4), ("vgg-original", {}, 0), ("resnet18", {}, 0)],
+    [
+        ("compact", {}, 16),
+        ("lite", {}, 8),
+        ("vgg", {}, 16),
+        ("lite", {"fine": 4}, 4),
+        ("vgg-original", {}, 0),
+        ("resnet18", {}, 0),
+    ],
 )
 def test_a_magicpoint_gets_a_fine_branch(encoder: str, given: dict[str, int], expected: int, tmp_path: Path) -> None:
     model, _ = start_model(str(weights(tmp_path / "w.safetensors", 0, encoder, **given)))
