@@ -13,8 +13,8 @@ ours, detect   `FeatureDetector.detect` from a uint8 array to arrays: conversion
 One image after the other, photographs of scikit-image brought to `--size`; all methods take their turn at each image,
 so that other load on the machine meets all alike, and each begins when the threads of the one before are at rest.
 Medians, and the least. `--minimum-ratio` is of eager fp32's forward pass over `detect`, all that comes after ours
-included. Without `--weights` the VGG network of the paper (or `--encoder lite`), with the released detector and
-descriptors of random weights: the time does not depend on them. SIFT, ORB: OpenCV's. XFeat, ALIKED: kornia's
+included. Without `--weights` the VGG network of the paper (or `--encoder lite`, `compact`), with the released detector
+and descriptors of random weights: the time does not depend on them. SIFT, ORB: OpenCV's. XFeat, ALIKED: kornia's
 architectures with random weights, fp32, for reference. Exit code 1 if a demand is not met, as the medians have it.
 """
 
@@ -45,7 +45,8 @@ PAUSE = 0.05  # seconds: torch's threads spin for 8 ms after an operation, and w
 THRESHOLD = 0.0005  # so low that `--points` keypoints are found on nearly every photograph
 ENCODERS = {
     "vgg": ("magicpoint", ModelConfig(encoder="vgg", head_channels=256, descriptor_dim=256)),
-    "lite": ("magicpoint-compact", ModelConfig(encoder="compact", head_channels=128, descriptor_dim=64)),
+    "lite": ("magicpoint-lite", ModelConfig(encoder="lite", head_channels=128, descriptor_dim=64)),
+    "compact": ("magicpoint-compact", ModelConfig(encoder="compact", head_channels=128, descriptor_dim=64, fine=16)),
 }
 
 

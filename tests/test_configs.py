@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from superpoint.config import (
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
 from superpoint.models import build_model
+from superpoint.stages.magicpoint import load_start
 
 FILES = sorted(
     path
@@ -44,6 +46,23 @@ def test_config_loads_and_is_described(path: Path) -> None:
     for word in ("# Purpose:", "# Command:", "# Time:", "# Result:"):
         assert word in header, f"{path.name} lacks '{word}'"
     assert f"configs/{path.parent.name}/{path.name}" in header
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name == "superpoint"], ids=lambda path: path.name
+)
+def test_joint_training_can_start_from_its_weights(path: Path) -> None:
+    config = load_config(SuperPointConfig, path)
+    assert config.weights is not None
+    assert "new: descriptor." in load_start(build_model(config.model), config.weights)
+
+
+def test_the_recipe_of_the_readme_trains_one_network(project: Path) -> None:
+    """What its second training starts from is what its first one makes."""
+    recipe = (project / "README.md").read_text().partition("Stage by stage")[2].partition("evaluate pairs")[0]
+    first, second = re.findall(r"train-(?:magicpoint|superpoint) --config (\S+)", recipe)
+    detector, joint = load_config(MagicPointConfig, project / first), load_config(SuperPointConfig, project / second)
+    assert (detector.model.encoder, detector.model.head_channels) == (joint.model.encoder, joint.model.head_channels)
 
 
 def test_there_are_configs() -> None:
@@ -79,6 +98,9 @@ def test_later_sources_win(tmp_path: Path) -> None:
         (["data.photometric.strength=1e6"], r"data\.photometric\.strength"),
         (["data.photometric.motion_blur=100000"], "motion_blur"),
         (["data.photometric.brightness=nan"], "brightness"),
+        (["data.photometric.lamplight=0.5"], r"lamplight: found 0\.5, expected a finite number >= 1"),
+        (["data.photometric.lamplight=101"], "lamplight"),
+        (["data.photometric.lamplight=nan"], "lamplight"),
         (["data.photometric.speckle_noise=-1"], "speckle_noise"),
         (["data.synthetic.texture=7"], "texture"),
         (["data.synthetic.compose=-1"], "compose"),

@@ -14,7 +14,7 @@ app = command_group()
 Model = Annotated[str, typer.Option(help="Name of released weights, weights file, checkpoint or run folder.")]
 Threshold = Annotated[float, typer.Option(help="Least probability of a keypoint.")]
 MaxPoints = Annotated[int, typer.Option(help="Strongest keypoints kept of an image; 0 = all.")]
-NmsRadius = Annotated[int, typer.Option(help="Of peaks nearer than this, the weaker is dropped, px.")]
+NmsRadius = Annotated[int, typer.Option(help="Of peaks no farther apart than this the weaker is dropped, px.")]
 Border = Annotated[int, typer.Option(help="Keypoints nearer to the edge than this are dropped, px.")]
 Resize = Annotated[int, typer.Option(help="Shrink images to this longest side first, px; 0 = as they are.")]
 Backend = Annotated[str, typer.Option(help="auto, torch, openvino or onnxruntime.")]

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from superpoint.checks import check_number, check_one_of
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
+
+REPEATABILITY_NMS = 4  # px, of the paper
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class EvaluatePairsConfig:
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
     points: int = 1000  # strongest points kept in an image
-    nms_radius: int = 3  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
+    nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
     border: int = 4  # points of networks and corner detectors nearer to the image edge are dropped
     threshold: float = 0.0005  # least probability of networks, so low that `points` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax
@@ -34,7 +37,9 @@ class EvaluatePairsConfig:
     iterations: int = 5000  # most samples of either
     confidence: float = 0.9999  # of either, to have drawn a sample without outliers before it ends early
     repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
-    repeatability_nms: int = 4  # of all methods, at this radius: else points in clusters repeat each other
+    repeatability_nms: int = (
+        REPEATABILITY_NMS  # of all methods, at this radius: else points in clusters repeat each other
+    )
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
     generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph

@@ -8,6 +8,10 @@ from superpoint.checks import check_number
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
+# Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: the nearest
+# point of the other view is then nearer, too, and of the matches fewer go to a neighbour. @NMSNOTE@
+NMS_RADIUS = 3  # px
+
 
 @dataclass(frozen=True)
 class InferenceConfig:
@@ -16,7 +20,7 @@ class InferenceConfig:
     model: str = "superpoint-lite"  # name of released weights, weights file, checkpoint or run folder
     threshold: float = 0.015  # least probability
     max_points: int = 0  # strongest keypoints kept; 0 = all
-    nms_radius: int = 3  # px
+    nms_radius: int = NMS_RADIUS  # px
     border: int = 4  # px; keypoints nearer to the image edge are dropped
     resize: int = 1024  # longest side at which the network sees an image, px; never enlarged; 0 = as it is
     backend: str = "auto"  # auto | torch | openvino | onnxruntime

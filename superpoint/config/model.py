@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from superpoint.checks import check_number, check_one_of
 from superpoint.errors import UserError
 
+FINE = {"compact": 16, "lite": 8, "vgg": 16}  # SuperPoint's own encoders, and the usual `fine` with each
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -16,14 +18,15 @@ class ModelConfig:
     head_channels: int = 256  # hidden channels of each head
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
-    fine: int = 0  # hidden channels of the detector's full-resolution branch, for vgg, lite, compact; 0 = none
+    fine: int = (
+        0  # hidden channels of the detector's branch for each pixel (FINE has the usual ones); 0 = none, the paper's
+    )
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
     freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it
 
     def __post_init__(self) -> None:
-        # SuperPoint's own encoders; unknown names are refused by `build_model`
-        made_for_it = self.encoder in ("vgg", "lite", "compact")
+        made_for_it = self.encoder in FINE  # unknown names are refused by `build_model`
         for key in ("encoder_plan", "encoder_weights"):
             if (made_for_it or self.encoder == "vgg-original") and getattr(self, key) is not None:
                 raise UserError(
@@ -38,7 +41,8 @@ class ModelConfig:
         check_number("model.fine", self.fine, 0)
         if self.fine and not made_for_it:
             raise UserError(
-                f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not vgg, lite or compact"
+                f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not one of "
+                f"{', '.join(sorted(FINE))}"
             )
         check_number("model.descriptor_dim", self.descriptor_dim, 0)
 

@@ -34,7 +34,7 @@ def augment_photometric(
         low, high = config.shade
         image = _shade(image, rng.uniform(low, high) * min(strength, 1.0), rng)
     if config.lamplight > 1 and rng.random() < config.probability:
-        image = _lamplight(image, np.exp(rng.uniform(0.0, 1.0) * np.log(config.lamplight) * strength), rng)
+        image = _lamplight(image, float(np.exp(rng.uniform(0.0, 1.0) * np.log(config.lamplight) * strength)), rng)
     if happens[2] and config.motion_blur >= 3:
         image = _motion_blur(image, rng.uniform(1.0, 1.0 + (config.motion_blur - 1) * strength), rng)
     if happens[3] and config.defocus_blur > 0:
@@ -89,8 +89,9 @@ def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
 
 
 def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image:
-    """Up to three lamps, the light of which falls with the square of the distance. Farthest from them there is
-    `darkness` times less of it than nearest, where an exposure between the two may let the image burn out.
+    """Light that falls, beyond a reach, with the square of the distance from one to three lamps: where it is darkest
+    `darkness` times less of it than where it is brightest. The exposure is up to 3 times that of the brightest place
+    (but not above `darkness` times), so the image may burn out there.
 
     What a night photograph has over a dark one: contrasts that differ by an order of magnitude within it.
     """
@@ -98,13 +99,13 @@ def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image
     y, x = np.mgrid[0 : height // 8 + 2, 0 : width // 8 + 2].astype(np.float32)
     light = np.zeros_like(x)
     for _ in range(int(rng.integers(1, 4))):
-        across, down = rng.uniform(-0.2, 1.2, 2)
-        reach = np.exp(rng.uniform(np.log(0.1), np.log(0.8))) * max(x.shape)
+        # Python's numbers leave arrays in float32 under every version of NumPy.
+        across, down, strength = *rng.uniform(-0.2, 1.2, 2).tolist(), float(rng.uniform(0.3, 1.0))
+        reach = float(np.exp(rng.uniform(np.log(0.1), np.log(0.8)))) * max(x.shape)
         apart = (x - across * x.shape[1]) ** 2 + (y - down * x.shape[0]) ** 2
-        light += np.float32(rng.uniform(0.3, 1.0)) / (1 + apart / np.float32(reach**2))
+        light += strength / (1 + apart / reach**2)
     light = (light - light.min()) / max(float(np.ptp(light)), 1e-6)
-    field = (1 + (darkness - 1) * light) / np.float32(darkness)
-    field *= np.float32(rng.uniform(1.0, min(darkness, 3.0)))
+    field = (1 + (darkness - 1) * light) * (float(rng.uniform(1.0, min(darkness, 3.0))) / darkness)
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.multiply(image, field, dtype=cv2.CV_8U), np.uint8)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.errors import UserError
 from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
@@ -32,7 +33,7 @@ class Settings:
     """What the sliders of the page set."""
 
     threshold: float = 0.015  # least probability
-    nms_radius: int = 3  # px
+    nms_radius: int = NMS_RADIUS  # px
     max_points: int = 1024
     method: str = "mutual"  # of matching, see `inference.match`
     sift: bool = True  # beside the network

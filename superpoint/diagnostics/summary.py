@@ -225,6 +225,8 @@ def describe(module: nn.Module) -> str:
     if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
         size = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
         return f"{'max' if isinstance(module, nn.MaxPool2d) else 'mean'}-pool {'x'.join(map(str, size))}"
+    if isinstance(module, nn.PixelUnshuffle):
+        return f"space to depth {module.downscale_factor}x{module.downscale_factor}"
     names = {nn.BatchNorm2d: "batch norm", nn.ReLU: "ReLU", nn.Linear: "linear"}
     return names.get(type(module), type(module).__name__)
 

@@ -85,10 +85,15 @@ def restore(
 
 
 def config_differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
-    """Keys (dotted) whose values differ between two YAML documents, each with its old and its new value."""
+    """Keys (dotted) whose values differ between two YAML documents, each with its old and its new value.
+
+    A key that one of them has not is different unless the other's is null.
+    """
     before, after = _flatten(yaml.safe_load(old)), _flatten(yaml.safe_load(new))
     keys = list(dict.fromkeys([*before, *after]))
-    return [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
+    absent = "nothing (another version)"
+    differing = [key for key in keys if before.get(key) != after.get(key)]
+    return [(key, before.get(key, absent), after.get(key, absent)) for key in differing]
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from superpoint.backends.graph import quiet
 from superpoint.backends.network import missing
 from superpoint.checks import check_number, check_one_of
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.export.graph import DenseGraph, FullGraph
 from superpoint.files import write_atomically
@@ -33,7 +34,7 @@ class Settings:
     """What the full graph has built in; the dense formats leave the decoder to the caller."""
 
     max_points: int = 1024
-    nms_radius: int = 3  # pixels
+    nms_radius: int = NMS_RADIUS  # pixels
     threshold: float = 0.015  # least probability
     border: int = 4  # pixels
 

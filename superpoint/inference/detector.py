@@ -11,6 +11,7 @@ from torch import Tensor
 
 from superpoint.backends import Network, make_network
 from superpoint.checks import check_number
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_points
@@ -89,7 +90,7 @@ class FeatureDetector:
         *,
         threshold: float | None = None,
         max_points: int | None = None,
-        nms_radius: int = 3,
+        nms_radius: int = NMS_RADIUS,
         border: int = 4,
         subpixel: bool = True,
         resize: int | None = None,
@@ -103,7 +104,7 @@ class FeatureDetector:
                 as `data.images.read_gray` says; uint16 is stretched between its percentiles, as in files.
             threshold: keypoints have a probability above it; None = 0.015.
             max_points: strongest keypoints kept of an image; None or 0 = all.
-            nms_radius: of two peaks nearer than this many pixels along both axes, the weaker is dropped.
+            nms_radius: of two peaks no farther apart than this many pixels along both axes the weaker is dropped.
             border: keypoints nearer to the edge than this many pixels are dropped.
             subpixel: refine peaks; otherwise coordinates are whole pixels of the image that the network sees.
             resize: shrink images to this longest side first, in pixels; None or 0 = as they are. All distances above

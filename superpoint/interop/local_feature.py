@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.models.decode import detect_points, sample_descriptors
 
@@ -29,7 +30,7 @@ class KorniaFeature(nn.Module):
         network: nn.Module | Callable[[Tensor], dict[str, Tensor]],
         num_features: int = 1024,
         *,
-        nms_radius: int = 4,
+        nms_radius: int = NMS_RADIUS,
         threshold: float = 0.015,
         border: int = 4,
         scale: float = 4.0,

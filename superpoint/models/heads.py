@@ -11,7 +11,7 @@ from superpoint.geometry.cells import CELL, CHANNELS
 
 
 class FineBranch(nn.Module):
-    """A logit for every pixel, from features at full resolution: where in the cell, when the coarse head says what.
+    """A logit for every pixel, from features at full or half resolution: where in the cell, the coarse head says what.
 
     After three poolings an encoder has to carry positions in its channels, which takes long to learn on photographs:
     after 500 steps detections lay 1.5 px from the labels. Added to the logits of the 64 pixels (not of the dustbin),
@@ -49,12 +49,14 @@ class DetectorHead(nn.Module):
         self.fine = fine
 
     def forward(self, features: torch.Tensor, detail: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [B, 65, Hc, Wc] of features [B, C, Hc, Wc] and, with a fine branch, detail (see there)."""
+        """Logits [B, 65, Hc, Wc] of features [B, C, Hc, Wc] and, with a fine branch, the encoder's detail,
+        [B, C', H, W] or as its stride has it (`PooledStages.with_detail`).
+        """
         logits = self.logits(self.hidden(features))
         if self.fine is None:
             return logits
         if detail is None:
-            raise ValueError("detail: found None, expected features at full resolution for the fine branch")
+            raise ValueError("detail: found None, expected features of the encoder's first stage for the fine branch")
         return logits + F.pad(self.fine(detail), (0, 0, 0, 0, 0, 1))  # nothing for the dustbin
 
 

@@ -28,6 +28,8 @@ from rich.table import Table
 
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig, dump_config, load_config
 from superpoint.config.export import MAY_CHANGE
+from superpoint.config.inference import NMS_RADIUS
+from superpoint.config.model import FINE
 from superpoint.data.labels import LabelFile
 from superpoint.data.sources import open_source
 from superpoint.data.training_set import held_out_source
@@ -42,7 +44,6 @@ from superpoint.stages.export_detections import export_detections
 from superpoint.stages.magicpoint import WEIGHTS
 from superpoint.stages.pair_validation import (
     BORDER,
-    NMS_RADIUS,
     THRESHOLD,
     Describe,
     Features,
@@ -61,13 +62,12 @@ from superpoint.stages.superpoint import train_superpoint
 from superpoint.visualize import save_image
 
 SETTINGS, BEFORE, RESULT, LABELS = "finetune.yaml", "before.json", "finetune.json", "labels.h5"
-DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-lite")  # the first that is released
+DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is released
 LEAST = 8  # photographs
 COLUMNS = (
     *("correct@1", "correct@3", "correct@5", "auc@5"),
     *("mma@1", "mma@3", "repeatability@1", "repeatability@3", "localisation"),
 )
-FINE = {"compact": 16, "lite": 8, "vgg": 16}  # channels of the fine branch that a MagicPoint gets, by encoder
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
 NOTICED = 0.01  # of AUC@5: less is noise
 

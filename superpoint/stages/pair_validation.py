@@ -14,10 +14,13 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from superpoint.config import SuperPointConfig
+from superpoint.config.evaluation import REPEATABILITY_NMS
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.data.pairs import KINDS, Pair, generated_pair
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.training_set import held_out_pairs, held_out_source, training_pairs
 from superpoint.data.warped_pairs import SyntheticScenes
+from superpoint.evaluation.classical import suppress
 from superpoint.evaluation.matching import estimate_homography, match_descriptors
 from superpoint.evaluation.pairs import area_under_curve, corner_error, correctness, match_errors, matching_accuracy
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
@@ -35,7 +38,7 @@ from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
 
 BATCH = 8  # images that go through the network together
 THRESHOLD = 1e-3  # so low that the wanted number of points is found nearly everywhere; the strongest are compared
-NMS_RADIUS, BORDER = 3, 4  # pixels
+BORDER = 4  # pixels
 EPS = (1.0, 3.0, 5.0)  # pixels, of matches and of corner errors
 LOSS_PAIRS = 16  # training pairs of held-out photographs that the loss is taken on
 SHOWN = 4  # pairs in the picture
@@ -211,14 +214,17 @@ def describe_pairs(describe: Describe, pairs: Sequence[tuple[str, Pair]]) -> lis
 
 
 def measure_pair(kind: str, pair: Pair, first: Features, second: Features) -> PairResult:
-    """Mutual nearest neighbours, the homography of RANSAC 3 px from them, repeatability of the 300 strongest points."""
-    points_a, points_b = first[0], second[0]
+    """Mutual nearest neighbours, the homography of RANSAC 3 px from them; repeatability of the 300 strongest points
+    that are left of either view by a suppression at 4 px, the same for every method.
+    """
     matches = match_descriptors(first[1], second[1]).pairs
-    matched = points_a[matches[:, 0]], points_b[matches[:, 1]]
+    matched = first[0][matches[:, 0]], second[0][matches[:, 1]]
     sizes = pair.image_a.shape[:2], pair.image_b.shape[:2]
-    found = {
-        eps: repeatability(points_a, points_b, pair.h_a_b, *sizes, RepeatabilityProtocol(eps=eps)) for eps in (1.0, 3.0)
-    }
+    apart = [
+        suppress(points, -np.arange(len(points), dtype=np.float32), REPEATABILITY_NMS)[0]
+        for points, _ in (first, second)
+    ]
+    found = {eps: repeatability(*apart, pair.h_a_b, *sizes, RepeatabilityProtocol(eps=eps)) for eps in (1.0, 3.0)}
     return PairResult(
         kind,
         match_errors(*matched, pair.h_a_b),

@@ -220,7 +220,8 @@ def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
         if entry["kind"] == "all":
             name = "sift" if entry["method"] == "sift" else "superpoint"
             rows[name] = {key: entry["figures"][key]["value"] for key in FIGURES} | {"pairs": entry["pairs"]}
-    return Outcome({"photographs": len(held_out), "methods": rows})
+    used = min(config.evaluation.limit or len(held_out), len(held_out))
+    return Outcome({"photographs": used, "held_out": len(held_out), "methods": rows})
 
 
 def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
@@ -284,7 +285,7 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
         f"{one['steps']:,} steps; AP at 4 px {_cell(one['ap_clean'])} clean, {_cell(one['ap_noisy'])} noisy shapes",
         f"{two['images']} photographs, {two['points']:.0f} points each (median)",
         f"{three['steps']:,} steps; AUC@5 px of homographies {_cell(three['auc@5'])}",
-        f"{four['photographs']} photographs that were held out",
+        f"{four['photographs']} of the {four['held_out']} photographs that were held out",
     ]
     for stage, result in zip(STAGES, results, strict=True):
         table.add_row(stage, f"{done[stage]['seconds'] / 60:.1f}", result, str(folder / stage))

@@ -71,13 +71,15 @@ def test_frozen_stages_stay_as_they_are() -> None:
 
 
 def test_whole_encoders_freeze_and_too_many_stages_are_one_line() -> None:
-    for encoder in ("lite", "shufflenet_v2_x0_5"):
+    for encoder in ("lite", "compact", "shufflenet_v2_x0_5"):
         weights, statistics = steps(
             ModelConfig(encoder=encoder, head_channels=16, freeze_encoder=-1), OptimizerConfig(), count=1
         )
         assert {part for part, change in {**weights, **statistics}.items() if change > 0} == {"heads"}
     with pytest.raises(UserError, match=r"model\.freeze_encoder: found 5, expected a finite number >= -1 and <= 4"):
         build_model(ModelConfig(encoder="lite", freeze_encoder=5))
+    with pytest.raises(UserError, match=r"model\.freeze_encoder: found 4, expected a finite number >= -1 and <= 3"):
+        build_model(ModelConfig(encoder="compact", freeze_encoder=4))
 
 
 def test_rates_fall_towards_the_image() -> None:
@@ -86,11 +88,12 @@ def test_rates_fall_towards_the_image() -> None:
     assert shares["encoder.stages.3.layer3.0.conv1.weight"] == 0.5
     assert shares["encoder.stages.0.conv1.weight"] == 0.5**4
     # The first update of Adam is the learning rate in each element, whatever the gradient.
-    config = ModelConfig(encoder="lite", head_channels=16)
-    weights, _ = steps(config, OptimizerConfig("adam", lr=1e-3, weight_decay=0, layer_decay=0.5), count=1)
-    assert weights["heads"] == pytest.approx(1e-3, rel=0.01)
-    for stage in range(4):
-        assert weights[f"encoder.stages.{stage}"] == pytest.approx(1e-3 * 0.5 ** (4 - stage), rel=0.01)
+    for encoder, count in (("lite", 4), ("compact", 3)):
+        config = ModelConfig(encoder=encoder, head_channels=16)
+        weights, _ = steps(config, OptimizerConfig("adam", lr=1e-3, weight_decay=0, layer_decay=0.5), count=1)
+        assert weights["heads"] == pytest.approx(1e-3, rel=0.01)
+        for stage in range(count):
+            assert weights[f"encoder.stages.{stage}"] == pytest.approx(1e-3 * 0.5 ** (count - stage), rel=0.01)
 
 
 def test_without_decay_the_groups_are_as_ever() -> None:

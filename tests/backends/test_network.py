@@ -34,10 +34,12 @@ def need(backend: str) -> None:
         pytest.skip(f"{', '.join(absent)} not installed (pip install 'superpoint[export]')")
 
 
-def described_model() -> SuperPoint:
+def described_model(encoder: str = "lite", fine: int = 0) -> SuperPoint:
     """With descriptors, and batch norms that have seen something: untrained ones are the identity."""
-    model = build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=8))
+    model = build_model(ModelConfig(encoder=encoder, head_channels=16, descriptor_dim=8, fine=fine))
     random = torch.Generator().manual_seed(3)
+    if model.detector.fine is not None:  # which starts as nothing
+        nn.init.normal_(model.detector.fine.logit.weight, generator=random)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             for values in (module.weight.data, module.running_var):
@@ -137,10 +139,11 @@ def test_any_batch_and_size(backend: str, precision: str) -> None:
         assert float((found["logits"] - expected).abs().max()) < tolerance
 
 
+@pytest.mark.parametrize(("encoder", "fine"), [("lite", 0), ("lite", 4), ("compact", 4)])
 @pytest.mark.parametrize("backend", RUNTIMES)
-def test_descriptors(backend: str) -> None:
+def test_descriptors(backend: str, encoder: str, fine: int) -> None:
     need(backend)
-    model = described_model()
+    model = described_model(encoder, fine)
     image = torch.rand(2, 1, 24, 40, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(image)

@@ -264,7 +264,9 @@ def test_exported_files_that_are_not_opened(tmp_path: Path) -> None:
 
 
 def test_unknown_model_names_what_there_is() -> None:
-    with pytest.raises(UserError, match=r"superpoint-huge: no such file.*magicpoint, magicpoint-lite"):
+    with pytest.raises(
+        UserError, match=r"superpoint-huge: no such file.*magicpoint, magicpoint-compact, magicpoint-lite"
+    ):
         load_model("superpoint-huge")
 
 

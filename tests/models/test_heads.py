@@ -54,11 +54,11 @@ def test_fine_branch_learns(config: ModelConfig):
 
 
 def test_detail_must_be_given():
-    with pytest.raises(ValueError, match="detail: found None, expected features at full resolution"):
+    with pytest.raises(ValueError, match="detail: found None, expected features of the encoder's first stage"):
         DetectorHead(6, 8, FineBranch(1))(torch.zeros(1, 6, 2, 3))
 
 
-def test_only_with_encoders_that_have_full_resolution():
+def test_only_with_encoders_that_have_detail():
     with pytest.raises(UserError, match=r"model\.fine: found 8, expected 0 with model\.encoder=resnet18"):
         ModelConfig(encoder="resnet18", fine=8)
     with pytest.raises(UserError, match=r"model\.fine"):

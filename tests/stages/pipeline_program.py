@@ -26,7 +26,7 @@ TRAINING = [
     "validation.images=4", "validation.final_images=9",
 ]  # fmt: skip
 TINY = [
-    "model.encoder=lite", "model.head_channels=16", "model.fine=4", "model.descriptor_dim=16", "labels.resize=64",
+    "model.encoder=compact", "model.head_channels=16", "model.fine=4", "model.descriptor_dim=16", "labels.resize=64",
     "labels.sharpen=true", "labels.corners=20",
     "labels.backend=torch", "labels.precision=fp32", "labels.adaptation.homographies=2",
     "labels.decode.threshold=0.001", "labels.decode.max_points=40", *(f"magicpoint.{each}" for each in TRAINING),

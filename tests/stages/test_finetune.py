@@ -129,9 +129,9 @@ def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert start_weights("runs/mine") == ("runs/mine", "")
     monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint-lite", "superpoint-lite"])
     assert start_weights(None)[0] == "superpoint-lite"
-    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint", "magicpoint-lite"])
+    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint", "magicpoint-compact"])
     chosen, note = start_weights(None)
-    assert chosen == "magicpoint-lite"
+    assert chosen == "magicpoint-compact"
     assert "superpoint-lite is not part of this version" in note
     model, described = start_model(str(weights(tmp_path / "a.safetensors", 16)))
     assert (model.descriptor_dim, model.fine, described) == (16, 0, True)

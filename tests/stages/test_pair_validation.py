@@ -147,3 +147,25 @@ def test_overfitted_pairs_are_validated_on_themselves() -> None:
     assert validate.batches[0]["image_a"].shape == (2, 1, 48, 64)
     assert metrics["monitor"] == metrics["matching_accuracy"]
     assert {"loss", "detector_loss", "descriptor_loss", "collapse"} <= set(metrics)
+
+
+def test_points_in_clusters_do_not_repeat_each_other() -> None:
+    """Around each point stand weaker ones 3 px away, the nearest of which any wrong point might be taken for."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(np.arange(20, 300, 20), np.arange(20, 220, 20)), axis=-1).reshape(-1, 2)
+    seen = grid.astype(np.float32)
+    moved = seen + rng.choice([-4.0, 4.0], seen.shape).astype(np.float32)  # none of them is repeated
+    steps = np.array([[3, 0], [-3, 0], [0, 3], [0, -3], [3, 3], [-3, -3], [3, -3], [-3, 3]], np.float32)
+    clustered = np.concatenate([moved, *(moved + step for step in steps)])
+    image = np.zeros((240, 320), np.uint8)
+    pair = Pair("pair", image, image, np.eye(3))
+    found = [
+        measure_pair(
+            "viewpoint",
+            pair,
+            (seen, np.eye(len(seen), 4, dtype=np.float32)),
+            (points, np.ones((len(points), 4), np.float32)),
+        )
+        for points in (moved, clustered)
+    ]
+    assert [one.repeated for one in found] == [{1.0: 0.0, 3.0: 0.0}] * 2

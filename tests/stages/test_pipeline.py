@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def test_each_stage_gets_what_the_one_before_has_made(
     assert pipeline(given) is None
     assert tuple(stages.calls) == STAGES
     detector, joint = stages.configs["magicpoint"], stages.configs["superpoint"]
-    assert (detector.run, detector.seed, detector.model.encoder) == (f"{run}/magicpoint", 3, "lite")
+    assert (detector.run, detector.seed, detector.model.encoder) == (f"{run}/magicpoint", 3, "compact")
     assert (detector.model.descriptor_dim, joint.model.descriptor_dim) == (0, 16)
     assert detector.model.fine == joint.model.fine == 4
     assert (joint.run, joint.seed, joint.weights) == (f"{run}/superpoint", 3, f"{run}/magicpoint/weights.safetensors")
@@ -171,6 +172,21 @@ def test_from_does_a_stage_and_those_after_it_anew(stages: Stages, photographs: 
     assert [path.name for path in (run / "earlier-2").iterdir()] == ["evaluation"]
     with pytest.raises(UserError, match=r"--from: found 'superpiont'.*did you mean 'superpoint'"):
         pipeline(given, first="superpiont")
+
+
+def test_a_run_of_another_version_says_so(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stages.stop = {"labels": signal.SIGTERM}
+    given = config(run, f"images={photographs}")
+    pipeline(given)
+    path = run / "pipeline.yaml"
+    text = path.read_text()
+    path.write_text(re.sub(r"\n *lamplight: .*", "", text, count=1))
+    assert path.read_text() != text
+    with pytest.raises(
+        UserError, match=r"lamplight: found 1\.0, but the run was begun with nothing \(another version\)"
+    ):
+        pipeline(given, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_the_command_prints_its_configuration(
     assert (loaded.descriptor.name, loaded.model.descriptor_dim, loaded.weights) == (
         "dense_hinge",
         64,
-        "magicpoint-lite",
+        "magicpoint-compact",
     )
 
 

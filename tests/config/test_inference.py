@@ -1,0 +1,34 @@
+"""What every way to use a network takes for granted is the same everywhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from superpoint.commands.inference import detect_command, match_command, track_command
+from superpoint.commands.interop import export_model_command
+from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.config.inference import NMS_RADIUS, InferenceConfig
+from superpoint.demo.comparison import Settings as PageSettings
+from superpoint.export import Settings as ExportSettings
+from superpoint.inference import FeatureDetector
+from superpoint.interop.local_feature import KorniaFeature
+
+USERS = [
+    FeatureDetector.detect, detect_command, match_command, track_command, export_model_command, KorniaFeature,
+    InferenceConfig, EvaluatePairsConfig, ExportSettings, PageSettings,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS, ids=lambda user: user.__qualname__)
+def test_points_are_as_far_apart_however_a_network_is_used(user: Callable[..., Any]) -> None:
+    assert inspect.signature(user).parameters["nms_radius"].default == NMS_RADIUS
+
+
+def test_so_says_the_documentation(project: Path) -> None:
+    assert re.findall(r"nms_radius=(\d+)", (project / "docs/api.md").read_text()) == [str(NMS_RADIUS)]
