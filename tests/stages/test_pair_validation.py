@@ -150,22 +150,17 @@ def test_overfitted_pairs_are_validated_on_themselves() -> None:
 
 
 def test_points_in_clusters_do_not_repeat_each_other() -> None:
-    """Around each point stand weaker ones 3 px away, the nearest of which any wrong point might be taken for."""
-    rng = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(np.arange(20, 300, 20), np.arange(20, 220, 20)), axis=-1).reshape(-1, 2)
-    seen = grid.astype(np.float32)
-    moved = seen + rng.choice([-4.0, 4.0], seen.shape).astype(np.float32)  # none of them is repeated
-    steps = np.array([[3, 0], [-3, 0], [0, 3], [0, -3], [3, 3], [-3, -3], [3, -3], [-3, 3]], np.float32)
-    clustered = np.concatenate([moved, *(moved + step for step in steps)])
+    """Beside each point, which is 5.7 px off, stands a weaker one that is right by chance."""
+    seen = np.stack(np.meshgrid(np.arange(20, 300, 20), np.arange(20, 220, 20)), axis=-1).reshape(-1, 2)
+    seen = seen.astype(np.float32)
+    moved = seen + 4
     image = np.zeros((240, 320), np.uint8)
     pair = Pair("pair", image, image, np.eye(3))
-    found = [
-        measure_pair(
-            "viewpoint",
-            pair,
-            (seen, np.eye(len(seen), 4, dtype=np.float32)),
-            (points, np.ones((len(points), 4), np.float32)),
-        )
-        for points in (moved, clustered)
-    ]
-    assert [one.repeated for one in found] == [{1.0: 0.0, 3.0: 0.0}] * 2
+    first = (seen, np.eye(len(seen), 4, dtype=np.float32))
+    repeated = []
+    for step in (3, 5):
+        points = np.concatenate([moved, moved - np.float32(step)])
+        second = (points, np.ones((len(points), 4), np.float32))
+        repeated.append(measure_pair("viewpoint", pair, first, second).repeated[3.0])
+    assert repeated[0] == 0
+    assert repeated[1] > 0.4  # those are points of their own
