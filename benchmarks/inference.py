@@ -1,6 +1,7 @@
 """Milliseconds from an image to keypoints and descriptors: ours, plain PyTorch, and other detectors, in one run.
 
     python benchmarks/inference.py [--weights superpoint] [--size 480 640] [--points 1024] [--rounds 7]
+    python benchmarks/inference.py --weights superpoint --beside superpoint-lite --points 1000
     python benchmarks/inference.py --minimum-ratio 4 --maximum-overhead 1.25 --maximum-postprocessing 0.1
 
 eager fp32     the network in torch as one writes it first: contiguous, fp32, batch norms of their own
@@ -110,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", help="a network with descriptors, instead of --encoder")
     parser.add_argument("--encoder", choices=list(ENCODERS), default="vgg")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="WEIGHTS", help="further networks, in the same run")
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7, help="images")
@@ -139,6 +141,12 @@ def main() -> None:
         "ours, detect": detect,
         "  without the network": lambda image: recorded[id(image)].detect(image, **options),
     }
+    for weights in arguments.beside:
+        other = make_network(load_network(weights))
+        methods |= {
+            f"{weights}, network": lambda image, other=other: other(pixels[id(image)]),
+            f"{weights}, detect": partial(FeatureDetector(other, 1, weights).detect, **options),
+        }
     if not arguments.plain:
         methods |= {
             "SIFT (OpenCV)": lambda image: sift.detectAndCompute(image, None),
@@ -167,6 +175,9 @@ def main() -> None:
     after = medians["  without the network"] / forward
     print(f"eager fp32 / ours, detect: {ratio:.2f} (/ ours, network: {medians['eager fp32'] / forward:.2f})")
     print(f"ours, detect / ours, network: {overhead:.3f}; all but the network: {after:.1%} of its time")
+    for weights in arguments.beside:
+        quicker = {each: medians[f"ours, {each}"] / medians[f"{weights}, {each}"] for each in ("network", "detect")}
+        print(f"{weights}: {quicker['network']:.2f} times as fast (network), {quicker['detect']:.2f} (detect)")
     met = ratio >= arguments.minimum_ratio and overhead <= arguments.maximum_overhead
     if not (met and after <= arguments.maximum_postprocessing):
         print("a demand is not met", file=sys.stderr)

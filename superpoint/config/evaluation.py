@@ -10,7 +10,8 @@ from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
-REPEATABILITY_NMS = 4  # px, of the paper
+# Px, of the paper. Not quite what it is alone where another, of less, was before: points fell to such as fall now.
+REPEATABILITY_NMS = 4
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from superpoint.losses.descriptor import map_points
 from superpoint.models.peaks import refine_peaks
 
 PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
+REACH = 2.0  # pixels: with its square grows the number of pairs that are neighbours, and not the same point
 BORDER = 4  # pixels along the outline, where windows and convolutions see padding
 NOWHERE = 1e6  # pixels: where rows that hold no point are put
 
@@ -23,7 +24,7 @@ def position_loss(
     *,
     points: int = 256,
     threshold: float = 0.005,
-    reach: float = 2.0,
+    reach: float = REACH,
 ) -> tuple[Tensor, Tensor]:
     """Mean distance of refined peaks of the two views that are each other's nearest, in pixels.
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from superpoint.config import MagicPointConfig
+from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.trend import (
     GROWN,
@@ -20,6 +20,7 @@ from superpoint.diagnostics.checks.trend import (
     windows,
 )
 from superpoint.diagnostics.finding import Finding, Status
+from superpoint.losses.position import REACH
 
 # Healthy figures are those of the quick and the default recipe (AdamW, 2,000 to 5,000 steps, batches of 4 and 8).
 WORSE_THAN_CHANCE = 1.25  # loss of a step over that of even odds. Healthy: 1.00, at the first step
@@ -95,7 +96,10 @@ def _step_size(config: MagicPointConfig) -> str:
 
 def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
     """A loss above even odds is a confident wrong answer: no untrained network gives it, only one thrown off course."""
-    limit = WORSE_THAN_CHANCE * max(initial_loss_of(case) or 0.0, expected_initial_loss(case.config))
+    chance = loss_of_chance(case.config)
+    if chance is None:
+        return None
+    limit = WORSE_THAN_CHANCE * max(initial_loss_of(case) or 0.0, chance)
     index = next((i for i, window in enumerate(found) if window.loss_max > limit), None)
     if index is None:
         return None
@@ -106,11 +110,33 @@ def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
         # The largest change is the one up to the peak or the one back down from it.
         step = window.jump_step if window.jump > 0 else window.jump_step - 1
         text = f"loss {window.loss_max:.3g} about step {step}"
-    text += f", worse than even odds over 65 classes ({expected_initial_loss(case.config):.2f})"
+    odds = (
+        "even odds of all that is asked" if isinstance(case.config, SuperPointConfig) else "even odds over 65 classes"
+    )
+    text += f", worse than {odds} ({chance:.2f})"
     if worst is not window:
         text += f"; later up to {worst.loss_max:.3g} in {worst.span}"
     recall = late_mean(found, "recall")
     return Jump(text, step, recovered=found[-1].loss < 0.5 * limit and recall is not None and recall > LEARNING)
+
+
+def loss_of_chance(config: MagicPointConfig) -> float | None:
+    """The loss of a network that prefers nothing; None where there is no such value.
+
+    In joint training: even odds over 65 classes, and over the places that may match; and shared points as far apart as
+    the position loss looks. The hinges have no such level.
+    """
+    chance = expected_initial_loss(config)
+    if not isinstance(config, SuperPointConfig):
+        return chance
+    descriptor = config.descriptor
+    if descriptor.balance == "auto":  # the descriptor loss counts as `weight` times the detector loss
+        chance += descriptor.weight * chance
+    elif descriptor.name == "dual_softmax":
+        chance += descriptor.weight * math.log(config.data.places)
+    else:
+        return None
+    return chance + config.position * REACH
 
 
 def _blown_up(case: Case) -> Jump | None:

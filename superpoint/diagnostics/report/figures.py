@@ -140,7 +140,7 @@ def output_content(record: RunRecord, pictures: RunPictures) -> list[Html]:
 def output_legend() -> Html:
     return paragraph(
         tag("span", "Crosses: labels."),
-        tag("span", "Rings: detections (probability > 0.015, none nearer than 4 px to a stronger one)."),
+        tag("span", "Rings: detections (probability > 0.015, none within 4 px of a stronger one)."),
         tag("span", "Probability: ", color_bar("viridis", "0", "1", power=0.5)),
         tag("span", "Dustbin: ", color_bar("cividis", "0", "1")),
         kind="legend",

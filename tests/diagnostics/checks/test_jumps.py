@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from superpoint.config import MagicPointConfig, SuperPointConfig, load_config
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.jumps import gradient_jump
+from superpoint.diagnostics.checks.jumps import gradient_jump, loss_of_chance
 from superpoint.diagnostics.finding import Status
 from tests.diagnostics.healthy import altered, fired_of_history, scaled
 
@@ -55,3 +59,35 @@ def test_a_gradient_peak_without_harm_is_a_warning(healthy: Case) -> None:
     extra = {"grad_norm_max": 60.0}
     case = altered(healthy, lambda e: e | (extra if (e["step"], e["event"]) == (800, "train") else {}))
     assert fired_of_history(case) == {"gradient_jump": "WARN"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], math.log(65) + math.log(192) + 2),
+        (["position=0", "descriptor.weight=0.5"], math.log(65) + 0.5 * math.log(192)),
+        (["descriptor.balance=auto", "descriptor.weight=2", "position=3"], 3 * math.log(65) + 6),
+        (["descriptor.name=dense_hinge"], None),
+    ],
+)
+def test_chance_of_a_joint_loss_is_that_of_its_parts(settings: list[str], expected: float | None) -> None:
+    found = loss_of_chance(load_config(SuperPointConfig, None, settings))
+    assert found == (None if expected is None else pytest.approx(expected))
+    assert loss_of_chance(MagicPointConfig()) == pytest.approx(math.log(65))
+
+
+def test_a_joint_loss_may_be_above_that_of_a_detector_alone(healthy: Case) -> None:
+    """A start from trained weights at 4.6, of which a hard batch makes 7."""
+
+    def history(highest: float) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] = [{"step": 0, "event": "initial_loss", "loss": 4.6, "expected": None}]
+        for step in range(20, 1001, 20):
+            entry = {"step": step, "event": "train", "loss": 4.3, "loss_max": 5.0, "positive_recall": 0.5}
+            lines.append(entry | ({"loss_max": highest} if step == 500 else {}))
+        return lines
+
+    case = replace(healthy, config=load_config(SuperPointConfig, None, ["train.steps=1000"]))
+    assert gradient_jump(replace(case, history=history(7.0))).status is Status.PASS
+    found = gradient_jump(replace(case, history=history(20.0)))
+    assert found.status is not Status.PASS
+    assert "worse than even odds of all that is asked (11.43)" in found.evidence
