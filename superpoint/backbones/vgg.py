@@ -77,9 +77,10 @@ class VGGEncoder(PooledStages):
 class CompactEncoder(PooledStages):
     """Three stages of two 3x3 convolutions, the first of which begins with 2x2 pixels as channels: stride 8.
 
-    More than half of the time that `VGGEncoder` with few channels needs on a CPU goes into maps as large as the image.
-    With four pixels side by side in the channels (Shi et al. 2016, arXiv 1609.05158) nothing of the image is lost at
-    half the size, where a channel costs a quarter.
+    Maps as large as the image cost a `VGGEncoder` with few channels 45 % of its operations and more of its time. With
+    four pixels side by side in the channels (the inverse of Shi et al. 2016, arXiv 1609.05158) nothing of the image is
+    lost at half the size, where a channel costs a quarter. The network of `superpoint-lite` takes 27 ms with it for
+    480x640 where it took 47 with 32-32-64-128 (OpenVINO bf16, 2 cores of an AMD EPYC, one run), and is as good.
 
     Args:
         first: channels between the two convolutions of the first stage.

