@@ -220,11 +220,13 @@ def measure_pair(kind: str, pair: Pair, first: Features, second: Features) -> Pa
     matches = match_descriptors(first[1], second[1]).pairs
     matched = first[0][matches[:, 0]], second[0][matches[:, 1]]
     sizes = pair.image_a.shape[:2], pair.image_b.shape[:2]
-    apart = [
+    apart_a, apart_b = (
         suppress(points, -np.arange(len(points), dtype=np.float32), REPEATABILITY_NMS)[0]
         for points, _ in (first, second)
-    ]
-    found = {eps: repeatability(*apart, pair.h_a_b, *sizes, RepeatabilityProtocol(eps=eps)) for eps in (1.0, 3.0)}
+    )
+    found = {
+        eps: repeatability(apart_a, apart_b, pair.h_a_b, *sizes, RepeatabilityProtocol(eps=eps)) for eps in (1.0, 3.0)
+    }
     return PairResult(
         kind,
         match_errors(*matched, pair.h_a_b),
