@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,15 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return folder
+
+
+def refuse_inputs(target: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Raises: UserError if what is to be written at `target` would replace one of the files or folders read from."""
+    if not os.path.exists(target):
+        return
+    for path in inputs:
+        if os.path.exists(path) and os.path.samefile(target, path):
+            raise UserError(f"--out: {target} is what is read from; take another place, which keeps it")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -6,6 +6,7 @@ superpoint detect photos --out features.h5
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -21,9 +22,9 @@ from superpoint.adaptation.memory import largest_chunk
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.images import resize_with_points
 from superpoint.data.label_writer import check_name
-from superpoint.data.sources import open_source
+from superpoint.data.sources import Files, open_source
 from superpoint.errors import UserError
-from superpoint.files import make_folder
+from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.inference.features import Features
 from superpoint.inference.images import shrunk_size
@@ -48,7 +49,8 @@ def detect_images(
     for that. Images that cannot be read are skipped, named and counted.
 
     Returns: the signal that stopped the writing of a feature file, else None.
-    Raises: UserError if there are no images, none of them can be read, or nothing can be written.
+    Raises: UserError if there are no images, none of them can be read, nothing can be written, or a picture would
+        replace one of the images.
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):
@@ -61,6 +63,7 @@ def detect_images(
     with closing(open_source(inputs, root)) as source:
         model = load_detector(config)
         folder = make_folder(out)
+        names = set(source.names) if isinstance(source, Files) else set[str]()
         rows: list[tuple[str, Features, float]] = []
         skipped, written = 0, set[str]()
         for item in (item for part in range(source.parts(PART)) for item in source.read(part, PART)):
@@ -77,13 +80,19 @@ def detect_images(
             rows.append((item.name, features, perf_counter() - start))
             title = f"{item.name}: {len(features)} points, probability > {config.threshold:g}"
             small, points = shrunk(image, features.keypoints, config.resize)
-            save_image(
-                folder / _picture_name(item.name, written), points_picture(small, points, features.scores, title)
-            )
+            picture = folder / _picture_name(item.name, written)
+            if isinstance(source, Files) and _name_below(source.root, picture) in names:
+                refuse_inputs(picture, [picture])
+            save_image(picture, points_picture(small, points, features.scores, title))
     if not rows:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
     _report(console, model, rows, skipped, folder)
     return None
+
+
+def _name_below(root: Path, path: Path) -> str:
+    """What the file is called relative to the root, wherever that lies."""
+    return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(root))).as_posix()
 
 
 def load_detector(config: InferenceConfig) -> FeatureDetector:

@@ -19,7 +19,7 @@ from rich.text import Text
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.images import read_gray
 from superpoint.errors import UserError
-from superpoint.files import write_atomically
+from superpoint.files import refuse_inputs, write_atomically
 from superpoint.geometry.homography import resize_matrix, warp_points
 from superpoint.inference.features import Features, Matches
 from superpoint.inference.matching import Homography, estimate_homography, match, matched_points
@@ -52,6 +52,7 @@ def match_images(
     target = Path(out)
     if target.suffix.lower() != ".png":
         raise UserError(f"--out: found '{out}', expected a file name that ends in .png")
+    refuse_inputs(target, (first, second))
     images = [read_gray(first), read_gray(second)]
     model = load_detector(config)
     if not model.descriptor_dim:

@@ -112,12 +112,22 @@ def pipeline(config: PipelineConfig, *, resume: bool = False, first: str | None 
 
 
 def check_photographs(images: str) -> None:
-    """Raises: UserError unless `images` is a folder of two photographs or more."""
+    """Raises: UserError unless `images` is a folder of two photographs or more that can be read."""
     if not Path(images).is_dir():
         raise UserError(f"images: found '{images}', expected a folder of photographs")
-    count = len(open_source([images]))
-    if count < 2:
-        raise UserError(f"images: found {count} photograph in {images}, expected at least 2: one is held out")
+    source = open_source([images])
+    count, readable, reason = len(source), 0, ""
+    for item in source.read(0, count):  # before the hours that come before they are needed
+        try:
+            item.load()
+        except UserError as error:
+            reason = reason or f" ({error})"
+            continue
+        readable += 1
+        if readable == 2:
+            return
+    found = f"{count} photograph" if readable == count else f"{readable} of {count} photographs readable{reason}"
+    raise UserError(f"images: found {found} in {images}, expected at least 2: one is held out")
 
 
 def check_settings(folder: Path, config: PipelineConfig, first: str | None = None) -> None:

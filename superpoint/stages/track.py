@@ -21,7 +21,7 @@ from superpoint.config.inference import InferenceConfig
 from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.errors import UserError
-from superpoint.files import make_folder
+from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.pictures import track_picture
 from superpoint.inference.tracking import PointTracker
 from superpoint.inference.video import Frame, FrameSource, VideoFile
@@ -65,8 +65,10 @@ def track_points(
         frames: stop after that many; 0 = at the end, or at Ctrl-C, which leaves a file that can be played.
         codec: four characters; None = what fits the ending.
 
-    Raises: UserError for a source without frames, a network without descriptors, an unknown codec or ending.
+    Raises: UserError for a source without frames, an `out` that is the source, a network without descriptors, an
+        unknown codec or ending.
     """
+    refuse_inputs(out, [source])
     tracker = PointTracker(max_distance, keep)
     console = Console()
     with closing(FrameSource(source)) as stream, StopRequest() as stop:

@@ -87,3 +87,15 @@ def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
         detect_images([str(photos)], tmp_path / "out", CONFIG, resume=True)
     with pytest.raises(UserError, match="no such file"):
         detect_images([str(photos)], tmp_path / "out", InferenceConfig("superpoint-huge"))
+
+
+def test_no_picture_replaces_an_image(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "broken.jpg").unlink()
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(photos)
+    monkeypatch.chdir(photos)
+    for inputs, out in (([str(photos)], photos), ([str(photos)], tmp_path / "link"), (["deep/two.png"], Path("deep"))):
+        with pytest.raises(UserError, match=r"--out: .*\.png is what is read from"):
+            detect_images(inputs, out, CONFIG)
+    detect_images([str(photos / "deep")], photos / "drawn", CONFIG)
+    assert all(path.read_bytes() == content for path, content in before.items() if path.name != "one.jpg")

@@ -90,3 +90,11 @@ def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path
     with pytest.raises(UserError, match="method: found 'best'"):
         match_images(*pair, tmp_path / "m.png", settings(weights), method="best")
     assert not (tmp_path / "m.png").exists()
+
+
+def test_the_picture_does_not_replace_an_image(weights: Path, pair: tuple[Path, Path]) -> None:
+    before = pair[0].read_bytes()
+    assert pair[0].suffix == ".png"
+    with pytest.raises(UserError, match=r"--out: .* is what is read from"):
+        match_images(*pair, pair[0], settings(weights))
+    assert pair[0].read_bytes() == before

@@ -174,6 +174,23 @@ def test_from_does_a_stage_and_those_after_it_anew(stages: Stages, photographs: 
         pipeline(given, first="superpiont")
 
 
+def test_photographs_that_cannot_be_read_are_found_before_anything_is_trained(
+    stages: Stages, photographs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_text("no image")
+    (folder / "c.png").write_bytes(next(photographs.iterdir()).read_bytes())
+    with pytest.raises(
+        UserError, match=r"images: found 1 of 3 photographs readable \(a\.png: .*expected at least 2"
+    ) as caught:
+        pipeline(config(tmp_path / "run", f"images={folder}"))
+    assert "\n" not in str(caught.value)
+    assert not stages.calls
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_of_another_version_says_so(stages: Stages, photographs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     stages.stop = {"labels": signal.SIGTERM}

@@ -103,3 +103,15 @@ def test_frames_of_another_size_end_it(config: InferenceConfig, folder: Path, tm
     with pytest.raises(UserError, match=r"frame 4: frame: found size \(64, 64\), expected \(128, 96\)"):
         track_points(str(folder), tmp_path / "out.mp4", config)
     assert len(list(FrameSource(str(tmp_path / "out.mp4")))) == 3  # what there was
+
+
+def test_frames_are_not_written_among_those_that_are_read(
+    config: InferenceConfig, folder: Path, tmp_path: Path
+) -> None:
+    track_points(str(folder), tmp_path / "tracks.mp4", config)
+    before = (tmp_path / "tracks.mp4").read_bytes()
+    for source in (folder, tmp_path / "tracks.mp4"):
+        with pytest.raises(UserError, match=r"--out: .* is what is read from"):
+            track_points(str(source), source, config)
+    assert (tmp_path / "tracks.mp4").read_bytes() == before
+    assert not list(folder.glob("00000*.png"))
