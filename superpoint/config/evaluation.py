@@ -10,7 +10,7 @@ from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError
 
-# Px, of the paper. Not quite what it is alone where another, of less, was before: points fell to such as fall now.
+# Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
 REPEATABILITY_NMS = 4
 
 
@@ -38,9 +38,7 @@ class EvaluatePairsConfig:
     iterations: int = 5000  # most samples of either
     confidence: float = 0.9999  # of either, to have drawn a sample without outliers before it ends early
     repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
-    repeatability_nms: int = (
-        REPEATABILITY_NMS  # of all methods, at this radius: else points in clusters repeat each other
-    )
+    repeatability_nms: int = REPEATABILITY_NMS  # of all methods: else points in clusters repeat each other
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
     generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph

@@ -18,9 +18,7 @@ class ModelConfig:
     head_channels: int = 256  # hidden channels of each head
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
-    fine: int = (
-        0  # hidden channels of the detector's branch for each pixel (FINE has the usual ones); 0 = none, the paper's
-    )
+    fine: int = 0  # hidden channels of the detector's branch for each pixel, see FINE; 0 = none, the paper's
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
     freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it

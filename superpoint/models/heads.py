@@ -11,7 +11,7 @@ from superpoint.geometry.cells import CELL, CHANNELS
 
 
 class FineBranch(nn.Module):
-    """A logit for every pixel, from features at full or half resolution: where in the cell, the coarse head says what.
+    """A logit for every pixel, from features at full or half resolution: where in the cell; the coarse head says what.
 
     After three poolings an encoder has to carry positions in its channels, which takes long to learn on photographs:
     after 500 steps detections lay 1.5 px from the labels. Added to the logits of the 64 pixels (not of the dustbin),
