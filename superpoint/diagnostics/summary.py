@@ -177,6 +177,9 @@ def _blocks(
         weighty = any(isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) for child in module.modules())
         shape = outputs[name]
         if weighty:
+            first = next(child for child in module.modules() if not list(child.children()))
+            if isinstance(first, nn.PixelUnshuffle):
+                operation = describe(first)
             blocks.append(Block(name, part, content(module), operation, shape, parameters, flops))
             operation = ""
         elif blocks and shape == blocks[-1].shape:

@@ -81,8 +81,8 @@ def detect_images(
             title = f"{item.name}: {len(features)} points, probability > {config.threshold:g}"
             small, points = shrunk(image, features.keypoints, config.resize)
             picture = folder / _picture_name(item.name, written)
-            if isinstance(source, Files) and _name_below(source.root, picture) in names:
-                refuse_inputs(picture, [picture])
+            if isinstance(source, Files) and (name := _name_below(source.root, picture)) in names:
+                refuse_inputs(picture, [source.root / name])
             save_image(picture, points_picture(small, points, features.scores, title))
     if not rows:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")

@@ -187,3 +187,9 @@ def test_as_json() -> None:
 )
 def test_words_for_layers(module: nn.Module, words: str) -> None:
     assert describe(module) == words
+
+
+def test_pixels_that_become_channels_are_said_before_their_block() -> None:
+    blocks = summarise(build_model(ModelConfig("compact", 16)), 48, 64).blocks
+    first = next(block for block in blocks if block.part == "encoder")
+    assert (first.before, first.content, first.shape) == ("space to depth 2x2", "2 conv 3x3", (24, 32, 48))
