@@ -6,6 +6,7 @@ python tests/engine/tiny_run.py RUN [--resume] [--steps 12] [--precision bf16] [
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
 from pathlib import Path
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    atexit.register(lambda: print("connected to the end:", torch.distributed.is_initialized()))  # the last of all to run
     options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
     options["batch_size"] = arguments.batch_size
     if arguments.die:
