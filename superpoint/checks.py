@@ -16,13 +16,21 @@ def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
         raise UserError(f"{key}: found '{value}', expected one of {', '.join(options)}{suffix}")
 
 
-def check_number(key: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False) -> None:
+def check_number(
+    key: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False, whole: bool = False
+) -> None:
     """Demand a finite number in [low, high], or in (low, high] if `above`. None passes: it stands for "not set"."""
     if value is None:
         return
-    if not (math.isfinite(value) and low <= value <= high and not (above and value == low)):
-        least = f"a finite number {'>' if above else '>='} {low:g}"
-        raise UserError(f"{key}: found {value}, expected {least}{f' and <= {high:g}' if high < math.inf else ''}")
+    try:
+        right = math.isfinite(value) and low <= value <= high and not (above and value == low)
+        right = right and not (whole and value != int(value))
+    except TypeError:
+        right = False
+    if not right:
+        shown = f"'{value}'" if isinstance(value, str) else value
+        least = f"a {'whole' if whole else 'finite'} number {'>' if above else '>='} {low:g}"
+        raise UserError(f"{key}: found {shown}, expected {least}{f' and <= {high:g}' if high < math.inf else ''}")
 
 
 def check_range(key: str, value: Sequence[float], low: float, high: float) -> None:

@@ -61,9 +61,10 @@ def match_command(
     ),
     model: Model = "superpoint-lite",
     method: Annotated[str, typer.Option(help="mutual, ratio or dual_softmax.")] = "mutual",
-    estimator: Annotated[str, typer.Option(help="ransac or magsac.")] = "ransac",
+    estimator: Annotated[str, typer.Option(help="gcransac, ransac or magsac.")] = "gcransac",
     inlier_threshold: Annotated[
-        float | None, typer.Option(help="Of the estimator, px at the size of --resize; 3 for ransac, 1 for magsac.")
+        float | None,
+        typer.Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
     ] = None,
     threshold: Threshold = 0.005,
     max_points: MaxPoints = 1024,

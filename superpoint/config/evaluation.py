@@ -35,8 +35,10 @@ class EvaluatePairsConfig:
     eps: float = 3.0  # a match is correct within this distance: NN-mAP and matching score
     ransac: float = 3.0  # inlier threshold of RANSAC
     magsac: float = 1.0  # inlier threshold of MAGSAC
-    iterations: int = 5000  # most samples of either
-    confidence: float = 0.9999  # of either, to have drawn a sample without outliers before it ends early
+    gcransac: float = 2.0  # inlier threshold of GC-RANSAC
+    iterations: int = 5000  # most samples of each
+    confidence: float = 0.9999  # of each, to have drawn a sample without outliers before it ends early
+    orders: int = 1  # of the matches that homographies are estimated from, the first best first; shares are means
     repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
     repeatability_nms: int = REPEATABILITY_NMS  # of all methods: else points in clusters repeat each other
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
@@ -58,11 +60,11 @@ class EvaluatePairsConfig:
             value = getattr(self, key)
             if (value or key == "generated_size") and (len(value) != 2 or min(value) < 32):
                 raise UserError(f"{key}: found {list(value)}, expected [height, width] of at least 32 pixels")
-        for key in ("points", "iterations", "generated_pairs"):
+        for key in ("points", "iterations", "orders", "generated_pairs"):
             check_number(key, getattr(self, key), 4 if key == "points" else 1)
         for key in ("nms_radius", "border", "repeatability_points", "repeatability_nms", "limit", "seed"):
             check_number(key, getattr(self, key), 0)
-        for key in ("eps", "ransac", "magsac", "temperature"):
+        for key in ("eps", "ransac", "magsac", "gcransac", "temperature"):
             check_number(key, getattr(self, key), 0, above=True)
         for key in ("threshold", "ratio", "least"):
             check_number(key, getattr(self, key), 0, 1)

@@ -54,8 +54,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 
 def _disconnect() -> None:
-    """Join gloo's threads while Python still runs. One that lets go of a tensor only when the interpreter is being taken
-    down ends the process by an abort, after all its work was done: of a finished run's two processes, once in ten.
+    """Join gloo's threads while Python still runs. One that lets go of a tensor while the interpreter is taken down
+    ends the process by an abort, after all its work was done: so did one of twelve short runs of two processes.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

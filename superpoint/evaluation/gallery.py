@@ -31,7 +31,7 @@ def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, c
     written = []
     for method in dict.fromkeys(record.method for record in records):
         mine = [record for record in records if record.method == method]
-        order = sorted(mine, key=lambda record: (record.ransac_error, -record.mma[2]))
+        order = sorted(mine, key=lambda record: (record.error(), -record.mma[2]))
         best = order[: min(count, (len(order) + 1) // 2)]
         worst = order[::-1][: min(count, len(order) // 2)]
         for kind, chosen in (("best", best), ("worst", worst)):
@@ -54,7 +54,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 0.95), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
-    estimate = outcome.estimates["ransac"]
+    estimate = outcome.estimates["ransac"][0]
     pairs = outcome.matches.pairs
     chosen = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
     start, end = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
@@ -81,8 +81,9 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
     found = "no homography" if estimate.h_a_b is None else "maps a corner beyond the horizon"
-    if np.isfinite(record.ransac_error):
-        found = f"corner error {record.ransac_error:.1f} px"
+    error = record.errors["ransac"][0]  # of the matches that are drawn
+    if np.isfinite(error):
+        found = f"corner error {error:.1f} px"
     shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
     correct = f"{record.mma[2]:.0%} within 3 px"
     axes.set_title(f"{record.method} on {record.pair}: RANSAC {found}; {shown} shown, {correct}", fontsize=11)

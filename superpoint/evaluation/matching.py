@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from superpoint.geometry.homography import Matrix
 
 MATCHERS = ("mutual", "ratio", "dual_softmax")
-ESTIMATORS = ("ransac", "magsac")
+ESTIMATORS = ("ransac", "magsac", "gcransac")
+METHODS = {"ransac": cv2.RANSAC, "magsac": cv2.USAC_MAGSAC, "gcransac": cv2.USAC_ACCURATE}
 MIN_MATCHES = 4  # a homography has eight degrees of freedom
 
 
@@ -159,7 +160,9 @@ def estimate_homography(
 ) -> Estimate:
     """The homography that maps matched points [K, 2] (x, y) of image a to those of image b.
 
-    "ransac" is OpenCV's RANSAC with refinement over the inliers, "magsac" its USAC_MAGSAC (Barath et al. 2020).
+    "ransac" is OpenCV's RANSAC with refinement over the inliers (Fischler and Bolles 1981), "magsac" its USAC_MAGSAC
+    (Barath et al. 2020), "gcransac" its USAC_ACCURATE, which improves the best samples so far by graph cuts over the
+    neighbouring matches (GC-RANSAC, Barath and Matas 2018). The last two find no mirror images, which no camera takes.
     `threshold` is in pixels of image b. OpenCV draws from a generator of its own, which is set to `seed`: equal input
     gives equal output.
 
@@ -175,7 +178,7 @@ def estimate_homography(
     if len(first) < MIN_MATCHES:
         return none
     cv2.setRNGSeed(seed)
-    method = cv2.RANSAC if estimator == "ransac" else cv2.USAC_MAGSAC
+    method = METHODS[estimator]
     found, inliers = cv2.findHomography(first, second, method, threshold, maxIters=iterations, confidence=confidence)
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found)) < 1e-12:
         return none

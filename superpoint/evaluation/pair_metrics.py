@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.classical import suppress
 from superpoint.evaluation.matching import (
+    ESTIMATORS,
     Comparison,
     DescriptorMatches,
     Estimate,
@@ -33,10 +34,9 @@ from superpoint.geometry.homography import Matrix
 
 THRESHOLDS = tuple(range(1, 11))  # of the mean matching accuracy, px
 CORNER_EPS = (1, 3, 5)
-ESTIMATORS = ("ransac", "magsac")
 SHARES = (  # means over pairs of what is in each record, by name
     *("repeatability_3", "repeatability_1", "localisation", "nn_map", "matching_score"),
-    *("ransac_inliers", "magsac_inliers", "matches", "points"),
+    *("matches", "points"),
 )
 
 
@@ -50,11 +50,11 @@ class Described(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Descriptors compared, matches best first, and both estimates."""
+    """Descriptors compared, matches best first, and of each estimator one estimate an order of the matches."""
 
     compared: Comparison
     matches: DescriptorMatches
-    estimates: dict[str, Estimate]
+    estimates: dict[str, list[Estimate]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class PairRecord:
     """Figures of a pair; distances in pixels of view b, infinite where there is no estimate.
 
     repeatability_3, _1: share at that eps; NaN without points. localisation: px; NaN if no point is repeated.
-    mma: share of matches within 1..10 px. *_inliers: share of matches that agree with the estimate.
+    mma: share of matches within 1..10 px. errors: of the corners, by estimator, one an order of the matches.
+    inliers: share of matches that agree with the estimate from the first order, by estimator.
     """
 
     method: str
@@ -75,16 +76,20 @@ class PairRecord:
     nn_map: float
     matching_score: float
     mma: tuple[float, ...]
-    ransac_error: float
-    magsac_error: float
-    ransac_inliers: float
-    magsac_inliers: float
+    errors: dict[str, tuple[float, ...]]
+    inliers: dict[str, float]
     matches: int
     points: float  # mean of the two views
+
+    def error(self, estimator: str = "ransac") -> float:
+        """The median of the corner errors over the orders of the matches."""
+        return float(np.median(self.errors[estimator]))
 
     def row(self) -> dict[str, Any]:
         """Flat, with finite numbers or None, for JSON and CSV."""
         content = asdict(self)
+        content |= {f"{name}_error": self.error(name) for name in content.pop("errors")}
+        content |= {f"{name}_inliers": value for name, value in content.pop("inliers").items()}
         content |= {f"mma_{eps}": value for eps, value in zip(THRESHOLDS, content.pop("mma"), strict=True)}
         return {
             key: None if isinstance(value, float) and not np.isfinite(value) else value
@@ -93,30 +98,37 @@ class PairRecord:
 
 
 def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outcome:
-    """Matches of two views and the homographies estimated from them, RANSAC's and MAGSAC's.
+    """Matches of two views and the homographies that `ESTIMATORS` find from them.
 
-    The matches go in by score, best first. OpenCV's RANSAC draws from a generator that cannot be seeded, so their order
-    is its seed: over six orders of SIFT's and ORB's matches of 30 pairs the share of pairs within 1 px has a standard
-    deviation of .03 to .05 whether 5,000 or 30,000 samples are allowed (.02 to .04 at 3 and 5 px); five times the
-    samples cost five times the time and change the mean by less than .02. One pair of 30 is .033.
+    The matches go in by score, best first, and then in `config.orders` - 1 others. OpenCV's RANSAC draws from a
+    generator that cannot be seeded, so their order is its seed: over six orders of SIFT's and ORB's matches of 30 pairs
+    the share of pairs within 1 px has a standard deviation of .03 to .05 whether 5,000 or 30,000 samples are allowed
+    (.02 to .04 at 3 and 5 px); five times the samples cost five times the time and change the mean by less than .02.
+    One pair of 30 is .033.
     """
     compared = compare_descriptors(a.descriptors, b.descriptors)
     matches = match_compared(
         compared, config.matcher, ratio=config.ratio, temperature=config.temperature, least=config.least
     )
-    first, second = a.points[matches.pairs[:, 0]], b.points[matches.pairs[:, 1]]
-    estimates = {
-        name: estimate_homography(
-            first,
-            second,
-            name,
-            threshold=getattr(config, name),
-            iterations=config.iterations,
-            confidence=config.confidence,
-            seed=config.seed,
-        )
-        for name in ESTIMATORS
-    }
+    estimates: dict[str, list[Estimate]] = {name: [] for name in ESTIMATORS}
+    rng = np.random.default_rng(config.seed)
+    count = len(matches.pairs)
+    for number in range(config.orders):
+        order = rng.permutation(count) if number else np.arange(count)
+        pairs = matches.pairs[order]
+        for name, found in estimates.items():
+            estimate = estimate_homography(
+                a.points[pairs[:, 0]],
+                b.points[pairs[:, 1]],
+                name,
+                threshold=getattr(config, name),
+                iterations=config.iterations,
+                confidence=config.confidence,
+                seed=config.seed,
+            )
+            inliers = np.zeros(count, bool)
+            inliers[order] = estimate.inliers
+            found.append(Estimate(estimate.h_a_b, inliers))
     return Outcome(compared, matches, estimates)
 
 
@@ -139,9 +151,7 @@ def measure_pair(
     pairs = outcome.matches.pairs
     errors = match_errors(a.points[pairs[:, 0]], b.points[pairs[:, 1]], h_a_b)
     precision = nearest_neighbour_precision(a.points, b.points, outcome.compared, h_a_b, config.eps)
-    estimates = outcome.estimates
-    inliers = {name: float(each.inliers.mean()) if len(pairs) else 0.0 for name, each in estimates.items()}
-    corners = {name: corner_error(each.h_a_b, h_a_b, a.size) for name, each in estimates.items()}
+    estimates = outcome.estimates.items()
     return PairRecord(
         method,
         *pair,
@@ -149,10 +159,8 @@ def measure_pair(
         nn_map=0.0 if np.isnan(precision) else precision,  # nothing that could be matched: the detector's failure
         matching_score=matching_score(a.points, b.points, pairs, h_a_b, a.size, b.size, config.eps),
         mma=tuple(map(float, matching_accuracy(errors, THRESHOLDS))),
-        ransac_error=corners["ransac"],
-        magsac_error=corners["magsac"],
-        ransac_inliers=inliers["ransac"],
-        magsac_inliers=inliers["magsac"],
+        errors={name: tuple(corner_error(one.h_a_b, h_a_b, a.size) for one in each) for name, each in estimates},
+        inliers={name: float(each[0].inliers.mean()) if len(pairs) else 0.0 for name, each in estimates},
         matches=len(pairs),
         points=(len(a.points) + len(b.points)) / 2,
     )
@@ -169,10 +177,11 @@ def figures(records: Sequence[PairRecord]) -> dict[str, NDArray[np.float64]]:
     """Each figure of a table as one value a pair, so that the table's figure is their mean (NaN left out)."""
     values = {name: np.array([getattr(record, name) for record in records], np.float64) for name in SHARES}
     for name in ESTIMATORS:
-        errors = np.array([getattr(record, f"{name}_error") for record in records])
+        values[f"{name}_inliers"] = np.array([record.inliers[name] for record in records], np.float64)
+        errors = [record.errors[name] for record in records]
         for eps in CORNER_EPS:
-            values[f"{name}_{eps}"] = (errors <= eps).astype(np.float64)
-            values[f"{name}_auc_{eps}"] = np.array([area_under_curve([error], eps) for error in errors])
+            values[f"{name}_{eps}"] = np.array([np.mean(np.array(each) <= eps) for each in errors])
+            values[f"{name}_auc_{eps}"] = np.array([area_under_curve(each, eps) for each in errors])
     for index, eps in enumerate(THRESHOLDS):
         values[f"mma_{eps}"] = np.array([record.mma[index] for record in records])
     return values

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.evaluation.pair_metrics import CORNER_EPS, ESTIMATORS, THRESHOLDS, PairRecord, groups, summarise
+from superpoint.evaluation.matching import ESTIMATORS
+from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import correctness
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import write_atomically
@@ -26,6 +27,7 @@ CURVE = np.linspace(0, 10, 201)  # px
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of curves
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP"
+NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
 Summary = dict[str, Any]  # figure -> {"value", "low", "high"}, see `pair_metrics.summarise`
 
@@ -72,12 +74,12 @@ def write_report(
 
 
 def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row a method: correctness with both estimators, the 95 % interval at 3 px, and the area under the curve."""
+    """One row a method: correctness by estimator, the 95 % interval at 3 px, and the area under the curve."""
     table = Table(title=title)
     table.add_column("method", no_wrap=True)
-    for name in ("RANSAC", "MAGSAC"):
+    for name in ESTIMATORS:
         for column in ("@1", "@3", "@3 95 %", "@5", "AUC@5"):
-            table.add_column(f"{name} {column}" if column == "@1" else column, justify="right")
+            table.add_column(f"{NAMES[name]} {column}" if column == "@1" else column, justify="right")
     for each in _all(found):
         cells = []
         for name in ESTIMATORS:
@@ -136,16 +138,16 @@ def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Ta
 
 
 def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
-    """Share of pairs whose corner error is at most the threshold: RANSAC solid on the left, MAGSAC on the right."""
-    figure = Figure(figsize=(10, 4.6), dpi=100, layout="constrained")
+    """Share of pairs whose corner error is at most the threshold, a panel an estimator."""
+    figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
     methods = list(dict.fromkeys(record.method for record in records))
-    for place, (name, label) in enumerate(zip(ESTIMATORS, ("RANSAC", "MAGSAC"), strict=True)):
-        axes = figure.add_subplot(1, 2, place + 1)
+    for place, name in enumerate(ESTIMATORS):
+        axes = figure.add_subplot(1, len(ESTIMATORS), place + 1)
         for index, method in enumerate(methods):
-            errors = [getattr(record, f"{name}_error") for record in records if record.method == method]
+            errors = [error for record in records if record.method == method for error in record.errors[name]]
             share = [correctness(errors, eps) for eps in CURVE]
             axes.step(CURVE, share, DASHES[index % 4], where="post", color=_colour(index), label=method, linewidth=1.8)
-        axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=label)
+        axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=NAMES[name])
         axes.set_ylabel("share of pairs")
         axes.grid(alpha=0.3)
         if place == 0:

@@ -128,10 +128,10 @@ class FeatureDetector:
         [2, 2]
         """
         check_number("threshold", threshold, 0, 1)
-        check_number("max_points", max_points, 0)
-        check_number("nms_radius", nms_radius, 0, 1000)
-        check_number("border", border, 0)
-        check_number("resize", resize, 0)
+        check_number("max_points", max_points, 0, whole=True)
+        check_number("nms_radius", nms_radius, 0, 1000, whole=True)
+        check_number("border", border, 0, whole=True)
+        check_number("resize", resize, 0, whole=True)
         found, several = gray_images(images, resize or None)
         features: list[Features] = []
         for group in _groups(found):
@@ -221,6 +221,8 @@ def load_model(
     >>> model
     FeatureDetector(magicpoint-lite: torch fp32 on cpu, no descriptors)
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UserError(f"name_or_path: found {name_or_path!r}, expected the name of released weights or a path")
     if Path(name_or_path).suffix in EXPORTED and not Path(name_or_path).is_dir():
         return _load_exported(Path(name_or_path), device, backend, precision)
     model = load_network(name_or_path)

@@ -12,7 +12,8 @@ from superpoint.checks import check_number, check_one_of
 from superpoint.errors import UserError
 from superpoint.inference.features import Features, Matches
 
-THRESHOLDS = {"ransac": 3.0, "magsac": 1.0}  # px; MAGSAC's counts as a scale of the noise, and is taken smaller
+# px. MAGSAC's counts as a scale of the noise, and is taken smaller; from 1 to 3 GC-RANSAC's makes little difference.
+THRESHOLDS = {"gcransac": 2.0, "ransac": 3.0, "magsac": 1.0}
 
 
 class Homography(NamedTuple):
@@ -68,7 +69,7 @@ def estimate_homography(
     features0: Features,
     features1: Features,
     matches: Matches,
-    method: str = "ransac",
+    method: str = "gcransac",
     *,
     threshold: float | None = None,
     iterations: int = 5000,
@@ -78,8 +79,10 @@ def estimate_homography(
     """The homography from the first image to the second, of a plane or of a camera that only turned.
 
     Args:
-        method: "ransac" (OpenCV's, refined over the inliers) or "magsac" (USAC_MAGSAC, Barath et al. 2020).
-        threshold: a match agrees within this many pixels of the second image; None = 3 (ransac) or 1 (magsac).
+        method: "gcransac" (OpenCV's USAC_ACCURATE, Barath and Matas 2018), "ransac" (its RANSAC, refined over the
+            inliers) or "magsac" (USAC_MAGSAC, Barath et al. 2020). Only "ransac" finds mirror images.
+        threshold: a match agrees within this many pixels of the second image; None = 2 (gcransac), 3 (ransac) or 1
+            (magsac).
         iterations: most samples drawn.
         confidence: to have drawn one sample without outliers, after which it ends early.
         seed: of the drawing; equal input gives equal output.

@@ -141,7 +141,10 @@ def _write_features(
             max_points=config.max_points,
         ),
     )
-    return export_detections(settings, inputs, out, root=root, resume=resume).signal
+    result = export_detections(settings, inputs, out, root=root, resume=resume)
+    if result.summary is not None and not result.summary.images:
+        raise UserError(f"{', '.join(inputs)}: none of the images could be used ({result.summary.skipped} skipped)")
+    return result.signal
 
 
 def _picture_name(name: str, written: set[str]) -> str:

@@ -35,7 +35,7 @@ def match_images(
     config: InferenceConfig,
     *,
     method: str = "mutual",
-    estimator: str = "ransac",
+    estimator: str = "gcransac",
     threshold: float | None = None,
     as_json: bool = False,
 ) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def match_images(
     if target.suffix.lower() != ".png":
         raise UserError(f"--out: found '{out}', expected a file name that ends in .png")
     refuse_inputs(target, (first, second))
+    _refuse_foreign(target.with_suffix(".json"))
     images = [read_gray(first), read_gray(second)]
     model = load_detector(config)
     if not model.descriptor_dim:
@@ -95,6 +96,18 @@ def match_images(
     else:
         _show(numbers, target)
     return numbers
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises: UserError if `path` is there and holds something else than the numbers of a match."""
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "estimator" not in content:
+        raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
 
 
 def _median_error(seen: list[Features], matches: Matches, homography: Homography) -> float | None:

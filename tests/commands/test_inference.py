@@ -50,7 +50,7 @@ def test_match(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("match", "a.jpg", "b.jpg", "--method", "ratio", "--inlier-threshold", "2", "--json") == 0
     assert stage.arguments[:3] == (Path("a.jpg"), Path("b.jpg"), Path("matches.png"))
     assert stage.arguments[3] == InferenceConfig(threshold=0.005, max_points=1024)
-    assert stage.options == {"method": "ratio", "estimator": "ransac", "threshold": 2.0, "as_json": True}
+    assert stage.options == {"method": "ratio", "estimator": "gcransac", "threshold": 2.0, "as_json": True}
 
 
 def test_track(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,8 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    atexit.register(lambda: print("connected to the end:", torch.distributed.is_initialized()))  # the last of all to run
+    # Registered before all others, so run after them.
+    atexit.register(lambda: print("connected to the end:", torch.distributed.is_initialized()))
     options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
     options["batch_size"] = arguments.batch_size
     if arguments.die:

@@ -8,6 +8,7 @@ import pytest
 from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, protocol_overrides
 from superpoint.config.loading import load_config
 from superpoint.errors import UserError
+from superpoint.evaluation.matching import ESTIMATORS
 from superpoint.evaluation.pair_metrics import (
     Described,
     PairRecord,
@@ -44,15 +45,15 @@ def test_perfect_features() -> None:
     made = record(*views())
     assert (made.repeatability_1, made.nn_map, made.matching_score) == (1, 1, 1)
     assert made.mma == (1.0,) * 10
-    assert made.ransac_error < 0.01
-    assert made.magsac_error < 0.01
-    assert (made.ransac_inliers, made.matches, made.points) == (1, 40, 40)
+    assert set(made.errors) == {"ransac", "magsac", "gcransac"}
+    assert max(made.error(name) for name in made.errors) < 0.01
+    assert (made.inliers["ransac"], made.matches, made.points) == (1, 40, 40)
 
 
 def test_no_points_at_all_are_a_result() -> None:
     empty = Described(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 8), np.float32), (140, 200))
     made = record(empty, empty)
-    assert made.ransac_error == np.inf
+    assert made.error() == np.inf
     assert (made.nn_map, made.matching_score, made.matches, made.mma[9]) == (0, 0, 0, 0)
     assert made.row()["ransac_error"] is None
     assert made.row()["repeatability_3"] is None
@@ -61,7 +62,7 @@ def test_no_points_at_all_are_a_result() -> None:
 def test_means_intervals_and_groups() -> None:
     a, b = views(noise=0.5)
     records = [
-        record(a, b, ransac_error=error, localisation=place, sequence=sequence, change=change)
+        record(a, b, errors=dict.fromkeys(ESTIMATORS, (error,)), localisation=place, sequence=sequence, change=change)
         for error, place, sequence, change in (
             (0.5, 1.0, "x", "i"),
             (2.0, 3.0, "x", "i"),
@@ -83,6 +84,26 @@ def test_means_intervals_and_groups() -> None:
         ("sequence", "x", 2),
         ("sequence", "y", 2),
     ]
+
+
+def test_other_orders_of_the_matches() -> None:
+    """The first is that of one order; the shares are means; what an estimate calls inliers stays with its matches."""
+    a, b = views(noise=0.5)
+    moved = np.where(np.arange(40)[:, None] < 8, b.points + np.float32(30), b.points)
+    several = EvaluatePairsConfig(orders=6)
+    outcome = match_pair(a, b._replace(points=moved), several)
+    alone = match_pair(a, b._replace(points=moved), CONFIG)
+    wrong = outcome.matches.pairs[:, 1] < 8
+    for name in ESTIMATORS:
+        assert len(outcome.estimates[name]) == 6
+        np.testing.assert_array_equal(outcome.estimates[name][0].h_a_b, alone.estimates[name][0].h_a_b)
+        assert not any(each.inliers[wrong].any() for each in outcome.estimates[name])
+        assert all(each.inliers[~wrong].mean() > 0.5 for each in outcome.estimates[name])
+    made = record(a, b, errors=dict.fromkeys(ESTIMATORS, (0.5, 2.0, 4.0, np.inf)))
+    assert (made.error(), made.row()["magsac_error"]) == (3.0, 3.0)
+    table = summarise([made])
+    assert [table[f"gcransac_{eps}"]["value"] for eps in (1, 3, 5)] == [0.25, 0.5, 0.75]
+    assert table["gcransac_auc_5"]["value"] == pytest.approx((0.9 + 0.6 + 0.2 + 0) / 4)
 
 
 def test_repeatability_thins_points_that_cluster() -> None:

@@ -270,6 +270,8 @@ def test_unknown_model_names_what_there_is() -> None:
         UserError, match=r"superpoint-huge: no such file.*magicpoint, magicpoint-compact, magicpoint-lite"
     ):
         load_model("superpoint-huge")
+    with pytest.raises(UserError, match="name_or_path: found None"):
+        load_model(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +283,10 @@ def test_unknown_model_names_what_there_is() -> None:
         ({"nms_radius": -1}, "nms_radius"),
         ({"border": -3}, "border"),
         ({"resize": -8}, "resize"),
+        ({"max_points": 1.5}, "max_points: found 1.5, expected a whole number"),
+        ({"nms_radius": 2.5}, "nms_radius: found 2.5"),
+        ({"max_points": float("inf")}, "max_points: found inf"),
+        ({"threshold": "low"}, "threshold: found 'low', expected a finite number"),
     ],
 )
 def test_options_out_of_range(detector: FeatureDetector, options: dict[str, float], message: str) -> None:

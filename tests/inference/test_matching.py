@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superpoint.errors import UserError
-from superpoint.evaluation.matching import match_descriptors
+from superpoint.evaluation.matching import ESTIMATORS, match_descriptors
 from superpoint.geometry.homography import sample_homography, warp_image, warp_points
 from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, match
 from tests.inference.networks import photograph
@@ -72,7 +72,7 @@ def test_what_cannot_be_matched() -> None:
             match(features(3), features(3), **{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["ransac", "magsac"])
+@pytest.mark.parametrize("method", ESTIMATORS)
 def test_homography_of_points_with_outliers(method: str) -> None:
     rng = np.random.default_rng(0)
     h_0_1 = sample_homography(rng, 240, 320)
@@ -92,14 +92,22 @@ def test_homography_of_points_with_outliers(method: str) -> None:
     np.testing.assert_array_equal(matrix, again)
 
 
-def test_points_stay_in_front_of_the_horizon() -> None:
+@pytest.mark.parametrize("method", ESTIMATORS)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_points_stay_in_front_of_the_horizon(method: str, mirrored: bool) -> None:
     """Where the origin lies behind the horizon, a matrix whose last element is 1 maps every point to NaN."""
-    matrix = np.array([[1.0, 0.2, 0.0], [0.1, 1.0, 0.0], [0.01, 0.0, -1.0]])  # the horizon is x = 100
+    matrix = np.array([[-1.0, -0.2, 0.0], [0.1, 1.0, 0.0], [0.01, 0.0, -1.0]])  # the horizon is x = 100
+    if mirrored:
+        matrix[0] *= -1
     start = np.random.default_rng(0).uniform((200, 0), (400, 300), (50, 2)).astype(np.float32)
     end = warp_points(start, matrix)
     assert np.isfinite(end).all()
     a, b = (Features(points, np.ones(50), None, (512, 512)) for points in (start, end))
-    found, inliers = estimate_homography(a, b, Matches(np.stack([np.arange(50)] * 2, axis=1), np.ones(50)))  # type: ignore[arg-type]
+    pairs = Matches(np.stack([np.arange(50)] * 2, axis=1), np.ones(50, np.float32))
+    found, inliers = estimate_homography(a, b, pairs, method)
+    if mirrored and method != "ransac":
+        assert found is None  # as documented
+        return
     assert inliers.all()
     assert found is not None
     np.testing.assert_allclose(warp_points(start, found), end, atol=0.05)
@@ -151,7 +159,7 @@ def check_fuzz(data: st.DataObject) -> None:
             a, b = data.draw(any_features()), data.draw(any_features())
             method = data.draw(st.sampled_from(["mutual", "ratio", "dual_softmax", "x"]))
             found = match(a, b, method, min_score=data.draw(st.sampled_from([-1.0, 0.0, 3.0])))
-            estimator = data.draw(st.sampled_from(["ransac", "magsac", ""]))
+            estimator = data.draw(st.sampled_from([*ESTIMATORS, ""]))
             estimate = estimate_homography(
                 a, b, found, estimator, threshold=data.draw(st.sampled_from([None, 3.0, 0.0]))
             )

@@ -81,6 +81,8 @@ def test_names_in_a_tar_do_not_lead_out_of_the_folder(tmp_path: Path, capsys: py
 def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none of the images could be used"):
         detect_images([str(photos / "broken.jpg")], tmp_path / "out", CONFIG)
+    with pytest.raises(UserError, match=r"none of the images could be used \(1 skipped\)"):
+        detect_images([str(photos / "broken.jpg")], tmp_path / "out.h5", CONFIG)
     with pytest.raises(UserError, match=r"--out: found .*one.png', expected a folder"):
         detect_images([str(photos)], photos / "one.png", CONFIG)
     with pytest.raises(UserError, match="--resume: only a feature file"):

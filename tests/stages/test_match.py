@@ -92,6 +92,19 @@ def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path
     assert not (tmp_path / "m.png").exists()
 
 
+@pytest.mark.parametrize("content", [b'{"name": "shapes"}', b"[1]", b"no JSON", b"\xff"])
+def test_the_numbers_replace_their_like_alone(
+    weights: Path, pair: tuple[Path, Path], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "m.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.json, where the numbers go, is a file of another kind"):
+        match_images(*pair, tmp_path / "m.png", settings(weights))
+    assert (tmp_path / "m.json").read_bytes() == content
+    (tmp_path / "m.json").unlink()
+    first = match_images(*pair, tmp_path / "m.png", settings(weights))
+    assert match_images(*pair, tmp_path / "m.png", settings(weights))["homography"] == first["homography"]
+
+
 def test_the_picture_does_not_replace_an_image(weights: Path, pair: tuple[Path, Path]) -> None:
     before = pair[0].read_bytes()
     assert pair[0].suffix == ".png"
