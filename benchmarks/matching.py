@@ -3,9 +3,9 @@
     python benchmarks/matching.py [--encoder vgg|lite] [--pairs 100] [--height 480] [--width 640] [--maximum-ratio 1.5]
 
 The released `superpoint` (or `superpoint-lite`) on pairs made from the photographs of scikit-image: 1000 points, mutual
-matching, RANSAC and MAGSAC, all figures of a pair, features written to the cache. A view that several pairs of a block
-share counts once in either. Forward passes and evaluation alternate in blocks of ten pairs: other load on the machine
-meets both alike.
+matching, three estimators of homographies, all figures of a pair, features written to the cache. A view that several
+pairs of a block share counts once in either. Forward passes and evaluation alternate in blocks of ten pairs: other load
+on the machine meets both alike.
 
 Each part alone, on one thread, is printed beside it, as CPU time. Exits with 1 if the ratio is above --maximum-ratio.
 """

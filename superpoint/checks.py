@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 from superpoint.errors import UserError
 
 
 def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
-        hint = difflib.get_close_matches(value, options, 1)
+        hint = difflib.get_close_matches(str(value), options, 1)
         suffix = f"; did you mean '{hint[0]}'?" if hint else ""
         raise UserError(f"{key}: found '{value}', expected one of {', '.join(options)}{suffix}")
 
@@ -19,13 +20,16 @@ def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
 def check_number(
     key: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False, whole: bool = False
 ) -> None:
-    """Demand a finite number in [low, high], or in (low, high] if `above`. None passes: it stands for "not set"."""
+    """Demand a finite number in [low, high], or in (low, high] if `above`, and an integer if `whole`.
+
+    None passes: it stands for "not set".
+    """
     if value is None:
         return
     try:
         right = math.isfinite(value) and low <= value <= high and not (above and value == low)
-        right = right and not (whole and value != int(value))
-    except TypeError:
+        right = right and not (whole and not isinstance(value, Integral))
+    except (TypeError, OverflowError):
         right = False
     if not right:
         shown = f"'{value}'" if isinstance(value, str) else value

@@ -61,7 +61,7 @@ def match_command(
     ),
     model: Model = "superpoint-lite",
     method: Annotated[str, typer.Option(help="mutual, ratio or dual_softmax.")] = "mutual",
-    estimator: Annotated[str, typer.Option(help="gcransac, ransac or magsac.")] = "gcransac",
+    estimator: Annotated[str, typer.Option(help="gcransac, ransac (also of mirrored images) or magsac.")] = "gcransac",
     inlier_threshold: Annotated[
         float | None,
         typer.Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),

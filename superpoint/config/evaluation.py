@@ -36,16 +36,19 @@ class EvaluatePairsConfig:
     ransac: float = 3.0  # inlier threshold of RANSAC
     magsac: float = 1.0  # inlier threshold of MAGSAC
     gcransac: float = 2.0  # inlier threshold of GC-RANSAC
-    iterations: int = 5000  # most samples of each
+    iterations: int = 5000  # most samples of RANSAC and MAGSAC
+    gcransac_iterations: int = 50_000  # of GC-RANSAC, to which a sample costs little
     confidence: float = 0.9999  # of each, to have drawn a sample without outliers before it ends early
-    orders: int = 1  # of the matches that homographies are estimated from, the first best first; shares are means
+    # Of the matches that homographies are estimated from, the first best first. Correctness and its area are means over
+    # them, the error of a pair is their median, inliers are those of the first.
+    orders: int = 1
     repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
     repeatability_nms: int = REPEATABILITY_NMS  # of all methods: else points in clusters repeat each other
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
     generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph
     limit: int = 50  # most photographs that pairs are made from; 0 = all
-    seed: int = 0  # of generated pairs, estimators and intervals
+    seed: int = 0  # of generated pairs, orders of the matches and intervals
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
     precision: str = "auto"  # auto | fp32 | bf16
     device: str = "auto"  # auto | cpu | cuda | mps
@@ -60,8 +63,8 @@ class EvaluatePairsConfig:
             value = getattr(self, key)
             if (value or key == "generated_size") and (len(value) != 2 or min(value) < 32):
                 raise UserError(f"{key}: found {list(value)}, expected [height, width] of at least 32 pixels")
-        for key in ("points", "iterations", "orders", "generated_pairs"):
-            check_number(key, getattr(self, key), 4 if key == "points" else 1)
+        for key in ("points", "iterations", "gcransac_iterations", "orders", "generated_pairs"):
+            check_number(key, getattr(self, key), 4 if key == "points" else 1, whole=True)
         for key in ("nms_radius", "border", "repeatability_points", "repeatability_nms", "limit", "seed"):
             check_number(key, getattr(self, key), 0)
         for key in ("eps", "ransac", "magsac", "gcransac", "temperature"):

@@ -14,10 +14,17 @@ from superpoint.errors import UserError
 
 
 def _training() -> SuperPointConfig:
-    """Short, at a low rate, and from the first sample on as hard as it gets: the network knows the task already."""
+    """Short, at a low rate, and from the first sample on as hard as it gets: the network knows the task already.
+
+    So it does where points are: labels that it is not sure of make it worse, and their places can weigh more. 300 steps
+    from `superpoint-lite` on photographs like those it was trained on, 120 generated pairs of held-out ones: of its
+    matches 91.0 % are within 3 px before, 89.1 % after with all labels and a position loss of weight 1, 91.4 % with
+    these (within 1 px 72.6, 71.4 and 74.4 %).
+    """
     return SuperPointConfig(
         weights=None,
-        data=PairDataConfig(curriculum=0, holdout=0.1),
+        data=PairDataConfig(curriculum=0, holdout=0.1, label_threshold=0.2),
+        position=8.0,
         optimizer=OptimizerConfig(lr=2e-4),
         schedule=ScheduleConfig(warmup=0.05),
         train=TrainConfig(minutes=15, batch_size=8, ema=0.99, validate_every=250),

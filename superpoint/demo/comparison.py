@@ -19,7 +19,7 @@ from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.features import Features
 from superpoint.inference.images import shrunk_size
-from superpoint.inference.matching import estimate_homography, match
+from superpoint.inference.matching import THRESHOLDS, estimate_homography, match
 from superpoint.inference.pictures import match_figure
 from superpoint.models.decode import probability_map
 from superpoint.visualize import Image, contact_sheet, draw_points, figure_to_image, overlay_heatmap
@@ -128,10 +128,11 @@ def _match(
 ) -> tuple[Image, Row]:
     start = perf_counter()
     matches = match(*found, settings.method)
-    homography = estimate_homography(*found, matches)
+    homography = estimate_homography(*found, matches, "gcransac")
     matching = 1000 * (perf_counter() - start)
     inliers = int(homography.inliers.sum())
-    state = "no homography" if homography.matrix is None else f"{inliers} inliers (RANSAC, 3 px)"
+    threshold = THRESHOLDS["gcransac"]
+    state = "no homography" if homography.matrix is None else f"{inliers} inliers (GC-RANSAC, {threshold:g} px)"
     title = f"{name}: {len(matches)} matches ({settings.method}), {state}"
     picture = figure_to_image(match_figure(*images, found, matches, homography, title))
     return picture, Row(name, (len(found[0]), len(found[1])), len(matches), inliers, detection, matching)

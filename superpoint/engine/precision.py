@@ -47,15 +47,17 @@ def make_fabric(config: TrainConfig) -> Fabric:
         plugins=[cluster],
     )
     fabric.launch()
-    if fabric.world_size > 1:
+    if fabric.world_size > 1 and device == "cpu":  # NCCL's processes Fabric itself disconnects
         atexit.register(_disconnect)
     fabric.print(f"device {device} x {fabric.world_size}, precision {precision} ({reason}){memory}")
     return fabric
 
 
 def _disconnect() -> None:
-    """Join gloo's threads while Python still runs. One that lets go of a tensor while the interpreter is taken down
-    ends the process by an abort, after all its work was done: so did one of twelve short runs of two processes.
+    """Join gloo's threads while Python still runs, if no traceback holds the model any more.
+
+    One that lets go of a tensor while the interpreter is taken down ends the process by an abort, after all its work
+    was done: so did one of twelve short runs of two processes.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

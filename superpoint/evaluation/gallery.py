@@ -24,14 +24,17 @@ GAP = 12  # px between the views
 
 
 def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
-    """Draw the `count` best and worst pairs of each method, by RANSAC's corner error, as <method>-best-1.png, ..."""
+    """Draw the `count` best and worst pairs of each method as <method>-best-1.png, ...
+
+    That is by RANSAC's corner error, from the matches best first.
+    """
     make_folder(folder)
     for old in folder.glob("*.png"):
         old.unlink()  # of an earlier run with other methods
     written = []
     for method in dict.fromkeys(record.method for record in records):
         mine = [record for record in records if record.method == method]
-        order = sorted(mine, key=lambda record: (record.error(), -record.mma[2]))
+        order = sorted(mine, key=lambda record: (record.errors["ransac"][0], -record.mma[2]))
         best = order[: min(count, (len(order) + 1) // 2)]
         worst = order[::-1][: min(count, len(order) // 2)]
         for kind, chosen in (("best", best), ("worst", worst)):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from superpoint.geometry.homography import Matrix
 
 MATCHERS = ("mutual", "ratio", "dual_softmax")
-ESTIMATORS = ("ransac", "magsac", "gcransac")
-METHODS = {"ransac": cv2.RANSAC, "magsac": cv2.USAC_MAGSAC, "gcransac": cv2.USAC_ACCURATE}
+OPENCV = {"ransac": cv2.RANSAC, "magsac": cv2.USAC_MAGSAC, "gcransac": cv2.USAC_ACCURATE}
+ESTIMATORS = tuple(OPENCV)
 MIN_MATCHES = 4  # a homography has eight degrees of freedom
 
 
@@ -156,15 +156,15 @@ def estimate_homography(
     threshold: float = 3.0,
     iterations: int = 5000,
     confidence: float = 0.9999,
-    seed: int = 0,
 ) -> Estimate:
     """The homography that maps matched points [K, 2] (x, y) of image a to those of image b.
 
     "ransac" is OpenCV's RANSAC with refinement over the inliers (Fischler and Bolles 1981), "magsac" its USAC_MAGSAC
     (Barath et al. 2020), "gcransac" its USAC_ACCURATE, which improves the best samples so far by graph cuts over the
-    neighbouring matches (GC-RANSAC, Barath and Matas 2018). The last two find no mirror images, which no camera takes.
-    `threshold` is in pixels of image b. OpenCV draws from a generator of its own, which is set to `seed`: equal input
-    gives equal output.
+    neighbouring matches (GC-RANSAC, Barath and Matas 2018). For an image and its mirror image take "ransac": the
+    others refuse samples that change the orientation, and find nothing or a wrong one.
+    `threshold` is in pixels of image b. OpenCV draws from a generator of its own, which always starts alike: equal
+    input gives equal output, the same matches in another order may not.
 
     Fewer than four matches, or matches that allow no homography, give None and no inliers; that is a result, not an
     error. Raises ValueError for another estimator or unequal numbers of points.
@@ -177,8 +177,7 @@ def estimate_homography(
     none = Estimate(None, np.zeros(len(first), bool))
     if len(first) < MIN_MATCHES:
         return none
-    cv2.setRNGSeed(seed)
-    method = METHODS[estimator]
+    method = OPENCV[estimator]
     found, inliers = cv2.findHomography(first, second, method, threshold, maxIters=iterations, confidence=confidence)
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found)) < 1e-12:
         return none

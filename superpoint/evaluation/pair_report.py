@@ -65,7 +65,7 @@ def write_report(
     text += "".join(f"\n- left out: {reason}" for reason in skipped) + ("\n" if skipped else "")
     _write(folder / "pairs.md", text)
     content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
-    content["pairs"] = [record.row() for record in records]
+    content["pairs"] = [record.row() | {"corner_errors": _finite(record.errors)} for record in records]
     _write(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
     _write(folder / "pairs.csv", _csv([record.row() for record in records]))
     _write(folder / "summary.csv", _csv([_flat(each, config) for each in found]))
@@ -102,7 +102,7 @@ def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
         "NN-mAP": "nn_map",
         "M. score": "matching_score",
         **{f"MMA @{eps}": f"mma_{eps}" for eps in (1, 3, 5)},
-        "inliers": "ransac_inliers",
+        "RANSAC inliers": "ransac_inliers",
         "matches": "matches",
         "points": "points",
     }
@@ -182,6 +182,11 @@ def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return figure
+
+
+def _finite(errors: Mapping[str, Sequence[float]]) -> dict[str, list[float | None]]:
+    """One an order of the matches; None where there is no estimate."""
+    return {name: [each if np.isfinite(each) else None for each in values] for name, values in errors.items()}
 
 
 def _all(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -39,10 +39,10 @@ class Settings:
     border: int = 4  # pixels
 
     def __post_init__(self) -> None:
-        check_number("points", self.max_points, 1, 1_000_000)
-        check_number("nms_radius", self.nms_radius, 0, 1000)
+        check_number("points", self.max_points, 1, 1_000_000, whole=True)
+        check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
         check_number("threshold", self.threshold, 0, 1)
-        check_number("border", self.border, 0)
+        check_number("border", self.border, 0, whole=True)
 
 
 def output_names(model: SuperPoint, form: str) -> list[str]:

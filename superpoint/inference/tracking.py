@@ -38,7 +38,7 @@ class PointTracker:
     def __init__(self, max_distance: float = 0.7, keep: int = 5) -> None:
         """Args: max_distance: of two unit descriptors of a track, 0..2; keep: positions a track remembers, >= 2."""
         check_number("max_distance", max_distance, 0, 2, above=True)
-        check_number("keep", keep, 2)
+        check_number("keep", keep, 2, whole=True)
         self.max_distance = max_distance
         self.keep = keep
         self.started = 0  # tracks so far

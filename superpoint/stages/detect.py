@@ -143,7 +143,10 @@ def _write_features(
     )
     result = export_detections(settings, inputs, out, root=root, resume=resume)
     if result.summary is not None and not result.summary.images:
-        raise UserError(f"{', '.join(inputs)}: none of the images could be used ({result.summary.skipped} skipped)")
+        raise UserError(
+            f"{', '.join(inputs)}: none of the images could be used ({result.summary.skipped} skipped); {out} has the "
+            "reasons, remove it before another try"
+        )
     return result.signal
 
 

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -180,9 +180,9 @@ def measure_pairs(
 ) -> Iterator[list[PairRecord]]:
     """Figures of each pair, in order, one record a method.
 
-    Features are computed here, all else in threads meanwhile: matching, RANSAC and the figures take as long as a third
-    of the forward passes, and neither they nor the runtimes of networks hold Python's lock. A pair's figures do not
-    depend on the number of threads.
+    Features are computed here, all else in threads meanwhile: matching, homographies and figures take as long as a
+    third of the forward passes (VGG, one order of the matches), and neither they nor the runtimes of networks hold
+    Python's lock. A pair's figures do not depend on the number of threads.
     """
     every = {id(store): store for each in stores for store in (each.matching, each.detection)}.values()
     with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
@@ -252,7 +252,7 @@ def _redraw(jobs: Sequence[Job], stores: Sequence[MethodStores], config: Evaluat
     def redraw(method: str, name: str):
         views = fit_pair(by_name[name].load(), config.longest, _size(config.size))
         a, b = by_method[method](views.image_a), by_method[method](views.image_b)
-        return views, a, b, match_pair(a, b, config)
+        return views, a, b, match_pair(a, b, replace(config, orders=1))
 
     return redraw
 

@@ -27,6 +27,8 @@ from superpoint.inference.pictures import match_figure
 from superpoint.stages.detect import detect, load_detector, shrunk
 from superpoint.visualize import save_figure
 
+LARGEST = 1 << 20  # bytes: the numbers of a match take a few thousand
+
 
 def match_images(
     first: str | Path,
@@ -47,7 +49,8 @@ def match_images(
         as_json: print JSON instead of a table.
 
     Returns: the numbers. No homography is a result too: "homography" is None then.
-    Raises: UserError for an image that cannot be read, a network without descriptors, a place that cannot be written.
+    Raises: UserError for an image that cannot be read, a network without descriptors, a place that cannot be written or
+        where a file of another kind is.
     """
     target = Path(out)
     if target.suffix.lower() != ".png":
@@ -102,11 +105,15 @@ def _refuse_foreign(path: Path) -> None:
     """Raises: UserError if `path` is there and holds something else than the numbers of a match."""
     if not path.exists():
         return
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or "estimator" not in content:
+    content = None
+    if path.stat().st_size <= LARGEST:
+        try:
+            content = json.loads(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"--out: {path}, where the numbers go: {error.strerror}") from error
+        except (ValueError, RecursionError):
+            pass
+    if not isinstance(content, dict) or not {"estimator", "matches", "homography"} <= content.keys():
         raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
 
 

@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # Registered before all others, so run after them.
+    # Registered before that of make_fabric, so run after it.
     atexit.register(lambda: print("connected to the end:", torch.distributed.is_initialized()))
     options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
     options["batch_size"] = arguments.batch_size

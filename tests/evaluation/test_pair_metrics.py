@@ -99,6 +99,7 @@ def test_other_orders_of_the_matches() -> None:
         np.testing.assert_array_equal(outcome.estimates[name][0].h_a_b, alone.estimates[name][0].h_a_b)
         assert not any(each.inliers[wrong].any() for each in outcome.estimates[name])
         assert all(each.inliers[~wrong].mean() > 0.5 for each in outcome.estimates[name])
+    assert len({str(each.h_a_b) for each in outcome.estimates["ransac"]}) > 1  # they do differ
     made = record(a, b, errors=dict.fromkeys(ESTIMATORS, (0.5, 2.0, 4.0, np.inf)))
     assert (made.error(), made.row()["magsac_error"]) == (3.0, 3.0)
     table = summarise([made])

@@ -284,6 +284,8 @@ def test_unknown_model_names_what_there_is() -> None:
         ({"border": -3}, "border"),
         ({"resize": -8}, "resize"),
         ({"max_points": 1.5}, "max_points: found 1.5, expected a whole number"),
+        ({"max_points": 10.0}, "max_points: found 10.0"),
+        ({"max_points": 10**400}, "max_points: found 1"),
         ({"nms_radius": 2.5}, "nms_radius: found 2.5"),
         ({"max_points": float("inf")}, "max_points: found inf"),
         ({"threshold": "low"}, "threshold: found 'low', expected a finite number"),

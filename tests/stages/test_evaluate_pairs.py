@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -132,6 +133,19 @@ def test_an_inverted_homography_lowers_viewpoint_figures_only(healthy: list[Pair
     assert mean(wrong, "repeatability_3", "viewpoint") < mean(healthy, "repeatability_3", "viewpoint") - 0.1
     light = [[record.error() for record in each if record.change == "illumination"] for each in (healthy, wrong)]
     assert light[0] == light[1]
+
+
+def test_several_orders_of_the_matches(data: Path, healthy: list[PairRecord], tmp_path: Path) -> None:
+    several = replace(CONFIG, orders=4)
+    records = evaluate_pairs(several, ["sift"], data=data, out=tmp_path / "out", gallery=1, cache=False)
+    assert [record.errors["ransac"][0] for record in records] == [record.errors["ransac"][0] for record in healthy]
+    content = json.loads((tmp_path / "out" / "pairs.json").read_text())
+    summary = next(each for each in content["summary"] if each["kind"] == "all")["figures"]
+    for name in ("ransac", "magsac", "gcransac"):
+        errors = [np.array(pair["corner_errors"][name], np.float64) for pair in content["pairs"]]
+        assert [len(each) for each in errors] == [4] * len(records)
+        assert summary[f"{name}_3"]["value"] == pytest.approx(np.mean([each <= 3 for each in errors]))
+    assert list((tmp_path / "out").rglob("sift-best-1.png"))
 
 
 def test_swapped_coordinates_lower_every_figure(

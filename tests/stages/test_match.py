@@ -92,7 +92,7 @@ def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path
     assert not (tmp_path / "m.png").exists()
 
 
-@pytest.mark.parametrize("content", [b'{"name": "shapes"}', b"[1]", b"no JSON", b"\xff"])
+@pytest.mark.parametrize("content", [b'{"estimator": "mean"}', b"[1]", b"[" * 100_000, b"no JSON", b"\xff"])
 def test_the_numbers_replace_their_like_alone(
     weights: Path, pair: tuple[Path, Path], tmp_path: Path, content: bytes
 ) -> None:
@@ -100,7 +100,9 @@ def test_the_numbers_replace_their_like_alone(
     with pytest.raises(UserError, match=r"m\.json, where the numbers go, is a file of another kind"):
         match_images(*pair, tmp_path / "m.png", settings(weights))
     assert (tmp_path / "m.json").read_bytes() == content
-    (tmp_path / "m.json").unlink()
+
+
+def test_a_second_match_into_the_same_files(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
     first = match_images(*pair, tmp_path / "m.png", settings(weights))
     assert match_images(*pair, tmp_path / "m.png", settings(weights))["homography"] == first["homography"]
 
