@@ -54,7 +54,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     (height_a, width_a), (height_b, width_b) = pair.image_a.shape, pair.image_b.shape
     canvas = np.full((max(height_a, height_b), width_a + GAP + width_b), 255, np.uint8)
     canvas[:height_a, :width_a], canvas[:height_b, width_a + GAP :] = pair.image_a, pair.image_b
-    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 0.95), dpi=100, layout="constrained")
+    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 1.15), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
     estimate = outcome.estimates["ransac"][0]
@@ -89,7 +89,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
         found = f"corner error {error:.1f} px"
     shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
     correct = f"{record.mma[2]:.0%} within 3 px"
-    axes.set_title(f"{record.method} on {record.pair}: RANSAC {found}; {shown} shown, {correct}", fontsize=11)
+    axes.set_title(f"{record.method} on {record.pair}\nRANSAC: {found}; {shown} shown, {correct}", fontsize=11)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
