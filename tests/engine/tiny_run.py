@@ -139,8 +139,9 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # Registered before that of make_fabric, so run after it.
-    atexit.register(lambda: print("connected to the end:", torch.distributed.is_initialized()))
+    # Registered before that of make_fabric, so run after it. In one piece: torchrun's processes do not buffer, and what
+    # two of them write part by part runs into each other.
+    atexit.register(lambda: print(f"connected to the end: {torch.distributed.is_initialized()}\n", end=""))
     options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
     options["batch_size"] = arguments.batch_size
     if arguments.die:
