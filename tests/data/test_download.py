@@ -95,6 +95,7 @@ class TestBrokenConnections:
         site.content = CONTENT * 2
         site.break_after = [1_100_000] * 5
         fetch(site, tmp_path / "a", retries=1, sha256=hashlib.sha256(CONTENT * 2).hexdigest())
+        assert (tmp_path / "a").read_bytes() == CONTENT * 2
 
     def test_a_server_that_ignores_ranges_starts_anew_and_does_not_go_on_for_ever(
         self, site: Site, tmp_path: Path
