@@ -127,7 +127,10 @@ class TestBrokenConnections:
 
     def test_killed_process_loses_nothing(self, site: Site, tmp_path: Path) -> None:
         """SIGINT and SIGKILL in the middle of a transfer that stalls: what has arrived stays and is gone on with."""
-        program = "import sys; from superpoint.data.download import download; download(sys.argv[1], sys.argv[2])"
+        program = (  # the first line, because what a shell starts in the background inherits that SIGINT is ignored
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from superpoint.data.download import download; download(sys.argv[1], sys.argv[2])"
+        )
         for turn, number in enumerate((signal.SIGINT, signal.SIGKILL)):
             target = tmp_path / f"{turn}"
             with socket.create_server(("127.0.0.1", 0)) as stalling:
