@@ -1,8 +1,8 @@
 """Images a second of homographic adaptation: the straightforward way against ours, in one run, and whether they agree.
 
-    python benchmarks/adaptation.py [--weights magicpoint] [--images 6] [--views 100] [--size 240 320]
-    python benchmarks/adaptation.py --minimum-ratio 4 --minimum-agreement 0.97
-    python benchmarks/adaptation.py --images 0 --memory-images 2000
+    python benchmarks/labelling.py [--weights magicpoint] [--images 6] [--views 100] [--size 240 320]
+    python benchmarks/labelling.py --minimum-ratio 4 --minimum-agreement 0.97
+    python benchmarks/labelling.py --images 0 --memory-images 2000
 
 plain way   for each view one cv2 warp, one contiguous fp32 eager forward, its probability added to the sum
 ours        `HomographicAdaptation` with the backend and precision that "auto" chooses, warps and sums in batches
@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from superpoint.adaptation import HomographicAdaptation, agreement
-from superpoint.adaptation.aggregate import Aggregate
-from superpoint.adaptation.labels import FLOOR
-from superpoint.adaptation.views import sample_views
 from superpoint.backends import make_network
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.labelling import HomographicAdaptation, agreement
+from superpoint.labelling.adaptation import FLOOR
+from superpoint.labelling.aggregate import Aggregate
+from superpoint.labelling.views import sample_views
 from superpoint.models import SuperPoint, load_network
 from superpoint.models.decode import logits_to_probability, probability_to_points, refine_peaks
 

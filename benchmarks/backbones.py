@@ -35,12 +35,12 @@ from lightning_fabric import Fabric
 
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.training_set import training_samples
-from superpoint.diagnostics.summary import summarise
+from superpoint.diagnostics.summary.layers import summarise
 from superpoint.engine import make_fabric
 from superpoint.files import write_atomically
 from superpoint.models import load_network
-from superpoint.stages.magicpoint import fit_detector
-from superpoint.stages.validation import DetectorValidation
+from superpoint.training.detector_validation import DetectorValidation
+from superpoint.training.magicpoint import fit_detector
 
 HEIGHT, WIDTH = 240, 320
 TIMED = 15  # forward passes

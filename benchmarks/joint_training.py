@@ -32,7 +32,7 @@ from superpoint.geometry.cells import CELL
 from superpoint.losses import dense_hinge_loss, detector_loss
 from superpoint.losses.descriptor import cell_centres, map_points
 from superpoint.models import build_model
-from superpoint.objectives import JointObjective
+from superpoint.training.objectives import JointObjective
 
 WARM_UP = 1  # steps that are not counted
 DIM = 256

@@ -27,12 +27,12 @@ import torch
 from superpoint.backends import make_network
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.engine.run import describe_environment
+from superpoint.evaluation import evaluate_pairs as stage
 from superpoint.evaluation import feature_store, methods, pair_metrics
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.methods import Method, network_extractor
 from superpoint.evaluation.views import content_hash
 from superpoint.models import decode, load_network
-from superpoint.stages import evaluate_pairs as stage
 
 BLOCK = 10  # pairs
 RELEASED = {"vgg": "superpoint", "lite": "superpoint-lite"}

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from superpoint.data.labels import Features, LabelFile
-from superpoint.data.sources import Files, open_source
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.run import describe_environment
-from superpoint.evaluation.label_summary import summarise
-from superpoint.stages.shards import PartWriter, ShardFolder, digest
+from superpoint.labelling.shards import PartWriter, ShardFolder, digest
+from superpoint.labelling.summary import summarise
 
 ATTRIBUTES = {"writer": "benchmark", "model": "0" * 16, "config": "", "key": "0" * 16, "plan": "0" * 16}
 

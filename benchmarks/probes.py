@@ -19,11 +19,11 @@ import torch
 
 from superpoint.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from superpoint.data.samples import SyntheticShapes
-from superpoint.diagnostics.probes import DetectorProbe
 from superpoint.engine import make_fabric
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.models import build_model
-from superpoint.objectives import DetectorObjective
+from superpoint.training.objectives import DetectorObjective
+from superpoint.training.probes import DetectorProbe
 
 WARM_UP = 3  # pairs of steps that are not counted
 CASES = {

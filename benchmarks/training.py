@@ -25,7 +25,7 @@ import torch
 from superpoint.config import DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.models import build_model
-from superpoint.objectives import DetectorObjective
+from superpoint.training.objectives import DetectorObjective
 
 WARM_UP = 4  # steps that are not counted
 

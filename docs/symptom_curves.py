@@ -26,7 +26,7 @@ from superpoint.engine import RunFolder, make_fabric, train
 from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
-from superpoint.stages.validation import DetectorValidation, detector_objective
+from superpoint.training.detector_validation import DetectorValidation, detector_objective
 from superpoint.visualize import BLUE, VERMILION, save_figure
 
 OUT = Path(__file__).parent / "images/symptoms"

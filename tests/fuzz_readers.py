@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from superpoint.config import ModelConfig
-from superpoint.data.label_writer import save_features
-from superpoint.data.labels import Features, LabelFile
-from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.models import build_model, load_network
+from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import save_weights
 
 SECONDS = 30  # a case may take; a hang

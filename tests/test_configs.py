@@ -18,7 +18,7 @@ from superpoint.config import (
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
 from superpoint.models import build_model
-from superpoint.stages.magicpoint import load_start
+from superpoint.training.magicpoint import load_start
 
 FILES = sorted(
     path

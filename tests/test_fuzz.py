@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.errors import UserError
+from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import load_weights
 
 KINDS = ("features", "weights", "checkpoint", "pickle", "exploit")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from superpoint.data.recipes import Archive, claim, obtain, recipe_options, report, run, write_split
+from superpoint.data.recipes.recipe import Archive, claim, obtain, recipe_options, report, run, write_split
 
 
 @dataclass(frozen=True)

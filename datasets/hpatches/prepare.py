@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from superpoint.data.hpatches import LARGE, find_problems, list_images, set_large_apart
-from superpoint.data.recipes import Archive, claim, obtain, recipe_options, report, run, write_split
+from superpoint.data.recipes.hpatches import LARGE, find_problems, list_images, set_large_apart
+from superpoint.data.recipes.recipe import Archive, claim, obtain, recipe_options, report, run, write_split
 
 # The address is that of the authors' README since 2025 (github.com/hpatches/hpatches-dataset, commit fd79bca); the
 # first one, icvl.ee.ic.ac.uk/vbalnt/hpatches/hpatches-sequences-release.tar.gz, no longer answers. Size and checksum:

@@ -26,8 +26,7 @@ from superpoint.backbones.nin import CIFAR, IMAGENET, NIN
 from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResNet, SmallResNet
 from superpoint.backbones.shufflenet import WIDTHS, ShuffleNetV2
 from superpoint.backbones.vgg import VGG
-from superpoint.checks import check_number, check_one_of
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 
 Constructor = Callable[..., ClassificationNetwork]
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from superpoint.backbones.classifiers import CLASSIFIERS
 from superpoint.backbones.network import ConvNorm, halves
-from superpoint.checks import check_one_of
+from superpoint.errors import check_one_of
 from superpoint.geometry.cells import CELL
 
 STAGES = 4

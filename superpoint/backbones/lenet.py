@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from superpoint.backbones.network import ClassificationNetwork
-from superpoint.checks import check_one_of
+from superpoint.errors import check_one_of
 
 
 class LeNet(ClassificationNetwork):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from superpoint.backbones.network import ClassificationNetwork, Stage
-from superpoint.checks import check_one_of
+from superpoint.errors import check_one_of
 
 Attention = Callable[[int], nn.Module]  # from a number of channels to a module that keeps the shape
 SHORTCUTS = ("A", "B", "C", "none")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from superpoint.backbones.network import ClassificationNetwork, Stage
-from superpoint.checks import check_one_of
+from superpoint.errors import check_one_of
 
 # Table 5: channels of stage 2, 3, 4 and of the last convolution, by the factor of complexity.
 WIDTHS = {

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from superpoint.classification.config import ClassifierConfig
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, command_group
 from superpoint.config import dump_config, load_config
-from superpoint.config.classifier import ClassifierConfig
 
 app = command_group()
 classes = command_group()
@@ -29,7 +29,7 @@ def train_classifier_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.classifier import train_classifier
+    from superpoint.classification.training import train_classifier
 
     result = train_classifier(settings, resume=resume)
     if result.signal is not None:
@@ -44,7 +44,7 @@ def classes_csv_command(
     seed: Annotated[int, typer.Option(min=0, help="Draws the order and the split.")] = 0,
 ) -> None:
     """Write the list of the images of a folder, shuffled and split into training and test images."""
-    from superpoint.data.classification.csv_list import write_csv_list
+    from superpoint.classification.data.csv_list import write_csv_list
 
     counts = write_csv_list(folder, out, test_share=test_share, seed=seed)
     typer.echo(f"{out}: {counts['train']} training and {counts['test']} test images")
@@ -61,7 +61,7 @@ def predict_classes_command(
     ] = None,
 ) -> None:
     """Classify the images of a folder; a line an image, in natural order of the files (1, 2, 10)."""
-    from superpoint.stages.predict_classes import predict_classes
+    from superpoint.classification.prediction import predict_classes
 
     predict_classes(run, folder, out, label=label, of_class=of_class)
 
@@ -81,8 +81,8 @@ def study_mnist_command(
     momenta: Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")] = "0,0.9",
 ) -> None:
     """A fully connected network against two convolutions on 1000 digits, by learning rate and momentum."""
-    from superpoint.stages.classifier_study import mnist_cells
-    from superpoint.stages.lr_study import parse_numbers
+    from superpoint.classification.study import mnist_cells
+    from superpoint.diagnostics.rates.study import parse_numbers
 
     settings = _study_config("mnist", config, overrides)
     cells = mnist_cells(settings, parse_numbers("--rates", rates), parse_numbers("--momenta", momenta))
@@ -98,9 +98,9 @@ def study_depth_command(
 ) -> None:
     """Plain against residual networks of the same depth on small images."""
     from superpoint.backbones.classifiers import SMALL_DEPTHS
-    from superpoint.checks import check_one_of
-    from superpoint.stages.classifier_study import depth_cells
-    from superpoint.stages.lr_study import parse_numbers
+    from superpoint.classification.study import depth_cells
+    from superpoint.diagnostics.rates.study import parse_numbers
+    from superpoint.errors import check_one_of
 
     chosen = parse_numbers("--depths", depths)
     for depth in chosen:
@@ -119,19 +119,19 @@ def study_ingredients_command(
     ] = None,
 ) -> None:
     """What batch norm, truncated-normal initialisation, augmentation and pretraining do for a small network."""
-    from superpoint.stages.classifier_study import ingredient_cells
+    from superpoint.classification.study import ingredient_cells
 
     _run_study("ingredients", ingredient_cells(_study_config("ingredients", config, overrides), pretrain), out)
 
 
 def _study_config(name: str, config: Path | None, overrides: list[str] | None) -> ClassifierConfig:
-    from superpoint.stages.classifier_study import DEFAULTS
+    from superpoint.classification.study import DEFAULTS
 
     return load_config(ClassifierConfig, config, [*([] if config else DEFAULTS[name]), *(overrides or [])])
 
 
 def _run_study(name: str, cells: list, out: Path | None) -> None:
-    from superpoint.stages.classifier_study import run_study
+    from superpoint.classification.study import run_study
 
     found = run_study(name, cells, out or Path(f"runs/study-{name}"))
     if isinstance(found, int):

@@ -34,8 +34,8 @@ def doctor_command(
 
     Six more of runs that train descriptors. Exit code 1 if a check fails.
     """
+    from superpoint.diagnostics.doctor import doctor
     from superpoint.diagnostics.finding import Status
-    from superpoint.stages.doctor import doctor
 
     findings = doctor(run, range_test=range_test, out=out, as_json=as_json)
     if any(finding.status is Status.FAIL for finding in findings):
@@ -50,7 +50,7 @@ def report_command(
     ] = None,
 ) -> None:
     """One HTML page about a run (curves, findings, heatmaps, samples, evaluation), or a comparison of several."""
-    from superpoint.stages.report import write_report
+    from superpoint.diagnostics.report.write import write_report
 
     typer.echo(f"report: {write_report(runs, out)}")
 
@@ -77,12 +77,12 @@ def overfit_command(
     """
     given = overrides or []
     settings = load_config(SuperPointConfig if _joint(config, given) else MagicPointConfig, config, given)
-    from superpoint.stages.overfit import check_overrides, overfit
+    from superpoint.diagnostics.overfit.scenes import check_overrides, overfit
 
     check_overrides(given)
     attempt = {"out": out, "index": index, "image": image, "labels": labels, "images": images}
     if isinstance(settings, SuperPointConfig):
-        from superpoint.stages.overfit_pairs import overfit_pairs
+        from superpoint.diagnostics.overfit.pairs import overfit_pairs
 
         result = overfit_pairs(settings, **attempt, steps=steps, seconds=seconds)
     else:
@@ -114,7 +114,7 @@ def lr_study_command(
     Without --config: the lite network on 8 scenes of 64x96, about a minute on two cores.
     """
     settings = load_config(MagicPointConfig, config, [*([] if config else LR_STUDY), *(overrides or [])])
-    from superpoint.stages.lr_study import lr_study, parse_numbers
+    from superpoint.diagnostics.rates.study import lr_study, parse_numbers
 
     grid = {"rates": parse_numbers("--rates", rates), "momenta": parse_numbers("--momenta", momenta)}
     lr_study(settings, out, **grid, steps=steps)

@@ -23,7 +23,7 @@ def evaluate_synthetic_command(
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default <run>/evaluation.")] = None,
 ) -> None:
     """Average precision and localisation error on synthetic shapes, beside FAST, Harris and Shi-Tomasi."""
-    from superpoint.stages.evaluate import evaluate_run
+    from superpoint.evaluation.evaluate_synthetic import evaluate_run
 
     evaluate_run(run, images=images, out=out)
 
@@ -45,7 +45,7 @@ def evaluate_repeatability_command(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/repeatability"),
 ) -> None:
     """Repeatability under known homographies and photometric change, on pairs generated from photographs."""
-    from superpoint.stages.repeatability import evaluate_repeatability
+    from superpoint.evaluation.evaluate_repeatability import evaluate_repeatability
 
     evaluate_repeatability(
         methods, images=images, limit=limit, pairs=pairs, homographies=homographies, seed=seed, out=out
@@ -80,7 +80,7 @@ def evaluate_pairs_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.evaluate_pairs import evaluate_pairs
+    from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 
     if methods is None:
         from superpoint.evaluation.methods import default_methods
@@ -99,7 +99,7 @@ def detect_samples_command(
 ) -> None:
     """Draw detections on the photographs that scikit-image ships; overrides are keys of decode (threshold=0.1)."""
     settings = load_config(DecodeConfig, None, overrides or [])
-    from superpoint.stages.detections import detect_samples
+    from superpoint.inference.detect_samples import detect_samples
 
     detect_samples(run, settings, out)
 
@@ -117,7 +117,7 @@ def visualize_heatmaps_command(
     worst: Annotated[int, typer.Option(min=0, max=60, help="Cells to enlarge.")] = 6,
 ) -> None:
     """Heatmap, dustbin, logits and wrong cells on scenes and photographs, of one checkpoint or several side by side."""
-    from superpoint.stages.heatmaps import visualize_heatmaps
+    from superpoint.diagnostics.heatmaps.visualize import visualize_heatmaps
 
     visualize_heatmaps(
         sources, images=image or (), indices=index or (), labels=labels, out=out, longest=longest, worst=worst
@@ -148,7 +148,7 @@ def summary_command(
         raise UserError(f"summary: found {len(sources)} networks ({', '.join(sources)}), expected one")
     if sources and (overrides or config is not None):
         raise UserError(f"summary: found {sources[0]} and a configuration, expected one of the two")
-    from superpoint.stages.summary import network_config, show_summary
+    from superpoint.diagnostics.summary.show import network_config, show_summary
 
     model = None if sources else network_config(config, overrides)
     show_summary(sources[0] if sources else None, model=model, height=height, width=width, out=out, as_json=as_json)

@@ -43,7 +43,7 @@ def detect_command(
 ) -> None:
     """Keypoints of images, drawn on them (--out FOLDER) or with their descriptors in a file (--out features.h5)."""
     from superpoint.config.inference import InferenceConfig
-    from superpoint.stages.detect import detect_images
+    from superpoint.inference.detect_images import detect_images
 
     config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
     signal = detect_images(images, out, config, root=root, resume=resume)
@@ -78,7 +78,7 @@ def match_command(
 ) -> None:
     """Match two images, estimate the homography between them, and draw both side by side."""
     from superpoint.config.inference import InferenceConfig
-    from superpoint.stages.match import match_images
+    from superpoint.inference.match_images import match_images
 
     config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
     match_images(
@@ -106,7 +106,7 @@ def track_command(
 ) -> None:
     """Follow keypoints through a video by their descriptors, and write the frames with the tracks drawn."""
     from superpoint.config.inference import InferenceConfig
-    from superpoint.stages.track import track_points
+    from superpoint.inference.track_video import track_points
 
     config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
     result = track_points(source, out, config, max_distance=max_distance, keep=keep, frames=frames, codec=codec)

@@ -26,7 +26,7 @@ def export_model_command(
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch."""
     from superpoint.export.formats import Settings
-    from superpoint.stages.export_model import export_model
+    from superpoint.export.model import export_model
 
     export_model(model, form, out, Settings(points, nms_radius, threshold, border))
 
@@ -37,7 +37,7 @@ def convert_weights_command(
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.", show_default=False)],
 ) -> None:
     """Bring weights of SuperPoint in one of the two public layouts into ours."""
-    from superpoint.stages.convert_weights import convert_weights_file
+    from superpoint.interop.convert_weights import convert_weights_file
 
     convert_weights_file(file, out)
 
@@ -54,7 +54,7 @@ def demo_command(
     backend: Annotated[str, typer.Option(help="auto | torch | openvino | onnxruntime")] = "auto",
 ) -> None:
     """Show a page in the browser: two images in, keypoints, matches and heatmaps out, beside SIFT's."""
+    from superpoint.demo.launch import run_demo
     from superpoint.inference.detector import DEFAULT_MODEL
-    from superpoint.stages.demo import run_demo
 
     run_demo(model or DEFAULT_MODEL, host=host, port=port, backend=backend)

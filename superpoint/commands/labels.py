@@ -53,7 +53,7 @@ def export_detections_command(
         return
     if out is None:
         raise UserError("--out: expected the feature file to write, e.g. --out labels.h5")
-    from superpoint.stages.export_detections import export_detections
+    from superpoint.labelling.export import export_detections
 
     result = export_detections(settings, inputs, out, root=root, resume=resume)
     if result.signal is not None:
@@ -64,7 +64,7 @@ def export_detections_command(
 @labels_app.command("info")
 def labels_info_command(file: FeatureFile) -> None:
     """Points an image, their placement, settings, skipped images, alarms."""
-    from superpoint.stages.labels import labels_info
+    from superpoint.labelling.show import labels_info
 
     labels_info(file)
 
@@ -78,7 +78,7 @@ def labels_show_command(
     columns: Annotated[int, typer.Option(min=1, max=40)] = 4,
 ) -> None:
     """A contact sheet of images with their points, coloured by score."""
-    from superpoint.stages.labels import labels_show
+    from superpoint.labelling.show import labels_show
 
     labels_show(file, images, out, count=count, columns=columns)
 
@@ -86,7 +86,7 @@ def labels_show_command(
 @labels_app.command("check")
 def labels_check_command(file: FeatureFile) -> None:
     """Damage, shapes that do not fit, values that cannot be; exit code 1 if there is any."""
-    from superpoint.stages.labels import labels_check
+    from superpoint.labelling.show import labels_check
 
     if labels_check(file):
         raise typer.Exit(1)

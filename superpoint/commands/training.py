@@ -34,7 +34,7 @@ def train_magicpoint_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.magicpoint import train_magicpoint
+    from superpoint.training.magicpoint import train_magicpoint
 
     result = train_magicpoint(settings, resume=resume)
     if result.signal is not None:
@@ -53,7 +53,7 @@ def train_superpoint_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.superpoint import train_superpoint
+    from superpoint.training.superpoint import train_superpoint
 
     result = train_superpoint(settings, resume=resume)
     if result.signal is not None:
@@ -72,7 +72,7 @@ def adapt_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.adapt import adapt
+    from superpoint.training.rounds import adapt
 
     signal = adapt(settings, resume=resume)
     if signal is not None:
@@ -99,7 +99,7 @@ def pipeline_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.pipeline import pipeline
+    from superpoint.training.pipeline import pipeline
 
     signal = pipeline(settings, resume=resume, first=first)
     if signal is not None:
@@ -128,7 +128,7 @@ def finetune_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.stages.finetune import finetune
+    from superpoint.training.finetune import finetune
 
     signal = finetune(settings, resume=resume)
     if signal is not None:
@@ -144,7 +144,7 @@ def find_lr_command(
 ) -> None:
     """Ramp the learning rate up over a short run and suggest one."""
     settings = load_config(MagicPointConfig, config, overrides or [])
-    from superpoint.stages.lr_finder import find_lr
+    from superpoint.diagnostics.rates.finder import find_lr
 
     find_lr(settings, out, steps=steps)
 
@@ -156,7 +156,7 @@ def export_weights_command(
     half: Annotated[bool, typer.Option("--half", help="Store kernels as float16: half the size.")] = False,
 ) -> None:
     """Write the best (averaged) weights of a run as one safetensors file to share."""
-    from superpoint.stages.export import export_weights
+    from superpoint.models.export_weights import export_weights
 
     export_weights(run, out, half=half)
 
@@ -171,6 +171,6 @@ def visualize_dataset_command(
 ) -> None:
     """Contact sheets of the synthetic shapes with their labels, per primitive, and of augmented training samples."""
     settings = load_config(MagicPointConfig, config, overrides or [])
-    from superpoint.stages.dataset import visualize_dataset
+    from superpoint.diagnostics.dataset import visualize_dataset
 
     visualize_dataset(settings, out, columns=columns, index=index)

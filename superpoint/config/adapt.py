@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from superpoint.checks import check_number
 from superpoint.config.export import ExportConfig
 from superpoint.config.magicpoint import MagicPointConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.checks import check_number, check_one_of, check_range
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of, check_range
 
 
 @dataclass(frozen=True)

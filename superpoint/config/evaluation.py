@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from superpoint.checks import check_number, check_one_of
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 
 # Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
 REPEATABILITY_NMS = 4

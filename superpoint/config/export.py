@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.checks import check_number
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.model import DecodeConfig
 from superpoint.config.runtime import check_runtime
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class ExportConfig:
     weights: str = "magicpoint"  # name of released weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
-    # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `adaptation/corners.py`. A detector
+    # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `labelling/corners.py`. A detector
     # that is trained on such labels, with `model.fine`, places its points better.
     sharpen: bool = False
     corners: float = 0.0  # with sharpen: corners in 100 x 100 pixels of that, at most, that are labelled besides

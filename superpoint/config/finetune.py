@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from superpoint.checks import check_number
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.export import ExportConfig
 from superpoint.config.model import DecodeConfig, ModelConfig
 from superpoint.config.superpoint import PairDataConfig, PairValidationConfig, SuperPointConfig
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 
 def _training() -> SuperPointConfig:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from superpoint.checks import check_number
 from superpoint.config.runtime import check_runtime
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 # Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: then fewer
 # points are without their counterpart in the other view and matched to a neighbour of it. On 120 generated pairs

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.checks import check_number
 from superpoint.config.data import DataConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 TEST_SEED = 2_000_003  # of the scenes that the final tables are measured on; nothing else may draw from it
 

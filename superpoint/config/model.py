@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from superpoint.checks import check_number, check_one_of
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 
 FINE = {"compact": 16, "lite": 8, "vgg": 16}  # SuperPoint's own encoders, and the usual `fine` with each
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from superpoint.checks import check_number
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.config.export import ExportConfig
 from superpoint.config.magicpoint import MagicPointConfig
 from superpoint.config.model import ModelConfig
 from superpoint.config.superpoint import SuperPointConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
 
 STAGES = ("magicpoint", "labels", "superpoint", "evaluation")  # in their order, and the names of their folders
 SET_HERE = ("run", "seed", "weights", "model")  # of both trainings, from the keys of the whole

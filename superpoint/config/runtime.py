@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superpoint.checks import check_one_of
+from superpoint.errors import check_one_of
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from superpoint.checks import check_number, check_one_of
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig
 from superpoint.config.loading import load_config
 from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
 from superpoint.config.model import ModelConfig
 from superpoint.config.training import TrainConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 
 DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge", "sampled_hinge")
 BALANCES = ("fixed", "auto")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.checks import check_number, check_one_of
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class TrainConfig:
     sync_batchnorm: bool = False  # batch-norm statistics over all processes (GPUs)
     log_every: int = 20  # steps between lines of metrics.jsonl
     validate_every: int = 1000  # steps
-    probe_every: int = 100  # steps between looks into the network, see `diagnostics.probes`; 0 = never
+    probe_every: int = 100  # steps between looks into the network, see `training.probes`; 0 = never
     checkpoint_minutes: float = 2.0  # between writes of checkpoints/last.ckpt, besides those at validations
     checkpoint_every: int = 0  # steps between writes of it; 0 = by the clock alone
     report: bool = True  # at the end: the doctor's checks and report.html

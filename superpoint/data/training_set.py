@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import DataConfig, PairDataConfig
+from superpoint.data.feature_file import LabelFile
 from superpoint.data.labelled import LabelledImages, cover
-from superpoint.data.labels import LabelFile
 from superpoint.data.mixture import Mixture
-from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import PointSamples, SyntheticShapes
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs
 from superpoint.errors import UserError

@@ -16,8 +16,8 @@ from superpoint.config.inference import NMS_RADIUS
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.errors import UserError
 from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
+from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
-from superpoint.inference.features import Features
 from superpoint.inference.images import shrunk_size
 from superpoint.inference.matching import THRESHOLDS, estimate_homography, match
 from superpoint.inference.pictures import match_figure

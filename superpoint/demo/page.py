@@ -7,8 +7,8 @@ from typing import Any
 
 from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_image
 from superpoint.errors import UserError
-from superpoint.evaluation.matching import MATCHERS
 from superpoint.inference.detector import FeatureDetector
+from superpoint.matching import MATCHERS
 
 TITLE = "SuperPoint: keypoints and matches of two images"
 KEPT = (3600, 3600)  # seconds between two sweeps of what was uploaded, and the age from which it goes

@@ -18,7 +18,7 @@ PATTERN = re.compile(r"nonfinite_step_(\d+)\.pt")
 @dataclass(frozen=True)
 class Crash:
     """Attributes:
-    path: the file, see `engine.checkpoint.write_nonfinite`.
+    path: the file, see `models.checkpoint.write_nonfinite`.
     step: updates done before.
     loss, gradient_norm: of that step; at least one of them is not finite.
     weights: state of the network. The parameters are those that met the batch; the batch-norm statistics have already

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.config import load_run_config
-from superpoint.data.labels import Features, LabelFile
+from superpoint.data.feature_file import Features, LabelFile
 from superpoint.data.mixture import Mixture
-from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import PointSamples
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import training_samples
 from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
@@ -25,7 +25,7 @@ from superpoint.diagnostics.crash import crash_files, read_crash
 from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.weights import load_model_state
-from superpoint.objectives import detector_objective
+from superpoint.training.objectives import detector_objective
 
 CHECKPOINTS = ("checkpoints/last.ckpt", "checkpoints/best.ckpt")
 
@@ -164,7 +164,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def read_weights(folder: Path) -> tuple[Path, Mapping[str, Tensor], int]:
     """File, state of the network and step of a run folder. Raises: UserError, no checkpoint or a damaged one."""
-    from superpoint.engine.checkpoint import load_checkpoint  # here, so that the library does not import the engine
+    from superpoint.models.checkpoint import load_checkpoint  # here, so that the library does not import the engine
 
     for path in (folder / name for name in CHECKPOINTS):
         if path.is_file():

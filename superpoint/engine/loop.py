@@ -31,7 +31,6 @@ from torch.utils.data import Dataset
 from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
-from superpoint.engine.checkpoint import save_checkpoint, write_nonfinite
 from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.meter import Meter
@@ -41,6 +40,7 @@ from superpoint.engine.resume import TrainState, restore
 from superpoint.engine.run import RunFolder
 from superpoint.engine.schedules import Plateau, rate_factor
 from superpoint.errors import UserError
+from superpoint.models.checkpoint import save_checkpoint, write_nonfinite
 
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]

@@ -11,10 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from superpoint.engine.checkpoint import load_checkpoint
 from superpoint.engine.optimizers import WeightAverage
 from superpoint.engine.schedules import Plateau
 from superpoint.errors import UserError
+from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.weights import load_model_state
 
 FIXED_KEYS = ("model.", "seed", "optimizer.name")  # of the config: a resumed run cannot have others

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.label_check import check_labels
-from superpoint.data.label_writer import save_features
-from superpoint.data.labels import Features, LabelFile
+from superpoint.data.feature_check import check_labels
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.evaluation.methods import Method
 from superpoint.evaluation.pair_metrics import Described

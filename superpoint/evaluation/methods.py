@@ -27,7 +27,7 @@ from torch import Tensor
 from superpoint import __version__
 from superpoint.backends import Network, make_network
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.data.labels import Features
+from superpoint.data.feature_file import Features
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
 from superpoint.models import load_network
@@ -78,7 +78,7 @@ class Method:
         return Features(points, scores, descriptors.T.astype(np.float16), size)
 
     def descriptors(self, features: Features) -> NDArray[Any]:
-        """Descriptors [N, D] for `evaluation.matching`: uint8 if they are bits."""
+        """Descriptors [N, D] for `matching`: uint8 if they are bits."""
         assert features.descriptors is not None
         return features.descriptors.T.astype(np.uint8 if self.binary else np.float32)
 

@@ -11,15 +11,6 @@ from numpy.typing import NDArray
 
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.classical import suppress
-from superpoint.evaluation.matching import (
-    ESTIMATORS,
-    Comparison,
-    DescriptorMatches,
-    Estimate,
-    compare_descriptors,
-    estimate_homography,
-    match_compared,
-)
 from superpoint.evaluation.pairs import (
     area_under_curve,
     bootstrap_interval,
@@ -31,6 +22,15 @@ from superpoint.evaluation.pairs import (
 )
 from superpoint.evaluation.repeatability import repeatabilities
 from superpoint.geometry.homography import Matrix
+from superpoint.matching import (
+    ESTIMATORS,
+    Comparison,
+    DescriptorMatches,
+    Estimate,
+    compare_descriptors,
+    estimate_homography,
+    match_compared,
+)
 
 THRESHOLDS = tuple(range(1, 11))  # of the mean matching accuracy, px
 CORNER_EPS = (1, 3, 5)

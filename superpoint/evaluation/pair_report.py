@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.evaluation.matching import ESTIMATORS
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import correctness
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import write_atomically
+from superpoint.matching import ESTIMATORS
 from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save_figure
 
 CURVE = np.linspace(0, 10, 201)  # px

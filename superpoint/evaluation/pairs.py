@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from superpoint.evaluation.matching import Comparison
 from superpoint.evaluation.metrics import Matches, average_precision, precision_recall
 from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, warp_points
+from superpoint.matching import Comparison
 
 
 def corner_error(estimated: Matrix | None, h_a_b: Matrix, size_a: tuple[int, int]) -> float:

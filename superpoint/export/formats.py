@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from superpoint.backends.graph import quiet
 from superpoint.backends.network import missing
-from superpoint.checks import check_number, check_one_of
 from superpoint.config.inference import NMS_RADIUS
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.export.graph import DenseGraph, FullGraph
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.adaptation import agreement
+from superpoint.backends.exported import open_exported
 from superpoint.backends.network import resolve
 from superpoint.config import SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.export.formats import Settings
-from superpoint.export.runtime import open_exported
+from superpoint.labelling import agreement
 from superpoint.models.decode import detect_points, logits_to_probability, probability_to_points, sample_descriptors
 from superpoint.models.superpoint import SuperPoint
 

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from superpoint.backends import Network, make_network
-from superpoint.checks import check_number
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
-from superpoint.errors import UserError
+from superpoint.errors import UserError, check_number
+from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
-from superpoint.inference.features import Features
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
 from superpoint.models.decode import Detections, detect_points, sample_descriptors
 from superpoint.models.loading import load_network

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.checks import check_number, check_one_of
-from superpoint.errors import UserError
-from superpoint.inference.features import Features, Matches
+from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.features import Features, Matches
 
 # px. MAGSAC's counts as a scale of the noise, and is taken smaller.
 THRESHOLDS = {"gcransac": 2.0, "ransac": 3.0, "magsac": 1.0}
@@ -55,7 +54,7 @@ def match(
     >>> match(first, second).indices.tolist()
     [[0, 1], [1, 0]]
     """
-    from superpoint.evaluation.matching import MATCHERS, match_descriptors  # here: OpenCV comes along
+    from superpoint.matching import MATCHERS, match_descriptors  # here: OpenCV comes along
 
     check_one_of("method", method, MATCHERS)
     check_number("ratio", ratio, 0, 1, above=True)
@@ -104,7 +103,7 @@ def estimate_homography(
     >>> (H.round(2) + 0).tolist(), int(inliers.sum())
     ([[1.0, 0.0, 5.0], [0.0, 1.0, -3.0], [0.0, 0.0, 1.0]], 5)
     """
-    from superpoint.evaluation import matching
+    from superpoint import matching
 
     check_one_of("method", method, matching.ESTIMATORS)
     check_number("threshold", threshold, 0, above=True)

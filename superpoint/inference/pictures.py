@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from superpoint.evaluation.gallery import GAP, MOST
+from superpoint.features import Features, Matches
 from superpoint.geometry.homography import frame_corners, resize_points, warp_points
-from superpoint.inference.features import Features, Matches
 from superpoint.inference.matching import Homography, matched_points
 from superpoint.inference.tracking import Track
 from superpoint.visualize import (

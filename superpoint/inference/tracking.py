@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.checks import check_number
-from superpoint.errors import UserError
-from superpoint.inference.features import Features
+from superpoint.errors import UserError, check_number
+from superpoint.features import Features
 from superpoint.inference.matching import match
 
 

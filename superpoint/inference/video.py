@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.images import read_rgb
-from superpoint.data.sources import Files, open_source
+from superpoint.data.sources.source import Files, open_source
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 

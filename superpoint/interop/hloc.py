@@ -1,6 +1,6 @@
 """Features, matches and pair lists in the files of hloc (cvg/Hierarchical-Localization).
 
-    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: the layout of `superpoint.data.labels`
+    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: the layout of `superpoint.data.feature_file`
     matches    NAME0/NAME1/matches0 and matching_scores0, with "-" for every "/" in the names
     pairs      text, a line a pair: two names with a space between
 
@@ -16,11 +16,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from superpoint.data import labels
-from superpoint.data.label_writer import save_features
+from superpoint.data import feature_file as labels
+from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
+from superpoint.features import Features, Matches
 from superpoint.files import write_atomically
-from superpoint.inference.features import Features, Matches
 
 Pair = tuple[str, str]
 

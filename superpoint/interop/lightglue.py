@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from superpoint.errors import UserError
-from superpoint.inference.features import Features, Matches
+from superpoint.features import Features, Matches
 
 Input = dict[str, dict[str, Tensor]]
 

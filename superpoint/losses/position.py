@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from superpoint.geometry.peaks import refine_peaks
 from superpoint.losses.descriptor import map_points
-from superpoint.models.peaks import refine_peaks
 
 PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
 REACH = 2.0  # pixels: with its square grows the number of pairs that are neighbours, and not the same point

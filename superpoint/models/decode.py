@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
-from superpoint.models.peaks import all_finite, plain, raster_places, refine_peaks, smooth_probability, values_at
+from superpoint.geometry.peaks import all_finite, plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import suppress_non_maxima
 
 DECODER_VERSION = 4  # raise it when points change: features that older code left in a cache are then made anew
@@ -242,7 +242,7 @@ def _interpolated(descriptors: Tensor, points: Tensor) -> Tensor:
 
 
 def _unit_rows(values: Tensor) -> Tensor:
-    """Float32 [N, D], each row of unit length; in one thread if it can be, see `models.peaks`."""
+    """Float32 [N, D], each row of unit length; in one thread if it can be, see `geometry.peaks`."""
     if not plain(values):
         return functional.normalize(values, dim=1)
     rows = np.ascontiguousarray(cv2.transpose(values.numpy().T)) if values.numel() else values.numpy().copy()

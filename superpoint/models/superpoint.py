@@ -12,8 +12,8 @@ from superpoint.backbones.encoders import TrunkEncoder
 from superpoint.backbones.initialisation import initialise_weights
 from superpoint.backbones.pretrained import load_encoder
 from superpoint.backbones.vgg import PooledStages
-from superpoint.checks import check_number, check_one_of
 from superpoint.config import ModelConfig
+from superpoint.errors import check_number, check_one_of
 from superpoint.geometry.cells import CELL
 from superpoint.models.heads import DescriptorHead, DetectorHead, FineBranch
 

@@ -170,7 +170,7 @@ def _checkpoint_of(run: Path) -> Path:
 
 
 def _load_from_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    from superpoint.engine.checkpoint import load_checkpoint  # here, so that the library does not import the engine
+    from superpoint.models.checkpoint import load_checkpoint  # here, so that the library does not import the engine
 
     checkpoint = load_checkpoint(path)
     try:

@@ -12,7 +12,7 @@ from superpoint.engine.optimizers import make_optimizer, rate_shares
 from superpoint.errors import UserError
 from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights
-from superpoint.stages.magicpoint import train_magicpoint
+from superpoint.training.magicpoint import train_magicpoint
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "model.head_channels=16", "train.batch_size=2",
@@ -25,7 +25,7 @@ TINY = [
 def test_two_steps_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
     run = tmp_path / "run"
     if encoder != "resnet18":  # the tables beside the classical detectors are made in the same way for all
-        monkeypatch.setattr("superpoint.stages.magicpoint.evaluate_run", lambda *_, **__: None)
+        monkeypatch.setattr("superpoint.training.magicpoint.evaluate_run", lambda *_, **__: None)
     config = load_config(MagicPointConfig, None, [*TINY, f"model.encoder={encoder}", f"run={run}"])
     assert train_magicpoint(config).step == 2
     network = load_network(run / "weights.safetensors")

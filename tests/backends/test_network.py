@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superpoint.adaptation import HomographicAdaptation, agreement
 from superpoint.backends import Network, make_network, network
 from superpoint.backends.pytorch import fold_batch_norms
 from superpoint.config import AdaptationConfig, DecodeConfig, ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
+from superpoint.labelling import HomographicAdaptation, agreement
 from superpoint.models import SuperPoint, build_model, load_network
 from superpoint.models.decode import logits_to_probability
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from superpoint.cli import main
-from tests.data.classification.drawings import write_folder
+from tests.classification.data.drawings import write_folder
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

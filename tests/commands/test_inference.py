@@ -9,8 +9,10 @@ import pytest
 
 from superpoint.cli import main
 from superpoint.config.inference import InferenceConfig
-from superpoint.stages import detect, match, track
-from superpoint.stages.track import TrackResult
+from superpoint.inference import detect_images as detect
+from superpoint.inference import match_images as match
+from superpoint.inference import track_video as track
+from superpoint.inference.track_video import TrackResult
 
 
 def run(*arguments: str) -> Any:

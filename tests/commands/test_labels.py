@@ -13,8 +13,8 @@ from PIL import Image
 
 from superpoint.cli import main
 from superpoint.commands.labels import OVERRIDE
+from superpoint.data.feature_file import LabelFile
 from superpoint.data.images import sample_photographs
-from superpoint.data.labels import LabelFile
 
 TINY = ["weights=magicpoint-lite", "resize=64", "backend=torch", "adaptation=none", "decode.threshold=0.005"]
 Cli = Callable[..., tuple[int, str, str]]

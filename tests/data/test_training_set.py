@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
-from superpoint.data.label_writer import save_features
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import save_features
 from superpoint.data.labelled import LabelledImages
-from superpoint.data.labels import Features, LabelFile
 from superpoint.data.mixture import Mixture
-from superpoint.data.photographs import LabelledPhotographs
 from superpoint.data.samples import SyntheticShapes
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import held_out_photographs, split_names, training_samples
 from superpoint.errors import UserError
 from superpoint.visualize import save_image

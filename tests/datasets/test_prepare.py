@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.http_server import Site, serve
-from tests.data.test_hpatches import make_hpatches
-from tests.data.test_unpack import make_zip
+from tests.data.recipes.http_server import Site, serve
+from tests.data.recipes.test_hpatches import make_hpatches
+from tests.data.recipes.test_unpack import make_zip
 
 Recipe = Callable[..., "subprocess.CompletedProcess[str]"]
 JPEG = b"\xff\xd8\xff\xd9"

@@ -16,8 +16,8 @@ from superpoint.data.training_set import training_pairs
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.models import build_model
-from superpoint.objectives import JointObjective, detector_objective
-from superpoint.stages.magicpoint import load_start
+from superpoint.training.magicpoint import load_start
+from superpoint.training.objectives import JointObjective, detector_objective
 from tests.diagnostics.healthy import healthy_history
 
 STEPS, PAIRS = 40, 6

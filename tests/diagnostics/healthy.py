@@ -15,7 +15,7 @@ from superpoint.diagnostics.checks import CHECKS
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import load_network
-from superpoint.objectives import DetectorObjective
+from superpoint.training.objectives import DetectorObjective
 
 HISTORY = ("initial_loss", "gradient_jump", "learning_rate", "overfitting", "nonfinite")  # what these checks look at
 

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-import superpoint.stages.magicpoint as stage
+import superpoint.training.magicpoint as stage
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
@@ -19,7 +19,7 @@ from superpoint.diagnostics.reading import read_case
 from superpoint.engine import make_fabric
 from superpoint.errors import UserError
 from superpoint.models import build_model
-from superpoint.stages.validation import DetectorValidation
+from superpoint.training.detector_validation import DetectorValidation
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "data.curriculum=0", "model.encoder=lite",

@@ -14,7 +14,7 @@ from superpoint.diagnostics.crash import read_crash
 from superpoint.diagnostics.reading import read_case, read_history, read_run
 from superpoint.engine import make_fabric
 from superpoint.errors import UserError
-from superpoint.stages.magicpoint import fit_detector
+from superpoint.training.magicpoint import fit_detector
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16", "seed=4",

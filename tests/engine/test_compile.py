@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from superpoint.engine.checkpoint import load_checkpoint
+from superpoint.models.checkpoint import load_checkpoint
 
 
 @pytest.mark.slow

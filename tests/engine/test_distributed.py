@@ -9,8 +9,8 @@ from types import ModuleType
 
 import torch
 
-from superpoint.engine.checkpoint import load_checkpoint
 from superpoint.engine.run import RunFolder
+from superpoint.models.checkpoint import load_checkpoint
 
 
 def test_two_processes_follow_one(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from superpoint.engine.checkpoint import load_checkpoint
 from superpoint.engine.run import RunFolder
+from superpoint.models.checkpoint import load_checkpoint
 
 Start = Callable[..., subprocess.Popen[str]]
 

@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from superpoint.config import OptimizerConfig, ScheduleConfig
-from superpoint.engine.checkpoint import load_checkpoint
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
+from superpoint.models.checkpoint import load_checkpoint
 
 
 def same(first: Any, second: Any) -> bool:

@@ -8,7 +8,6 @@ import pytest
 from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, protocol_overrides
 from superpoint.config.loading import load_config
 from superpoint.errors import UserError
-from superpoint.evaluation.matching import ESTIMATORS
 from superpoint.evaluation.pair_metrics import (
     Described,
     PairRecord,
@@ -18,6 +17,7 @@ from superpoint.evaluation.pair_metrics import (
     measure_repeatability,
     summarise,
 )
+from superpoint.matching import ESTIMATORS
 
 CONFIG = EvaluatePairsConfig()
 SHIFT = np.array([[1.0, 0, 5], [0, 1, -3], [0, 0, 1]])

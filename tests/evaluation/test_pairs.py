@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from superpoint.evaluation.matching import compare_descriptors
 from superpoint.evaluation.pairs import (
     area_under_curve,
     bootstrap_interval,
@@ -20,6 +19,7 @@ from superpoint.evaluation.pairs import (
     nearest_neighbour_precision,
 )
 from superpoint.geometry.homography import inverse, sample_homography
+from superpoint.matching import compare_descriptors
 
 SIZE = (480, 640)
 

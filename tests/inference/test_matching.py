@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superpoint.errors import UserError
-from superpoint.evaluation.matching import ESTIMATORS, match_descriptors
 from superpoint.geometry.homography import sample_homography, warp_image, warp_points
 from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, match
+from superpoint.matching import ESTIMATORS, match_descriptors
 from tests.inference.networks import photograph
 from tests.inference.test_images import one_line
 

@@ -10,7 +10,7 @@ import torch
 from superpoint.config import ModelConfig
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
-from superpoint.inference.features import Features, Matches
+from superpoint.features import Features, Matches
 from superpoint.interop.lightglue import lightglue_input, matches_of
 from superpoint.interop.local_feature import KorniaFeature
 from superpoint.interop.opencv import from_dmatches, from_keypoints, to_dmatches, to_keypoints

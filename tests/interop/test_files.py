@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from superpoint.errors import UserError
-from superpoint.inference.features import Features, Matches
+from superpoint.features import Features, Matches
 from superpoint.interop import colmap, hloc
 
 

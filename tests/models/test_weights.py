@@ -8,9 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from superpoint.engine.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.errors import UserError
 from superpoint.models import weights
+from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import load_model_state, load_weights, model_hash, save_weights
 
 CONFIG = {"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}

@@ -7,10 +7,10 @@ import math
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.observation import Observation, border_share, observe, too_young, unjudged
 from superpoint.diagnostics.finding import Finding, Status
-from superpoint.diagnostics.statistics import NMS_RADIUS, THRESHOLD
-from superpoint.diagnostics.statistics import cell_pattern as common_pattern
-from superpoint.evaluation.placement import Placement, measure_placement
+from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD
+from superpoint.evaluation.statistics import cell_pattern as common_pattern
 from superpoint.geometry.cells import CELL, DUSTBIN
+from superpoint.geometry.placement import Placement, measure_placement
 from superpoint.models.decode import logits_to_probability, probability_to_points
 
 # Share of a cell's variation that all cells have in common. Healthy .02 .. .11, untrained .12; healthy ones on the way

@@ -26,7 +26,7 @@ from superpoint.diagnostics.crash import Crash, crash_files
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import CELL, CHANNELS
 from superpoint.models import build_model
-from superpoint.objectives import detector_objective
+from superpoint.training.objectives import detector_objective
 
 __all__ = ["gradient_jump", "initial_loss", "learning_rate", "nonfinite", "overfitting"]
 

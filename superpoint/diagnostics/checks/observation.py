@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.finding import Finding, Status
-from superpoint.diagnostics.statistics import output_statistics
+from superpoint.evaluation.statistics import output_statistics
 from superpoint.geometry.cells import CELL, DUSTBIN
 
 MOST, LEAST = 16, 4  # samples
@@ -34,7 +34,7 @@ class Observation:
         logits: what the model returned, as float32 [B, 65, H / 8, W / 8].
         loss: of the objective.
         dead: share of the channels that are zero everywhere, by name of the ReLU.
-        statistics: see `diagnostics.statistics.output_statistics`.
+        statistics: see `evaluation.statistics.output_statistics`.
     """
 
     batch: dict[str, Tensor]

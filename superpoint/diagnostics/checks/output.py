@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.observation import Observation, observe, too_young, unjudged
 from superpoint.diagnostics.finding import Finding, Status
-from superpoint.diagnostics.statistics import input_sensitivity
+from superpoint.evaluation.statistics import input_sensitivity
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.losses import detector_loss
 

@@ -16,10 +16,10 @@ from superpoint.config import SuperPointConfig
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.finding import Finding, Status
-from superpoint.diagnostics.place_matches import Matches, match_places
+from superpoint.diagnostics.overfit.correspondences import Matches, match_places
 from superpoint.geometry.homography import inverse, warp_image, warp_points
 from superpoint.models.decode import interpolate_descriptors
-from superpoint.objectives import NEAR, descriptor_statistics
+from superpoint.training.objectives import NEAR, descriptor_statistics
 
 MOST = 8  # pairs
 PIXELS = MOST * 192 * 192  # of the first views of a batch: fewer pairs of larger views

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Cells, measure_cells
-from superpoint.diagnostics.statistics import NMS_RADIUS, THRESHOLD, output_statistics
-from superpoint.evaluation.placement import Placement, measure_placement
+from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD, output_statistics
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points
 from superpoint.geometry.homography import inside
+from superpoint.geometry.placement import Placement, measure_placement
 from superpoint.models.decode import probability_to_points
 
 

@@ -68,7 +68,7 @@ class RunPictures:
     """Attributes:
     weights: which weights made the outputs, in words.
     outputs: by subject.
-    statistics: `diagnostics.statistics.output_statistics` by group of subjects ("synthetic scenes", "photographs").
+    statistics: `evaluation.statistics.output_statistics` by group of subjects ("synthetic scenes", "photographs").
     samples: training samples with their labels as (title, uint8 [H, W, 3]).
     notes: why something is not here.
     descriptors: of a run that trains them, what they make of training pairs.

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from superpoint.classification.config import ClassifierConfig
 from superpoint.config import MagicPointConfig, SuperPointConfig, dump_config
-from superpoint.config.classifier import ClassifierConfig
 from superpoint.diagnostics.reading import read_history, run_folder
 from superpoint.errors import UserError
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from superpoint.data.feature_file import Features
+from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
-from superpoint.data.label_writer import save_features
-from superpoint.data.labels import Features
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.input import input_
@@ -145,7 +145,7 @@ def test_the_reader_is_that_of_the_labelled_photographs(
     data = replace(healthy.config.data, kind=kind, labels=str(tmp_path / "labels.h5"), images=str(tmp_path))
     dataset = training_samples(data, 0)
     assert input_(replace(healthy, read_gray=image_reader(dataset))).status is Status.PASS
-    monkeypatch.setattr("superpoint.data.photographs.read_gray", faults.swapped_channels(healthy).read_gray)
+    monkeypatch.setattr("superpoint.data.sources.photographs.read_gray", faults.swapped_channels(healthy).read_gray)
     found = input_(replace(healthy, read_gray=image_reader(dataset)))
     assert found.status is Status.FAIL
     assert "red and blue are swapped" in found.cause

@@ -1,5 +1,0 @@
-"""Homographic adaptation: labels for real images, from a detector that looks at many warped views of each."""
-
-from superpoint.adaptation.labels import HomographicAdaptation, Labels, agreement
-
-__all__ = ["HomographicAdaptation", "Labels", "agreement"]

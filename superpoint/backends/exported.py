@@ -1,0 +1,168 @@
+"""Opening exported files: dense graphs as backends of the library, full graphs as detectors."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from superpoint.backends.network import Network, missing, resolve
+from superpoint.backends.openvino import shared_core
+from superpoint.errors import UserError, check_one_of
+from superpoint.export.formats import METADATA
+
+Run = Callable[[NDArray[np.float32]], list[NDArray[Any]]]
+DENSE = (".onnx", ".xml", ".pt")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class ExportedNetwork(Network):
+    """An exported file, called like a network; images need not have sides that are multiples of 8.
+
+    Attributes:
+        metadata: what `write_model` put into the file: "format", "outputs", "decoder" of a full graph, and more.
+    """
+
+    def __init__(self, backend: str, precision: str, run: Run, metadata: dict[str, Any]) -> None:
+        self.backend, self.precision, self.device = backend, precision, torch.device("cpu")
+        self.metadata = metadata
+        self._run = run
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Args: image float32 [B, 1, H, W], 0..1, of any size.
+
+        Returns: what `metadata["outputs"]` names: "logits" and "descriptors" of a dense graph, "keypoints", "scores"
+        and "descriptors" of a full one (`export.graph`).
+        """
+        results = self._run(image.contiguous().numpy())
+        return {
+            name: torch.from_numpy(np.asarray(values)).float()
+            for name, values in zip(self.metadata["outputs"], results, strict=True)
+        }
+
+
+def open_exported(path: str | Path, precision: str = "auto") -> ExportedNetwork:
+    """An exported network in the runtime of its file: .onnx ONNX Runtime, .xml OpenVINO, .pt TorchScript; on the CPU.
+
+    A .pt2 of torch.export is not opened: torch's reader of that format may unpickle, and so execute what a stranger
+    put into it. `torch.export.load` reads what you have written yourself.
+
+    Args:
+        precision: "auto" is bf16 in OpenVINO where the CPU multiplies it natively, fp32 elsewhere. ONNX Runtime and
+            TorchScript compute in fp32.
+
+    Raises:
+        UserError: no such file, damaged, not exported by this program, or its runtime is not installed.
+    """
+    path = Path(path)
+    check_one_of("precision", precision, PRECISIONS)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected an exported network ({', '.join(DENSE)})")
+    if path.suffix not in DENSE:
+        hint = "; a .pt2 is read by torch.export.load" if path.suffix == ".pt2" else ""
+        raise UserError(f"{path}: found the suffix '{path.suffix}', expected one of {', '.join(DENSE)}{hint}")
+    if precision == "bf16" and path.suffix != ".xml":
+        raise UserError(f"precision: found 'bf16', but {path.suffix} files compute in fp32; use 'fp32' or 'auto'")
+    return {".onnx": _open_onnx, ".xml": _open_openvino, ".pt": _open_torchscript}[path.suffix](path, precision)
+
+
+def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS and torchrun count here too
+    options.log_severity_level = 4  # fatal: what goes wrong is raised as well
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    except Exception as error:  # it has a dozen exceptions of its own, all of them straight below Exception
+        raise _damaged(path, "ONNX model", error) from error
+    metadata = _metadata(path, text)
+    names = metadata["outputs"]
+    found = [output.name for output in session.get_outputs()]
+    if not set(names) <= set(found):
+        raise UserError(f"{path}: found the outputs {', '.join(found)}, expected {', '.join(names)}")
+
+    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        return [np.asarray(values) for values in session.run(names, {"image": image})]
+
+    return ExportedNetwork("onnxruntime", "fp32", run, metadata)
+
+
+def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
+    from superpoint.backends.openvino import unreported
+
+    with unreported():
+        try:
+            import openvino  # noqa: F401
+        except ImportError as error:
+            raise missing("openvino") from error
+    if not path.with_suffix(".bin").is_file():
+        raise UserError(f"{path}: found no '{path.with_suffix('.bin').name}' beside it, expected its weights")
+    precision = resolve("openvino", precision, "cpu")[1]
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "CPU_RUNTIME_CACHE_CAPACITY": 256,  # see backends/openvino.py
+    }
+    try:
+        core = shared_core()
+        model = core.read_model(path)
+        text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else None
+        compiled = core.compile_model(model, "CPU", settings)
+    except Exception as error:
+        raise _damaged(path, "OpenVINO model", error) from error
+    metadata = _metadata(path, text)
+    count = len(compiled.outputs)
+    if count != len(metadata["outputs"]):
+        raise UserError(f"{path}: found {count} outputs, expected {', '.join(metadata['outputs'])}")
+
+    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        results = compiled(image)
+        return [results[index] for index in range(count)]
+
+    return ExportedNetwork("openvino", precision, run, metadata)
+
+
+def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
+    extra = {METADATA: ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch would rather have its newer format
+            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _damaged(path, "TorchScript file", error) from error
+    text: Any = extra[METADATA]
+    metadata = _metadata(path, text.decode(errors="replace") if isinstance(text, bytes) else text)
+
+    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        with torch.inference_mode():
+            return [values.numpy() for values in module(torch.from_numpy(image))]
+
+    return ExportedNetwork("torch", "fp32", run, metadata)
+
+
+def _metadata(path: Path, text: str | None) -> dict[str, Any]:
+    try:
+        content = json.loads(text or "")
+        outputs = content["outputs"]
+        if not outputs or not all(isinstance(name, str) for name in outputs):
+            raise ValueError("no outputs")
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: found no metadata of superpoint, expected a file of 'export-model'") from error
+    return content
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> UserError:
+    text = " ".join(str(error).split())
+    return UserError(f"{path}: not a readable {kind} ({text[-160:] or type(error).__name__})")

@@ -1,0 +1,1 @@
+"""The classifier: data, model, objective, metrics, checks and studies in one room."""

@@ -1,0 +1,161 @@
+"""CSV lists `path,label` of images, and how one is made from a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from superpoint.classification.data.folder import read_class_folder
+from superpoint.classification.data.images import ClassImages
+from superpoint.data.feature_file import natural_order
+from superpoint.data.images import read_rgb
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+
+COLUMNS = ("path", "label", "split")
+SPLITS = ("train", "test")
+
+
+def read_csv_list(
+    file: str | Path, root: str | Path | None = None, classes: Sequence[str] | None = None
+) -> dict[str, ClassImages]:
+    """The images of a list by split: {"train": ..., "test": ...}, or {"": ...} if it has no column `split`.
+
+    Args:
+        file: first line `path,label` or `path,label,split`. Labels are names; or, if all are whole numbers in a list
+            without `split`, counted from 0 on.
+        root: paths are relative to it; None = to the folder of the file.
+        classes: names of the classes. Labels are then these names, or numbers below their count. None = the names that
+            occur, in natural order; or, of numbers, 0 to the largest, of which each must occur.
+
+    Raises: UserError, one line with the number of the line in the file: unreadable, no such columns, an image that is
+    not there, a label out of range, one class only, a path named twice.
+    """
+    file = Path(file)
+    base = Path(root) if root is not None else file.parent
+    rows = _rows(file)
+    seen: dict[str, int] = {}
+    for line, path, _, split in rows:
+        if not path:
+            raise UserError(f"{file}, line {line}: found no path")
+        if not (base / path).is_file():
+            raise UserError(f"{file}, line {line}: {base / path}: no such image")
+        if path in seen:
+            raise UserError(f"{file}, line {line}: found '{path}' again, expected it once (line {seen[path]})")
+        if split not in ("", *SPLITS):
+            raise UserError(f"{file}, line {line}: found split '{split}', expected train or test")
+        seen[path] = line
+    known, numbers = _classes(file, rows, classes)
+    found = {}
+    for split in sorted({row[3] for row in rows}, reverse=True):
+        chosen = [index for index, row in enumerate(rows) if row[3] == split]
+        names = [rows[index][1] for index in chosen]
+        labels = np.array([numbers[index] for index in chosen], np.int64)
+        found[split] = ClassImages(names, labels, known, lambda number, names=names: read_rgb(base / names[number]))
+    return found
+
+
+def _rows(file: Path) -> list[tuple[int, str, str, str]]:
+    """(line, path, label, split) of each row."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as a CSV list ({error})") from error
+    reader = csv.reader(io.StringIO(text))
+    head = [name.strip().lower() for name in next(reader, [])]
+    if "path" not in head or "label" not in head:
+        raise UserError(f"{file}, line 1: found '{','.join(head)}', expected the columns path,label")
+    places = [head.index(name) if name in head else None for name in COLUMNS]
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(head):
+            raise UserError(f"{file}, line {reader.line_num}: found {len(cells)} columns, expected {len(head)}")
+        path, label, split = ("" if place is None else cells[place].strip() for place in places)
+        rows.append((reader.line_num, path, label, split))
+    if not rows:
+        raise UserError(f"{file}: found no image, expected a line path,label for each")
+    return rows
+
+
+def _classes(
+    file: Path, rows: Sequence[tuple[int, str, str, str]], classes: Sequence[str] | None
+) -> tuple[list[str], list[int]]:
+    """Names of the classes, and the number of each row's."""
+    labels = [row[2] for row in rows]
+    empty = next((row[0] for row in rows if not row[2]), None)
+    if empty is not None:
+        raise UserError(f"{file}, line {empty}: found no label")
+    integers = all(label.lstrip("-").isascii() and label.lstrip("-").isdigit() for label in labels)
+    if any(row[3] for row in rows) or (classes is not None and any(label in classes for label in labels)):
+        integers = False  # `write_csv_list` writes names, and folders may be called 1, 2, 10
+    if integers:
+        numbers = [int(label) for label in labels]
+        count = len(classes) if classes is not None else max(numbers) + 1
+        for row, number in zip(rows, numbers, strict=True):
+            if not 0 <= number < count:
+                raise UserError(f"{file}, line {row[0]}: found label {number}, expected 0 to {count - 1}")
+        if classes is None:
+            present = set(numbers)
+            absent = next(number for number in itertools.count() if number not in present)
+            if absent < count:
+                line = rows[numbers.index(max(numbers))][0]
+                raise UserError(
+                    f"{file}, line {line}: found label {max(numbers)}, but no image of label {absent}; expected "
+                    "0 to K - 1 without gaps, or the names of the classes (data.classes)"
+                )
+        known = list(classes) if classes is not None else [str(number) for number in range(count)]
+    else:
+        known = list(classes) if classes is not None else sorted(set(labels), key=natural_order)
+        for row in rows:
+            if row[2] not in known:
+                raise UserError(
+                    f"{file}, line {row[0]}: found label '{row[2]}', expected one of {', '.join(known[:10])}"
+                )
+        numbers = [known.index(label) for label in labels]
+    if len(known) < 2:
+        raise UserError(f"{file}: found one class only ('{known[0]}'), expected at least two")
+    return known, numbers
+
+
+def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0.2, seed: int = 0) -> dict[str, int]:
+    """Write a list of the images of a class folder, shuffled, with a column `split`; returns images by split.
+
+    Paths are relative to the folder of the list where the images lie below it, else absolute. Of every class the same
+    share is test, rounded, so that none is missing from either.
+
+    Raises: UserError, as `read_class_folder`; the file cannot be written.
+    """
+    images, out = read_class_folder(folder), Path(out)
+    test = set(split_numbers(images.labels, test_share, seed)[1].tolist())
+    place = make_folder(out.parent).resolve()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number in map(int, np.random.default_rng([seed, 1]).permutation(len(images))):
+        path = (Path(folder) / images.names[number]).resolve()
+        shown = path.relative_to(place) if path.is_relative_to(place) else path
+        writer.writerow([shown.as_posix(), images.classes[images.labels[number]], SPLITS[number in test]])
+    write_atomically(out, lambda file: file.write(text.getvalue().encode()))
+    return {"train": len(images) - len(test), "test": len(test)}
+
+
+def split_numbers(labels: np.ndarray, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the test images, each in order; of every class `test_share`, drawn by `seed`.
+
+    A class of two images or more is in both.
+    """
+    test: list[int] = []
+    for label in np.unique(labels).tolist():
+        members = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        count = round(test_share * len(members))
+        test += members[: min(max(count, 1), len(members) - 1)].tolist()
+    chosen = np.zeros(len(labels), bool)
+    chosen[test] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -1,0 +1,168 @@
+"""What images go through before a classifier sees them: pure functions, every random number from the generator passed.
+
+Images are uint8 [H, W, C]. Sizes are (height, width) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from superpoint.classification.config import ClassAugmentConfig
+from superpoint.classification.data.images import NO_POINTS
+from superpoint.data.images import resize_with_points
+
+Image = NDArray[np.uint8]
+Size = tuple[int, int]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+TRIES = 10  # of a random area and shape, before the whole image is taken
+
+
+def training_view(
+    image: Image, size: Size, config: ClassAugmentConfig, axes: NDArray[np.float32] | None, rng: Generator
+) -> Image:
+    """A training image cut, mirrored and recoloured, as `config` says; uint8 [*size, C].
+
+    axes: principal axes of the colours, see `colour_axes`; None = no colour noise.
+    """
+    if config.crop == "resized":
+        image = random_resized_crop(image, size, config.scale, config.ratio, rng)
+    elif config.crop == "jittered":
+        shortest = max(size) * rng.uniform(config.jitter[0], config.jitter[1])
+        image = random_crop(resize_shorter(image, shortest), size, rng)
+    elif config.crop == "padded":
+        pad = config.padding
+        image = cv2.copyMakeBorder(central_view(image, size), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)  # type: ignore[assignment]
+        image = random_crop(_channels_last(image), size, rng)
+    else:
+        image = central_view(image, size)
+    if rng.random() < config.flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    image = colour_jitter(image, config.brightness, config.contrast, config.saturation, config.hue, rng)
+    if config.pca > 0 and axes is not None:
+        image = pca_noise(image, axes, config.pca, rng)
+    return image
+
+
+def evaluation_views(image: Image, size: Size, resize: float = 1.15, crops: int = 1) -> NDArray[np.uint8]:
+    """The views of a test image, uint8 [V, *size, C]: its centre; with 5 also the corners; with 10 all of it mirrored.
+
+    resize: shorter side of the image over the longer one of the crop before cutting; 1 = as tight as possible.
+    """
+    image = resize_shorter(image, max(size) * resize)
+    height, width = image.shape[:2]
+    bottom, right = height - size[0], width - size[1]
+    corners = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
+    views = [image[top : top + size[0], left : left + size[1]] for top, left in corners[: 5 if crops > 1 else 1]]
+    if crops == 10:
+        views += [view[:, ::-1] for view in views]
+    return np.stack(views)
+
+
+def central_view(image: Image, size: Size) -> Image:
+    """The largest central part of the shape of `size`, resized to it."""
+    height, width = image.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    part = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (height - part[0]) // 2, (width - part[1]) // 2
+    return resize(image[top : top + part[0], left : left + part[1]], size)
+
+
+def random_resized_crop(
+    image: Image, size: Size, scale: Sequence[float], ratio: Sequence[float], rng: Generator
+) -> Image:
+    """A part of random area and shape, resized: what GoogLeNet was trained with (Szegedy et al. 2015, section 6).
+
+    Args:
+        scale: lowest and highest share of the image's area, uniform.
+        ratio: lowest and highest width over height, log-uniform.
+    """
+    height, width = image.shape[:2]
+    for _ in range(TRIES):
+        area = height * width * rng.uniform(scale[0], scale[1])
+        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        rows, columns = round(math.sqrt(area / shape)), round(math.sqrt(area * shape))
+        if 1 <= rows <= height and 1 <= columns <= width:
+            top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+            return resize(image[top : top + rows, left : left + columns], size)
+    return central_view(image, size)
+
+
+def random_crop(image: Image, size: Size, rng: Generator) -> Image:
+    """A part of exactly `size`; the image is at least as large."""
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(image.shape[:2], size, strict=True))
+    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+
+
+def resize_shorter(image: Image, shortest: float) -> Image:
+    """Resize so that the shorter side has `shortest` pixels, rounded; the shape is kept."""
+    height, width = image.shape[:2]
+    scale, least = shortest / min(height, width), round(shortest)
+    return resize(image, (max(least, round(height * scale)), max(least, round(width * scale))))
+
+
+def resize(image: Image, size: Size) -> Image:
+    if image.shape[:2] == size:
+        return image
+    return _channels_last(resize_with_points(np.ascontiguousarray(image), NO_POINTS, size)[0])
+
+
+def colour_jitter(
+    image: Image, brightness: float, contrast: float, saturation: float, hue: float, rng: Generator
+) -> Image:
+    """Brightness, contrast and saturation by random factors in [1 - a, 1 + a], hue turned by up to `hue` of a circle.
+
+    In this order, which is fixed: torchvision shuffles it. Grey images have neither saturation nor hue.
+    """
+    factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in (brightness, contrast, saturation)]
+    turn = rng.uniform(-hue, hue)  # drawn in any case: a switch must not change what the others draw
+    if not (brightness or contrast or saturation or hue):
+        return image
+    values = image.astype(np.float32) * np.float32(factors[0])
+    grey = _grey(values)
+    values = grey.mean() + (values - grey.mean()) * np.float32(factors[1])
+    if image.shape[2] == 3:
+        grey = _grey(values)[:, :, None]
+        values = grey + (values - grey) * np.float32(factors[2])
+    image = np.rint(values.clip(0, 255)).astype(np.uint8)
+    if hue and image.shape[2] == 3:
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+        hsv[:, :, 0] += np.uint8(round(turn * 256) % 256)  # a full circle is 256 steps, and wraps as uint8 does
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL).astype(np.uint8)
+    return image
+
+
+def pca_noise(image: Image, axes: NDArray[np.float32], strength: float, rng: Generator) -> Image:
+    """One colour added to the whole image: normal along each principal axis of the training colours.
+
+    Source: Krizhevsky et al. 2012, section 4.1, second form of augmentation, strength 0.1.
+    """
+    if image.shape[2] != 3:
+        return image
+    shift = axes @ rng.normal(0.0, strength, 3).astype(np.float32)
+    return np.rint((image + shift).clip(0, 255)).astype(np.uint8)
+
+
+def colour_axes(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Principal axes of colours as columns, float32 [3, 3].
+
+    covariance: of RGB in grey levels, [3, 3]. Each axis is as long as the standard deviation along it: so the noise has
+    the colours' own proportions. (The paper multiplies by the variance of values 0..1, which are not squares of grey
+    levels; with this, strength means the same for every data set.)
+    """
+    variances, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(variances.clip(min=0))).astype(np.float32)
+
+
+def _grey(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values @ LUMA if values.shape[2] == 3 else values[:, :, 0]
+
+
+def _channels_last(image: NDArray[np.generic]) -> Image:
+    """OpenCV drops the axis of a single channel."""
+    return np.asarray(image if image.ndim == 3 else image[:, :, None], np.uint8)

@@ -1,0 +1,150 @@
+"""How well a classifier does: accuracy, confusion matrix, worst mistakes, as numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from torch import nn
+
+from superpoint.classification.data.dataset import ClassifierInput, evaluation_batches
+from superpoint.classification.data.images import ClassImages
+from superpoint.visualize import Image, contact_sheet, enlarge, to_rgb
+
+NAMED = 30  # classes up to which a confusion matrix has numbers in its cells
+SHOWN = 24  # mistakes on a picture
+SHOWN_SIDE = 144  # pixels: smaller images are enlarged to about this
+
+
+def predict(
+    model: nn.Module, images: ClassImages, spec: ClassifierInput
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Numbers of the images that could be read [M], and the probability of each class [M, K], mean over the test views.
+
+    The model is used as it stands: put it in evaluation mode before. It is called under the caller's autocast.
+    """
+    device = next(model.parameters()).device
+    numbers: list[NDArray[np.int64]] = []
+    found: list[NDArray[np.float32]] = []
+    with torch.no_grad():
+        for chosen, views in evaluation_batches(images, spec):
+            logits = model(spec.normalise(views.flatten(0, 1).to(device))).float()
+            probability = logits.softmax(1).unflatten(0, views.shape[:2]).mean(1)
+            numbers.append(chosen)
+            found.append(probability.cpu().numpy())
+    if not found:
+        return np.empty(0, np.int64), np.empty((0, len(spec.classes)), np.float32)
+    return np.concatenate(numbers), np.concatenate(found)
+
+
+def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict[str, Any]:
+    """Figures of predictions.
+
+    Args:
+        labels: true classes [N].
+        probability: of each class [N, K].
+
+    Returns:
+        images; accuracy, the share of right answers; balanced_accuracy, the mean over the classes of that share;
+        top5 (from six classes on); loss, the mean of -log(probability of the true class); confusion, int [K, K], rows
+        true, columns predicted.
+    """
+    count = probability.shape[1]
+    predicted = probability.argmax(1)
+    confusion = np.zeros((count, count), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    present = confusion.sum(1) > 0
+    recalls = confusion.diagonal()[present] / confusion.sum(1)[present]
+    true = probability[np.arange(len(labels)), labels].clip(min=1e-12)
+    found: dict[str, Any] = {
+        "images": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(recalls.mean()),
+        "loss": float(-np.log(true).mean()),
+        "confusion": confusion.tolist(),
+    }
+    if count > 5:
+        best = np.argsort(-probability, axis=1, kind="stable")[:, :5]
+        found["top5"] = float((best == labels[:, None]).any(1).mean())
+    return found
+
+
+def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32], most: int = SHOWN) -> list[int]:
+    """Places of the wrong answers, those of the greatest certainty first."""
+    predicted = probability.argmax(1)
+    wrong = np.flatnonzero(predicted != labels)
+    certainty = probability[wrong, predicted[wrong]]
+    return wrong[np.argsort(-certainty, kind="stable")][:most].tolist()
+
+
+def mistakes_picture(
+    images: ClassImages, numbers: NDArray[np.int64], probability: NDArray[np.float32], most: int = SHOWN
+) -> Image | None:
+    """Contact sheet of the worst mistakes, titled "true, said answer (probability)"; None without one."""
+    labels = images.labels[numbers]
+    pictures, titles = [], []
+    for place in worst_mistakes(labels, probability, most):
+        answer = int(probability[place].argmax())
+        pictures.append(fit(images.read(int(numbers[place]))))
+        true, said = images.classes[int(labels[place])], images.classes[answer]
+        titles.append(f"{true}, said {said} ({probability[place, answer]:.2f})")
+    return contact_sheet(pictures, titles, columns=6) if pictures else None
+
+
+def fit(image: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image:
+    """A picture of about `side` pixels: enlarged by whole pixels, or the middle of a larger one thinned out."""
+    rgb = to_rgb(image)
+    step = -(-min(rgb.shape[:2]) // side)
+    rgb = np.ascontiguousarray(rgb[::step, ::step])
+    height, width = rgb.shape[:2]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return enlarge(rgb[top : top + side, left : left + side], max(1, side // max(rgb.shape[:2])))
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """The confusion matrix, each row as shares of the images of a class; with the numbers if the classes are few."""
+    counts = np.asarray(confusion, np.float64)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    total = len(classes)
+    side = min(12.0, max(4.6, 2.4 + 0.42 * total))
+    figure = Figure(figsize=(side + 0.9, side), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    if total <= NAMED:
+        names = [name if len(name) <= 16 else f"{name[:15]}…" for name in classes]
+        turn = 0 if max(map(len, names)) * total <= 40 else 90
+        axes.set_xticks(range(total), names, rotation=turn)
+        axes.set_yticks(range(total), names)
+        size = 10 if total <= 12 else 7
+        for row in range(total):
+            for column in range(total):
+                if counts[row, column]:
+                    color = "black" if shares[row, column] > 0.55 else "white"
+                    text = f"{counts[row, column]:.0f}"
+                    axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(drawn, ax=axes, label="share of the images of the true class", shrink=0.8)
+    return figure
+
+
+def class_table(found: dict[str, Any], classes: Sequence[str], title: str) -> Table:
+    """Images, recall and precision of each class."""
+    confusion = np.asarray(found["confusion"])
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    for name in ("images", "recall", "precision", "most often taken for"):
+        table.add_column(name, justify="right" if name != "most often taken for" else "left")
+    for label, name in enumerate(classes):
+        row, column = confusion[label], confusion[:, label]
+        wrong = np.where(np.arange(len(classes)) == label, 0, row)
+        other = f"{classes[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else "-"
+        recall = f"{row[label] / row.sum():.3f}" if row.sum() else "-"
+        precision = f"{row[label] / column.sum():.3f}" if column.sum() else "-"
+        table.add_row(name, str(row.sum()), recall, precision, other)
+    return table

@@ -1,0 +1,152 @@
+"""Classifiers: the small networks of the studies, and those of `superpoint.backbones.classifiers`, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from superpoint.backbones import classifiers as backbones
+from superpoint.backbones.classifiers import CLASSIFIERS
+from superpoint.backbones.initialisation import initialise_weights
+from superpoint.errors import UserError, check_one_of
+
+SMALL = 0.01  # deviation of the last layer's weights: logits of about 0.1, so that the first loss is ln(classes)
+HIDDEN = 784
+WIDTHS = (32, 64, 128, 256)
+
+
+class FullyConnected(nn.Sequential):
+    """One hidden layer as wide as MNIST's 28 x 28 pixels: 784 x 784 + 784 x 10 = 622,496 weights, and 794 biases.
+
+    Input float [B, C, H, W] of exactly the size given, output logits [B, K].
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, size: tuple[int, int], *, dropout: float = 0.0) -> None:
+        layers = {"flatten": nn.Flatten(), "hidden": nn.Linear(in_channels * size[0] * size[1], HIDDEN)}
+        layers |= {"relu": nn.ReLU(inplace=True), "dropout": nn.Dropout(dropout)}
+        super().__init__(OrderedDict(layers | {"fc": nn.Linear(HIDDEN, num_classes)}))
+
+
+class TwoConvolutions(nn.Sequential):
+    """Two 3x3 convolutions to 8 and 16 channels, each with ReLU and 2x2 pooling, and a matrix.
+
+    For MNIST 72 + 1,152 + 7,840 = 9,064 weights, and 34 biases. Input float [B, C, H, W] of exactly the size given.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, size: tuple[int, int], *, dropout: float = 0.0) -> None:
+        layers = {"conv1": nn.Conv2d(in_channels, 8, 3, padding=1), "relu1": nn.ReLU(inplace=True)}
+        layers |= {"pool1": nn.MaxPool2d(2), "conv2": nn.Conv2d(8, 16, 3, padding=1), "relu2": nn.ReLU(inplace=True)}
+        layers |= {"pool2": nn.MaxPool2d(2), "flatten": nn.Flatten(), "dropout": nn.Dropout(dropout)}
+        features = 16 * (size[0] // 4) * (size[1] // 4)
+        super().__init__(OrderedDict(layers | {"fc": nn.Linear(features, num_classes)}))
+
+
+class SmallNet(nn.Sequential):
+    """Four pairs of 3x3 convolutions, 32-64-128-256 channels wide, with pooling between, then a global average.
+
+    1.17 M parameters, 0.2 GFLOPs at 64 x 64; for images from 32 x 32 on. With or without batch norm: the network of the
+    study of ingredients.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, *, batch_norm: bool = True, dropout: float = 0.0
+    ) -> None:
+        stages, channels = [], in_channels
+        for width in WIDTHS:
+            layers: list[nn.Module] = [] if not stages else [nn.MaxPool2d(2)]
+            for _ in range(2):
+                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+                layers += [nn.BatchNorm2d(width)] if batch_norm else []
+                layers.append(nn.ReLU(inplace=True))
+                channels = width
+            stages.append(nn.Sequential(*layers))
+        parts = {"features": nn.Sequential(*stages), "pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        super().__init__(OrderedDict(parts | {"dropout": nn.Dropout(dropout), "fc": nn.Linear(channels, num_classes)}))
+
+
+SIZED: dict[str, Callable[..., nn.Module]] = {"fully_connected": FullyConnected, "two_convolutions": TwoConvolutions}
+OWN: dict[str, Callable[..., nn.Module]] = {**SIZED, "small": SmallNet}
+
+
+def classifier_names() -> list[str]:
+    return [*OWN, *CLASSIFIERS]
+
+
+def build_classifier(
+    name: str,
+    num_classes: int,
+    channels: int = 3,
+    size: tuple[int, int] = (224, 224),
+    *,
+    init: str = "kaiming",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """A classifier with weights drawn from `seed`; input float32 [B, channels, *size], output logits [B, num_classes].
+
+    Args:
+        name: one of `classifier_names()`.
+        init: kaiming | xavier | trunc_normal; the last layer is drawn with deviation 0.01, so that the first loss is
+            ln(num_classes).
+        options: of the network's constructor, such as {"dropout": 0.5}.
+
+    Raises: UserError, an unknown name or option.
+    """
+    kept = dict(options or {})
+    if name not in OWN:
+        check_one_of("model.name", name, classifier_names())
+        return backbones.build_classifier(name, num_classes, channels, init=init, seed=seed, **kept)
+    parameters = inspect.signature(OWN[name]).parameters.values()
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    for key in kept:
+        check_one_of(f"model.options of {name}", key, known)
+    sized = {"size": size} if name in SIZED else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = OWN[name](num_classes, channels, **sized, **kept)
+        initialise_weights(model, init)
+        nn.init.normal_(last_layer(model)[1].weight, 0.0, SMALL)
+    return model
+
+
+def last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Name and module of the layer that puts out the logits: the last matrix, or of a network without one the last 1x1
+    convolution (NIN).
+    """
+    kinds = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not kinds:
+        kinds = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    found = [(name, module) for name, module in kinds if "aux" not in name] or kinds
+    return found[-1]  # type: ignore[return-value]
+
+
+def load_features(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> list[str]:
+    """Copy `state` into `model`, in place; of a last layer of other classes nothing. Returns the names left as drawn.
+
+    Raises: UserError if anything else does not fit; names the first three mismatches.
+    """
+    expected = model.state_dict()
+    head = last_layer(model)[0]
+    heads = [name for name in expected if name.startswith(f"{head}.")]
+    left = [name for name in heads if name not in state or state[name].shape != expected[name].shape]
+    wrong = []
+    for name, tensor in expected.items():
+        if name in heads or name.endswith("num_batches_tracked"):  # checkpoints of old versions have no such counter
+            continue
+        if name not in state:
+            wrong.append(f"no '{name}' {list(tensor.shape)}")
+        elif state[name].shape != tensor.shape:
+            wrong.append(f"'{name}' {list(state[name].shape)} instead of {list(tensor.shape)}")
+    wrong += [f"'{name}', which is not in the network" for name in state if name not in expected and "aux" not in name]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(f"{source}: weights of another network: found {'; '.join(wrong[:3])}{more}")
+    kept = {name: tensor for name, tensor in state.items() if name in expected and (name not in heads or not left)}
+    model.load_state_dict(kept, strict=False)
+    return heads if left else []

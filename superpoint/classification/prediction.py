@@ -1,0 +1,131 @@
+"""Stage predict-classes: what a trained classifier says about the images of a folder.
+
+superpoint predict-classes runs/classifier photos --out submission.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import nn
+
+from superpoint.classification.config import ClassifierModelConfig
+from superpoint.classification.data.dataset import ClassifierInput
+from superpoint.classification.data.folder import images_below
+from superpoint.classification.data.images import ClassImages
+from superpoint.classification.metrics import predict
+from superpoint.classification.training import INPUT, WEIGHTS, build
+from superpoint.config.training import TrainConfig
+from superpoint.data.images import read_rgb
+from superpoint.engine import make_fabric
+from superpoint.errors import UserError, check_one_of
+from superpoint.files import make_folder, write_atomically
+from superpoint.models.weights import load_model_state, load_weights
+
+LABELS = ("name", "number", "probability")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Attributes:
+    names: paths of the images relative to the folder, in natural order.
+    probability: of each class, float32 [N, K].
+    classes: names of the classes.
+    skipped: paths of the images that could not be read.
+    """
+
+    names: list[str]
+    probability: NDArray[np.float32]
+    classes: list[str]
+    skipped: list[str]
+
+
+def predict_classes(
+    run: str | Path, folder: str | Path, out: str | Path, *, label: str = "name", of_class: str | None = None
+) -> Prediction:
+    """Write a CSV `id,label`, a line an image in natural order of the files (1, 2, 10).
+
+    Args:
+        run: run folder of train-classifier, or the weights.safetensors from one.
+        folder: with images at any depth. The id is the path below it without its ending, or with it where two files
+            differ in their endings only.
+        out: the CSV.
+        label: name of the class | number of the class | probability of the class `of_class` (default: the last).
+
+    Raises: UserError, no such run or folder, no image that can be read, a class that is not known.
+    """
+    check_one_of("--label", label, LABELS)
+    model, spec = load_classifier(run)
+    chosen = spec.classes[-1] if of_class is None else of_class
+    check_one_of("--class", chosen, spec.classes)
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder, expected one with images")
+    names = images_below(root)
+    if not names:
+        raise UserError(f"{root}: found no image to classify")
+    images = ClassImages(
+        names, np.zeros(len(names), np.int64), spec.classes, lambda number: read_rgb(root / names[number])
+    )
+    fabric = make_fabric(TrainConfig())
+    model.to(fabric.device)
+    with fabric.autocast():
+        numbers, probability = predict(model, images, spec)
+    if not len(numbers):
+        raise UserError(f"{root}: none of its {len(names)} images can be read")
+    kept = [names[number] for number in numbers.tolist()]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label"])
+    for identifier, row in zip(identifiers(kept), probability, strict=True):
+        best = int(row.argmax())
+        values = {"name": spec.classes[best], "number": best}
+        writer.writerow([identifier, values.get(label, f"{row[spec.classes.index(chosen)]:.6f}")])
+    target = Path(out)
+    make_folder(target.parent)
+    write_atomically(target, lambda file: file.write(text.getvalue().encode()))
+    done = set(kept)
+    result = Prediction(kept, probability, spec.classes, [name for name in names if name not in done])
+    skipped = f"; {len(result.skipped)} skipped, such as {result.skipped[0]}" if result.skipped else ""
+    Console().print(f"{target}: {len(kept)} images{skipped}", soft_wrap=True, highlight=False)
+    return result
+
+
+def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:
+    """The network, in evaluation mode, and what turns images into its input.
+
+    Raises: UserError, no such run, no weights in it, or weights of another stage.
+    """
+    path = Path(run)
+    if path.is_dir() and (path / WEIGHTS).is_file():
+        path = path / WEIGHTS
+    state, model_config, metadata = load_weights(path)
+    content = metadata.get("input")
+    if content is None:  # a checkpoint: a run that has not ended
+        folder = path if path.is_dir() else path.parent.parent
+        if not (folder / INPUT).is_file():
+            raise UserError(f"{run}: not weights of a classifier, expected those of train-classifier ({INPUT})")
+        content = json.loads((folder / INPUT).read_text(encoding="utf-8"))
+    spec = ClassifierInput.from_json(content, run)
+    try:
+        config = ClassifierModelConfig(**model_config)
+    except TypeError as error:
+        raise UserError(f"{run}: not weights of a classifier ({error})") from error
+    model = build(config, spec)
+    load_model_state(model, state, run)
+    return model.eval(), spec
+
+
+def identifiers(names: list[str]) -> list[str]:
+    """Names without their endings; with them where that would make two the same."""
+    stems = [name.rsplit(".", 1)[0] for name in names]
+    count = Counter(stems)
+    return [stem if count[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]

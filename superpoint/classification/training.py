@@ -1,0 +1,239 @@
+"""Stage train-classifier: images with one class each in, a classifier out.
+
+    superpoint train-classifier data.train=photos                      # a sub-folder for each class
+    superpoint train-classifier --config configs/classifier/mnist.yaml data.train=mnist/train-images-idx3-ubyte.gz
+    superpoint train-classifier data.train=list.csv model.name=resnet34 weights=resnet34.pth --resume
+
+Ends with weights.safetensors, in evaluation/ the confusion matrix and the worst mistakes on the test images, in doctor/
+the findings of the checks, and report.html.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+
+from superpoint.classification.config import ClassifierConfig, ClassifierModelConfig
+from superpoint.classification.data.dataset import (
+    ClassifierInput,
+    TrainingImages,
+    load_images,
+    measure_input,
+    open_images,
+)
+from superpoint.classification.data.images import ClassImages
+from superpoint.classification.metrics import class_table, confusion_figure, measure, mistakes_picture, predict
+from superpoint.classification.model import build_classifier, load_features
+from superpoint.classification.objective import ClassifierObjective
+from superpoint.config import dump_config
+from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+from superpoint.models.weights import load_model_state, load_weights, save_weights
+from superpoint.training.probes import DetectorProbe
+from superpoint.visualize import save_figure, save_image
+
+WEIGHTS = "weights.safetensors"
+INPUT = "classes.json"  # in the run folder: `ClassifierInput`, and what was skipped
+RESULTS = "evaluation/classes.json"
+
+
+@dataclass(frozen=True)
+class ClassifierData:
+    """The data of a run: training and test images, how they become input, and what the loop draws."""
+
+    train: ClassImages
+    test: ClassImages
+    spec: ClassifierInput
+    axes: NDArray[np.float32] | None
+
+    def dataset(self, config: ClassifierConfig) -> TrainingImages:
+        return TrainingImages(self.train, self.spec, config.augment, self.axes, config.seed)
+
+
+def read_data(config: ClassifierConfig) -> ClassifierData:
+    """Open and read what `config.data` names. Raises: UserError, see `open_images`."""
+    parts = open_images(config.data, config.seed)
+    training, test = (load_images(config.data, images) for images in parts)
+    spec, axes = measure_input(training, config.data, config.augment)
+    return ClassifierData(training, test, spec, axes)
+
+
+def train_classifier(
+    config: ClassifierConfig, *, resume: bool = False, data: ClassifierData | None = None, quiet: bool = False
+) -> TrainResult:
+    """Train, evaluate the weights that were best in validation; everything goes to the run folder `config.run`.
+
+    data: what `read_data(config)` gives, if it is at hand. quiet: print nothing.
+    """
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+    data = data or read_data(config)
+    config = in_steps(config, len(data.train))
+    fabric = make_fabric(config.train)
+    if fabric.is_global_zero:
+        describe(data, console)
+    objective = ClassifierObjective(data.spec, config.label_smoothing, config.seed)
+    model = initial_model(config, data.spec, console)
+    shown = console if fabric.is_global_zero else Console(quiet=True)
+    validate = ClassValidation(data.test, objective, len(data.train), config.epochs, shown)
+    with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
+        if fabric.is_global_zero:
+            write_input(run.path, data)
+        result = train(
+            fabric=fabric,
+            model=model,
+            objective=objective,
+            dataset=data.dataset(config),
+            config=config.train,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            run=run,
+            validate=validate,
+            probe=DetectorProbe(),
+            seed=config.seed,
+            resume=resume,
+            workers=config.data.workers,
+            expected_initial_loss=objective.initial_loss if config.weights is None else None,
+            monitor_name="accuracy",
+        )
+    if fabric.is_global_zero and not result.interrupted:
+        trained = bool(result.metrics)  # not so if a finished run was resumed
+        if trained or not (Path(config.run) / RESULTS).exists():
+            evaluate_classifier(config, data, fabric, console)
+        if config.train.report and trained:
+            from superpoint.training.magicpoint import write_run_report
+
+            write_run_report(config.run, fabric)
+    fabric.barrier()
+    return result
+
+
+def in_steps(config: ClassifierConfig, images: int) -> ClassifierConfig:
+    """The same with `epochs` as steps and a validation after each; a budget in minutes holds beside it."""
+    each = max(1, round(images / config.train.batch_size))
+    steps = max(1, round(config.epochs * each))
+    return replace(config, train=replace(config.train, steps=steps, validate_every=min(each, steps)))
+
+
+def initial_model(config: ClassifierConfig, spec: ClassifierInput, console: Console | None = None) -> nn.Module:
+    """The network before its first step: drawn from the seed, or with the weights that `config.weights` names."""
+    model = build(config.model, spec, config.seed)
+    if config.weights is not None:
+        left = load_features(model, load_any(config.weights), config.weights)
+        if console is not None:
+            head = f"; drawn anew: {', '.join(left)}" if left else ""
+            console.print(f"starting from {config.weights}{head}")
+    return model
+
+
+def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) -> nn.Module:
+    return build_classifier(
+        model.name, len(spec.classes), spec.channels, (spec.height, spec.width),
+        init=model.init, options=model.options, seed=seed,
+    )  # fmt: skip
+
+
+def load_any(path: str) -> Mapping[str, Tensor]:
+    """Weights of a run of ours, or a plain state dict such as torchvision's checkpoints (.pth, .pt)."""
+    if Path(path).suffix not in (".pth", ".pt"):
+        return load_weights(path)[0]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file, expected weights") from error
+    except Exception as error:  # unpickling raises many kinds; none of them is ours to tell apart
+        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: found no state dict (names and tensors), expected one such as torchvision's")
+    return state
+
+
+@dataclass
+class ClassValidation:
+    """Test loss and accuracy after an epoch, and the line that says so."""
+
+    images: ClassImages
+    objective: ClassifierObjective
+    training_images: int
+    epochs: float
+    console: Console
+    began: float = field(default_factory=time.monotonic)
+
+    def __call__(self, model: nn.Module) -> dict[str, Any]:
+        spec = replace(self.objective.spec, test_crops=1)  # all crops are for the end
+        numbers, probability = predict(model, self.images, spec)
+        if not len(numbers):
+            raise UserError("data.test: none of the test images can be read")
+        found = measure(self.images.labels[numbers], probability)
+        seen = self.objective.tally.take()
+        now = time.monotonic()
+        epoch, seconds, self.began = (self.objective.tally.last + 1) / self.training_images, now - self.began, now
+        before = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in seen.items())
+        after = f"test loss {found['loss']:.4f}  test accuracy {found['accuracy']:.4f}"
+        self.console.print(f"epoch {math.ceil(epoch)}/{self.epochs:g}  {before}  {after}  {seconds:.1f} s")
+        kept = {key: value for key, value in found.items() if key not in ("confusion", "images")}
+        return {**kept, **seen, "epoch_seconds": seconds, "monitor": found["accuracy"]}
+
+
+def describe(data: ClassifierData, console: Console) -> None:
+    """What was found, and what was left out."""
+    counts = data.train.counts()
+    names = ", ".join(f"{name} {count}" for name, count in zip(data.train.classes[:10], counts, strict=False))
+    more = f", ... ({len(counts)} classes)" if len(counts) > 10 else ""
+    console.print(f"{len(data.train)} training images ({names}{more}), {len(data.test)} test images")
+    skipped = [*data.train.skipped, *data.test.skipped]
+    if skipped:
+        name, reason = skipped[0]
+        console.print(f"warning: {len(skipped)} images skipped (see {INPUT}); the first: {name}: {reason}")
+
+
+def write_input(run: Path, data: ClassifierData) -> None:
+    skipped = [[name, reason] for name, reason in (*data.train.skipped, *data.test.skipped)]
+    content = asdict(data.spec) | {"skipped": skipped}
+    write_atomically(run / INPUT, lambda file: file.write(json.dumps(content, indent=1).encode()))
+
+
+def evaluate_classifier(
+    config: ClassifierConfig, data: ClassifierData, fabric: Fabric, console: Console
+) -> dict[str, Any]:
+    """The weights of best.ckpt on the test images: weights.safetensors, evaluation/{classes.json, *.png}."""
+    folder = make_folder(Path(config.run) / "evaluation")
+    state, _, found = load_weights(RunFolder(config.run).best)
+    model = build(config.model, data.spec)
+    load_model_state(model, state, config.run)
+    metadata = {"stage": "classifier", "run": Path(config.run).name, "input": asdict(data.spec), "step": found["step"]}
+    save_weights(Path(config.run) / WEIGHTS, model, asdict(config.model), metadata)
+    model.eval().to(fabric.device)
+    with fabric.autocast():
+        numbers, probability = predict(model, data.test, data.spec)
+    results = measure(data.test.labels[numbers], probability)
+    last = [entry for entry in RunFolder(config.run).metrics() if entry["event"] == "validate"][-1:]
+    extra = {"step": found["step"], "crops": data.spec.test_crops, "parameters": parameters(model)}
+    extra |= {"classes": data.spec.classes, "last_accuracy": last[0]["accuracy"] if last else None}
+    title = f"{results['accuracy']:.1%} of {len(numbers)} test images right"
+    save_figure(folder / "confusion.png", confusion_figure(results["confusion"], data.spec.classes, title))
+    picture = mistakes_picture(data.test, numbers, probability)
+    if picture is not None:
+        save_image(folder / "mistakes.png", picture)
+    content = json.dumps(results | extra, indent=1)
+    write_atomically(Path(config.run) / RESULTS, lambda file: file.write(content.encode()))
+    if len(data.spec.classes) <= 20:
+        console.print(class_table(results, data.spec.classes, title))
+    console.print(f"best weights, step {found['step']}: {title}; {folder}/confusion.png, mistakes.png")
+    return results | extra
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())

@@ -1,0 +1,1 @@
+"""Recipes that fetch public data sets: download, check, unpack."""

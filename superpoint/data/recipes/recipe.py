@@ -1,0 +1,176 @@
+"""What the recipes `datasets/<name>/prepare.py` have in common: options, one archive fetched, verified and unpacked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from superpoint.data.recipes.download import download, read_checksum, verify, write_checksum
+from superpoint.data.recipes.unpack import unpack
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+
+SHOWN = 10  # problems that are printed
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive. sha256, size: None where the publisher and public sources state none."""
+
+    url: str
+    size: int | None = None  # bytes
+    sha256: str | None = None
+    max_bytes: int = 64 << 30  # unpacked
+    max_files: int = 1_000_000
+
+    @property
+    def name(self) -> str:
+        return Path(urllib.parse.unquote(urllib.parse.urlsplit(self.url).path)).name
+
+    def at(self, *, url: str | None = None, mirror: str | None = None, sha256: str | None = None) -> Archive:
+        """The same archive at a mirror, whose copy must have the same checksum, or another archive at `url`.
+
+        Raises: UserError for both at once, an address without a file name, or a checksum that cannot be one.
+        """
+        if url is not None and mirror is not None:
+            raise UserError("--url, --mirror: expected one of the two")
+        if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+            raise UserError(f"--sha256: found '{sha256}', expected 64 hexadecimal digits")
+        made = self
+        if mirror is not None:
+            made = replace(self, url=f"{mirror.rstrip('/')}/{self.name}")
+        elif url is not None:
+            made = replace(self, url=url, size=None, sha256=None)
+            if not made.name:
+                raise UserError(f"--url: found '{url}', expected the address of a file")
+        return made if sha256 is None else replace(made, size=None, sha256=sha256)
+
+
+def recipe_options(description: str | None, root: Path) -> argparse.ArgumentParser:
+    """The options that every recipe has; `root` is where the data goes if --out does not say otherwise."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=formatter, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=root, help="data root (default: %(default)s)")
+    parser.add_argument("--url", help="another address of the archive; its checksum is then not known, see --sha256")
+    parser.add_argument("--mirror", help="folder on another server that holds the same archive")
+    parser.add_argument("--archive", type=Path, help="the archive, downloaded by other means")
+    parser.add_argument("--sha256", help="checksum that the archive must have")
+    parser.add_argument("--keep-archive", action="store_true", help="do not remove the archive once it is unpacked")
+    parser.add_argument("--check", action="store_true", help="only check what is there")
+    return parser
+
+
+def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
+    """Download an archive to the data root, verify it and unpack it to `folder`; nothing is done if that exists.
+
+    An archive of no known checksum has it noted in <name>.sha256 the first time, and is held to it from then on.
+    Raises: UserError, see `download` and `unpack`; `folder` is there whole or not at all.
+    """
+    if folder.exists():
+        return
+    archive = archive.at(url=options.url, mirror=options.mirror, sha256=options.sha256)
+    file = make_folder(options.out) / archive.name if options.archive is None else Path(options.archive)
+    record = options.out / file.name  # the checksum stays in the data root, wherever the archive lies
+    known = archive.sha256 if archive.sha256 is not None else read_checksum(record)
+    if options.archive is None:
+        say(f"{file.name} from {archive.url}")
+        with _bar(f"{file.name}") as progress:
+            download(archive.url, file, size=archive.size, sha256=known, progress=progress)
+    else:
+        verify(file, size=archive.size if options.url is None else None, sha256=known)
+    if known is None:
+        noted = write_checksum(record, verify(file))
+        say(f"no checksum of {file.name} is published or given: noted in {noted}, verified from the next time on")
+    else:
+        say(f"{file.name}: SHA-256 as expected")
+    make_folder(folder.parent)
+    with _bar(f"unpacking {file.name}") as progress:
+        limits = {"max_bytes": archive.max_bytes, "max_files": archive.max_files}
+        count = unpack(file, folder, strip=True, progress=progress, **limits)
+    say(f"{folder}: {count} files")
+    if options.archive is None and not options.keep_archive:
+        file.unlink()
+
+
+def write_split(root: Path, name: str, images: list[str]) -> None:
+    """<root>/splits/<name>.txt: one image a line, relative to <root>/images, POSIX."""
+    content = "".join(f"{image}\n" for image in images).encode()
+    path = make_folder(root / "splits") / f"{name}.txt"
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, lambda file: file.write(content))
+
+
+def report(place: Path, content: str, problems: list[str]) -> int:
+    """Print what a check has found; returns the exit code, 1 if there are problems."""
+    if not problems:
+        say(f"{place}: complete, {content}")
+        return 0
+    print(f"{place}: {len(problems)} problem{'s' * (len(problems) > 1)}", file=sys.stderr)
+    for problem in problems[:SHOWN]:
+        print(f"  {problem}", file=sys.stderr)
+    if len(problems) > SHOWN:
+        print(f"  and {len(problems) - SHOWN} more", file=sys.stderr)
+    print(f"to fetch it anew, remove {place} and run this again", file=sys.stderr)
+    return 1
+
+
+def run(recipe: Callable[[], int]) -> None:
+    """Run a recipe as a program: a UserError is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        code = recipe()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped; run again to go on", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)
+
+
+@contextmanager
+def claim(root: Path) -> Iterator[None]:
+    """Hold a data root for this process. Raises: UserError if another one does. Without effect on Windows."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    make_folder(root)
+    descriptor = os.open(root, os.O_RDONLY)  # the lock is on the folder itself: no file to leave behind
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{root}: another process is preparing it") from None
+        except OSError:
+            pass  # a network file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on a terminal, None elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

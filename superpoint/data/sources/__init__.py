@@ -1,0 +1,1 @@
+"""Where photographs come from: folders, globs, lists, archives, streams."""

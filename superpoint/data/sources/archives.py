@@ -1,0 +1,261 @@
+"""Images inside other files: HDF5 and tar shards (the WebDataset convention), local or from the output of a command."""
+
+from __future__ import annotations
+
+import lzma
+import posixpath
+import tarfile
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.data.feature_file import READS, limit_cache, natural_order
+from superpoint.data.images import read_gray
+from superpoint.data.sources.streams import never, open_stream
+from superpoint.errors import UserError
+
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+CHANNELS = (1, 3, 4)  # of an image [H, W, C]
+READING = threading.Lock()  # HDF5 is read by one thread at a time anyway; this lets it be opened anew in between
+PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
+
+
+class Item(NamedTuple):
+    """An image not yet decoded.
+
+    name: path below the root, POSIX. load: returns uint8 [H, W], or raises UserError with the reason why it cannot.
+    """
+
+    name: str
+    load: Callable[[], NDArray[np.uint8]]
+
+
+def is_tar(text: str) -> bool:
+    return text.lower().endswith(TAR_ENDINGS)
+
+
+def decode_gray(content: bytes, name: str) -> NDArray[np.uint8]:
+    """`read_gray` of an encoded image in memory; errors name it `name`."""
+    return read_gray(name, content=content)
+
+
+class StrictMember(tarfile.TarInfo):
+    """The reader of headers. To `tarfile` a header that is cut or damaged is the end of the tar, and no word about it;
+    here only a block of zeros is.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictMember:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            reason = "damaged" if len(buf) == tarfile.BLOCKSIZE else "cut off"
+            raise tarfile.ReadError(f"the next header is {reason}") from error
+
+
+def check_end(tar: tarfile.TarFile) -> None:
+    """Raise tarfile.ReadError unless a second block of zeros follows the first, and nothing but zeros that."""
+    stream = tar.fileobj
+    assert stream is not None
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("cut off within the mark of its end")
+    while block:
+        if any(block):
+            raise tarfile.ReadError("zeros in the middle: data follows the mark of its end")
+        block = stream.read(tarfile.RECORDSIZE)
+
+
+class TarImages:
+    """Tar shards, each a part of its own, read as a stream from the first member to the last.
+
+    A member is an image if its extension is one; the others of a WebDataset sample (.json, .cls, .txt) are passed over.
+    """
+
+    def __init__(self, urls: Sequence[str], extensions: Sequence[str], *, prefix: bool = False) -> None:
+        self.urls = list(urls)
+        self.extensions = tuple(extensions)
+        self.prefix = prefix
+        for url in urls:
+            if not url.startswith("pipe:") and not Path(url).is_file():
+                raise UserError(f"{url}: no such file, expected a tar of images")
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "tar", "urls": self.urls, "prefix": self.prefix}
+
+    def __len__(self) -> int:
+        return 0
+
+    def parts(self, size: int) -> int:
+        return len(self.urls)
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        url = self.urls[part]
+        before = f"{_stem(url, part)}/" if self.prefix else ""
+        count = 0
+        try:
+            with (
+                open_stream(url, stopped) as stream,
+                tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictMember) as tar,  # type: ignore[call-overload]
+            ):
+                for member in tar:
+                    if not member.isfile() or not member.name.lower().endswith(self.extensions):
+                        continue
+                    name = before + posixpath.normpath(member.name).lstrip("/")
+                    if posixpath.basename(name).startswith("."):
+                        continue
+                    count += 1
+                    if count <= skip:
+                        continue
+                    file = tar.extractfile(member)
+                    content = file.read() if file is not None else b""
+                    yield Item(name, lambda content=content, name=name: decode_gray(content, name))
+                check_end(tar)
+        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise UserError(f"{url}: breaks off after {count} images ({' '.join(str(error).split())})") from error
+
+    def close(self) -> None:
+        pass
+
+
+def _stem(url: str, part: int) -> str:
+    """Name of a tar without its ending: x/a-001.tar.gz -> a-001. A command has none but its number."""
+    return f"{part:06d}" if url.startswith("pipe:") else Path(url).name.split(".tar")[0].removesuffix(".tgz")
+
+
+class Hdf5Images:
+    """Images in an HDF5 file: a dataset an image (its path is the name), or stacks [N, H, W] and [N, H, W, C].
+
+    An image is [H, W] or [H, W, C] (RGB or RGBA, also [C, H, W]) of any numeric type, or its encoded bytes, uint8 [L].
+    Of a stack "images" the names are images/0, images/1, ...
+    """
+
+    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
+        self.path = path
+        self._file: h5py.File | None = None
+        self._reads = 0
+        self.names = list(names) if names is not None else self._list()
+        if not self.names:
+            raise UserError(f"{path}: found no dataset that is an image, expected [H, W], [H, W, 3] or stacks of them")
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "hdf5", "names": self.names}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the file has such an image, listed in `names` or not."""
+        with READING:
+            return self._find(name) is not None
+
+    def parts(self, size: int) -> int:
+        return -(-len(self.names) // size)
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        for name in self.names[part * size + skip : (part + 1) * size]:
+            yield Item(name, lambda name=name: self.load(name))
+
+    def load(self, name: str) -> NDArray[np.uint8]:
+        """Image `name` as uint8 [H, W]; may be called by several threads."""
+        try:
+            with READING:
+                pixels = self._read(name)
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise UserError(f"{self.path}: '{name}' cannot be read ({' '.join(str(error).split())})") from error
+        if pixels is None:
+            raise UserError(f"{self.path}: found no '{name}'")
+        return gray_of(np.asarray(pixels), name)
+
+    def _read(self, name: str) -> NDArray[Any] | None:
+        self._reads += 1
+        if self._reads % READS == 0 and self._file is not None:
+            self._file.close()
+            self._file = None
+        found = self._find(name)
+        return None if found is None else found[0][found[1]]
+
+    def _find(self, name: str) -> tuple[h5py.Dataset, tuple[()] | int] | None:
+        """The dataset of an image, and its place in it if that is a stack."""
+        file = self._open()
+        item = file.get(name)
+        if item is not None:
+            return (item, ()) if isinstance(item, h5py.Dataset) else None
+        place, _, index = name.rpartition("/")
+        stack = file.get(place) if place and index.isdecimal() else None
+        if not isinstance(stack, h5py.Dataset) or stack.ndim == 0 or int(index) >= len(stack):
+            return None
+        return stack, int(index)
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        with READING:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
+
+    def _open(self) -> h5py.File:
+        if self._file is None:
+            try:
+                self._file = h5py.File(self.path, "r", locking="best-effort")
+                limit_cache(self._file)
+            except OSError as error:
+                raise UserError(f"{self.path}: not a readable HDF5 file ({' '.join(str(error).split())})") from error
+        return self._file
+
+    def _list(self) -> list[str]:
+        names: list[str] = []
+
+        def visit(name: str, item: object) -> None:
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "uif" or 0 in item.shape:
+                return
+            if _is_stack(item.shape):
+                names.extend(f"{name}/{index}" for index in range(item.shape[0]))
+            elif item.ndim in (2, 3) or (item.ndim == 1 and item.dtype == np.uint8):
+                names.append(name)
+
+        self._open().visititems(visit)
+        if any(name.endswith("/keypoints") for name in names):
+            raise UserError(f"{self.path}: found features, expected images")
+        return sorted(names, key=natural_order)
+
+
+def _is_stack(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 or (len(shape) == 3 and shape[2] not in CHANNELS and shape[0] not in PLANES)
+
+
+def gray_of(pixels: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    """An array as uint8 [H, W], by the rules of `read_gray`. Raises: UserError if it cannot be an image."""
+    if pixels.ndim == 1 and pixels.dtype == np.uint8:
+        return decode_gray(pixels.tobytes(), name)
+    if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in PLANES:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS):
+        raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, expected [H, W] or [H, W, C]")
+    if pixels.ndim == 2 and pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, np.uint8)
+    # Colours, 16 bits and floats go through a file format, so that one reader decides how they become grey.
+    values: NDArray[Any] = pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32)
+    if values.ndim == 3:
+        values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]  # OpenCV writes BGR
+    try:
+        written, content = cv2.imencode(".tiff", np.ascontiguousarray(values))
+    except cv2.error:
+        written, content = False, np.empty(0, np.uint8)
+    if not written:
+        raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, {pixels.dtype} that is no image")
+    return decode_gray(content.tobytes(), name)

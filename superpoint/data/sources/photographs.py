@@ -1,0 +1,93 @@
+"""Photographs with the points of a feature file, to train on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.data.feature_file import LabelFile
+from superpoint.data.images import read_gray
+from superpoint.data.sources.archives import Hdf5Images
+from superpoint.data.sources.source import HDF5
+from superpoint.errors import UserError
+
+TRIES = 20  # images in a row that cannot be read before training gives up
+
+
+class LabelledPhotographs:
+    """Images with their labels: a source for `superpoint.data.labelled.LabelledImages`.
+
+    The images are files below a folder, or those in the HDF5 file that was labelled. Labels of images in tars can be
+    trained on once the tars are unpacked.
+    """
+
+    def __init__(
+        self, labels: LabelFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
+    ) -> None:
+        """Args: root, the folder that the names are relative to, or an HDF5 file of images; names, the images to use,
+        None = all that have labels; threshold, the least score of a label.
+
+        Raises: UserError if there are no labels, or none of the first TRIES images is in `root`.
+        """
+        self.labels = labels
+        self.root = Path(root)
+        self.threshold = threshold
+        self.names = labels.names() if names is None else list(names)
+        labels.close()  # workers, and whoever reads on, open it for themselves
+        if not self.names:
+            raise UserError(f"{labels.path}: holds no labels")
+        self.store = Hdf5Images(self.root, self.names) if self.root.suffix.lower() in HDF5 else None
+        if not any(self._has(name) for name in self.names[:TRIES]):
+            raise UserError(
+                f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled: their folder, "
+                "or their HDF5 file (those of tars unpacked)"
+            )
+        if self.store is not None:
+            self.store.close()
+        self._warned: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What `read` gives; of an image it cannot give, the next one that it can, with one warning an image.
+
+        So a file that is lost or damaged in the days of a training costs that image and not the training.
+
+        Raises: UserError if TRIES images in a row fail: then it is the disk or the folder, and not an image.
+        """
+        failed: list[UserError] = []
+        for step in range(min(TRIES, len(self.names))):
+            number = (index + step) % len(self.names)
+            try:
+                return self.read(number)
+            except UserError as error:
+                failed.append(error)
+                if number not in self._warned:
+                    self._warned.add(number)
+                    count = f"{len(self._warned)} so far in this process"
+                    warnings.warn(f"{error}; the next image is taken instead ({count})", stacklevel=2)
+        raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Image uint8 [H, W] as it is on the disk, upright, and its points float32 [N, 2] (x, y).
+
+        Raises: UserError if the image is gone, unreadable, or of another size than the labels were made for.
+        """
+        name = self.names[index]
+        gray = read_gray(self.root / name) if self.store is None else self.store.load(name)
+        features = self.labels.read(name)
+        size = (gray.shape[1], gray.shape[0])
+        if features.image_size is not None and features.image_size != size:
+            made = " x ".join(map(str, features.image_size))
+            raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
+        if features.scores is None:
+            return gray, features.keypoints
+        return gray, features.keypoints[features.scores >= self.threshold]
+
+    def _has(self, name: str) -> bool:
+        return (self.root / name).is_file() if self.store is None else name in self.store

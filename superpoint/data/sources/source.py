@@ -1,0 +1,222 @@
+"""Where images come from: folders, globs, list files, HDF5, tar shards; each a stream of named images, not yet decoded.
+
+A source is divided into parts, units of work that do not depend on each other. Its images are read by calling
+`load()` of an item, in any thread.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.data.feature_file import natural_order
+from superpoint.data.images import read_gray
+from superpoint.data.sources.archives import Hdf5Images, Item, TarImages, is_tar
+from superpoint.data.sources.streams import never
+from superpoint.errors import UserError
+
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"),
+    *(".pgm", ".ppm", ".pbm", ".pnm", ".hdr", ".exr"),
+)
+LISTS = (".txt", ".lst")
+HDF5 = (".h5", ".hdf5")
+SUPPORTED = (
+    f"a folder, a glob, a list ({', '.join(LISTS)}), HDF5 ({', '.join(HDF5)}), tar shards "
+    f"(.tar, .tar.gz, .tgz, pipe:command) or images ({', '.join(EXTENSIONS)})"
+)
+
+
+class ImageSource(Protocol):
+    def describe(self) -> dict[str, Any]:
+        """JSON of what is to be read, in order: equal descriptions make equal parts."""
+        ...
+
+    def parts(self, size: int) -> int:
+        """Number of parts if they hold `size` images each (where the source does not divide itself: tars do)."""
+        ...
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        """Images of a part after the first `skip`. Raises: UserError if the source itself breaks, or if it has to wait
+        for images and is `stopped()`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of open files; they may be read again."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of images, 0 if only reading can tell."""
+        ...
+
+
+class Files:
+    """Image files below a root; `names` are their paths relative to it. One that is gone is an error of its own.
+
+    `sizes`: bytes of each, None if it is not there; by them another folder with files of the same names is told apart.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], ignored: int = 0, sizes: Sequence[int | None] | None = None
+    ) -> None:
+        self.root = root
+        self.names = list(names)
+        self.ignored = ignored  # files of other types beside them
+        self.sizes = list(sizes) if sizes is not None else [_size(root / name) for name in self.names]
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "files", "names": self.names, "sizes": self.sizes}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def parts(self, size: int) -> int:
+        return -(-len(self.names) // size)
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        for name in self.names[part * size + skip : (part + 1) * size]:
+            yield Item(name, lambda name=name: self._load(name))
+
+    def close(self) -> None:
+        pass
+
+    def _load(self, name: str) -> NDArray[np.uint8]:
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix not in EXTENSIONS:
+            raise UserError(f"{name}: found the extension '{suffix}', supported: {' '.join(EXTENSIONS)}")
+        try:
+            return read_gray(self.root / name)
+        except UserError as error:  # where the images lie on this machine is not for the feature file
+            raise UserError(str(error).replace(str(self.root / name), name)) from error
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix: bool = False) -> ImageSource:
+    """The images that command-line arguments name.
+
+    Args:
+        inputs: folders (searched recursively; hidden files and files of other types are passed over), globs (** goes
+            into sub-folders), list files (a path a line, relative to `root` or else to the list), images, one
+            HDF5 file, or tar shards: `shard-{000..012}.tar`, `pipe:command`.
+        root: image names are relative to it; by default to the folder itself, to the part of a glob before its first
+            wildcard, to the list's folder; of several inputs to the folder they have in common.
+        prefix: names of tar members begin with that of their tar.
+
+    Raises:
+        UserError: something is missing, of a type not supported, or holds no image.
+    """
+    if not inputs:
+        raise UserError(f"images: found no input, expected {SUPPORTED}")
+    expanded = [text for each in inputs for text in expand_braces(each)]
+    tars = [text for text in expanded if text.startswith("pipe:") or is_tar(text)]
+    stores = [text for text in expanded if text not in tars and Path(text).suffix.lower() in HDF5]
+    if tars or stores:
+        if len(tars) < len(expanded) and len(expanded) > 1:
+            raise UserError(f"images: found {expanded[0]} beside {expanded[-1]}, expected only tars, or one HDF5 file")
+        if root is not None:
+            raise UserError("--root: tars and HDF5 files have no root; names are those inside them")
+        return TarImages(tars, EXTENSIONS, prefix=prefix) if tars else Hdf5Images(Path(stores[0]))
+    found = [_find(text, Path(root) if root is not None else None) for text in expanded]
+    return _common(found, root, ", ".join(inputs))
+
+
+def expand_braces(text: str) -> list[str]:
+    """Alternatives in braces, as a shell would write them out: a-{000..012}.tar, {train,test}.tar."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", text)
+    if match is None or os.path.exists(text):
+        return [text]
+    low, high, words = match.groups()
+    if words is not None:
+        middle = words.split(",")
+    else:
+        width = len(low) if low.startswith("0") else 0
+        step = 1 if int(low) <= int(high) else -1
+        middle = [f"{number:0{width}d}" for number in range(int(low), int(high) + step, step)]
+    before, after = text[: match.start()], text[match.end() :]
+    return [expanded for each in middle for expanded in expand_braces(before + each + after)]
+
+
+class _Found(NamedTuple):
+    base: str  # absolute
+    paths: list[str]  # absolute
+    others: list[str]  # files that are no images, passed over
+
+
+def _find(text: str, root: Path | None) -> _Found:
+    path = Path(text)
+    if path.is_dir():
+        return _search_folder(os.path.abspath(path))
+    if glob.has_magic(text) and not path.exists():
+        return _search_glob(text)
+    if not path.exists():
+        raise UserError(f"{text}: no such file or folder, expected {SUPPORTED}")
+    suffix = path.suffix.lower()
+    if suffix in LISTS:
+        base = os.path.abspath(root if root is not None else path.parent)
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as a list of paths ({error})") from error
+        named = [line for line in lines if line and not line.startswith("#")]
+        return _Found(base, [os.path.normpath(os.path.join(base, line)) for line in named], [])
+    if suffix in EXTENSIONS:
+        return _Found(os.path.abspath(path.parent), [os.path.abspath(path)], [])
+    raise UserError(f"{text}: found the extension '{suffix}', supported: {SUPPORTED}")
+
+
+def _search_folder(folder: str) -> _Found:
+    paths, others, seen = [], [], set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to where the search has been
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        for file in files:
+            if not file.startswith("."):  # .DS_Store, and the ._photo.jpg that macOS leaves, which are no images
+                kind = paths if os.path.splitext(file)[1].lower() in EXTENSIONS else others
+                kind.append(os.path.join(place, file))
+    return _Found(folder, paths, others)
+
+
+def _search_glob(pattern: str) -> _Found:
+    literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    base = os.path.abspath(os.path.dirname(literal) or ".")
+    files = [os.path.abspath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+    paths = [path for path in files if os.path.splitext(path)[1].lower() in EXTENSIONS]
+    return _Found(base, paths, [path for path in files if path not in set(paths)])
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be searched ({error.strerror})") from error
+
+
+def _common(found: Sequence[_Found], root: str | Path | None, inputs: str) -> Files:
+    paths = list(dict.fromkeys(path for each in found for path in each.paths))
+    others = [path for each in found for path in each.others]
+    if not paths:
+        kinds = sorted({os.path.splitext(path)[1].lower() or "none" for path in others})
+        beside = f" ({len(others)} files with other extensions: {', '.join(kinds[:5])})" if others else ""
+        raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(EXTENSIONS)}")
+    base = os.path.abspath(root) if root is not None else os.path.commonpath([each.base for each in found])
+    if os.path.commonpath([base, *paths]) != base:
+        if root is not None:
+            raise UserError(f"--root {root}: found images outside it, expected a folder that holds them all")
+        base = os.path.commonpath([os.path.dirname(path) for path in paths])
+    names = sorted((Path(path).relative_to(base).as_posix() for path in paths), key=natural_order)
+    return Files(Path(base), names, len(others))

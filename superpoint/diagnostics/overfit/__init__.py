@@ -1,0 +1,1 @@
+"""Overfit one sample: scenes, photographs, pairs."""

@@ -1,0 +1,1 @@
+"""Find a learning rate, and compare several."""

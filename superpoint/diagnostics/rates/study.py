@@ -1,0 +1,139 @@
+"""Stage lr-study: short runs over a grid of learning rates and momenta, compared.
+
+    superpoint lr-study --rates 0.03,0.3,1.4,4,30 --momenta 0,0.9
+
+Plain SGD on one fixed batch of unaugmented scenes: no noise between batches, no clipping, no schedule, so that the
+curves show the optimiser alone. For the rate of a real run see `superpoint find-lr`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from superpoint.config import MagicPointConfig, OptimizerConfig
+from superpoint.data.samples import SyntheticShapes
+from superpoint.diagnostics.rates.figures import (
+    Curve,
+    Row,
+    is_divergence,
+    judge,
+    lr_study_content,
+    lr_study_csv,
+    lr_study_figure,
+    lr_study_markdown,
+    lr_study_table,
+)
+from superpoint.engine import make_fabric
+from superpoint.engine.optimizers import make_optimizer
+from superpoint.errors import UserError, check_number
+from superpoint.files import make_folder, write_atomically
+from superpoint.models import build_model
+from superpoint.training.detector_validation import detector_objective
+from superpoint.visualize import save_figure
+
+RATES = (0.03, 0.3, 1.4, 4.0, 30.0)  # with and without momentum these show every verdict on the default data
+
+
+def lr_study(
+    config: MagicPointConfig,
+    out: str | Path,
+    *,
+    rates: Sequence[float] = RATES,
+    momenta: Sequence[float] = (0.0, 0.9),
+    steps: int = 120,
+) -> list[Row]:
+    """Train every combination from the same weights on the same `config.train.batch_size` scenes; compare.
+
+    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md, .csv and .json (with the curves) to
+    `out` and returns a row a run, momentum by momentum, in the order given.
+
+    Raises:
+        UserError: a rate that is not above 0, a momentum outside 0..0.9999, fewer than 6 steps, a `data.overfit` other
+            than the batch, or several processes.
+    """
+    for rate in rates:
+        check_number("--rates", rate, 0, above=True)
+    for momentum in momenta:
+        check_number("--momenta", momentum, 0, 0.9999)
+    check_number("--steps", steps, 6)
+    size = config.train.batch_size
+    if config.data.overfit not in (0, size):
+        raise UserError(f"data.overfit: found {config.data.overfit}, expected 0 or train.batch_size={size}")
+    folder = make_folder(out)
+    fabric = make_fabric(config.train)
+    if fabric.world_size > 1:
+        raise UserError(f"lr-study: found {fabric.world_size} processes, expected 1 (no torchrun)")
+    dataset = SyntheticShapes(replace(config.data, overfit=size), config.seed)
+    samples = [dataset[index] for index in range(size)]
+    batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    objective = detector_objective(config)
+
+    console, curves, rows = Console(), [], []
+    for momentum in momenta:
+        for rate in rates:
+            model = build_model(config.model, config.seed)
+            objective.initialise(model.detector)
+            if config.train.channels_last:
+                model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            optimizer = OptimizerConfig("sgd", rate, config.optimizer.weight_decay, momentum=momentum)
+            curves.append(descend(fabric, model, objective, batch, optimizer, steps))
+            if not curves[-1].losses:
+                raise UserError("lr-study: the loss of the untrained network is not finite")
+            rows.append(judge(curves[-1]))
+            console.print(f"rate {rate:g}, momentum {momentum:g}: {rows[-1].verdict}", highlight=False)
+
+    scenes = f"{size} scenes of {config.data.height}x{config.data.width}"
+    title = f"Learning rate and momentum: SGD, {scenes}, {config.model.encoder}, {steps} steps"
+    save_figure(folder / "lr_study.png", lr_study_figure(curves, rows, title))
+    content = json.dumps(lr_study_content(curves, rows), indent=1)
+    for ending, text in {"md": lr_study_markdown(rows, title), "csv": lr_study_csv(rows), "json": content}.items():
+        write_atomically(folder / f"lr_study.{ending}", lambda file, text=text: file.write(text.encode()))
+    console.print(lr_study_table(rows, title))
+    console.print(f"curves: {folder / 'lr_study.png'}; tables: lr_study.md, .csv, .json beside it", highlight=False)
+    return rows
+
+
+def descend(
+    fabric: Fabric,
+    model: nn.Module,
+    objective: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]],
+    batch: dict[str, Tensor],
+    optimizer: OptimizerConfig,
+    steps: int,
+) -> Curve:
+    """Gradient descent of `model` (in place) on one batch; ends where it diverges."""
+    wrapped, stepper = fabric.setup(model, make_optimizer(model, optimizer))
+    wrapped.train()
+    batch = fabric.to_device(batch)
+    losses: list[float] = []
+    for step in range(steps):
+        loss = objective(wrapped, batch)["loss"]
+        value = float(loss.detach())
+        if is_divergence(value, losses[0] if losses else value):
+            return Curve(optimizer.lr, optimizer.momentum, losses, step)
+        losses.append(value)
+        fabric.backward(loss)
+        stepper.step()
+        stepper.zero_grad()
+    return Curve(optimizer.lr, optimizer.momentum, losses)
+
+
+def parse_numbers(option: str, text: str) -> list[float]:
+    """Numbers in a list such as "0.1,1,10"; raises UserError for anything else, and for one that occurs twice."""
+    numbers: list[float] = []
+    for part in text.split(","):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            raise UserError(f"{option}: found '{part.strip()}', expected numbers such as 0.1,1,10") from None
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"{option}: found '{text}', expected each number once")
+    return numbers

@@ -1,0 +1,1 @@
+"""Layers, parameters and FLOPs of a network, and its drawing."""

@@ -1,0 +1,116 @@
+"""Stage summary: the layers of a network as a table, and its architecture drawn.
+
+superpoint summary                                       # the default network
+superpoint summary runs/lite --out lite.svg
+superpoint summary model.encoder=lite model.descriptor_dim=256 --height 480 --width 640 --json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from superpoint.config import MagicPointConfig, ModelConfig, load_config
+from superpoint.diagnostics.summary.architecture import architecture_figure, save_architecture
+from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, ModelSummary, summarise
+from superpoint.errors import UserError
+from superpoint.models import SuperPoint, build_model, load_network
+
+LARGEST = 65536  # px; beyond, a side is a slip of the finger
+FORMATS = (".svg", ".png")
+
+
+class NetworkConfig(MagicPointConfig):
+    """A training stage's configuration as far as it describes a network: with or without a descriptor."""
+
+    def __post_init__(self) -> None:
+        """Without the checks of `MagicPointConfig`, which refuses a descriptor."""
+
+
+def network_config(config: str | Path | None, overrides: Sequence[str]) -> ModelConfig:
+    """The section `model` of a configuration file and overrides of a training stage."""
+    return load_config(NetworkConfig, config, overrides).model
+
+
+def show_summary(
+    source: str | Path | None = None,
+    *,
+    model: ModelConfig | None = None,
+    height: int = 120,
+    width: int = 160,
+    out: str | Path | None = None,
+    as_json: bool = False,
+) -> ModelSummary:
+    """Print the layers of a network for an image of height x width, and draw them.
+
+    Args:
+        source: run folder, weights or name; None = the network of `model`, untrained.
+        out: .svg or .png of the architecture.
+        as_json: print JSON instead of the table.
+
+    Raises:
+        UserError: weights, a size or an ending that cannot be used.
+    """
+    for name, side in (("--height", height), ("--width", width)):
+        if not 1 <= side <= LARGEST:
+            raise UserError(f"{name}: found {side}, expected 1 to {LARGEST} pixels")
+    if out is not None and Path(out).suffix.lower() not in FORMATS:
+        raise UserError(f"{out}: found the ending '{Path(out).suffix}', expected .svg or .png")
+    network = build_model(model or ModelConfig()) if source is None else load_network(source)
+    summary = summarise(network, height, width)
+    name = _name(network)
+    console = Console()
+    if as_json:
+        print(json.dumps(summary.as_dict(), indent=1))
+    else:
+        if not console.is_terminal:
+            console = Console(width=200)  # a pipe has no width: nothing must be cut
+        title = name if source is None else f"{name} of {source}"
+        console.print(summary_table(summary, title, plain=not console.is_terminal))
+        console.print(totals(summary), highlight=False, soft_wrap=True)
+    if out is not None:
+        file = save_architecture(out, architecture_figure(summary, name))
+        if not as_json:
+            console.print(f"architecture: {file}", highlight=False, soft_wrap=True)
+    return summary
+
+
+def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> Table:
+    """A row for every call of a layer; output sizes as height x width x channels."""
+    frame = None if plain else box.HEAVY_HEAD
+    table = Table(title=f"{title}, image {summary.height} x {summary.width}", box=frame, title_justify="left")
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind")
+    for column in ("output H x W x C", "parameters", "MFLOP"):
+        table.add_column(column, justify="right")
+    part = ""
+    for layer in summary.layers:
+        first = layer.name.split(".")[0]
+        if first != part and part and not plain:
+            table.add_section()
+        part = first
+        table.add_row(
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.flops / 1e6:,.2f}" if layer.flops else "",
+        )
+    return table
+
+
+def totals(summary: ModelSummary) -> str:
+    """The last lines: sums and the convention of counting."""
+    lines = [f"{summary.parameters:,} parameters, {summary.flops / 1e9:.3f} GFLOP ({FLOP_CONVENTION})"]
+    if summary.padded != (summary.height, summary.width):
+        lines.append(f"the image is padded to {summary.padded[0]} x {summary.padded[1]}, the output cropped")
+    return "\n".join(lines)
+
+
+def _name(model: SuperPoint) -> str:
+    return "MagicPoint (no descriptor head)" if model.descriptor is None else "SuperPoint"

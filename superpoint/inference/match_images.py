@@ -1,0 +1,163 @@
+"""Stage match: the matches of two images and the homography between them, drawn and in numbers.
+
+superpoint match one.jpg two.jpg --out matches.png
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from superpoint.config.inference import InferenceConfig
+from superpoint.data.images import read_gray
+from superpoint.errors import UserError
+from superpoint.features import Features, Matches
+from superpoint.files import refuse_inputs, write_atomically
+from superpoint.geometry.homography import resize_matrix, warp_points
+from superpoint.inference.detect_images import detect, load_detector, shrunk
+from superpoint.inference.matching import Homography, estimate_homography, match, matched_points
+from superpoint.inference.pictures import match_figure
+from superpoint.visualize import save_figure
+
+LARGEST = 1 << 20  # bytes: the numbers of a match take a few thousand
+
+
+def match_images(
+    first: str | Path,
+    second: str | Path,
+    out: str | Path,
+    config: InferenceConfig,
+    *,
+    method: str = "mutual",
+    estimator: str = "gcransac",
+    threshold: float | None = None,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Match two image files; write the picture `out` (.png) and the numbers beside it (.json), and print them.
+
+    Args:
+        method, estimator, threshold: see `inference.match` and `inference.estimate_homography`. `threshold` is in
+            pixels of the second image as the network sees it (`config.resize`): so it suits large images, too.
+        as_json: print JSON instead of a table.
+
+    Returns: the numbers. No homography is a result too: "homography" is None then.
+    Raises: UserError for an image that cannot be read, a network without descriptors, a place that cannot be written or
+        where a file of another kind is.
+    """
+    target = Path(out)
+    if target.suffix.lower() != ".png":
+        raise UserError(f"--out: found '{out}', expected a file name that ends in .png")
+    refuse_inputs(target, (first, second))
+    _refuse_foreign(target.with_suffix(".json"))
+    images = [read_gray(first), read_gray(second)]
+    model = load_detector(config)
+    if not model.descriptor_dim:
+        raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")
+    times = [perf_counter()]
+    found = []
+    for path, image in zip((first, second), images, strict=True):
+        found.append(detect(model, image, config, str(path)))
+        times.append(perf_counter())
+    small = [shrunk(image, each.keypoints, config.resize) for image, each in zip(images, found, strict=True)]
+    seen = [
+        Features(points, each.scores, each.descriptors, (image.shape[1], image.shape[0]))
+        for (image, points), each in zip(small, found, strict=True)
+    ]
+    matches = match(seen[0], seen[1], method)
+    times.append(perf_counter())
+    homography = estimate_homography(seen[0], seen[1], matches, estimator, threshold=threshold)
+    times.append(perf_counter())
+    numbers = {
+        "images": [str(first), str(second)],
+        "sizes": [list(each.image_size) for each in found],
+        "model": f"{model.name} ({model.network})",
+        "points": [len(each) for each in found],
+        "method": method,
+        "matches": len(matches),
+        "estimator": estimator,
+        "inliers": int(homography.inliers.sum()),
+        "inlier_share": float(homography.inliers.mean()) if len(matches) else 0.0,
+        "median_error": _median_error(seen, matches, homography),
+        "homography": _in_originals(homography, seen, found),
+        "milliseconds": dict(zip(("detect_first", "detect_second", "match", "estimate"), _steps(times), strict=True)),
+    }
+    state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
+    title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({method}), {state}"
+    save_figure(target, match_figure(small[0][0], small[1][0], (seen[0], seen[1]), matches, homography, title))
+    text = json.dumps(numbers, indent=1)
+    write_atomically(target.with_suffix(".json"), lambda file: file.write(f"{text}\n".encode()))
+    if as_json:
+        print(text)
+    else:
+        _show(numbers, target)
+    return numbers
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises: UserError if `path` is there and holds something else than the numbers of a match."""
+    if not path.exists():
+        return
+    content = None
+    if path.stat().st_size <= LARGEST:
+        try:
+            content = json.loads(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"--out: {path}, where the numbers go: {error.strerror}") from error
+        except (ValueError, RecursionError):
+            pass
+    if not isinstance(content, dict) or not {"estimator", "matches", "homography"} <= content.keys():
+        raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
+
+
+def _median_error(seen: list[Features], matches: Matches, homography: Homography) -> float | None:
+    """Of the inliers, in pixels of the second image as the network sees it."""
+    if homography.matrix is None or not homography.inliers.any():
+        return None
+    start, end = (points[homography.inliers] for points in matched_points(seen[0], seen[1], matches))
+    distances = np.linalg.norm(warp_points(start, homography.matrix) - end, axis=1)
+    return float(np.nanmedian(distances))
+
+
+def _in_originals(homography: Homography, seen: list[Features], found: list[Features]) -> list[list[float]] | None:
+    """The homography between the images as they came, from that between the shrunk ones."""
+    if homography.matrix is None:
+        return None
+    ratio = [np.divide(small.image_size, each.image_size) for small, each in zip(seen, found, strict=True)]
+    matrix = resize_matrix(*(1 / ratio[1])) @ homography.matrix @ resize_matrix(*ratio[0])
+    return (matrix / abs(matrix[2, 2]) if abs(matrix[2, 2]) > 1e-12 else matrix).tolist()
+
+
+def _steps(times: list[float]) -> list[float]:
+    return [round((end - start) * 1e3, 2) for start, end in pairwise(times)]
+
+
+def _show(numbers: dict[str, Any], target: Path) -> None:
+    table = Table(title=f"Matches by {numbers['model']}", show_header=False)
+    for index, name in enumerate(("first image", "second image")):
+        width, height = numbers["sizes"][index]
+        path = numbers["images"][index]
+        table.add_row(name, Text(f"{path}, {width}x{height}, {numbers['points'][index]} points"))
+    table.add_row("matches", f"{numbers['matches']} ({numbers['method']})")
+    table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
+    error = numbers["median_error"]
+    table.add_row("median error of inliers", "-" if error is None else f"{error:.2f} px")
+    rows = numbers["homography"]
+    text = (
+        "none: too few matches agree"
+        if rows is None
+        else "\n".join(" ".join(f"{x:12.5g}" for x in row) for row in rows)
+    )
+    table.add_row("homography, first to second", text)
+    times = numbers["milliseconds"]
+    table.add_row("time", ", ".join(f"{name.replace('_', ' ')} {value:.0f} ms" for name, value in times.items()))
+    console = Console()
+    console.print(table)
+    console.print(f"picture: {target}; numbers: {target.with_suffix('.json')}", soft_wrap=True)

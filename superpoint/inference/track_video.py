@@ -1,0 +1,136 @@
+"""Stage track: keypoints followed through a video, drawn.
+
+superpoint track street.mp4 --out tracks.mp4
+superpoint track frames --out tracks
+superpoint track 0 --out tracks.mp4 --frames 300
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from superpoint.config.inference import InferenceConfig
+from superpoint.engine.display import Display
+from superpoint.engine.interrupt import StopRequest
+from superpoint.errors import UserError
+from superpoint.files import make_folder, refuse_inputs
+from superpoint.inference.detect_images import detect, load_detector, shrunk
+from superpoint.inference.pictures import track_picture
+from superpoint.inference.tracking import PointTracker
+from superpoint.inference.video import Frame, FrameSource, VideoFile
+from superpoint.visualize import save_image
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+LONG = 4  # a track of this many times the positions drawn has the brightest colour
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """`tracks`: of at least two frames. `fps`: frames a second, drawing and writing included.
+
+    `signal`: what stopped it before the end, else None.
+    """
+
+    frames: int
+    tracks: int
+    mean_length: float
+    fps: float
+    signal: int | None = None
+
+
+def track_points(
+    source: str,
+    out: str | Path,
+    config: InferenceConfig,
+    *,
+    max_distance: float = 0.7,
+    keep: int = 5,
+    frames: int = 0,
+    codec: str | None = None,
+) -> TrackResult:
+    """Follow keypoints through a video file, a folder of images or a camera, and write the frames with their tracks.
+
+    Args:
+        source: see `inference.video.FrameSource`.
+        out: a video (.mp4, .avi), or a folder for PNGs.
+        max_distance, keep: see `inference.tracking.PointTracker`.
+        frames: stop after that many; 0 = at the end, or at Ctrl-C, which leaves a file that can be played.
+        codec: four characters; None = what fits the ending.
+
+    Raises: UserError for a source without frames, an `out` that is the source, a network without descriptors, an
+        unknown codec or ending.
+    """
+    refuse_inputs(out, [source])
+    tracker = PointTracker(max_distance, keep)
+    console = Console()
+    with closing(FrameSource(source)) as stream, StopRequest() as stop:
+        sink = VideoFile(out, stream.fps, codec) if Path(out).suffix else PictureFolder(out)
+        model = load_detector(config)
+        if not model.descriptor_dim:
+            raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")
+        total = min(stream.total or frames, frames or stream.total)
+        lengths: list[int] = []  # of each track so far
+        count, rate, begin = 0, 0.0, perf_counter()
+        before = begin
+        with sink, Display() as display:
+            for original in islice(stream, frames or None):
+                if stop.signal is not None:
+                    break
+                frame, _ = shrunk(original, NO_POINTS, config.resize)
+                try:
+                    tracks = tracker.update(detect(model, frame, config, f"frame {count + 1}"))
+                except ValueError as error:
+                    raise UserError(f"{source}: frame {count + 1}: {error}") from error
+                for track in tracks:
+                    lengths += [0] * (track.number + 1 - len(lengths))
+                    lengths[track.number] = track.length
+                followed = sum(track.length > 1 for track in tracks)
+                title = f"frame {count + 1}: {len(tracks)} points, {followed} of them followed, {rate:.1f} FPS"
+                sink.add(track_picture(frame, tracks, LONG * keep, title))
+                count, now = count + 1, perf_counter()
+                rate = 1 / (now - before) if count == 1 else 0.9 * rate + 0.1 / (now - before)
+                before = now
+                fields = {"points": len(tracks), "followed": followed, "FPS": rate}
+                display.update(count / total if total else 0.0, now - begin, count, fields)
+    if not count and stop.signal is None:
+        reason = next(iter(stream.skipped.values()), "")
+        raise UserError(f"{source}: found no frame that can be read{f' ({reason})' if reason else ''}")
+    for name, reason in stream.skipped.items():
+        console.print(Text(f"skipped {name}: {reason}", style="bold yellow"), soft_wrap=True)
+    followed = [length for length in lengths if length > 1]
+    mean = sum(followed) / max(1, len(followed))
+    result = TrackResult(count, len(followed), mean, count / max(perf_counter() - begin, 1e-9), stop.signal)
+    console.print(
+        f"{count} frames, {result.fps:.1f} FPS ({model.network}); {result.tracks} tracks of at least 2 frames, "
+        f"{mean:.1f} frames long on average, the longest {max(followed, default=0)}",
+        soft_wrap=True,
+    )
+    if count:
+        console.print(f"{'stopped; ' if stop.signal else ''}written: {out}", soft_wrap=True)
+    return result
+
+
+class PictureFolder:
+    """Frames as 000001.png, 000002.png, ... in a folder; what `VideoFile` is for one file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = make_folder(path)
+        self.frames = 0
+
+    def add(self, frame: Frame) -> None:
+        self.frames += 1
+        save_image(self.path / f"{self.frames:06d}.png", frame)
+
+    def __enter__(self) -> PictureFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass

@@ -1,0 +1,147 @@
+"""What many views say about one image: probability carried back to it, and how many views saw each pixel.
+
+Each pixel of a view hands its probability to where it came from, shared among the four pixels around that point. So a
+corner weighs the same in every view (the probability in a neighbourhood is kept whatever the zoom) and its position
+enters unrounded: the centre of mass of the sum is the mean position over the views. Reading the warped maps at the
+image's pixels instead, as is usual, blurs each view once more, weighs a corner by the square of the zoom and may step
+over it. 50 views of 60 synthetic scenes of 240x320, half of them noisy, released VGG MagicPoint, points matched within
+2 px:
+
+    plain detection          AP .939   best F1 .922   error there .409 px   of the strongest 70 % of the truth .336 px
+    maps read bilinearly        .956           .938               .351                                          .252
+    handed back (this)          .955           .938               .339                                          .243
+
+Of the ranges of zoom tried, 0.7..1.4 did best: with 1..2 the AP fell below plain detection's, with 0.5..1.4 the error
+grew by 10 % (40 scenes, the edge repeated beyond the outline).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from superpoint.labelling.views import View
+
+SPREAD = 1.0  # px, sigma of the window that counts as one place: views of a corner scatter about that much
+
+
+class Aggregate:
+    """Running sums over the views of an image [height, width].
+
+    Attributes:
+        views: how many have been added.
+    """
+
+    def __init__(self, height: int, width: int, *, largest: bool = False, device: torch.device | None = None) -> None:
+        """With `largest` the map is the largest value over the views instead of the mean; positions stay the mean."""
+        self.views = 0
+        self._size = height, width
+        self._sum = torch.zeros(height * width, device=device)
+        self._largest = torch.zeros(height, width, device=device) if largest else None
+        self._edges = torch.zeros(height * (width + 1), device=device)  # differences of the counts along each row
+
+    def add(self, views: Sequence[View], probability: Tensor, floor: float = 0.0) -> None:
+        """Add views of one size with their maps, float32 [B, H, W]; values <= `floor` are left out as nothing."""
+        height, width = self._size
+        device = self._sum.device
+        borders = torch.from_numpy(np.stack([view.borders for view in views]))  # [B, K, 3] float64
+        h_image_view = torch.from_numpy(np.stack([view.h_image_view for view in views]))
+        first, last = (edge.to(device) for edge in intervals(borders, *probability.shape[1:]))
+        columns = torch.arange(probability.shape[2], device=device)
+        usable = (columns >= first[:, :, None]) & (columns < last[:, :, None]) & (probability > floor)
+        view, y, x = usable.nonzero(as_tuple=True)
+        weight = probability[view, y, x]
+        back = torch.linalg.inv(h_image_view).to(device, torch.float32)[view]  # [N, 3, 3]
+        homogeneous = back[:, :, 0] * x[:, None] + back[:, :, 1] * y[:, None] + back[:, :, 2]
+        points = homogeneous[:, :2] / homogeneous[:, 2:]
+        if self._largest is None:
+            self._hand_back(self._sum, points, weight)
+        else:
+            each = torch.zeros(len(views) * height * width, device=device)
+            self._hand_back(each, points, weight, view * (height * width))
+            each = each.view(len(views), height, width)
+            self._sum += each.sum(dim=0).view(-1)
+            self._largest = torch.maximum(self._largest, gather_mass(each).amax(dim=0))
+        # A view counts for the pixels between two columns of each row: +1 at the first, -1 after the last.
+        first, last = intervals(borders @ h_image_view, height, width)
+        rows = torch.arange(height)[None] * (width + 1)
+        for edge, step in ((first, 1.0), (last, -1.0)):
+            index = (rows + edge).view(-1).to(device)
+            self._edges.index_add_(0, index, torch.full_like(index, step, dtype=torch.float32))
+        self.views += len(views)
+
+    def _hand_back(self, total: Tensor, points: Tensor, weight: Tensor, offset: Tensor | int = 0) -> None:
+        """Add `weight` [N] at `points` [N, 2] of the image, bilinearly, to the flat map `total` from `offset` on."""
+        height, width = self._size
+        x, y = points[:, 0].clamp(0, width - 1), points[:, 1].clamp(0, height - 1)
+        left, top = x.floor(), y.floor()
+        right_share, lower_share = x - left, y - top
+        start = offset + top.long() * width + left.long()
+        right = (left < width - 1).long()
+        below = (top < height - 1).long() * width
+        upper, lower = weight * (1 - lower_share), weight * lower_share
+        total.index_add_(0, start, upper * (1 - right_share))
+        total.index_add_(0, start + right, upper * right_share)
+        total.index_add_(0, start + below, lower * (1 - right_share))
+        total.index_add_(0, start + below + right, lower * right_share)
+
+    def seen(self) -> Tensor:
+        """How many views saw each pixel, float32 [height, width]."""
+        height, width = self._size
+        return self._edges.view(height, width + 1).cumsum(dim=1)[:, :width]
+
+    def density(self) -> Tensor:
+        """Probability handed to each pixel by an average view that saw it, float32 [height, width]; 0 where none did.
+
+        Refine positions on this map: smoothing it would pull them to the middle of the window.
+        """
+        return self._sum.view(self._size) / self.seen().clamp_min(1.0)
+
+    def heatmap(self) -> Tensor:
+        """Probability that there is a point within about 1 px, float32 [height, width], 0..1: find peaks on this map.
+
+        On the scale of a single view's probability, so that the same threshold serves for both (largest F1 in the
+        measurement above at .14 for plain detection, at .16 here).
+        """
+        return gather_mass(self.density()[None])[0] if self._largest is None else self._largest
+
+
+def gather_mass(density: Tensor) -> Tensor:
+    """Mass about each pixel in a Gaussian window of height 1 and sigma `SPREAD`, at most 1: [B, H, W] -> [B, H, W].
+
+    By shifted sums, not by a convolution: oneDNN keeps the kernels of the last 1024 convolutions of different shape,
+    which was 0.35 MB for each new size of image.
+    """
+    radius = math.ceil(3 * SPREAD)
+    window = [math.exp(-(step**2) / (2 * SPREAD**2)) for step in range(-radius, radius + 1)]
+    for dim in (2, 1):
+        padded = functional.pad(density, (radius, radius, 0, 0) if dim == 2 else (0, 0, radius, radius))
+        size, density = density.shape[dim], torch.zeros_like(density)
+        for shift, weight in enumerate(window):
+            density.add_(padded.narrow(dim, shift, size), alpha=weight)
+    return density.clamp_max_(1.0)
+
+
+def intervals(borders: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Columns [first, last) of each row on the inner side of all lines, int64 [B, height]; empty: first = last.
+
+    Args:
+        borders: float64 [B, K, 3], lines (a, b, c): inside is a * x + b * y + c >= 0. So their common inside is convex.
+    """
+    y = torch.arange(height, dtype=borders.dtype, device=borders.device)
+    a = borders[:, :, 0, None]  # [B, K, 1]
+    level = borders[:, :, 1, None] * y + borders[:, :, 2, None]  # [B, K, height]
+    flat = a.abs() < 1e-12
+    crossing = -level / torch.where(flat, 1.0, a)
+    # 1e-6 px: a line that runs exactly through pixels has them inside, whichever way it was rounded.
+    first = torch.where(flat, torch.where(level >= -1e-6, -torch.inf, torch.inf), crossing)
+    first = torch.where(a < -1e-12, -torch.inf, first).amax(dim=1)
+    last = torch.where(a < -1e-12, crossing, torch.inf).amin(dim=1)
+    first = torch.ceil(first - 1e-6).clamp(0, width).long()
+    last = (torch.floor(last + 1e-6) + 1).clamp(0, width).long()
+    return first, torch.maximum(first, last)

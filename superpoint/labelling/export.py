@@ -1,0 +1,326 @@
+"""Stage export-detections: images in, one feature file out. Killed at any instant, it loses one shard at most.
+
+superpoint export-detections photos --out labels.h5 --weights runs/magicpoint
+superpoint export-detections photos --out features.h5 adaptation=none resize=1024
+torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127}.tar" --out labels.h5 --resume
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+from rich.console import Console
+
+from superpoint.backends import resolve
+from superpoint.config import ExportConfig, dump_config
+from superpoint.config.export import MAY_CHANGE
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import check_name
+from superpoint.data.images import own_limit
+from superpoint.data.sources.archives import Hdf5Images, Item
+from superpoint.data.sources.read_ahead import read_ahead
+from superpoint.data.sources.source import Files, ImageSource, open_source
+from superpoint.engine.interrupt import StopRequest
+from superpoint.engine.processes import Processes
+from superpoint.errors import UserError
+from superpoint.files import write_atomically
+from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink, working_size
+from superpoint.labelling.memory import NoRoomError
+from superpoint.labelling.progress import ExportProgress
+from superpoint.labelling.shards import PartWriter, ShardFolder, digest
+from superpoint.labelling.show import print_summary
+from superpoint.labelling.summary import Summary, summarise
+from superpoint.models import load_network
+from superpoint.models.weights import model_hash
+
+AHEAD = 4  # images a reader may have waiting
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """`path`: the feature file, or the folder of shards. `signal`: what stopped the export before its end, else None.
+
+    `rate`: images a second of this process in this session.
+    """
+
+    path: Path
+    summary: Summary | None
+    rate: float
+    signal: int | None = None
+
+
+class Share(NamedTuple):
+    """What a process did: images a second, the tars that broke off, the signal that stopped it or None."""
+
+    rate: float = 0.0
+    broken: tuple[str, ...] = ()
+    signal: int | None = None
+
+
+class Task(NamedTuple):
+    """An image of a part, or, with no item, the end of the part and what broke it off."""
+
+    part: int
+    item: Item | None
+    error: UserError | None = None
+
+
+def export_detections(
+    config: ExportConfig,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    root: str | Path | None = None,
+    resume: bool = False,
+) -> ExportResult:
+    """Label all images of `inputs` (see `data.sources.open_source`) and write the feature file `out`.
+
+    Images that cannot be read are skipped, with the reason in the file and in `<out>.summary.json`. The result does
+    not depend on the number of processes, nor on interruptions.
+
+    Raises:
+        UserError: no images, no weights, nothing can be written; `out` exists, or holds an export in progress and
+            `resume` is not set; a resume with other settings, weights or inputs; a tar that breaks off.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".h5", ".hdf5"):
+        raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
+    shards = ShardFolder(out)
+    # Decoders change the warnings, in threads.
+    with closing(shards), Processes() as processes, warnings.catch_warnings(), own_limit():
+        model = load_network(config.weights)
+        config = _resolved(config, processes)
+        settings = {
+            "config": {key: value for key, value in asdict(config).items() if key not in (*MAY_CHANGE, "weights")},
+            "model": model_hash(model),
+        }
+
+        def prepare() -> tuple[ImageSource, bool]:
+            source = open_source(inputs, root, prefix=config.prefix)
+            return _begin(shards, {**settings, "source": source.describe()}, source, resume)
+
+        source, complete = processes.decide(prepare)
+        plan = {**settings, "source": source.describe()}
+        kept = {field.name: field.default for field in fields(ExportConfig) if field.name in MAY_CHANGE}
+        attributes = {
+            "writer": f"superpoint {importlib.metadata.version('superpoint')}",
+            "model": settings["model"],
+            "config": dump_config(replace(config, **kept)),
+            "key": digest(settings),
+            "plan": digest(plan),
+        }
+        shares = [Share()]
+        if not complete:
+            shares = processes.collect(lambda: _label_share(config, model, source, shards, processes, attributes))
+            signal = next((share.signal for share in shares if share.signal is not None), None)
+            if signal is not None:
+                return ExportResult(shards.path, None, shares[processes.rank].rate, signal)
+        path = out if complete or config.merge else shards.path
+
+        def finish() -> Summary:
+            broken = [text for share in shares for text in share.broken]
+            if broken:
+                more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+                raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
+            # Read the labels again only where the shards do not know: they may be gone, or hold a name twice.
+            again = complete or (config.merge and bool(shards.merge(attributes)))
+            return _finish(config, shards, path, again, attributes["model"], sum(share.rate for share in shares))
+
+        return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
+
+
+def _resolved(config: ExportConfig, processes: Processes) -> ExportConfig:
+    """`config` with what "auto" comes to here: each choice gives other last bits, and shards must not be of several.
+
+    Raises: UserError if one is impossible, or not the same in all processes.
+    """
+    choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
+    for rank, choice in enumerate(choices):
+        for key, first, found in zip(("backend", "precision", "device"), choices[0], choice, strict=True):
+            if found != first:
+                message = f"{key}: 'auto' is {first} in process 1, but {found} in process {rank + 1}; set {key}=..."
+                processes.decide(lambda message=message: _raise(message))
+    backend, precision, device = choices[0]
+    return replace(config, backend=backend, precision=precision, device=device)
+
+
+def _raise(message: str) -> None:
+    raise UserError(message)
+
+
+def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool) -> tuple[ImageSource, bool]:
+    """The images of the plan that holds, and whether the export is complete already."""
+    console = Console(stderr=True)
+    if shards.out.exists():
+        with LabelFile(shards.out) as made:
+            same = made.attributes.get("plan") == digest(plan | {"source": _planned(shards, source).describe()})
+        if not resume:
+            raise UserError(f"{shards.out}: exists already; take another --out, or remove it")
+        if not same:
+            raise UserError(f"{shards.out}: exists already, made from other images or settings; take another --out")
+        console.print(f"{shards.out}: complete already", soft_wrap=True)
+        return _planned(shards, source), True
+    shards.start(plan, resume=resume)
+    planned = _planned(shards, source)
+    if isinstance(source, Files) and source.ignored:
+        console.print(f"passed over {source.ignored} files that are no images")
+    if isinstance(source, (Files, Hdf5Images)) and isinstance(planned, (Files, Hdf5Images)):
+        new, gone = (len(set(a) - set(b)) for a, b in ((source.names, planned.names), (planned.names, source.names)))
+        if new:
+            console.print(f"{new} images are new since the export began, and are left to another one")
+        if gone:
+            console.print(f"{gone} images are gone since the export began")
+    return planned, False
+
+
+def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
+    """`source` with the images that the first session listed, if there was one."""
+    if not shards.plan_file.exists():
+        return source
+    plan = shards.read_plan()["source"]
+    if isinstance(source, Files):
+        return Files(source.root, plan["names"], sizes=plan["sizes"]) if plan["kind"] == "files" else source
+    if isinstance(source, Hdf5Images):
+        return Hdf5Images(source.path, plan["names"]) if plan["kind"] == "hdf5" else source
+    return source
+
+
+def _label_share(
+    config: ExportConfig,
+    model: Any,
+    source: ImageSource,
+    shards: ShardFolder,
+    processes: Processes,
+    attributes: dict[str, Any],
+) -> Share:
+    """Label this process's parts (every `count`-th). Raises: UserError if the disk is full, the weights are broken."""
+    finished = shards.finished()
+    mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
+    label: Labeller = labeller(model, config)
+
+    def tasks() -> Iterator[Task]:
+        for part in mine:
+            done, whole = finished.get(part, (0, False))
+            if whole:
+                continue
+            try:
+                skip = done * config.shard_size
+                for item in source.read(part, config.shard_size, skip, lambda: stopped.is_set() or interrupted()):
+                    yield Task(part, item)
+            except UserError as error:
+                yield Task(part, None, error)
+            else:
+                yield Task(part, None)
+
+    def load(task: Task) -> tuple[Task, WorkingImage | UserError | None]:
+        if task.item is None:
+            return task, None
+        try:
+            check_name(task.item.name)
+            return task, shrink(task.item.load(), config)
+        except UserError as error:
+            return task, error
+        except MemoryError:
+            return task, UserError("does not fit into the memory")
+        except (ValueError, cv2.error) as error:
+            return task, UserError(" ".join(str(error).split()))
+
+    stopped, stop = threading.Event(), StopRequest()
+
+    def interrupted() -> bool:
+        return stop.signal is not None
+
+    broken: list[str] = []
+    writer = PartWriter(shards, finished, config.shard_size, attributes, _working_size(config))
+    total, done, unit = _amount(source, mine, finished, config.shard_size)
+    stream = read_ahead(
+        tasks(),
+        load,
+        threads=config.readers,
+        ahead=AHEAD * config.readers,
+        stopped=stopped,
+        interrupted=interrupted,
+    )
+    progress = ExportProgress(total, done, unit, rank=processes.rank, processes=processes.count)
+    with closing(source), stop, progress:
+        try:
+            for task, image in stream:
+                if interrupted():
+                    break
+                if task.item is None:
+                    if task.error is not None:
+                        progress.message(f"{task.error}", warning=True)
+                    if task.error is None or config.keep_broken:
+                        writer.end(task.part, task.error)
+                    else:
+                        broken.append(str(task.error))
+                        writer.discard()
+                    progress.part()
+                    continue
+                name = task.item.name
+                outcome: Features | str
+                try:
+                    outcome = label(image, name) if isinstance(image, WorkingImage) else _reason(image, name)
+                except NoRoomError as error:
+                    outcome = _reason(error, name)
+                if isinstance(outcome, str):
+                    progress.message(f"skipped {name}: {outcome}", warning=True)
+                writer.add(task.part, name, outcome)
+                progress.image(skipped=isinstance(outcome, str))
+        except UserError as error:
+            if processes.count > 1:  # the others go on, maybe for long, and only then is it reported
+                progress.message(f"process {processes.rank + 1} ends: {error}", warning=True)
+            raise
+        finally:
+            stream.close()  # type: ignore[attr-defined]
+    return Share(progress.rate, tuple(broken), stop.signal)
+
+
+def _working_size(config: ExportConfig) -> Callable[[int, int], tuple[int, int]]:
+    return lambda width, height: working_size(width, height, config.resize)
+
+
+def _reason(error: UserError | None, name: str) -> str:
+    return str(error).removeprefix(f"{name}: ")
+
+
+def _amount(
+    source: ImageSource, mine: Sequence[int], finished: dict[int, tuple[int, bool]], size: int
+) -> tuple[int, int, str]:
+    """(work of this process, how much of it is done, its unit)."""
+    ended = [part for part in mine if finished.get(part, (0, False))[1]]
+    if not len(source):
+        return len(mine), len(ended), "tars"
+
+    def images(parts: Sequence[int]) -> int:
+        return sum(min(size, len(source) - part * size) for part in parts)
+
+    return images(mine), images(ended), "images"
+
+
+def _finish(config: ExportConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
+    """Summarise `path` (from its labels if `again`, else by what the shards say of theirs), tidy up, report."""
+    if again:
+        with LabelFile(path) as labels:
+            skipped = labels.skipped()
+            features = (labels.read_points(name) for name in labels.names())
+            summary = summarise(features, _working_size(config), len(skipped))
+    else:
+        tally, skipped = shards.tally()
+        summary = tally.summary(len(skipped))
+    report = {**summary.as_dict(), "model": model, "reasons": skipped}
+    target = shards.out.with_name(f"{shards.out.name}.summary.json")
+    write_atomically(target, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
+    if path == shards.out and shards.path.exists():
+        shards.remove()
+    print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "")
+    return summary

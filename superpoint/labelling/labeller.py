@@ -1,0 +1,117 @@
+"""From an image of any size to its features: the network step of `export-detections`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superpoint.backends import make_network
+from superpoint.config import ExportConfig
+from superpoint.data.feature_file import Features
+from superpoint.data.images import resize_with_points
+from superpoint.errors import UserError
+from superpoint.geometry.homography import resize_points
+from superpoint.labelling import HomographicAdaptation
+from superpoint.labelling.corners import sharpen
+from superpoint.labelling.memory import NoRoomError
+from superpoint.models.superpoint import SuperPoint
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+# Labels are moved to corners of the image at so many times the size the network saw: finer detail is lost again in
+# training, and distances and densities of corners, which count pixels, mean the same for a photograph of any size.
+SHARP = 1.5
+UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in: the network learns whole pixels
+
+
+class WorkingImage(NamedTuple):
+    """An image as the network sees it, and the size it came in.
+
+    image: uint8 [H', W']. size: (width, height). sharp: uint8 [H", W"], the image at no more than SHARP times the size
+    of `image`, if its labels are going to be moved to its corners.
+    """
+
+    image: NDArray[np.uint8]
+    size: tuple[int, int]
+    sharp: NDArray[np.uint8] | None = None
+
+
+Labeller = Callable[[WorkingImage, str], Features]
+
+
+def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
+    """(width, height) of an image whose longest side was shrunk to `resize` (0 or a smaller image: as it is)."""
+    longest = max(width, height)
+    if not resize or longest <= resize:
+        return width, height
+    return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
+
+
+def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
+    """Image uint8 [H, W] in the size the network works at. Raises: UserError if that is still too large."""
+    height, width = image.shape
+    to_width, to_height = working_size(width, height, config.resize)
+    if to_width * to_height > config.max_megapixels * 1e6:
+        raise UserError(
+            f"{to_width} x {to_height} pixels are more than max_megapixels={config.max_megapixels:g}; shrink it "
+            f"with resize=1600 for instance"
+        )
+    small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
+    sharp = None
+    if config.sharpen:
+        sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
+        sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
+    return WorkingImage(small, (width, height), sharp)
+
+
+def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
+    """The function (image, name) -> features in pixels of the image as it came.
+
+    With adaptation the points of many warped views (`superpoint.labelling`), without it those of one pass, and their
+    descriptors if the model has them. It raises NoRoomError for an image that does not fit into the memory.
+    """
+    network = make_network(model, config.backend, config.precision, config.device)
+    adapts = config.adaptation.homographies > 1
+    detect = HomographicAdaptation(
+        network, config.adaptation, config.decode, network.device, describe=config.descriptors and not adapts
+    )
+
+    def label(working: WorkingImage, name: str) -> Features:
+        try:
+            found = detect(working.image, name)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            height, width = working.image.shape
+            raise NoRoomError(
+                f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
+            ) from error
+        descriptors = None if found.descriptors is None else found.descriptors.T.astype(np.float16)
+        features = Features(found.points, found.scores, descriptors, views=found.views if adapts else None)
+        features = _in_original(features, working)
+        return features if working.sharp is None else _sharpened(features, working.sharp, config.corners)
+
+    return label
+
+
+def _in_original(features: Features, working: WorkingImage) -> Features:
+    (width, height), (small_height, small_width) = working.size, working.image.shape
+    scale_x, scale_y = width / small_width, height / small_height
+    return features._replace(
+        keypoints=resize_points(features.keypoints, scale_x, scale_y),
+        image_size=working.size,
+        uncertainty=UNCERTAINTY * (scale_x + scale_y) / 2,
+    )
+
+
+def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:
+    """Features in pixels of the original, whose points were moved to corners of `image`, the original or shrunk."""
+    assert features.image_size is not None
+    assert features.scores is not None
+    width, height = features.image_size
+    scale_x, scale_y = width / image.shape[1], height / image.shape[0]
+    points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)
+    points, scores = sharpen(image, points, features.scores, added=corners)
+    uncertainty = UNCERTAINTY * (scale_x + scale_y) / 2
+    return features._replace(keypoints=resize_points(points, scale_x, scale_y), scores=scores, uncertainty=uncertainty)

@@ -1,0 +1,257 @@
+"""The folder of an export in progress: what is to be done, and the shards that are.
+
+    <out>.shards/plan.json          settings, hash of the weights, and the images, fixed by the first session
+                 lock                   held by the export that works here
+                 000007-000000-end.h5   part 7, first shard of it and its last
+
+Every shard is a feature file of its own, written whole or not at all. A part is `shard_size` images, or a tar, which
+may take several shards. What has a file is done: a resumed export reads names of files, not their content.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import SAME_NAME, merge_features, save_features
+from superpoint.errors import UserError
+from superpoint.files import make_folder, write_atomically
+from superpoint.labelling.summary import Tally
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: two exports into one file are not told from each other then
+    fcntl = None
+
+PLAN_VERSION = 4
+SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
+
+
+class ShardFolder:
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+        self.path = self.out.with_name(f"{self.out.name}.shards")
+        self.plan_file = self.path / "plan.json"
+        self._lock: IO[bytes] | None = None
+
+    def start(self, plan: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+        """Make the folder with this plan, or go on with the one that is there; returns the plan that holds.
+
+        The folder is this object's until `close`, or the end of the process, however that comes.
+
+        Raises: UserError if there is something and `resume` is not set, if another export works on it, if the
+            settings, weights or inputs differ from those of the shards that are there, or if nothing can be written.
+        """
+        make_folder(self.out.parent)
+        if self.path.exists() and not resume:
+            raise UserError(f"{self.path}: holds an export in progress; go on by --resume, or remove it")
+        make_folder(self.path)
+        self._take()
+        escaped = glob.escape(self.out.name)
+        for leftover in (*self.path.glob("*.tmp"), *self.out.parent.glob(f"{escaped}.*.tmp")):
+            leftover.unlink()  # of a session that was killed while it wrote
+        plan = {"version": PLAN_VERSION, **plan}
+        if self.plan_file.exists():
+            before = self.read_plan()
+            _compare(before, plan, self.path)
+            return before
+        if self.files():
+            raise UserError(f"{self.path}: holds shards but no plan.json; remove the folder")
+        write_atomically(self.plan_file, lambda file: file.write(json.dumps(plan).encode()))
+        return plan
+
+    def _take(self) -> None:
+        self.close()
+        try:
+            self._lock = open(self.path / "lock", "wb")  # noqa: SIM115  # open as long as it is held
+            if fcntl is not None:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise UserError(f"{self.path}: another export is working on it; wait for it, or end it") from error
+        except OSError as error:  # some network file systems have no locks
+            if self._lock is None:
+                raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def close(self) -> None:
+        """Let other exports work on the folder."""
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
+
+    def read_plan(self) -> dict[str, Any]:
+        try:
+            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            if plan["version"] == PLAN_VERSION:
+                return plan
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.plan_file}: cannot be read ({error}); remove {self.path}") from error
+        raise UserError(f"{self.plan_file}: found version {plan['version']}, expected {PLAN_VERSION}")
+
+    def files(self) -> list[Path]:
+        """Finished shards in the order of their images."""
+        found = [path for path in self.path.glob("*.h5") if SHARD.fullmatch(path.name)]
+        return sorted(found, key=lambda path: tuple(int(number) for number in path.name.split(".")[0].split("-")[:2]))
+
+    def finished(self) -> dict[int, tuple[int, bool]]:
+        """Of each part that has any: how many of its first shards are there, and whether they are all."""
+        done: dict[int, tuple[int, bool]] = {}
+        for path in self.files():
+            match = SHARD.fullmatch(path.name)
+            assert match is not None
+            part, shard, end = int(match[1]), int(match[2]), match[3] is not None
+            count, _ = done.get(part, (0, False))
+            if shard == count:
+                done[part] = (count + 1, end)
+        return done
+
+    def write(
+        self,
+        part: int,
+        shard: int,
+        features: Mapping[str, Features],
+        skipped: Mapping[str, str],
+        *,
+        end: bool,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Write a finished shard. Raises: UserError if the disk is full or cannot be written."""
+        name = f"{part:06d}-{shard:06d}{'-end' if end else ''}.h5"
+        try:
+            save_features(self.path / name, features, {**attributes, "skipped": json.dumps(skipped)})
+        except UserError as error:
+            raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
+
+    def tally(self) -> tuple[Tally, dict[str, str]]:
+        """What the shards hold, and name -> reason of the images skipped, without reading a point.
+
+        Of images of the same name in several tars all count here, though only the first is merged or read.
+        """
+        tally, skipped = Tally(), {}
+        for path in self.files():
+            with LabelFile(path) as shard:
+                found = shard.attributes
+            try:
+                tally.add_dict(json.loads(found["tally"]))
+                skipped.update(json.loads(found["skipped"]))
+            except (KeyError, ValueError, TypeError) as error:
+                raise UserError(f"{path}: damaged, its summary cannot be read; remove it, then --resume") from error
+        return tally, skipped
+
+    def merge(self, attributes: Mapping[str, Any]) -> dict[str, str]:
+        """All shards into `out`; they stay. Returns name -> reason of images left out: a name that came before.
+
+        Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
+        """
+        files = self.files()
+        skipped: dict[str, str] = {}
+        for path in files:
+            with LabelFile(path) as shard:
+                found = shard.attributes
+            if found.get("key") != attributes["key"]:
+                raise UserError(f"{path}: found a shard of other settings or weights; remove it, then --resume")
+            skipped.update(json.loads(found["skipped"]))
+        needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(self.out.parent).free
+        if free < needed:
+            raise UserError(
+                f"{self.out}: merging needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; the shards in "
+                f"{self.path} are complete: make room, then --resume (or merge=false)"
+            )
+        return merge_features(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
+
+    def remove(self) -> None:
+        """Plan last, so that a folder whose removal was interrupted can still be told from a foreign one."""
+        for path in (*self.files(), self.plan_file):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class PartWriter:
+    """Collects the images of a part and writes them in shards. A full shard waits for the next image or the end, for
+    the last one of a part bears a mark.
+    """
+
+    def __init__(
+        self,
+        shards: ShardFolder,
+        finished: dict[int, tuple[int, bool]],
+        size: int,
+        attributes: dict[str, Any],
+        working_size: Callable[[int, int], tuple[int, int]],
+    ) -> None:
+        """Args: working_size, (width, height) of an image -> that at which the network sees it, for the tally."""
+        self.shards, self.size, self.attributes, self.working_size = shards, size, attributes, working_size
+        self.next = {part: count for part, (count, _) in finished.items()}
+        self.discard()
+
+    def discard(self) -> None:
+        self.features: dict[str, Features] = {}
+        self.skipped: dict[str, str] = {}
+        self.count = 0
+
+    def add(self, part: int, name: str, outcome: Features | str) -> None:
+        if self.count == self.size:
+            self._write(part, end=False)
+        self.count += 1
+        if isinstance(outcome, str):
+            self.skipped[name] = outcome
+        elif name in self.features:
+            self.skipped[name] = SAME_NAME
+        else:
+            self.features[name] = outcome
+
+    def end(self, part: int, error: UserError | None = None) -> None:
+        if error is not None:
+            self.skipped[f"(part {part})"] = str(error)
+        self._write(part, end=True)
+
+    def _write(self, part: int, *, end: bool) -> None:
+        shard, tally = self.next.get(part, 0), Tally()
+        for features in self.features.values():
+            tally.add(features, self.working_size)
+        attributes = {**self.attributes, "tally": json.dumps(tally.as_dict())}
+        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=attributes)
+        self.next[part] = shard + 1
+        self.discard()
+
+
+def digest(content: Any) -> str:
+    """16 hexadecimal digits of JSON content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with shards that would not fit the new ones."""
+    old, new = _flat(before["config"]), _flat(now["config"])
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise UserError(f"{key}: found {new.get(key)}, the shards in {folder} were made with {old.get(key)}")
+    if before["model"] != now["model"]:
+        raise UserError(f"weights: found hash {now['model']}, the shards in {folder} were made with {before['model']}")
+    old, new = before["source"], now["source"]
+    if old["kind"] != new["kind"] or (old["kind"] == "tar" and old != new):
+        raise UserError(f"images: found other inputs than the shards in {folder} were made from")
+    if old["kind"] != "tar" and not set(old["names"]) & set(new["names"]):
+        raise UserError(f"images: found none of the {len(old['names'])} that the export in {folder} began with")
+    if old["kind"] == "files":
+        sizes = dict(zip(old["names"], old["sizes"], strict=True))
+        for name, size in zip(new["names"], new["sizes"], strict=True):
+            if size is not None and sizes.get(name, size) not in (size, None):
+                raise UserError(
+                    f"images: found '{name}' with {size} bytes, the export in {folder} began with one of "
+                    f"{sizes[name]}: other images of the same names?"
+                )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

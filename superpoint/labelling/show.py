@@ -1,0 +1,134 @@
+"""What a feature file holds: its figures, a contact sheet, its integrity.
+
+superpoint labels info labels.h5
+superpoint labels show labels.h5 photos --out labels.png
+superpoint labels check labels.h5
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from superpoint.data.feature_check import check_labels
+from superpoint.data.feature_file import LabelFile
+from superpoint.data.images import read_gray, resize_with_points
+from superpoint.data.sources.archives import Hdf5Images
+from superpoint.data.sources.source import HDF5
+from superpoint.errors import UserError
+from superpoint.labelling.labeller import working_size
+from superpoint.labelling.summary import Summary, summarise
+from superpoint.visualize import contact_sheet, draw_points, save_image
+
+SHOWN = 5  # reasons and problems listed before "and more"
+CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
+
+
+def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note: str = "") -> None:
+    """The figures of `summary` as a table, the reasons for skipped images, the alarms."""
+    console = Console()
+    placement = summary.placement
+    table = Table(title=str(path), show_header=False, title_justify="left")
+    rows = {
+        "images": f"{summary.images} labelled, {summary.skipped} skipped" + (f", {note}" if note else ""),
+        "points": f"{summary.points}; an image {summary.fewest} / {summary.median:g} / {summary.most} "
+        f"(fewest / median / most), {summary.empty} images without",
+        "density": f"{summary.density:.1f} points in 100 x 100 pixels (median image)",
+        "coverage": f"{summary.coverage:.1%} of the 16 x 16 blocks hold a point",
+        "border": f"density within 8 px of the outline {placement.border:.2f} of the mean",
+        "8x8 cell": f"fullest row or column {placement.fullest:.1%} of the points (even: 12.5 %)",
+        "phase": f"chi-square of the 64 places in a cell {placement.phase:.1f} (even: 1)",
+    }
+    if summary.views == summary.views:
+        rows["views"] = f"{summary.views:.1f} an image"
+    for key, value in rows.items():
+        table.add_row(key, Text(value))
+    console.print(table)
+    if skipped:
+        for kind, count in Counter(skipped.values()).most_common(SHOWN):
+            console.print(Text(f"skipped {count}: {kind}"), soft_wrap=True)
+    for alarm in summary.alarms:
+        console.print(Text(f"ALARM: {alarm}", style="bold red"), soft_wrap=True)
+
+
+def labels_info(path: str | Path) -> Summary:
+    """Print what a feature file holds, ours or hloc's."""
+    with LabelFile(path) as labels:
+        attributes, skipped = labels.attributes, labels.skipped()
+        config = yaml.safe_load(str(attributes.get("config", "{}")))
+        resize = config.get("resize", 0)
+        names = labels.names()
+        summary = summarise(
+            (labels.read_points(name) for name in names),
+            lambda width, height: working_size(width, height, resize),
+            len(skipped),
+        )
+        first = labels.read(names[0]) if names else None
+    print_summary(Path(path), summary, skipped)
+    console = Console()
+    if first is not None:
+        described = "none" if first.descriptors is None else f"{first.descriptors.shape[0]} x {first.descriptors.dtype}"
+        console.print(Text(f"names: {names[0]} .. {names[-1]}; descriptors: {described}"), soft_wrap=True)
+    if config:
+        adapted = config["adaptation"]["homographies"]
+        how = f"{adapted} homographies" if adapted > 1 else "plain detection"
+        size = f"longest side {resize} px" if resize else "original size"
+        made = f"{attributes['writer']}, weights {config['weights']} ({attributes['model']}), {how}, {size}"
+        console.print(Text(f"made by {made}, threshold {config['decode']['threshold']:g}"), soft_wrap=True)
+    return summary
+
+
+def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count: int = 16, columns: int = 4) -> Path:
+    """Contact sheet of `count` images, evenly chosen, with their points; `images` is their root or an HDF5 file."""
+    place = Path(images)
+    if not place.is_dir() and place.suffix.lower() not in HDF5:
+        raise UserError(f"{images}: expected the folder the images were labelled in, or an HDF5 file of images")
+    pictures, titles, missing, chosen = [], [], [], 0
+    with LabelFile(path) as labels:
+        names = labels.names()
+        if not names:
+            raise UserError(f"{path}: holds no labels")
+        store = None if place.is_dir() else Hdf5Images(place)
+        for index in np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)):
+            name, chosen = names[index], chosen + 1
+            features = labels.read(name)
+            try:
+                gray = read_gray(place / name) if store is None else store.load(name)
+            except UserError as error:
+                missing.append(error)
+                continue
+            width, height = working_size(gray.shape[1], gray.shape[0], CELL_SIDE)
+            small, points = resize_with_points(gray, features.keypoints, (height, width))
+            pictures.append(draw_points(small, points, features.scores, radius=2.5))
+            titles.append(f"{name}: {len(points)} points")
+    if not pictures:
+        raise UserError(f"{images}: found none of the images that {path} labels ({missing[0]})")
+    save_image(out, contact_sheet(pictures, titles, columns=columns))
+    note = f", {len(missing)} of {chosen} images missing" if missing else ""
+    Console().print(f"contact sheet: {out}{note} (rings: points, from dark to yellow by score)", soft_wrap=True)
+    return Path(out)
+
+
+def labels_check(path: str | Path) -> int:
+    """Print what is wrong in a feature file; returns the number of problems."""
+    console = Console()
+    with LabelFile(path) as labels:
+        count = 0
+        for problem in check_labels(labels):
+            count += 1
+            if count <= SHOWN:
+                where = f"{problem.name}: " if problem.name else ""
+                console.print(Text(f"{path}: {where}{problem.text}"), soft_wrap=True)
+        images = len(labels)
+    if count > SHOWN:
+        console.print(f"and {count - SHOWN} more")
+    verdict = f"{count} problem{'s' if count > 1 else ''}" if count else "whole"
+    console.print(Text(f"{path}: {images} images, {verdict}"), soft_wrap=True)
+    return count

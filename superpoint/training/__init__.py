@@ -1,0 +1,1 @@
+"""Objectives, validation and the trainers."""

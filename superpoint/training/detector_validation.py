@@ -1,0 +1,102 @@
+"""Validation of a detector during training: average precision on scenes and photographs it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from superpoint.config import MagicPointConfig
+from superpoint.data.samples import SyntheticShapes
+from superpoint.data.training_set import held_out_photographs
+from superpoint.evaluation.evaluate_synthetic import VARIANTS, batch_detector, shape_samples
+from superpoint.evaluation.synthetic import Sample, SyntheticProtocol, evaluate_synthetic_batched, flat_metrics
+from superpoint.geometry.cells import encode_points, valid_cells
+from superpoint.models.decode import pad_to_multiple, probability_map
+from superpoint.training.objectives import detector_objective
+from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap
+
+LOSS_BATCH = 16  # scenes of a validation that go through the network together
+PHOTOGRAPHS = "photographs"
+
+
+class DetectorValidation:
+    """Average precision on unseen data; called by the loop with the averaged model.
+
+    Shapes, clean and noisy, have a seed of their own and the default settings, whatever the run trains on, so that runs
+    compare. A run on labelled photographs is also measured on those held out, by their labels: "monitor", which
+    chooses the best checkpoint, is then that precision, and the one on shapes tells what has been forgotten.
+    "loss" is the run's objective on the monitored set: beside the training loss it shows overfitting. The levels of the
+    two differ, since training scenes are warped and these are not; what counts is which way each goes.
+    """
+
+    def __init__(self, config: MagicPointConfig) -> None:
+        data, overfit = config.data, config.data.overfit
+        self.objective = detector_objective(config)
+        self.sets: dict[str, list[Sample]] = {}
+        if data.kind != "synthetic":
+            images = held_out_photographs(data, config.validation.images)
+            self.sets[PHOTOGRAPHS] = [("photograph", image, points) for image, points in images]
+        elif overfit:  # success is to reproduce these very samples
+            dataset = SyntheticShapes(data, config.seed)
+            self.sets["clean"] = [("overfit", *dataset.draw(index)[:2]) for index in range(overfit)]
+        self.monitored = list(self.sets) or list(VARIANTS)
+        if not overfit:
+            for variant in VARIANTS:
+                count = config.validation.images // 2
+                self.sets[variant] = list(
+                    shape_samples(variant, data.height, data.width, count, config.validation.seed)
+                )
+
+    def __call__(self, model: nn.Module) -> dict[str, Any]:
+        detect = batch_detector(model, SyntheticProtocol())
+        metrics: dict[str, Any] = {}
+        for name, samples in self.sets.items():
+            metrics |= flat_metrics(evaluate_synthetic_batched(detect, samples), prefix=f"{name}/")
+        # Without a single label in the set (overfitting an image of ellipses) there is no precision to speak of.
+        prefixes = tuple(f"{name}/ap@" for name in self.monitored)
+        scores = [value for key, value in metrics.items() if key.startswith(prefixes)]
+        return {
+            **metrics,
+            "loss": self._loss(model),
+            "monitor": float(np.mean(scores or [0.0])),
+            "images": {"validation": self._picture(model)},
+        }
+
+    def _loss(self, model: nn.Module) -> float:
+        """Mean of the objective over all monitored scenes, as over one large batch."""
+        scenes = [(image, points) for name in self.monitored for _, image, points in self.sets[name]]
+        total = weights = 0.0
+        for start in range(0, len(scenes), LOSS_BATCH):
+            output = self.objective(model, labelled_batch(scenes[start : start + LOSS_BATCH], model))
+            total += float(output["loss"] * output["weight"])
+            weights += float(output["weight"])
+        return total / weights
+
+    def _picture(self, model: nn.Module) -> np.ndarray:
+        shown = self.sets[self.monitored[0]][:9]
+        device = next(model.parameters()).device
+        images = torch.from_numpy(np.stack([image for _, image, _ in shown]))[:, None].to(device)
+        heatmaps = probability_map(model, images.float() / 255).cpu().numpy()
+        truth = [draw_points(image, [], truth=points) for _, image, points in shown]
+        heat = [overlay_heatmap(image, heatmap) for (_, image, _), heatmap in zip(shown, heatmaps, strict=True)]
+        titles = [name for name, _, _ in shown] + ["probability"] * len(heat)
+        return contact_sheet(truth + heat, titles, columns=len(shown))
+
+
+def labelled_batch(scenes: Sequence[tuple[np.ndarray, np.ndarray]], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Scenes of one size (image uint8 [H, W], points [N, 2]) as a batch on the device of `model`, without augmentation.
+
+    Padded like training samples to multiples of 8; cells in the padding are not valid.
+    """
+    height, width = scenes[0][0].shape
+    image = pad_to_multiple(torch.from_numpy(np.stack([image for image, _ in scenes]))[:, None].float())
+    inside = np.zeros(tuple(image.shape[-2:]), bool)
+    inside[:height, :width] = True
+    target = np.stack([encode_points(points, inside.shape[0], inside.shape[1]) for _, points in scenes])
+    valid = np.repeat(valid_cells(inside)[None], len(scenes), axis=0)
+    batch = {"image": image, "target": torch.from_numpy(target), "valid": torch.from_numpy(valid)}
+    return {key: value.to(next(model.parameters()).device) for key, value in batch.items()}

@@ -1,0 +1,318 @@
+"""Stage pipeline: the whole chain from nothing, as one recipe: shapes -> MagicPoint -> labels -> SuperPoint -> figures.
+
+    superpoint pipeline --config configs/pipeline/quick.yaml images=photos run=runs/quick-pipeline
+    superpoint pipeline --config configs/pipeline/quick.yaml images=photos run=runs/quick-pipeline --resume
+    superpoint pipeline --config configs/pipeline/quick.yaml run=runs/quick-pipeline --from superpoint
+
+Each stage is the command of its name in a folder of its own, and ends by writing stage.json there: that is how a
+finished stage is recognised. Killed at any instant, the same command with --resume goes on where it was. --from does a
+stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. At the end pipeline.md says what
+came of it and where it lies. Its figures are on photographs that were held out; the same ones, as other pairs, chose
+the checkpoint that is kept, so those of the network are a little flattered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+from rich.console import Console
+from rich.table import Table
+
+from superpoint.config import PipelineConfig, dump_config, load_config
+from superpoint.config.export import MAY_CHANGE
+from superpoint.config.pipeline import STAGES
+from superpoint.data.feature_file import LabelFile
+from superpoint.data.images import sample_photographs
+from superpoint.data.sources.source import open_source
+from superpoint.data.training_set import split_names
+from superpoint.engine.resume import config_differences
+from superpoint.engine.run import RunFolder
+from superpoint.errors import UserError, check_one_of
+from superpoint.evaluation.evaluate_pairs import evaluate_pairs
+from superpoint.evaluation.pair_report import summaries
+from superpoint.evaluation.synthetic import markdown_table
+from superpoint.files import make_folder, write_atomically
+from superpoint.labelling.export import export_detections
+from superpoint.training.magicpoint import WEIGHTS, train_magicpoint
+from superpoint.training.pair_validation import too_few
+from superpoint.training.superpoint import train_superpoint
+
+SETTINGS = "pipeline.yaml"
+DONE = "stage.json"  # in the folder of a stage that is complete
+LABELS = "labels.h5"
+CHOSEN = "photographs.txt"  # those that `limit` leaves
+HELD_OUT = "held_out.txt"  # photographs that nothing was trained on (they chose its best checkpoint), to evaluate on
+OWNERS = {  # of the keys above the sections: the first stage that they decide about; None = none
+    **{"run": None, "seed": "magicpoint", "model": "magicpoint", "images": "labels", "limit": "labels"},
+    **{f"labels.{key}": None for key in MAY_CHANGE},
+    "model.descriptor_dim": "superpoint",
+}
+FIGURES = ("ransac_1", "ransac_3", "ransac_5", "magsac_1", "magsac_3", "magsac_5", "mma_3", "repeatability_3")
+
+
+class Outcome(NamedTuple):
+    """What a stage has to say, or the signal that stopped it."""
+
+    figures: dict[str, Any]
+    signal: int | None = None
+
+
+def pipeline(config: PipelineConfig, *, resume: bool = False, first: str | None = None) -> int | None:
+    """Do all stages that are not done; returns the signal that stopped them, None if they are complete.
+
+    Args:
+        resume: go on with the run folder, or start it.
+        first: do this stage and those after it anew; implies `resume`.
+
+    Raises:
+        UserError: no photographs; a run folder in use without `resume`; a changed setting of a stage that has begun;
+            under torchrun.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("pipeline: found several processes (torchrun), expected one; call the stages in turn")
+    if first is not None:
+        check_one_of("--from", first, list(STAGES))
+    folder, console = Path(config.run), Console(stderr=True)
+    images = Path(config.images) if config.images is not None else folder / "images"
+    if config.images is not None:
+        check_photographs(config.images)
+    # What a command that failed before its first stage has left behind does not bar the way of its correction.
+    begun = folder.exists() and any(each.name not in (SETTINGS, "images") for each in folder.iterdir())
+    if begun and not (resume or first):
+        raise UserError(f"run={folder}: the folder is not empty; go on with it by --resume, or take another run=...")
+    make_folder(folder)
+    check_settings(folder, config, first)
+    if first is not None:
+        for moved in set_aside(folder, first):
+            console.print(f"kept as {moved}", soft_wrap=True)
+    write_atomically(folder / SETTINGS, lambda file: file.write(dump_config(config).encode()))
+    if config.images is None:
+        write_samples(images)
+    for number, stage in enumerate(STAGES, 1):
+        done = folder / stage / DONE
+        console.rule(f"stage {number} of {len(STAGES)}: {stage}" + (" (done before)" if done.exists() else ""))
+        if done.exists():
+            continue
+        began = time.monotonic()
+        outcome = DO[stage](config, images)
+        if outcome.signal is not None:
+            return outcome.signal
+        content = {"stage": stage, "seconds": round(time.monotonic() - began, 1), **outcome.figures}
+        write_atomically(done, lambda file, content=content: file.write(json.dumps(content, indent=1).encode()))
+    _write_summary(folder, images)
+    return None
+
+
+def check_photographs(images: str) -> None:
+    """Raises: UserError unless `images` is a folder of two photographs or more that can be read."""
+    if not Path(images).is_dir():
+        raise UserError(f"images: found '{images}', expected a folder of photographs")
+    source = open_source([images])
+    count, readable, reason = len(source), 0, ""
+    for item in source.read(0, count):  # before the hours that come before they are needed
+        try:
+            item.load()
+        except UserError as error:
+            reason = reason or f" ({error})"
+            continue
+        readable += 1
+        if readable == 2:
+            return
+    found = f"{count} photograph" if readable == count else f"{readable} of {count} photographs readable{reason}"
+    raise UserError(f"images: found {found} in {images}, expected at least 2: one is held out")
+
+
+def check_settings(folder: Path, config: PipelineConfig, first: str | None = None) -> None:
+    """Raises: UserError if a setting has changed of a stage that has begun and is not done anew from `first` on."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return
+    load_config(PipelineConfig, path)  # damaged, or of another version: said in one line
+    anew = STAGES[STAGES.index(first) :] if first is not None else ()
+    for key, old, new in config_differences(path.read_text(encoding="utf-8"), dump_config(config)):
+        owner = owner_of(key)
+        begun = [stage for stage in STAGES[STAGES.index(owner) :] if (folder / stage).exists()] if owner else []
+        if any(stage not in anew for stage in begun):
+            raise UserError(
+                f"{path}: {key}: found {new}, but the run was begun with {old}; set it back, take another run=..., "
+                f"or do that again by --from {owner}"
+            )
+
+
+def owner_of(key: str) -> str | None:
+    """The first stage that a key of the configuration decides about, None if it decides about no result."""
+    for name in (key, key.partition(".")[0]):
+        if name in OWNERS:
+            return OWNERS[name]
+    return key.partition(".")[0]
+
+
+def set_aside(folder: Path, first: str) -> list[Path]:
+    """Move the folders of `first` and the stages after it out of the way; the last one first, so that a kill in
+    between leaves a chain without gaps. Returns where they are now.
+    """
+    made = [folder / stage for stage in STAGES[STAGES.index(first) :] if (folder / stage).exists()]
+    if not made:
+        return []
+    number = 1
+    while (folder / f"earlier-{number}").exists():
+        number += 1
+    target = make_folder(folder / f"earlier-{number}")
+    for path in reversed(made):
+        os.replace(path, target / path.name)
+    return [target / path.name for path in made]
+
+
+def write_samples(folder: Path) -> None:
+    """The photographs of scikit-image as PNG files, those that are not there yet."""
+    make_folder(folder)
+    for name, rgb in sample_photographs():
+        path = folder / f"{name}.png"
+        if not path.exists():
+            data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+            write_atomically(path, lambda file, data=data: file.write(data))
+
+
+def _magicpoint(config: PipelineConfig, images: Path) -> Outcome:
+    training = config.of_magicpoint()
+    clear_unbegun(Path(training.run))
+    result = train_magicpoint(training, resume=True)
+    best = _best(training.run)
+    return Outcome({"steps": result.step, "ap_clean": best.get("clean/ap@4"), "ap_noisy": best.get("noisy/ap@4")},
+                   result.signal)  # fmt: skip
+
+
+def _labels(config: PipelineConfig, images: Path) -> Outcome:
+    folder = make_folder(Path(config.run) / "labels")
+    export = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
+    inputs = [str(images)]
+    if config.limit:
+        source = open_source(inputs)
+        items = list(source.read(0, max(len(source), 1)))
+        count = min(config.limit, len(items))
+        _list_photographs(folder / CHOSEN, images, [items[place * len(items) // count].name for place in range(count)])
+        inputs = [str(folder / CHOSEN)]
+    result = export_detections(export, inputs, folder / LABELS, root=images, resume=True)
+    if result.signal is not None or result.summary is None:
+        return Outcome({}, result.signal)
+    return Outcome({"images": result.summary.images, "points": result.summary.median})
+
+
+def _superpoint(config: PipelineConfig, images: Path) -> Outcome:
+    folder = Path(config.run)
+    weights, labels = folder / "magicpoint" / WEIGHTS, folder / "labels" / LABELS
+    training = config.of_superpoint(str(weights), str(labels), str(images))
+    clear_unbegun(Path(training.run))
+    result = train_superpoint(training, resume=True)
+    return Outcome({"steps": result.step, "auc@5": _best(training.run).get("pairs/auc@5")}, result.signal)
+
+
+def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
+    """On pairs made of the photographs that the joint training held out; other pairs of them chose its best step."""
+    folder = make_folder(Path(config.run) / "evaluation")
+    with LabelFile(Path(config.run) / "labels" / LABELS) as labels:
+        held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
+    listed = folder / HELD_OUT
+    _list_photographs(listed, images, held_out)
+    records = evaluate_pairs(
+        config.evaluation, [str(Path(config.run) / "superpoint"), "sift"], images=listed, out=folder, gallery=2
+    )
+    rows = {}
+    for entry in summaries(records, config.evaluation.seed):
+        if entry["kind"] == "all":
+            name = "sift" if entry["method"] == "sift" else "superpoint"
+            rows[name] = {key: entry["figures"][key]["value"] for key in FIGURES} | {"pairs": entry["pairs"]}
+    used = min(config.evaluation.limit or len(held_out), len(held_out))
+    return Outcome({"photographs": used, "held_out": len(held_out), "methods": rows})
+
+
+def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
+    text = "".join(f"{os.path.abspath(images / name)}\n" for name in names)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+DO: dict[str, Callable[[PipelineConfig, Path], Outcome]] = {
+    "magicpoint": _magicpoint,
+    "labels": _labels,
+    "superpoint": _superpoint,
+    "evaluation": _evaluation,
+}
+
+
+def clear_unbegun(run: Path) -> None:
+    """Remove the empty folders of a run that was killed before it had written anything: they bar a resume."""
+    if run.is_dir() and not any(each.is_file() and each.suffix != ".tmp" for each in run.rglob("*")):
+        for each in sorted(run.rglob("*"), reverse=True):
+            each.unlink() if each.is_file() else each.rmdir()
+        run.rmdir()
+
+
+def _best(run: str) -> dict[str, Any]:
+    """The validation with the highest "monitor"."""
+    validations = [entry for entry in RunFolder(run).metrics() if entry["event"] == "validate"]
+    return max(validations, key=lambda entry: entry["monitor"], default={})
+
+
+def _write_summary(folder: Path, images: Path) -> None:
+    """Print what came of it, and write it to pipeline.md."""
+    done = {stage: json.loads((folder / stage / DONE).read_text(encoding="utf-8")) for stage in STAGES}
+    stages = stage_table(done, folder)
+    figures = figure_table(done["evaluation"])
+    console = Console(width=max(Console().width, 130))
+    for table in (stages, figures):
+        console.print(table)
+    places = {
+        "photographs": images,
+        "weights": folder / "superpoint" / WEIGHTS,
+        "labels": folder / "labels" / LABELS,
+        "reports": f"{folder / 'magicpoint/report.html'}, {folder / 'superpoint/report.html'}",
+        "pairs": folder / "evaluation" / "pairs.md",
+    }
+    few = too_few(done["evaluation"]["photographs"], "superpoint.data.holdout")
+    lines = [*([few] if few else []), *(f"{name}: {place}" for name, place in places.items())]
+    text = "".join(f"{table.title}\n\n{markdown_table(table)}\n" for table in (stages, figures))
+    text += "".join(f"- {line}\n" for line in lines)
+    write_atomically(folder / "pipeline.md", lambda file: file.write(text.encode()))
+    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"try it: superpoint evaluate pairs --methods {folder / 'superpoint'},sift", soft_wrap=True)
+
+
+def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
+    """A row a stage: how long its last session took, what it reached, where it lies."""
+    table = Table(title="The chain, stage by stage")
+    for column in ("stage", "minutes", "result", "folder"):
+        table.add_column(column, justify="right" if column == "minutes" else "left")
+    one, two, three, four = (done[stage] for stage in STAGES)
+    results = [
+        f"{one['steps']:,} steps; AP at 4 px {_cell(one['ap_clean'])} clean, {_cell(one['ap_noisy'])} noisy shapes",
+        f"{two['images']} photographs, {two['points']:.0f} points each (median)",
+        f"{three['steps']:,} steps; AUC@5 px of homographies {_cell(three['auc@5'])}",
+        f"{four['photographs']} of the {four['held_out']} photographs that were held out",
+    ]
+    for stage, result in zip(STAGES, results, strict=True):
+        table.add_row(stage, f"{done[stage]['seconds'] / 60:.1f}", result, str(folder / stage))
+    return table
+
+
+def figure_table(evaluation: dict[str, Any]) -> Table:
+    """The network and SIFT on the same pairs; pairs.md has more."""
+    methods = evaluation["methods"]
+    pairs = next(iter(methods.values()))["pairs"]
+    table = Table(title=f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px")
+    table.add_column("features")
+    for column in ("RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"):
+        table.add_column(column, justify="right")
+    for name, found in methods.items():
+        table.add_row(name, *(_cell(found[key]) for key in FIGURES))
+    return table
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

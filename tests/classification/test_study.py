@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from superpoint.classification.config import ClassifierConfig
+from superpoint.classification.study import (
+    DEFAULTS,
+    Cell,
+    depth_cells,
+    ingredient_cells,
+    is_done,
+    mnist_cells,
+    run_study,
+)
+from superpoint.classification.study_figures import Outcome, read_outcome, study_figure
+from superpoint.config import load_config
+from superpoint.errors import UserError
+from superpoint.visualize import figure_to_image
+from tests.classification.data.drawings import write_folder, write_idx
+
+TINY = [
+    *("epochs=2", "train.batch_size=8", "train.precision=fp32", "train.channels_last=false", "data.workers=0"),
+    "train.log_every=2",
+]
+
+
+def settings(name: str, train: Path, *more: str) -> ClassifierConfig:
+    return load_config(ClassifierConfig, None, [*DEFAULTS[name], *TINY, f"data.train={train}", *more])
+
+
+def test_the_study_of_digits_ends_in_tables_and_a_figure(tmp_path: Path) -> None:
+    config = settings("mnist", write_idx(tmp_path, count=8), "data.height=24", "data.width=24")
+    cells = mnist_cells(config, [0.05, 1e8], [0.9])
+    assert [cell.label for cell in cells] == ["rate 0.05", "rate 1e+08"] * 2
+    found = run_study("mnist", cells[1:3], tmp_path / "study")
+    assert isinstance(found, list)
+    assert found[0].diverged is not None
+    assert found[0].test_accuracy is None
+    assert found[1].diverged is None
+    assert found[1].epochs == 2
+    assert len(found[1].curve["epoch"]) == 2
+    text = (tmp_path / "study" / "study.md").read_text()
+    assert "| fully connected, momentum 0.9 | rate 1e+08 |" in text
+    assert "diverged, step" in text
+    assert (tmp_path / "study" / "study.csv").read_text().count("\n") == 3
+    assert len(json.loads((tmp_path / "study" / "study.json").read_text())) == 2
+    assert (tmp_path / "study" / "study.png").stat().st_size > 10_000
+
+    # The same command again does nothing twice; other settings are refused.
+    before = (tmp_path / "study" / "runs" / cells[2].name / "metrics.jsonl").stat().st_mtime_ns
+    again = run_study("mnist", cells[1:3], tmp_path / "study")
+    assert again == found
+    assert (tmp_path / "study" / "runs" / cells[2].name / "metrics.jsonl").stat().st_mtime_ns == before
+    other = [replace(cells[2], config=replace(cells[2].config, seed=4))]
+    with pytest.raises(
+        UserError, match="seed: found 4, but this run of the study was begun with 0; take another --out"
+    ):
+        run_study("mnist", other, tmp_path / "study")
+
+
+def test_pretraining_comes_first_and_does_not_see_the_test_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "few", count=5, side=32)
+    write_folder(tmp_path / "many", count=9, side=32, classes=("a", "b"))  # the same drawings and more
+    config = settings("ingredients", tmp_path / "few", "data.height=32", "data.width=32", "epochs=1")
+    cells = [cell for cell in ingredient_cells(config, str(tmp_path / "many")) if cell.name.startswith("pretrain")]
+    assert [cell.name for cell in cells] == ["pretraining", "pretrained"]
+    found = run_study("ingredients", cells, tmp_path / "study")
+    assert isinstance(found, list)
+    assert [outcome.label for outcome in found] == [cells[1].label]
+    assert "images left out that are among the test images" in " ".join(capsys.readouterr().err.split())
+    written = (tmp_path / "study" / "runs" / "pretrained" / "config.yaml").read_text()
+    assert "study/runs/pretraining" in written
+
+
+def test_cells_differ_in_what_they_are_named_for(tmp_path: Path) -> None:
+    depth = depth_cells(settings("depth", tmp_path), [20, 56])
+    assert [(cell.group, cell.label) for cell in depth[:2]] == [("20 layers", "plain"), ("20 layers", "residual")]
+    assert [cell.config.model.name for cell in depth[2:]] == ["cifar_plain56", "cifar_resnet56"]
+    assert len({replace(cell.config, model=depth[0].config.model).optimizer.lr for cell in depth}) == 1
+    cells = {cell.name: cell for cell in ingredient_cells(settings("ingredients", tmp_path), None)}
+    assert list(cells) == ["plain", "plain-trunc", "norm", "norm-trunc", "augmented"]
+    assert not cells["norm"].config.augment.is_active
+    assert cells["augmented"].config.augment.is_active
+    assert cells["plain"].config.model.options == {"batch_norm": False}
+    assert cells["norm-trunc"].config.model.init == "trunc_normal"
+
+
+def test_a_run_that_has_not_ended_is_not_done(tmp_path: Path) -> None:
+    config = settings("mnist", tmp_path)
+    assert not is_done(tmp_path / "absent", config)
+    assert isinstance(Cell("a", "b", "c", config).start, type(None))
+
+
+def test_outcomes_are_read_from_the_log() -> None:
+    history = [
+        {
+            "event": "validate",
+            "step": 10 * epoch,
+            "accuracy": 0.1 * epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 0.5,
+        }
+        for epoch in range(1, 6)
+    ]
+    history.append({"event": "finished", "step": 50, "elapsed": 7.0})  # type: ignore[dict-item]
+    found = read_outcome("g", "l", 7, history, 10)
+    assert (found.epochs, found.seconds, found.best_accuracy, found.diverged) == (5.0, 7.0, 0.5, None)
+    assert found.test_accuracy == pytest.approx(0.4)
+    assert found.curve["epoch"] == [1, 2, 3, 4, 5]
+    ended = read_outcome("g", "l", 7, [*history[:1], {"event": "nonfinite", "step": 13}], 10)
+    assert ended.diverged == 13
+    assert ended.test_accuracy is None
+
+
+def test_the_figure_shows_what_diverged() -> None:
+    curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
+    outcomes = [Outcome("a", f"rate {n}", 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for n in range(5)]
+    outcomes.append(Outcome("b", "rate 9", 1, 0.3, None, None, None, None, 1.0, 5, {key: [] for key in curve}))
+    figure = study_figure(outcomes, "title")
+    assert figure_to_image(figure).shape[2] == 3
+    losses = [text.get_text() for text in figure.axes[2].get_ymajorticklabels() + figure.axes[2].get_yminorticklabels()]
+    assert {"0.6", "1"} <= set(losses)  # not powers of ten
+
+
+def test_rates_are_coloured_by_order_and_kinds_by_kind() -> None:
+    curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
+
+    def colors(labels: list[str]) -> list[object]:
+        outcomes = [Outcome("a", label, 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for label in labels]
+        return [line.get_color() for line in study_figure(outcomes, "title").axes[0].get_lines()]
+
+    assert colors(["rate 0.1", "rate 0.3"]) == colors(["kaiming", "batch norm"])
+    assert colors(["rate 0.1", "rate 0.3", "rate 1", "rate 1e+08"]) != colors(["a", "b", "c", "d"])
+    assert colors(["a", "b", "c", "d"])[:2] == colors(["kaiming", "batch norm"])
+    assert len(set(colors([f"kind {letter}" for letter in "abcdefgh"]))) == 8

@@ -1,0 +1,97 @@
+"""Photographs and their labels as a source to train on: files or HDF5, and what gets lost on the way."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_writer import save_features
+from superpoint.data.sources.photographs import LabelledPhotographs
+from superpoint.errors import UserError
+
+
+def make(count: int = 5, seed: int = 0) -> Features:
+    rng = np.random.default_rng(seed)
+    points = (rng.random((count, 2)) * [64, 48]).astype(np.float32)
+    return Features(points, rng.random(count).astype(np.float32), None, (64, 48), 1.5, 100)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "labels.h5"
+    names = ("seq/image10.jpg", "seq/image2.jpg", "b.png", "seq/deep/1.jpg")
+    save_features(file, {name: make(seed=index) for index, name in enumerate(names)})
+    return file
+
+
+def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
+    labels = LabelFile(path)
+    with pytest.raises(UserError, match=r"found no 'b\.png'"):
+        LabelledPhotographs(labels, tmp_path)
+    for name in labels.names():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
+    source = LabelledPhotographs(labels, tmp_path)
+    assert len(source) == 4
+    image, points = source[0]
+    assert (image.shape, image.dtype, points.dtype) == ((48, 64), np.uint8, np.float32)
+    np.testing.assert_array_equal(points, make(seed=2).keypoints)
+    assert len(pickle.loads(pickle.dumps(source))[3][1]) == 5
+    save_features(tmp_path / "none.h5", {})
+    with pytest.raises(UserError, match="holds no labels"):
+        LabelledPhotographs(LabelFile(tmp_path / "none.h5"), tmp_path)
+
+
+def test_photographs_lost_during_training(path: Path, tmp_path: Path) -> None:
+    labels = LabelFile(path)
+    names = labels.names()
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
+    source = LabelledPhotographs(labels, tmp_path)
+    following = source[1]
+    Image.new("L", (32, 24)).save(tmp_path / names[0])
+    with pytest.raises(UserError, match="found 32 x 24 pixels, its labels were made for 64 x 48"):
+        source.read(0)
+    with pytest.warns(UserWarning, match=rf"{names[0]}: found 32 x 24 .* next image is taken instead \(1 so far"):
+        assert all(np.array_equal(a, b) for a, b in zip(source[0], following, strict=True))
+    np.testing.assert_array_equal(source[0][1], following[1])  # and warned of no more
+    (tmp_path / names[3]).unlink()
+    with pytest.warns(UserWarning, match=r"no such file.*\(2 so far"):
+        np.testing.assert_array_equal(source[3][1], following[1])  # from the end it goes on at the beginning
+    LabelledPhotographs(labels, tmp_path)
+    for name in names:
+        (tmp_path / name).unlink(missing_ok=True)
+    with (
+        pytest.warns(UserWarning, match=r"[34] so far"),
+        pytest.raises(UserError, match=r"4 labelled images in a row cannot be read, the first: .*no such file"),
+    ):
+        source[2]
+    with pytest.raises(UserError, match="expected the images that were labelled"):
+        LabelledPhotographs(labels, tmp_path)
+
+
+def test_images_in_hdf5(tmp_path: Path) -> None:
+    """Encoded, plain, and of a stack: by the names under which export-detections labels them."""
+    gray = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    names = ("a/plain", "a/stack/0", "a/stack/2")
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["a/plain"] = gray
+        file["a/stack"] = np.stack([gray + 1, gray + 2, gray + 3])
+    save_features(tmp_path / "labels.h5", {name: make(seed=index) for index, name in enumerate(names)})
+    source = LabelledPhotographs(LabelFile(tmp_path / "labels.h5"), tmp_path / "images.h5")
+    assert source.names == list(names)
+    for copy in (source, pickle.loads(pickle.dumps(source))):
+        for index, added in enumerate((0, 1, 3)):
+            image, points = copy[index]
+            np.testing.assert_array_equal(image, gray + added)
+            np.testing.assert_array_equal(points, make(seed=index).keypoints)
+    save_features(tmp_path / "other.h5", {"a/stack/3": make(), "a/stack/-1": make(), "a": make()})
+    with pytest.raises(UserError, match=r"images\.h5: found no 'a' in it, expected .* their HDF5 file"):
+        LabelledPhotographs(LabelFile(tmp_path / "other.h5"), tmp_path / "images.h5")

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import nn
+
+from superpoint.cli import main
+from superpoint.config import MagicPointConfig, load_config
+from superpoint.data.samples import SyntheticShapes
+from superpoint.diagnostics.heatmaps import visualize as heatmaps
+from superpoint.diagnostics.heatmaps.visualize import (
+    Checkpoint,
+    detector_logits,
+    labelled_photograph,
+    visualize_heatmaps,
+)
+from superpoint.engine import make_fabric
+from superpoint.errors import UserError
+from superpoint.models import build_model
+from superpoint.models.weights import save_weights
+from superpoint.training.magicpoint import fit_detector
+
+TINY = [
+    "data.height=44", "data.width=60", "data.workers=0", "data.curriculum=5", "model.encoder=lite",
+    "model.head_channels=16", "train.batch_size=2", "train.steps=2", "train.minutes=null",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder of two steps on images whose sides are no multiples of 8."""
+    folder = tmp_path_factory.mktemp("heatmaps") / "run"
+    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}"])
+    dataset = SyntheticShapes(config.data, config.seed)
+    fit_detector(config, make_fabric(config.train), dataset, lambda _: {"monitor": 0.0})
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "street.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 150), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Figures by the name of their file, in place of the files."""
+    figures: dict[str, Figure] = {}
+
+    def keep(path: Path, figure: Figure) -> Path:
+        figures[path.name] = figure
+        return path
+
+    monkeypatch.setattr(heatmaps, "save_figure", keep)
+    return figures
+
+
+def title(figure: Figure) -> str:
+    return figure.texts[0].get_text()
+
+
+def panels(figure: Figure) -> set[str]:
+    return {str(axes.get_label()) for axes in figure.axes}
+
+
+def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command("visualize-heatmaps", run, "--image", photo, "--longest", 64, "--worst", 1)
+    assert caught.value.code == 0
+    path = run / "heatmaps" / "street.png"
+    with Image.open(path) as image:
+        assert image.width == 1600
+    assert str(path) in capsys.readouterr().out
+    assert [one.name for one in path.parent.iterdir()] == ["street.png"]
+
+
+def test_several_checkpoints_are_drawn_alone_and_side_by_side(
+    run: Path, tmp_path: Path, drawn: dict[str, Figure]
+) -> None:
+    sources = [run / "checkpoints" / "last.ckpt", run, "magicpoint-lite"]
+    written = visualize_heatmaps(sources, indices=[7], out=tmp_path, worst=0)
+    assert [path.name for path in written] == [
+        "sample_7_1-run-last.png",
+        f"sample_7_2-{run.parent.name}-run.png",
+        "sample_7_3-magicpoint-lite.png",
+        "sample_7_comparison.png",
+    ]
+    assert title(drawn["sample_7_3-magicpoint-lite.png"]).startswith("magicpoint-lite, step ")
+    assert f"{run} (best.ckpt), step 2 on training sample 7" in title(drawn[f"sample_7_2-{run.parent.name}-run.png"])
+    rows = [text.get_text() for text in drawn["sample_7_comparison.png"].texts]
+    assert sum("step " in text for text in rows) == 3
+    assert {"argmax", "label"} <= panels(drawn["sample_7_1-run-last.png"])
+
+
+def test_default_shows_scenes_of_the_run_and_photographs(run: Path, tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    visualize_heatmaps([run], out=tmp_path, longest=64, worst=0)
+    # The first scenes after the curriculum, which is over after 5 samples.
+    assert list(drawn) == ["sample_5.png", "sample_6.png", "sample_7.png", "camera.png", "motorcycle_left.png"]
+    assert "label" in panels(drawn["sample_5.png"])
+    assert "label" not in panels(drawn["camera.png"])
+    assert "(shrunk from 512 x 512)" in title(drawn["camera.png"])
+
+
+def test_default_without_scikit_image_says_so(
+    run: Path,
+    tmp_path: Path,
+    drawn: dict[str, Figure],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def missing() -> None:
+        raise UserError("the sample photographs need scikit-image")
+
+    monkeypatch.setattr(heatmaps, "sample_photographs", missing)
+    visualize_heatmaps([run], out=tmp_path, worst=0)
+    assert len(drawn) == 3
+    assert "without photographs: the sample photographs need scikit-image" in capsys.readouterr().out
+
+
+def test_released_weights_take_scenes_of_the_default_configuration(
+    tmp_path: Path, drawn: dict[str, Figure], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heatmaps, "sample_photographs", list)
+    visualize_heatmaps(["magicpoint-lite"], out=tmp_path, worst=0)
+    assert list(drawn) == ["sample_4000.png", "sample_4001.png", "sample_4002.png"]
+    assert "scenes of the default configuration" in capsys.readouterr().out
+
+
+def test_labels_of_a_photograph_are_shrunk_with_it(photo: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "street.csv"
+    labels.write_text("x,y\n0,0\n149,89\n74.5,44.5\n")
+    subject = labelled_photograph(photo, labels, 75)
+    assert subject.image.shape == (45, 75)
+    assert subject.points is not None
+    np.testing.assert_allclose(subject.points, [[-0.25, -0.25], [74.25, 44.25], [37, 22]])
+    assert labelled_photograph(photo, None, 400).image.shape == (90, 150)
+
+
+def test_photographs_of_the_same_name_get_files_of_their_own(
+    run: Path, photo: Path, tmp_path: Path, drawn: dict[str, Figure]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(photo, other)
+    visualize_heatmaps([run], images=[photo, other / photo.name], out=tmp_path, worst=0)
+    assert list(drawn) == ["street.png", "street-2.png"]
+
+
+def test_logits_are_those_of_the_padded_image(run: Path) -> None:
+    model = build_model(load_config(MagicPointConfig, run / "config.yaml").model).eval()
+    image = np.random.default_rng(1).integers(0, 256, (44, 60), dtype=np.uint8)
+    padded = torch.from_numpy(np.pad(image, ((0, 4), (0, 4)), mode="edge"))[None, None].float() / 255
+    with torch.no_grad():
+        expected = model(padded)["logits"][0]
+    torch.testing.assert_close(detector_logits(Checkpoint("name", "slug", model), image), expected)
+
+
+def test_output_that_is_not_finite_names_the_checkpoint() -> None:
+    class Broken(nn.Module):
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": torch.full((1, 65, 1, 1), float("nan"))}
+
+    with pytest.raises(UserError, match="run x, step 3: its output holds NaN or infinity"):
+        detector_logits(Checkpoint("run x, step 3", "x", Broken()), np.zeros((8, 8), np.uint8))  # type: ignore[arg-type]
+
+
+def run_command(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+class TestErrors:
+    """Each is one line on standard error and exit code 2, and nothing is written."""
+
+    def fails(self, capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
+        with pytest.raises(SystemExit) as caught:
+            run_command("visualize-heatmaps", *arguments, "--out", out)
+        assert caught.value.code == 2
+        assert not out.exists()
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        return text
+
+    def test_images(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+        out = tmp_path / "out"
+        text = tmp_path / "text.jpg"
+        text.write_text("not an image")
+        assert "nope.jpg: no such file" in self.fails(capsys, out, "magicpoint-lite", "--image", "nope.jpg")
+        assert "text.jpg: found a file that is not an image" in self.fails(
+            capsys, out, "magicpoint-lite", "--image", text
+        )
+
+    def test_labels(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+        out = tmp_path / "out"
+        labels = tmp_path / "labels.csv"
+        labels.write_text("1,2\n3,4,five\n")
+        message = self.fails(capsys, out, "magicpoint-lite", "--image", photo, "--labels", labels)
+        assert "labels.csv" in message
+        labels.write_text("1000,2\n")  # not on the image
+        assert "labels.csv" in self.fails(capsys, out, "magicpoint-lite", "--image", photo, "--labels", labels)
+        message = self.fails(capsys, out, "magicpoint-lite", "--labels", labels)
+        assert "found 0 times --image, expected the one image it belongs to" in message
+
+    def test_sources(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+        out = tmp_path / "out"
+        assert "runs/no: no such file" in self.fails(capsys, out, "runs/no")
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        assert "empty: found no checkpoint" in self.fails(capsys, out, empty, "--image", photo)
+        other = tmp_path / "other.safetensors"
+        config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": 0, "init": "kaiming"}
+        save_weights(other, nn.Conv2d(1, 2, 3), config)
+        assert "other.safetensors: another architecture" in self.fails(capsys, out, other, "--image", photo)
+        message = self.fails(capsys, out, "magicpoint-lite", "--index", 3)
+        assert "magicpoint-lite: found weights without the configuration of a run, which --index needs" in message
+
+    def test_weights_need_a_place(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            run_command("visualize-heatmaps", "magicpoint-lite")
+        assert caught.value.code == 2
+        assert "say with --out where the pictures should go" in capsys.readouterr().err

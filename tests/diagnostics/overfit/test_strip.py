@@ -1,0 +1,117 @@
+"""The strip of heatmaps over the steps and its animation: which frames, what they show, how large they are."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from superpoint.diagnostics.overfit.strip import (
+    MILLISECONDS,
+    PAUSE,
+    Frame,
+    encode_png,
+    heatmap_animation,
+    heatmap_strip,
+    moments,
+)
+from superpoint.visualize import ORANGE, SKY
+
+POINTS = np.array([[20.0, 12.0], [45.0, 33.0]])
+POSITIVE = np.zeros((6, 8), bool)
+POSITIVE[1, 2] = POSITIVE[4, 5] = True
+
+
+def make_frames(count: int) -> tuple[np.ndarray, list[Frame]]:
+    """An image and frames in which one of two points is found more and more surely, the other never."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (48, 64), dtype=np.uint8)
+    frames = []
+    for number in range(count):
+        probability = np.full((48, 64), 0.01, np.float16)
+        probability[12, 20] = number / count
+        wrong = POSITIVE.copy()
+        wrong[1, 2] = number < count / 2
+        frames.append(Frame(5 * number, 4.0 / (number + 1), probability, wrong, 48))
+    return image, frames
+
+
+def has_color(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 8) -> int:
+    return int((np.abs(picture.astype(int) - color).max(axis=2) <= tolerance).sum())
+
+
+def test_moments_are_log_spaced_with_first_last_and_the_changes() -> None:
+    steps = list(range(0, 405, 5))
+    wrong = [10] * 60 + [4] * 11 + [3] * 10
+    chosen = moments(steps, wrong)
+    assert chosen == sorted(set(chosen))
+    assert chosen[0] == 0
+    assert chosen[-1] == len(steps) - 1
+    assert {60, 71} <= set(chosen)
+    assert 8 <= len(chosen) <= 12
+    spaced = moments(steps, [10] * 81)
+    assert all(b - a <= d - c for (a, b), (c, d) in pairwise(list(pairwise(spaced))[1:-1]))
+
+
+def test_moments_of_few_frames_are_all_of_them() -> None:
+    assert moments([], []) == []
+    assert moments([0], [3]) == [0]
+    assert moments([0, 5], [3, 0]) == [0, 1]
+
+
+def test_only_the_last_frame_of_the_strip_is_marked() -> None:
+    image, frames = make_frames(4)
+    strip = heatmap_strip(image, POINTS, POSITIVE, frames, "a title")
+    assert strip.dtype == np.uint8
+    rows = np.flatnonzero(has_rows(strip, SKY))
+    assert has_color(strip, ORANGE) > 100  # one cell, 8 x 7 px a side
+    assert len(rows) > 40
+    assert rows.min() > strip.shape[0] / 2  # three columns: the fourth frame is in the second row
+    plain = heatmap_strip(image, POINTS, POSITIVE, [frames[0], frames[-1]], "a title")
+    columns = np.flatnonzero((np.abs(plain.astype(int) - SKY).max(axis=2) <= 8)[:300].any(axis=0))
+    assert columns.min() > plain.shape[1] / 2
+
+
+def has_rows(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    return (np.abs(picture.astype(int) - color).max(axis=2) <= 8).any(axis=1)
+
+
+def test_animation_has_every_frame_even_if_nothing_has_changed_but_the_step() -> None:
+    image, frames = make_frames(3)
+    still = [frames[0], replace(frames[0], step=2), *frames[1:]]
+    data = heatmap_animation(image, POINTS, POSITIVE, still, "a title")
+    durations: list[int] = []
+    last = np.empty(0)
+    with Image.open(io.BytesIO(data)) as gif:
+        assert gif.info["loop"] == 0
+        for number in range(4):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+            last = np.asarray(gif.convert("RGB"))
+        with pytest.raises(EOFError):
+            gif.seek(4)
+    assert durations == [MILLISECONDS] * 3 + [PAUSE]
+    assert has_color(last, (253, 231, 37), 40) > 30  # the peak, yellow in viridis, 7 x 7 px
+    assert len(data) < 300_000
+
+
+def test_the_palette_keeps_greys_and_marks() -> None:
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:, 20:40] = 255
+    picture[5, 5], picture[6, 50] = SKY, ORANGE
+    with Image.open(io.BytesIO(encode_png(picture))) as drawn:
+        np.testing.assert_array_equal(np.asarray(drawn.convert("RGB")), picture)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (100, 61), (480, 640), (640, 200)])
+def test_any_size(size: tuple[int, int]) -> None:
+    image = np.full(size, 100, np.uint8)
+    cells = np.zeros((-(-size[0] // 8), -(-size[1] // 8)), bool)
+    frame = Frame(0, 4.17, np.zeros(size, np.float32), cells, cells.size)
+    strip = heatmap_strip(image, np.empty((0, 2)), cells, [frame], "none")
+    assert max(strip.shape) < 900
+    assert frame.title == f"step 0: loss 4.17, none of {cells.size} cells wrong"

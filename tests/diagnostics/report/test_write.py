@@ -1,0 +1,239 @@
+"""The report of a real, tiny run: the stage, the command, and the page in a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+
+from superpoint.cli import main
+from superpoint.config import MagicPointConfig, load_config
+from superpoint.diagnostics.report import write as stage
+from superpoint.diagnostics.report.write import write_report
+from superpoint.errors import UserError
+from superpoint.training.magicpoint import train_magicpoint
+from superpoint.visualize import save_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+TINY = [
+    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
+    "train.batch_size=2", "train.log_every=2", "train.probe_every=2", "validation.images=2",
+    "validation.final_images=9", "train.minutes=null", "train.steps=4", "train.report=false",
+]  # fmt: skip
+EVIL = "a <script>alert(1)</script> & b"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps whose name wants to be a script, examined by a doctor who says little."""
+    folder = tmp_path_factory.mktemp("report") / EVIL.replace("/", "\u2215")
+    train_magicpoint(load_config(MagicPointConfig, None, [*TINY, f"run={json.dumps(str(folder))}"]))
+    finding = {"check": "border", "status": "FAIL", "evidence": "e " * 200, "cause": EVIL, "remedy": "x" * 300}
+    (folder / "doctor").mkdir()
+    (folder / "doctor/findings.json").write_text(json.dumps({"run": "r", "step": 4, "findings": [finding] * 3}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(run: Path) -> Path:
+    return write_report([run])
+
+
+@pytest.fixture(scope="module")
+def compared(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    other = tmp_path_factory.mktemp("other") / "run"
+    shutil.copytree(run, other, ignore=shutil.ignore_patterns("tensorboard", "*.html", "best.ckpt"))
+    return write_report([run, other], other / "pages" / "both.html")
+
+
+def test_default_place_and_content(run: Path, written: Path) -> None:
+    assert written == run / "report.html"
+    text = written.read_text(encoding="utf-8")
+    assert len(text.encode()) < 3_000_000
+    assert "<script" not in text
+    for words in (
+        "Weights: best.ckpt, step 4, averaged",
+        "photographs",
+        "sample 4000: ",
+        "Update ratio",
+        "synthetic-ap",
+    ):
+        assert words in text, words
+    assert not list(run.glob("*.tmp"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of one line, without pictures: for what does not depend on them."""
+    monkeypatch.setattr(stage, "render_report", lambda records, pictures, now: f"{len(records)} {sorted(pictures)}")
+    monkeypatch.setattr(stage, "_outputs", lambda record, subjects: stage.RunPictures())
+
+
+@pytest.mark.usefixtures("quick")
+def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(run), "--out", str(tmp_path / "new/page.html")])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.split()[-1] == str(tmp_path / "new/page.html")
+    assert (tmp_path / "new/page.html").read_text().startswith("1 ")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "tensorboard", "*.html"))
+    assert write_report([copy, run]) == copy / "comparison.html"
+
+
+@pytest.mark.parametrize("place", ["nowhere", "", "page.html"])
+def test_no_run_folder_is_one_line(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.html").write_text("")
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(tmp_path / place)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_out_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report([run], tmp_path / "file/page.html")
+    with pytest.raises(UserError, match="found a folder"):
+        write_report([run], tmp_path)
+
+
+def test_a_run_that_has_just_begun_without_scikit_image(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> Any:
+        raise UserError("the sample photographs need scikit-image")
+
+    monkeypatch.setattr(stage, "sample_photographs", absent)
+    shutil.copy(run / "config.yaml", tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "event": "initial_loss", "loss": 4.2}\n{"step": 2, "ev')
+    text = write_report([tmp_path]).read_text()
+    for words in ("found no checkpoint", "need scikit-image", "superpoint doctor", "1 damaged line of", "sample 4000"):
+        assert words in text, words
+
+
+def test_broken_configuration_and_weights(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    whole = (run / "checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "checkpoints/best.ckpt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "config.yaml").write_text("data: {height: -5}")
+    text = write_report([tmp_path]).read_text()
+    assert "No heatmaps: " in text
+    assert "scenes of the default size are shown" in text
+    assert "They cannot be drawn: config.yaml or the training set" in text
+
+
+def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        for name in ("a.png", "b.png", "c.png"):
+            save_image(tmp_path / "images" / name, np.full((60, 80), 90, np.uint8))
+            group = file.create_group(name)
+            group["keypoints"] = np.array([[30, 20], [49, 39]], np.float32)
+            group["image_size"] = np.array([80, 60])
+    folder = tmp_path / "run"
+    shutil.copytree(run / "checkpoints", folder / "checkpoints")
+    text = (run / "config.yaml").read_text().replace("kind: synthetic", "kind: labelled")
+    text = re.sub("labels: null", f"labels: {tmp_path}/labels.h5", text)
+    (folder / "config.yaml").write_text(re.sub("images: null", f"images: {tmp_path}/images", text))
+    monkeypatch.setattr(stage, "SAMPLES", 2)
+    page = write_report([folder]).read_text()
+    assert "held-out photograph 0" in page
+    assert "sample 4001: " in page
+    shutil.rmtree(tmp_path / "images")
+    page = write_report([folder]).read_text()
+    assert "No photographs of the training set: " in page
+    assert "config.yaml or the training set cannot be read" in page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The Chromium of the system. Without one the tests skip, or fail where SUPERPOINT_REQUIRE_BROWSER is 1."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    reason = "" if program else f"found none of {', '.join(BROWSERS)} on PATH"
+    if importlib.util.find_spec("playwright") is None:
+        reason = "playwright is not installed"
+    if reason and os.environ.get("SUPERPOINT_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"SUPERPOINT_REQUIRE_BROWSER=1, but {reason}")
+    if reason:
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox does not work for root, as which containers run.
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield started
+        started.close()
+
+
+class Visit:
+    """A page of ours in the browser, cut off from any network, with all that it complained about."""
+
+    def __init__(self, browser: Browser, file: Path, width: int) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.address = file.resolve().as_uri()
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url[:80]}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(self.address)
+
+    def outside(self) -> list[str]:
+        return [url[:80] for url in self.requests if not url.startswith("data:") and url != self.address]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("kind", ["written", "compared"])
+def test_page_in_a_browser(kind: str, width: int, browser: Browser, request: pytest.FixtureRequest) -> None:
+    visit = Visit(browser, request.getfixturevalue(kind), width)
+    page = visit.page
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    broken = "[...document.images].filter(one => !one.complete || one.naturalWidth === 0).map(one => one.alt)"
+    assert page.evaluate(broken) == []
+    assert page.evaluate("document.images.length") > 30
+    assert page.evaluate("[...document.images].every(one => one.alt.length > 5)")
+    # What is wider than the page scrolls in a box of its own; nothing else sticks out.
+    wide = """[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll')
+              && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
+    assert page.evaluate(wide) == []
+    # Titles are cut off nowhere, and a row of figures has its frames on one line.
+    tops = page.evaluate("""[...document.querySelectorAll('.panels')].map(grid => [...grid.querySelectorAll('img')]
+                            .map(one => Math.round(one.getBoundingClientRect().bottom)))""")
+    columns = 3 if width == 1280 else 1
+    assert all(len(set(grid[:columns])) == 1 for grid in tops)
+    assert visit.complaints == []
+    assert visit.outside() == []
+    assert page.evaluate("document.documentElement.lang") == "en"
+    visit.context.close()
+
+
+def test_browser_would_have_complained(browser: Browser, tmp_path: Path) -> None:
+    """The checks above see what they look for: a script, a picture from outside, a page too wide."""
+    (tmp_path / "page.html").write_text(
+        '<meta charset="utf-8"><p style="width:2000px">x</p><img src="http://example.invalid/a.png" alt="none">'
+        "<script>console.error('here')</script>"
+    )
+    visit = Visit(browser, tmp_path / "page.html", 390)
+    assert "here" in visit.complaints
+    assert visit.outside() == ["http://example.invalid/a.png"]
+    assert visit.page.evaluate("document.documentElement.scrollWidth") > 390
+    visit.context.close()

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from superpoint.config import ModelConfig
+from superpoint.diagnostics.summary.layers import describe, summarise
+from superpoint.models import SuperPoint, build_model
+from superpoint.models.heads import DetectorHead
+
+
+def counted(model: nn.Module, height: int, width: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 1, height, width))
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), ModelConfig("lite", 32, 64)], ids=["vgg", "lite with descriptor"])
+def test_columns_add_up_to_what_torch_counts(config: ModelConfig) -> None:
+    model = build_model(config).eval()
+    summary = summarise(model, 48, 64)
+    assert sum(layer.parameters for layer in summary.layers) == sum(p.numel() for p in model.parameters())
+    assert summary.parameters == sum(p.numel() for p in model.parameters())
+    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model, 48, 64)
+    assert sum(block.parameters for block in summary.blocks) == summary.parameters
+    assert sum(block.flops for block in summary.blocks) == summary.flops
+
+
+def test_layers_of_the_default_network_by_hand() -> None:
+    layers = summarise(build_model(ModelConfig())).layers
+    by_name = {layer.name: layer for layer in layers}
+    first, last = by_name["encoder.stages.0.0.0"], by_name["detector.logits"]
+    assert (first.kind, first.shape, first.parameters) == ("conv 3x3", (120, 160, 64), 9 * 64)
+    assert first.flops == 2 * 9 * 64 * 120 * 160
+    assert (last.kind, last.shape) == ("conv 1x1", (15, 20, 65))
+    assert last.parameters == 256 * 65 + 65
+    assert [layer.shape for layer in layers if layer.name == "encoder.pool"] == [
+        (60, 80, 64),
+        (30, 40, 64),
+        (15, 20, 128),
+    ]
+    assert [(layer.kind, layer.shape) for layer in layers[-2:]] == [
+        ("softmax, dustbin dropped", (15, 20, 64)),
+        ("depth to space 8x8", (120, 160, 1)),
+    ]
+
+
+def test_descriptor_head() -> None:
+    summary = summarise(build_model(ModelConfig("lite", 32, 64)))
+    by_name = {layer.name: layer for layer in summary.layers}
+    assert by_name["descriptor.descriptor"].shape == (15, 20, 64)
+    assert by_name["decode.descriptors"].kind == "unit length"
+    assert {block.part for block in summary.blocks} == {"input", "encoder", "detector", "descriptor"}
+    assert "descriptor" not in {block.part for block in summarise(build_model(ModelConfig("lite", 32))).blocks}
+
+
+def test_blocks_are_the_stages_of_the_encoder() -> None:
+    blocks = summarise(build_model(ModelConfig("lite", 32))).blocks
+    found = [(block.name, block.content, block.before, block.shape) for block in blocks]
+    assert found == [
+        ("image", "grey, 0..1", "", (120, 160, 1)),
+        ("encoder.stages.0", "2 conv 3x3", "", (120, 160, 32)),
+        ("encoder.stages.1", "2 conv 3x3", "max-pool 2x2", (60, 80, 32)),
+        ("encoder.stages.2", "2 conv 3x3", "max-pool 2x2", (30, 40, 64)),
+        ("encoder.stages.3", "2 conv 3x3", "max-pool 2x2", (15, 20, 128)),
+        ("detector.hidden", "conv 3x3", "", (15, 20, 32)),
+        ("detector.logits", "conv 1x1", "", (15, 20, 65)),
+        ("softmax", "64 pixels of a cell", "softmax, dustbin dropped", (15, 20, 64)),
+        ("probability", "interest points", "depth to space 8x8", (120, 160, 1)),
+    ]
+
+
+class Residual(nn.Module):
+    """As in ResNets: a sum that no module computes, and a convolution beside the others."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(channels, out, 1, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv2(torch.relu(self.conv1(x))) + self.skip(x))
+
+
+class OtherEncoder(nn.Module):
+    """Layers of its own kind, as encoders to come may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 7, stride=2, padding=3)
+        self.norm = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.layer1 = nn.Sequential(Residual(8, 12), Residual(12, 16))
+        self.scale = nn.Parameter(torch.ones(16, 1, 1))
+        self.mix = nn.Parameter(torch.ones(16, 16, 1, 1))
+        self.unused = nn.Linear(3, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.layer1(self.relu(self.norm(self.conv(image)))) * self.scale
+        return nn.functional.conv2d(features, self.mix)
+
+
+def test_an_encoder_of_another_kind() -> None:
+    model = SuperPoint(OtherEncoder(), DetectorHead(16, 8))
+    summary = summarise(model, 32, 40)
+    assert sum(layer.parameters for layer in summary.layers) == sum(p.numel() for p in model.parameters())
+    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model.eval(), 32, 40)
+    by_name = {layer.name: layer for layer in summary.layers}
+    assert by_name["encoder"].parameters == 16 + 16 * 16
+    assert by_name["(outside of modules)"].flops == 2 * 16 * 16 * 4 * 5
+    assert by_name["encoder.unused"].kind == "linear, not used"
+    assert by_name["encoder.layer1.0.conv1"].kind == "conv 3x3, stride 2"
+    encoder = [block for block in summary.blocks if block.part == "encoder"]
+    assert [(block.name, block.shape) for block in encoder] == [
+        ("encoder.conv", (16, 20, 8)),
+        ("encoder.layer1", (4, 5, 16)),
+    ]
+    assert encoder[0].parameters == 8 * 49 + 8 + 16  # the norm joins its convolution
+    assert encoder[1].content == "6 convolutions"  # of three kinds, too long a text for its box
+
+
+class SharedEncoder(nn.Module):
+    """One layer called twice, and another that has its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, stride=4, padding=1)
+        self.twice = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.last.weight = self.twice.weight
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.last(self.twice(self.twice(self.first(image))))
+
+
+def test_shared_parameters_count_once_and_their_operations_every_time() -> None:
+    model = SuperPoint(SharedEncoder(), DetectorHead(4, 8))
+    summary = summarise(model, 32, 40)
+    rows = [(layer.name, layer.parameters) for layer in summary.layers if layer.name.startswith("encoder")]
+    assert rows == [
+        ("encoder.first", 40),
+        ("encoder.twice", 4 * 4 * 9 + 4),
+        ("encoder.twice", 0),
+        ("encoder.last", 4),  # its bias
+    ]
+    assert summary.parameters == sum(p.numel() for p in model.parameters())
+    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
+    assert [block.name for block in summary.blocks].count("encoder.twice") == 2
+    assert sum(block.flops for block in summary.blocks) == summary.flops
+    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model.eval(), 32, 40)
+
+
+def test_size_that_is_no_multiple_of_8() -> None:
+    summary = summarise(build_model(ModelConfig("lite", 16)), 100, 161)
+    assert summary.padded == (104, 168)
+    assert summary.layers[-1].shape == (104, 168, 1)
+
+
+def test_the_network_is_left_as_it_is() -> None:
+    model = build_model(ModelConfig("lite", 16)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    summarise(model, 48, 64)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_as_json() -> None:
+    content = json.loads(json.dumps(summarise(build_model(ModelConfig("lite", 16)), 48, 64).as_dict()))
+    assert content["layers"][0]["shape"] == [48, 64, 32]
+    assert content["flop_convention"].startswith("a multiply-add is 2 FLOPs")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Conv2d(4, 8, (1, 3), groups=4), "conv 1x3, 4 groups"),
+        (nn.ConvTranspose2d(4, 8, 2, stride=2), "transposed conv 2x2, stride 2"),
+        (nn.AvgPool2d((2, 3)), "mean-pool 2x3"),
+        (nn.GELU(), "GELU"),
+    ],
+)
+def test_words_for_layers(module: nn.Module, words: str) -> None:
+    assert describe(module) == words
+
+
+def test_pixels_that_become_channels_are_said_before_their_block() -> None:
+    blocks = summarise(build_model(ModelConfig("compact", 16)), 48, 64).blocks
+    first = next(block for block in blocks if block.part == "encoder")
+    assert (first.before, first.content, first.shape) == ("space to depth 2x2", "2 conv 3x3", (24, 32, 48))

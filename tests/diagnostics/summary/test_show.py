@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from superpoint.cli import main
+from superpoint.diagnostics.summary.show import network_config, show_summary
+from superpoint.models import load_network
+
+
+def succeed(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["summary", *arguments])
+    assert caught.value.code == 0
+
+
+def test_table_when_piped_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    succeed("magicpoint-lite")
+    text = capsys.readouterr().out
+    parameters = sum(p.numel() for p in load_network("magicpoint-lite").parameters())
+    assert f"{parameters:,} parameters" in text
+    assert "a multiply-add is 2 FLOPs" in text
+    row = next(line for line in text.splitlines() if "detector.logits" in line)
+    assert row.split()[:8] == ["detector.logits", "conv", "1x1", "15", "x", "20", "x", "65"]
+    assert not set(text) & set("│┃━┏…")
+
+
+def test_json_is_the_only_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    succeed("model.encoder=lite", "--height", "48", "--width", "64", "--json", "--out", str(tmp_path / "a.svg"))
+    content = json.loads(capsys.readouterr().out)
+    assert content["height"] == 48
+    assert content["parameters"] == sum(layer["parameters"] for layer in content["layers"])
+    assert (tmp_path / "a.svg").stat().st_size > 10_000
+
+
+def test_configuration_file_and_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model: {encoder: lite, head_channels: 24}\ntrain: {batch_size: 4}\n")
+    config = network_config(file, ["model.descriptor_dim=64"])  # which no stage of MagicPoint takes
+    assert (config.encoder, config.head_channels, config.descriptor_dim) == ("lite", 24, 64)
+    summary = show_summary(model=config, height=48, width=64)
+    assert summary.blocks[-1].shape == (6, 8, 64)
+
+
+def test_padding_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
+    succeed("magicpoint-lite", "--height", "100")
+    assert "the image is padded to 104 x 160" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing-there"], "nothing-there: no such file"),
+        (["model.encoder=foo"], "model.encoder: found 'foo'"),
+        (["model.encoders=vgg"], "encoders"),
+        (
+            ["magicpoint-lite", "model.encoder=lite"],
+            "found magicpoint-lite and a configuration, expected one of the two",
+        ),
+        (["magicpoint", "magicpoint-lite"], "found 2 networks (magicpoint, magicpoint-lite), expected one"),
+        (["--height", "0"], "--height: found 0, expected 1 to 65536 pixels"),
+        (["--out", "a.pdf"], "a.pdf: found the ending '.pdf', expected .svg or .png"),
+        (["--config", "no.yaml"], "no.yaml: no such config file"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["summary", *arguments])
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.count("\n") == 1

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from superpoint.config.inference import InferenceConfig
+from superpoint.data.feature_file import LabelFile
+from superpoint.errors import UserError
+from superpoint.inference import load_model
+from superpoint.inference.detect_images import detect_images
+from superpoint.visualize import save_image
+from tests.inference.networks import photograph
+
+CONFIG = InferenceConfig("magicpoint-lite", backend="torch", precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    save_image(folder / "one.png", photograph("coffee", 64, 96))
+    save_image(folder / "deep" / "two.png", photograph("coins", 60, 70))
+    cv2.imwrite(str(folder / "one.jpg"), photograph("camera", 64, 64))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def test_pictures_of_every_image(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detect_images([str(photos)], tmp_path / "out", CONFIG)
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert names == {"one.png", "one.png.png", "deep/two.png"}
+    text = capsys.readouterr().out
+    assert "skipped broken.jpg" in text
+    assert "on 3 images, 1 skipped" in text
+    drawn = cv2.imread(str(tmp_path / "out" / "deep" / "two.png"))
+    assert drawn is not None
+    assert drawn.shape[1] == 5 * 70 + 8  # enlarged, with a margin
+    assert (np.ptp(drawn.astype(int), axis=2) > 60).sum() > 100  # rings are coloured
+
+
+def test_feature_file_has_what_the_model_finds(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.h5"
+    assert detect_images([str(photos)], out, CONFIG) is None
+    model = load_model("magicpoint-lite", "cpu", "torch", "fp32")
+    with LabelFile(out) as file:
+        assert set(file.names()) == {"one.png", "one.jpg", "deep/two.png"}
+        stored = file.read("one.png")
+    expected = model.detect(photos / "one.png")
+    np.testing.assert_allclose(stored.keypoints, expected.keypoints, atol=1e-3)
+    with pytest.raises(UserError, match="exists already"):
+        detect_images([str(photos)], out, CONFIG)
+    assert detect_images([str(photos)], out, CONFIG, resume=True) is None
+
+
+def test_large_images_are_shrunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "large.png", photograph("coffee", 300, 450))
+    config = InferenceConfig("magicpoint-lite", resize=225, backend="torch", precision="fp32", device="cpu")
+    detect_images([str(tmp_path / "large.png")], tmp_path / "out", config)
+    drawn = cv2.imread(str(tmp_path / "out" / "large.png"))
+    assert drawn is not None
+    assert drawn.shape[1] == 225 + 8
+    assert "450x300" in capsys.readouterr().out
+
+
+def test_names_in_a_tar_do_not_lead_out_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, png = cv2.imencode(".png", photograph("coffee", 48, 48))
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for name in ("../../escaped.png", "fine.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(png.tobytes())
+            tar.addfile(member, io.BytesIO(png.tobytes()))
+    detect_images([str(tmp_path / "shard.tar")], tmp_path / "deep" / "out", CONFIG)
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["fine.png"]
+    assert "escaped.png" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none of the images could be used"):
+        detect_images([str(photos / "broken.jpg")], tmp_path / "out", CONFIG)
+    with pytest.raises(UserError, match=r"none of the images could be used \(1 skipped\)"):
+        detect_images([str(photos / "broken.jpg")], tmp_path / "out.h5", CONFIG)
+    with pytest.raises(UserError, match=r"--out: found .*one.png', expected a folder"):
+        detect_images([str(photos)], photos / "one.png", CONFIG)
+    with pytest.raises(UserError, match="--resume: only a feature file"):
+        detect_images([str(photos)], tmp_path / "out", CONFIG, resume=True)
+    with pytest.raises(UserError, match="no such file"):
+        detect_images([str(photos)], tmp_path / "out", InferenceConfig("superpoint-huge"))
+
+
+def test_no_picture_replaces_an_image(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "broken.jpg").unlink()
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(photos)
+    monkeypatch.chdir(photos)
+    for inputs, out in (([str(photos)], photos), ([str(photos)], tmp_path / "link"), (["deep/two.png"], Path("deep"))):
+        with pytest.raises(UserError, match=r"--out: .*\.png is what is read from"):
+            detect_images(inputs, out, CONFIG)
+    detect_images([str(photos / "deep")], photos / "drawn", CONFIG)
+    assert all(path.read_bytes() == content for path, content in before.items() if path.name != "one.jpg")

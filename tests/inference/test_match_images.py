@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superpoint.config.inference import InferenceConfig
+from superpoint.errors import UserError
+from superpoint.geometry.homography import resize_matrix, warp_image
+from superpoint.inference.match_images import match_images
+from superpoint.visualize import save_image
+from tests.inference.networks import photograph, write_network
+
+SHIFT = np.array([[1.0, 0, -16], [0, 1, 8], [0, 0, 1]])
+
+
+def settings(weights: Path | str, resize: int = 1024) -> InferenceConfig:
+    return InferenceConfig(
+        str(weights), threshold=0.005, resize=resize, backend="torch", precision="fp32", device="cpu"
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_network(tmp_path_factory.mktemp("weights") / "described.safetensors")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    image = photograph("coffee", 160, 200)
+    first, second = tmp_path / "one.png", tmp_path / "two.png"
+    save_image(first, image)
+    save_image(second, warp_image(image, SHIFT, (160, 200)))
+    return first, second
+
+
+def test_picture_and_numbers(
+    weights: Path, pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "m.png"
+    numbers = match_images(*pair, out, settings(weights), method="ratio", estimator="magsac")
+    assert out.stat().st_size > 1000
+    assert json.loads(out.with_suffix(".json").read_text()) == numbers
+    np.testing.assert_allclose(numbers["homography"], SHIFT, atol=0.5)
+    assert numbers["inliers"] > 15
+    assert numbers["inlier_share"] == pytest.approx(numbers["inliers"] / numbers["matches"])
+    assert numbers["median_error"] < 1
+    assert numbers["sizes"] == [[200, 160]] * 2
+    text = capsys.readouterr().out
+    assert f"{numbers['matches']} (ratio)" in text
+    assert "magsac" in text
+
+
+def test_homography_is_that_of_the_original_images(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """Both images twice as large and seen at their old size: the same matches, the homography in their own pixels."""
+    large = []
+    for path in pair:
+        image = photograph("coffee", 160, 200)
+        image = image if path is pair[0] else warp_image(image, SHIFT, (160, 200))
+        large.append(tmp_path / f"large-{path.name}")
+        save_image(large[-1], image.repeat(2, axis=0).repeat(2, axis=1))
+    small = match_images(*pair, tmp_path / "m.png", settings(weights))
+    found = match_images(large[0], large[1], tmp_path / "m.png", settings(weights, resize=200))
+    expected = resize_matrix(2, 2) @ np.array(small["homography"]) @ resize_matrix(0.5, 0.5)
+    assert found["sizes"] == [[400, 320]] * 2
+    np.testing.assert_allclose(found["homography"], expected / expected[2, 2], atol=1e-3)
+
+
+def test_no_homography_is_a_result(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "blank.png", np.zeros((64, 64), np.uint8))
+    out = tmp_path / "m.png"
+    numbers = match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights), as_json=True)
+    assert json.loads(capsys.readouterr().out) == numbers
+    assert numbers["points"] == [0, 0]
+    assert numbers["homography"] is None
+    assert out.is_file()
+    match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights))
+    assert "none: too few matches agree" in capsys.readouterr().out
+
+
+def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="magicpoint-lite: a detector without descriptors"):
+        match_images(*pair, tmp_path / "m.png", settings("magicpoint-lite"))
+    with pytest.raises(UserError, match=r"--out: found .*m.jpg', expected a file name that ends in .png"):
+        match_images(*pair, tmp_path / "m.jpg", settings(weights))
+    with pytest.raises(UserError, match="no such file"):
+        match_images(pair[0], tmp_path / "three.png", tmp_path / "m.png", settings(weights))
+    with pytest.raises(UserError, match="method: found 'best'"):
+        match_images(*pair, tmp_path / "m.png", settings(weights), method="best")
+    assert not (tmp_path / "m.png").exists()
+
+
+@pytest.mark.parametrize("content", [b'{"estimator": "mean"}', b"[1]", b"[" * 100_000, b"no JSON", b"\xff"])
+def test_the_numbers_replace_their_like_alone(
+    weights: Path, pair: tuple[Path, Path], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "m.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.json, where the numbers go, is a file of another kind"):
+        match_images(*pair, tmp_path / "m.png", settings(weights))
+    assert (tmp_path / "m.json").read_bytes() == content
+
+
+def test_a_second_match_into_the_same_files(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    first = match_images(*pair, tmp_path / "m.png", settings(weights))
+    assert match_images(*pair, tmp_path / "m.png", settings(weights))["homography"] == first["homography"]
+
+
+def test_the_picture_does_not_replace_an_image(weights: Path, pair: tuple[Path, Path]) -> None:
+    before = pair[0].read_bytes()
+    assert pair[0].suffix == ".png"
+    with pytest.raises(UserError, match=r"--out: .* is what is read from"):
+        match_images(*pair, pair[0], settings(weights))
+    assert pair[0].read_bytes() == before

@@ -1,0 +1,93 @@
+"""Figures of a label set, and the alarms."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from superpoint.data.feature_file import Features
+from superpoint.labelling.summary import Tally, coverage, summarise
+
+
+def same(width: int, height: int) -> tuple[int, int]:
+    return width, height
+
+
+def spread(count: int, seed: int, size: tuple[int, int] = (320, 240)) -> Features:
+    """Evenly spread points."""
+    points = np.random.default_rng(seed).uniform(-0.5, np.array(size) - 0.5, (count, 2)).astype(np.float32)
+    return Features(points, None, None, size, None, 10)
+
+
+def test_figures() -> None:
+    found = summarise([spread(100, 1), spread(300, 2), spread(200, 3)], same, skipped=0)
+    assert (found.images, found.points, found.fewest, found.median, found.most, found.empty) == (
+        3,
+        600,
+        100,
+        200,
+        300,
+        0,
+    )
+    assert found.density == pytest.approx(200 / (320 * 240) * 1e4)
+    assert found.views == 10
+    assert found.placement.border == pytest.approx(1, abs=0.2)
+    assert found.alarms == []
+    assert json.loads(json.dumps(found.as_dict()))["placement"]["points"] == 600
+
+
+def test_coverage() -> None:
+    points = np.array([[0, 0], [15.4, 15.4], [15.6, 0], [39, 20]], np.float32)
+    assert coverage(points, 24, 40) == 3 / 6  # blocks (0, 0), (0, 1), (1, 2) of 2 x 3
+    assert coverage(points[:0], 24, 40) == 0
+
+
+def test_border_and_cell_are_those_of_the_working_size() -> None:
+    """Points on the lines of the 8x8 grid of an image that the network saw at two thirds of its size."""
+    columns = np.arange(0, 320, 8, dtype=np.float32)
+    small = np.stack([np.tile(columns, 30), np.repeat(np.arange(30) * 7.3, 40)], axis=1)
+    original = Features(((small + 0.5) * 1.5 - 0.5).astype(np.float32), None, None, (480, 360))
+    found = summarise([original], lambda width, height: (width * 2 // 3, height * 2 // 3))
+    assert found.placement.fullest == 1.0
+    assert summarise([original], same).placement.fullest < 1.0
+    assert any("grid of its cells" in alarm for alarm in found.alarms)
+
+
+def test_alarm_for_points_on_the_border() -> None:
+    edge = spread(200, 0).keypoints * [1, 0.02]
+    found = summarise([Features(np.vstack([edge, spread(200, 1).keypoints]), None, None, (320, 240))] * 2, same)
+    assert any("as dense at the border" in alarm for alarm in found.alarms)
+
+
+def test_alarms_for_labels_that_collapse() -> None:
+    few = summarise([spread(3, seed) for seed in range(10)], same)
+    assert any("the labels collapse" in alarm for alarm in few.alarms)
+    none = summarise([spread(100, 0), spread(0, 1), spread(0, 2)], same)
+    assert any("2 of 3 images have no point" in alarm for alarm in none.alarms)
+    assert summarise([], same).images == 0
+
+
+def test_alarm_for_skipped_images() -> None:
+    assert any("3 of 13 images were skipped" in alarm for alarm in summarise([spread(100, 0)] * 10, same, 3).alarms)
+    assert summarise([spread(100, 0)] * 10, same, 1).alarms == []
+
+
+def test_sizes_that_are_not_known_are_left_out() -> None:
+    found = summarise([spread(50, 0)._replace(image_size=None, views=None)], same)
+    assert found.points == 50
+    assert found.as_dict()["coverage"] is None
+    assert found.as_dict()["views"] is None
+
+
+def test_tallies_of_parts_make_that_of_the_whole() -> None:
+    items = [spread(100, 1), spread(0, 2), spread(70, 3)._replace(views=40), Features(np.zeros((9, 2), np.float32))]
+    whole = Tally()
+    for part in (items[:1], [], items[1:]):
+        tally = Tally()
+        for item in part:
+            tally.add(item, same)
+        whole.add_dict(json.loads(json.dumps(tally.as_dict())))
+    assert whole.summary(2) == summarise(items, same, 2)
+    assert whole.summary(2).median == 39.5

@@ -1,0 +1,234 @@
+"""Fine-tuning as a user runs it, in miniature: labels, training, the table of before and after; what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from superpoint.cli import main
+from superpoint.config import FinetuneConfig, ModelConfig, load_config
+from superpoint.data.feature_file import Features
+from superpoint.data.feature_writer import save_features
+from superpoint.data.images import sample_photographs
+from superpoint.engine import RunFolder
+from superpoint.errors import UserError
+from superpoint.models import build_model
+from superpoint.models.weights import load_weights, save_weights
+from superpoint.training import finetune as stage
+from superpoint.training.finetune import LEAST, finetune, start_model, start_weights, verdict
+from superpoint.training.magicpoint import load_start
+
+TINY = [
+    "export.sharpen=true", "export.corners=20",
+    "export.resize=64", "export.backend=torch", "export.precision=fp32", "export.adaptation.homographies=2",
+    "export.decode.threshold=0.001", "export.decode.max_points=40", "training.data.height=48",
+    "training.data.width=64", "training.data.workers=0", "training.train.minutes=null", "training.train.steps=2",
+    "training.train.batch_size=2", "training.train.log_every=1", "training.train.report=false",
+    "training.validation.images=2", "training.validation.final_images=9", "training.validation.pairs=2",
+    "training.validation.final_pairs=2", "training.validation.height=64", "training.validation.width=80",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, rgb in sample_photographs()[:LEAST]:
+        small = cv2.resize(rgb, (96, 72), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{name}.png"), small[:, :, ::-1])
+    return folder
+
+
+def weights(path: Path, dim: int, encoder: str = "lite", **more: Any) -> Path:
+    """`more` goes to the configuration in the file; what is not in there has its default, as in older files."""
+    config = {"encoder": encoder, "head_channels": 16, "descriptor_dim": dim, **more}
+    save_weights(path, build_model(ModelConfig(**config), 3, pretrained=False), config)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["finetune", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code, captured.out, captured.err
+
+
+def test_before_and_after_on_photographs_that_were_held_out(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16, fine=4)
+    command = ["--images", photographs, "--weights", start, f"run={folder}", *TINY]
+    code, output, error = run(capsys, *command)
+    assert code == 0, error
+    assert "2 generated pairs of held-out photographs" in output
+    result = json.loads((folder / "finetune.json").read_text())
+    assert list(result) == ["before", "after", "sift"]
+    assert all(set(stage.COLUMNS) < set(found) for found in result.values())
+    assert "| before |" in (folder / "finetune.md").read_text()
+    for name in (
+        "finetune.yaml", "labels/labels.h5", "matches_before.png", "matches_after.png", "training/weights.safetensors",
+    ):  # fmt: skip
+        assert (folder / name).stat().st_size > 0, name
+    made = RunFolder(folder / "training")
+    assert f"weights: {start}" in made.config_file.read_text()
+    assert load_weights(folder / "training/weights.safetensors")[1]["fine"] == 4
+    assert "Too few photographs held out to judge (1)" in (folder / "finetune.md").read_text()
+    assert sum(line["event"] == "train" for line in made.metrics()) == 2
+
+    # What is done is kept; another setting would be another run.
+    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} | {
+        path: path.stat().st_mtime_ns for path in (folder / "training/weights.safetensors", folder / "before.json")
+    }
+    assert run(capsys, *command, "--resume")[0] == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in files.items())
+    code, _, error = run(capsys, *command)
+    assert code == 2
+    assert "--resume" in error
+    code, _, error = run(capsys, *command, "--resume", "training.optimizer.lr=1")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "training.optimizer.lr: found 1.0, but the run was begun with 0.0002" in error
+
+
+def test_it_goes_on_where_it_was_stopped(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = weights(tmp_path / "start.safetensors", 16)
+    save_features(
+        tmp_path / "labels.h5",
+        {path.name: Features(np.array([[40.0, 30.0]], np.float32)) for path in photographs.iterdir()},
+        {},
+    )
+    given = {"images": str(photographs), "weights": str(start), "labels": str(tmp_path / "labels.h5")}
+    config = load_config(
+        FinetuneConfig, None, [*TINY, f"run={tmp_path / 'run'}", *(f"{k}={v}" for k, v in given.items())]
+    )
+    measured: list[str | None] = []
+    trained: list[int | None] = [signal.SIGTERM, None]
+
+    def measure(training: object, source: str | None, described: bool, picture: Path | None = None) -> dict[str, float]:
+        measured.append(source)
+        return dict.fromkeys(stage.COLUMNS, 0.5) | {"pairs": 2}
+
+    monkeypatch.setattr(stage, "measure", measure)
+    monkeypatch.setattr(stage, "train_superpoint", lambda training, resume: SimpleNamespace(signal=trained.pop(0)))
+    assert finetune(config) == signal.SIGTERM
+    assert finetune(config, resume=True) is None
+    assert measured == [str(start), str(tmp_path / "run/training/weights.safetensors"), None]
+    assert not (tmp_path / "run/labels").exists()  # they were given
+    assert "Too few photographs held out to judge (1)" in capsys.readouterr().out
+
+
+def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start_weights("runs/mine") == ("runs/mine", "")
+    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint-lite", "superpoint-lite"])
+    assert start_weights(None)[0] == "superpoint-lite"
+    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint", "magicpoint-compact"])
+    chosen, note = start_weights(None)
+    assert chosen == "magicpoint-compact"
+    assert "superpoint-lite is not part of this version" in note
+    model, described = start_model(str(weights(tmp_path / "a.safetensors", 16)))
+    assert (model.descriptor_dim, model.fine, described) == (16, 0, True)
+    model, described = start_model(str(weights(tmp_path / "b.safetensors", 0)))
+    assert (model.descriptor_dim, model.head_channels, described) == (64, 16, False)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "given", "expected"),
+    [
+        ("compact", {}, 16),
+        ("lite", {}, 8),
+        ("vgg", {}, 16),
+        ("lite", {"fine": 4}, 4),
+        ("vgg-original", {}, 0),
+        ("resnet18", {}, 0),
+    ],
+)
+def test_a_magicpoint_gets_a_fine_branch(encoder: str, given: dict[str, int], expected: int, tmp_path: Path) -> None:
+    model, _ = start_model(str(weights(tmp_path / "w.safetensors", 0, encoder, **given)))
+    assert model.fine == expected
+    text = load_start(build_model(model), str(tmp_path / "w.safetensors"))
+    assert ("detector.fine." in text) == (expected > 0 and not given)
+
+
+def test_the_file_of_an_encoder_may_be_gone(tmp_path: Path) -> None:
+    start = weights(tmp_path / "w.safetensors", 16, "resnet18", encoder_weights=str(tmp_path / "moved.pth"))
+    assert load_weights(start)[1]["encoder_weights"].endswith("moved.pth")
+    model, _ = start_model(str(start))
+    assert (model.encoder, model.encoder_weights) == ("resnet18", None)
+
+
+def test_verdict() -> None:
+    def told(before: float | None, after: float, photographs: int = 4) -> str:
+        figures = {"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": after}}
+        return verdict(figures, photographs)
+
+    assert "Better" in told(0.5, 0.6)
+    assert "WORSE" in told(0.5, 0.4)
+    assert "No difference" in told(0.5, 0.505)
+    assert told(None, 0.4).endswith("no descriptors before; now AUC@5 of homographies is 0.400.")
+    for after in (0.6, 0.505):
+        few = told(0.5, after, photographs=3)
+        assert f"0.500 before, {after:.3f} after. Too few photographs held out to judge (3)" in few
+        assert "Better" not in few
+        assert "take the new weights" not in few
+    assert "WORSE" in told(0.5, 0.4, photographs=3)  # a warning costs nothing
+    assert "judge (3)" in told(None, 0.4, photographs=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        ("missing", "expected a folder of photographs"),
+        ("empty", "found no image"),
+        ("two", f"found 2 photographs, expected at least {LEAST}"),
+        (
+            "unreadable",
+            f"found labels of 0 photographs in .*, expected at least {LEAST} \\(9 could not be read; 0.png: ",
+        ),
+    ],
+)
+def test_bad_photographs_are_one_line(
+    make: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    if make != "missing":
+        folder.mkdir()
+    for number in range({"two": 2, "unreadable": 9}.get(make, 0)):
+        (folder / f"{number}.png").write_bytes(b"this is no image")
+    start = weights(tmp_path / "start.safetensors", 16)
+    with pytest.raises(UserError, match=words) as caught:
+        finetune(
+            load_config(
+                FinetuneConfig, None, [*TINY, f"run={tmp_path / 'run'}", f"images={folder}", f"weights={start}"]
+            )
+        )
+    assert "\n" not in str(caught.value)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.run=x", "training.run: is set by this stage"),
+        ("training.weights=magicpoint", "training.weights: is set"),
+        ("training.model.descriptor_dim=8", "training.model: is set"),
+        ("export.weights=x", "export.weights"),
+        ("training.data.overfit=2", "training.data.overfit"),
+    ],
+)
+def test_what_the_stage_sets_itself_is_refused(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load_config(FinetuneConfig, None, [override])
+
+
+def test_without_images_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = run(capsys)
+    assert code == 2
+    assert error == "error: --images: expected a folder of photographs\n"

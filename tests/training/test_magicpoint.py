@@ -1,0 +1,175 @@
+"""The stage as a user runs it, in miniature: train, evaluate, detect, resume, overfit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from superpoint.cli import main
+from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
+from superpoint.engine import RunFolder
+from superpoint.errors import UserError
+from superpoint.losses import INITIAL_DETECTOR_LOSS
+from superpoint.models import build_model, load_network
+from superpoint.models.weights import load_weights, save_weights
+from superpoint.training.detector_validation import DetectorValidation, detector_objective, labelled_batch
+from superpoint.training.magicpoint import train_magicpoint
+
+TINY = [
+    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
+    "train.batch_size=2", "train.log_every=2", "validation.images=18", "validation.final_images=9",
+]  # fmt: skip
+
+
+def tiny(run: Path, *overrides: str) -> MagicPointConfig:
+    return load_config(MagicPointConfig, None, [*TINY, f"run={run}", "train.minutes=null", *overrides])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("stage") / "run"
+    result = train_magicpoint(tiny(run, "train.steps=4"))
+    assert result.step == 4
+    return run
+
+
+def test_run_folder_holds_everything(trained: Path) -> None:
+    for name in (
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
+        "weights.safetensors", "evaluation/synthetic.json", "evaluation/synthetic.md",
+        "evaluation/precision_recall_clean.png", "evaluation/precision_recall_noisy.png", "doctor/findings.json",
+        "report.html",
+    ):  # fmt: skip
+        assert (trained / name).stat().st_size > 0, name
+    assert load_config(MagicPointConfig, trained / "config.yaml").train.steps == 4
+    events = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    first = next(event for event in events if event["event"] == "initial_loss")
+    assert first["loss"] == pytest.approx(first["expected"], rel=0.1)
+    assert {"loss", "lr", "grad_norm", "data_wait", "img_per_s"} <= set(
+        next(event for event in events if event["event"] == "train")
+    )
+
+
+class Begun(Exception):
+    """The model was built and training would begin."""
+
+
+def begun(**_: object) -> None:
+    raise Begun
+
+
+def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpoint.training.magicpoint.train", begun)
+    network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    save_weights(start, build_model(ModelConfig(**network)), network)
+    given = ["model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}", "train.steps=1"]
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"gone\.pth: no such file"):
+            train_magicpoint(tiny(run, *given, "weights=null"), resume=resume)
+    with pytest.raises(Begun):
+        train_magicpoint(tiny(run, *given, f"weights={start}"))
+    resumed = tmp_path / "resumed"
+    (resumed / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (resumed / name).touch()
+    with pytest.raises(Begun):
+        train_magicpoint(tiny(resumed, *given, "weights=null"), resume=True)
+
+
+def test_evaluation_compares_with_the_classical_detectors(trained: Path) -> None:
+    results = json.loads((trained / "evaluation/synthetic.json").read_text())
+    assert {(result["detector"], result["variant"]) for result in results} == {
+        (name, variant) for name in ("network", "fast", "harris", "shi") for variant in ("clean", "noisy")
+    }
+    assert all(result["protocol"]["name"] == "synthetic-ap" and result["images"] == 9 for result in results)
+
+
+def test_exported_weights_are_the_averaged_ones_of_the_best_checkpoint(trained: Path) -> None:
+    state, model_config, metadata = load_weights(trained / "weights.safetensors")
+    best = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
+    assert all(torch.equal(state[name], best["ema"][name]) for name in best["ema"])
+    assert (model_config["encoder"], metadata["stage"]) == ("lite", "magicpoint")
+    assert not load_network(trained / "weights.safetensors").training
+
+
+def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "weights.safetensors").read_bytes()
+    assert train_magicpoint(tiny(trained, "train.steps=4"), resume=True).step == 4
+    assert (trained / "weights.safetensors").read_bytes() == before
+    assert "evaluated before" in " ".join(capsys.readouterr().out.split())
+    arguments = ["train-magicpoint", *TINY, f"run={trained}", "train.steps=4"]
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_detections_are_drawn_on_photographs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["detect-samples", str(trained), "threshold=0.02", "max_points=50"])
+    assert stopped.value.code == 0
+    pictures = sorted((trained / "detections").glob("*.png"))
+    assert len(pictures) > 8
+    assert (trained / "detections/all.png") in pictures
+    camera = np.asarray(Image.open(trained / "detections/camera.png"))
+    assert camera.ndim == 3
+    output = capsys.readouterr().out
+    assert "camera" in output
+    assert "border" in output
+
+
+def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
+    more = ["data.overfit=1", "train.steps=120", "optimizer.lr=0.01", "train.ema=0.0", "train.report=false"]
+    config = tiny(tmp_path / "run", *more)
+    train_magicpoint(config)
+    assert not (tmp_path / "run/evaluation").exists()  # there is nothing to generalise to
+    losses = [event["loss"] for event in RunFolder(config.run).metrics() if event["event"] == "train"]
+    assert losses[-1] < 0.15 * losses[0]
+
+
+def test_validation_images_do_not_depend_on_what_is_trained() -> None:
+    one = MagicPointConfig(validation=ValidationConfig(images=18))
+    other = load_config(
+        MagicPointConfig,
+        None,
+        ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.focal_gamma=2"],
+    )
+    for variant in ("clean", "noisy"):
+        for a, b in zip(DetectorValidation(one).sets[variant], DetectorValidation(other).sets[variant], strict=True):
+            assert a[0] == b[0]
+            np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_defaults_are_the_default_recipe(project: Path) -> None:
+    assert load_config(MagicPointConfig, project / "configs/magicpoint/default.yaml") == MagicPointConfig()
+    assert MagicPointConfig().train == TrainConfig()
+    assert MagicPointConfig().data == DataConfig()
+    assert MagicPointConfig().model == ModelConfig()
+
+
+def test_validation_loss_is_the_objective_on_the_validation_scenes() -> None:
+    """45x70 is padded to 48x72: the padding does not count."""
+    overrides = ["validation.images=18", "data.height=45", "data.width=70", "model.encoder=lite"]
+    config = load_config(MagicPointConfig, None, overrides)
+    validate, model = DetectorValidation(config), build_model(config.model).eval()
+    detector_objective(config).initialise(model.detector)
+    with torch.no_grad():
+        metrics = validate(model)
+        scenes = [(image, points) for samples in validate.sets.values() for _, image, points in samples]
+        batch = labelled_batch(scenes, model)
+        expected = detector_objective(config)(model, batch)["loss"]
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(INITIAL_DETECTOR_LOSS, rel=0.1)
+    assert batch["image"].shape == (18, 1, 48, 72)
+    assert batch["valid"].shape == (18, 6, 9)
+    assert batch["valid"][0].sum() == 5 * 8
+    for (_, points), target in zip(scenes, batch["target"], strict=True):
+        assert (target != 64).any() == bool(len(points))

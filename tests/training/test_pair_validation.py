@@ -1,0 +1,166 @@
+"""Validation on generated pairs: which pairs, what is measured, and that the measures tell good from bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from superpoint.config import SuperPointConfig, load_config
+from superpoint.data.images import sample_photographs
+from superpoint.data.pairs import KINDS, Pair, generated_pair
+from superpoint.data.training_set import split_names
+from superpoint.models import build_model
+from superpoint.training.pair_validation import (
+    Features,
+    PairValidation,
+    describe_pairs,
+    matches_picture,
+    measure_pair,
+    network_describer,
+    pair_metrics,
+    sift_describer,
+    validation_pairs,
+)
+from superpoint.visualize import save_image
+
+TINY = [
+    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
+    "model.descriptor_dim=8", "weights=null", "validation.images=18", "validation.pairs=4", "validation.height=64",
+    "validation.width=80",
+]  # fmt: skip
+
+
+def tiny(*overrides: str) -> SuperPointConfig:
+    return load_config(SuperPointConfig, None, [*TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[str, Pair]]:
+    """Six pairs of photographs, 160x200, with known matches for SIFT."""
+    chosen = [
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for name, rgb in sample_photographs() if name in ("camera", "brick")
+    ]
+    return [
+        (kind, generated_pair(np.asarray(image, np.uint8), str(place), turn, kind=kind, size=(160, 200), seed=1))
+        for place, image in enumerate(chosen)
+        for turn in range(2)
+        for kind in KINDS
+    ]
+
+
+def metrics_of(pairs: list[tuple[str, Pair]], features: list[tuple[Features, Features]]) -> dict[str, float]:
+    return pair_metrics([measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)])
+
+
+def test_sift_matches_photographs_and_shuffled_descriptors_do_not(pairs: list[tuple[str, Pair]]) -> None:
+    features = describe_pairs(sift_describer(300), pairs)
+    found = metrics_of(pairs, features)
+    assert found["photometric/correct@3"] == 1
+    assert found["pairs/mma@3"] > 0.6
+    rng = np.random.default_rng(0)
+    shuffled = [(a, (b[0], rng.permutation(b[1]))) for a, b in features]
+    broken = metrics_of(pairs, shuffled)
+    assert broken["pairs/auc@5"] < 0.1
+    assert broken["pairs/mma@3"] < 0.1
+    assert broken["pairs/repeatability@3"] == found["pairs/repeatability@3"]  # the points are the same
+    swapped = [((a[0][:, ::-1], a[1]), b) for a, b in features]
+    assert metrics_of(pairs, swapped)["pairs/mma@3"] < 0.2
+    noisy = [((a[0] + rng.normal(0, 1.5, a[0].shape).astype(np.float32), a[1]), b) for a, b in features]
+    moved = metrics_of(pairs, noisy)
+    assert moved["pairs/mma@1"] < 0.7 * found["pairs/mma@1"]
+    assert moved["pairs/localisation"] > found["pairs/localisation"]
+    assert moved["pairs/auc@5"] < found["pairs/auc@5"]
+    results = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
+    picture = matches_picture(pairs, features, results, shown=2)
+    assert picture.shape[1] > 2 * 400
+    assert (picture == (0, 158, 115)).all(axis=2).sum() > 300  # lines of right matches
+
+
+def test_views_without_points_are_a_result_and_no_error() -> None:
+    flat = np.full((64, 80), 90, np.uint8)
+    pair = ("viewpoint", Pair("flat", flat, flat, np.eye(3)))
+    found = metrics_of([pair], describe_pairs(sift_describer(50), [pair]))
+    assert found["pairs/matches"] == found["pairs/mma@3"] == found["pairs/auc@5"] == 0
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_the_network_describes_views_of_any_size_in_their_own_frame() -> None:
+    model = build_model(tiny().model).eval()
+    image = np.asarray(np.random.default_rng(0).integers(0, 255, (61, 83)), np.uint8)
+    with torch.no_grad():
+        first, second = list(network_describer(model, 40)([image, image[:, ::-1].copy()]))
+    for points, descriptors in (first, second):
+        assert points.shape == (40, 2)
+        assert descriptors.shape == (40, 8)
+        assert (points >= 3).all()
+        assert (points <= (80, 58)).all()
+        np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
+
+
+def test_validation_is_on_photographs_held_out(tmp_path: Path) -> None:
+    names = [f"photo{number:02}.png" for number in range(12)]
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        for number, name in enumerate(names):  # the grey level says which photograph it is
+            save_image(tmp_path / "images" / name, np.full((60, 80), 10 + 20 * number, np.uint8))
+            file.create_group(name)["keypoints"] = np.array([[30, 20], [49, 39]], np.float32)
+    paths = [f"data.labels={tmp_path / 'labels.h5'}", f"data.images={tmp_path / 'images'}"]
+    config = tiny("data.kind=labelled", "data.holdout=0.4", *paths)
+    held = {10 + 20 * names.index(name) for name in split_names(names, 0.4)[1]}
+    assert len(held) > 1
+    pairs = validation_pairs(config, 4 * len(held), seed=3)
+    assert [kind for kind, _ in pairs[:4]] == ["viewpoint", "photometric"] * 2
+    assert {int(np.median(pair.image_a)) for _, pair in pairs} == held
+    homographies = {pair.h_a_b.tobytes() for kind, pair in pairs if kind == "viewpoint"}
+    assert len(homographies) == 2 * len(held)  # also those of a photograph that comes again
+    again = validation_pairs(config, 4 * len(held), seed=3)
+    assert all(np.array_equal(a.image_b, b.image_b) for (_, a), (_, b) in zip(pairs, again, strict=True))
+
+
+def test_the_monitor_is_the_area_under_the_curve() -> None:
+    validate, model = PairValidation(tiny()), build_model(tiny().model).eval()
+    with torch.no_grad():
+        metrics = validate(model)
+    assert metrics["monitor"] == metrics["pairs/auc@5"]
+    assert {"viewpoint/mma@3", "photometric/correct@1", "pairs/localisation", "clean/ap@4", "loss"} <= set(metrics)
+    with torch.no_grad():
+        parts = [validate.objective(model, batch) for batch in validate.batches]
+    expected = sum(float(part["loss"] * part["weight"]) for part in parts) / sum(
+        float(part["weight"]) for part in parts
+    )
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-4)
+    terms = ("detector_loss", "descriptor_loss", "position_loss")
+    assert metrics["loss"] == pytest.approx(sum(metrics[term] for term in terms), rel=1e-4)
+    assert {"validation", "matches"} == set(metrics["images"])
+    other = PairValidation(tiny("seed=9", "data.synthetic.texture=0.1", "descriptor.weight=3"))
+    assert [pair.h_a_b.tolist() for _, pair in other.pairs] == [pair.h_a_b.tolist() for _, pair in validate.pairs]
+
+
+def test_overfitted_pairs_are_validated_on_themselves() -> None:
+    validate, model = PairValidation(tiny("data.overfit=2")), build_model(tiny().model).eval()
+    with torch.no_grad():
+        metrics = validate(model)
+    assert validate.batches[0]["image_a"].shape == (2, 1, 48, 64)
+    assert metrics["monitor"] == metrics["matching_accuracy"]
+    assert {"loss", "detector_loss", "descriptor_loss", "collapse"} <= set(metrics)
+
+
+def test_points_in_clusters_do_not_repeat_each_other() -> None:
+    """Beside each point, which is 5.7 px off, stands a weaker one that is right by chance."""
+    seen = np.stack(np.meshgrid(np.arange(20, 300, 20), np.arange(20, 220, 20)), axis=-1).reshape(-1, 2)
+    seen = seen.astype(np.float32)
+    moved = seen + 4
+    image = np.zeros((240, 320), np.uint8)
+    pair = Pair("pair", image, image, np.eye(3))
+    first = (seen, np.eye(len(seen), 4, dtype=np.float32))
+    repeated = []
+    for step in (3, 5):
+        points = np.concatenate([moved, moved - np.float32(step)])
+        second = (points, np.ones((len(points), 4), np.float32))
+        repeated.append(measure_pair("viewpoint", pair, first, second).repeated[3.0])
+    assert repeated[0] == 0
+    assert repeated[1] > 0.4  # those are points of their own

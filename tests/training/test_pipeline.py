@@ -1,0 +1,348 @@
+"""The whole chain: how its stages are joined and recognised, what is refused; in the slow suite the chain itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from superpoint.cli import main
+from superpoint.config import MagicPointConfig, PipelineConfig, SuperPointConfig, load_config
+from superpoint.config.pipeline import STAGES
+from superpoint.data.feature_file import LabelFile
+from superpoint.data.images import sample_photographs
+from superpoint.errors import UserError
+from superpoint.training import pipeline as stage
+from superpoint.training.pipeline import check_settings, clear_unbegun, owner_of, pipeline, set_aside, write_samples
+from tests.training.pipeline_program import TINY
+
+
+def config(run: Path, *overrides: str) -> PipelineConfig:
+    return load_config(PipelineConfig, None, [*TINY, f"run={run}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, rgb in sample_photographs()[:4]:
+        small = cv2.resize(rgb, (96, 72), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{name}.png"), small[:, :, ::-1])
+    return folder
+
+
+class Stages:
+    """In place of the four stages: notes what they are given and leaves what the next one looks for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.configs: dict[str, Any] = {}
+        self.stop: dict[str, int] = {}
+
+    def train(self, name: str, given: MagicPointConfig, resume: bool) -> Any:
+        assert resume
+        self.calls.append(name)
+        self.configs[name] = given
+        folder = Path(given.run)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        (folder / "weights.safetensors").touch()
+        line = {
+            "step": 4,
+            "event": "validate",
+            "monitor": 0.5,
+            "clean/ap@4": 0.9,
+            "noisy/ap@4": 0.8,
+            "pairs/auc@5": 0.7,
+        }
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        return SimpleNamespace(step=4, signal=self.stop.get(name))
+
+    def export(self, given: Any, inputs: list[str], out: Path, *, root: Path, resume: bool) -> Any:
+        assert resume
+        self.calls.append("labels")
+        self.configs["labels"] = given, inputs, root
+        with h5py.File(out, "w") as file:
+            for path in sorted(Path(root).iterdir()):
+                file.create_group(path.name)["keypoints"] = np.zeros((1, 2), np.float32)
+        return SimpleNamespace(summary=SimpleNamespace(images=4, median=7.0), signal=self.stop.get("labels"))
+
+    def evaluate(self, given: Any, methods: list[str], *, images: Path, out: Path, gallery: int) -> Any:
+        self.calls.append("evaluation")
+        self.configs["evaluation"] = methods, images.read_text().split()
+        return []
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    fake = Stages()
+    figures = {key: {"value": 0.25} for key in stage.FIGURES}
+    rows = [{"kind": "all", "method": name, "pairs": 2, "figures": figures} for name in ("run/superpoint", "sift")]
+    monkeypatch.setattr(stage, "train_magicpoint", lambda given, resume: fake.train("magicpoint", given, resume))
+    monkeypatch.setattr(stage, "train_superpoint", lambda given, resume: fake.train("superpoint", given, resume))
+    monkeypatch.setattr(stage, "export_detections", fake.export)
+    monkeypatch.setattr(stage, "evaluate_pairs", fake.evaluate)
+    monkeypatch.setattr(stage, "summaries", lambda records, seed: rows)
+    return fake
+
+
+def test_a_limit_takes_photographs_in_even_steps(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert pipeline(config(run, f"images={photographs}", "limit=2")) is None
+    _, inputs, root = stages.configs["labels"]
+    assert root == photographs
+    names = sorted(path.name for path in photographs.iterdir())
+    chosen = [Path(line) for line in Path(inputs[0]).read_text().splitlines()]
+    assert [path.name for path in chosen] == [names[0], names[2]]
+    assert all(path.exists() for path in chosen)
+    with pytest.raises(UserError, match="limit: found 1, expected 0"):
+        config(run, "limit=1")
+
+
+def test_each_stage_gets_what_the_one_before_has_made(
+    stages: Stages, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    given = config(run, f"images={photographs}", "seed=3")
+    assert pipeline(given) is None
+    assert tuple(stages.calls) == STAGES
+    detector, joint = stages.configs["magicpoint"], stages.configs["superpoint"]
+    assert (detector.run, detector.seed, detector.model.encoder) == (f"{run}/magicpoint", 3, "compact")
+    assert (detector.model.descriptor_dim, joint.model.descriptor_dim) == (0, 16)
+    assert detector.model.fine == joint.model.fine == 4
+    assert (joint.run, joint.seed, joint.weights) == (f"{run}/superpoint", 3, f"{run}/magicpoint/weights.safetensors")
+    assert isinstance(joint, SuperPointConfig)
+    assert joint.data.kind == "labelled"
+    assert (joint.data.labels, joint.data.images) == (f"{run}/labels/labels.h5", str(photographs))
+    export, inputs, root = stages.configs["labels"]
+    assert (export.weights, inputs, root) == (joint.weights, [str(photographs)], photographs)
+    methods, held_out = stages.configs["evaluation"]
+    assert methods == [f"{run}/superpoint", "sift"]
+    assert len(held_out) == 1  # of four
+    assert Path(held_out[0]).is_file()
+    text = (run / "pipeline.md").read_text()
+    assert "0.900 clean, 0.800 noisy" in text
+    assert "0.250" in text
+    assert "| sift |" in text
+    assert "- Too few photographs held out to judge (1), expected at least 4" in text
+    assert "superpoint/weights.safetensors" in capsys.readouterr().out
+
+    stages.calls.clear()
+    assert pipeline(given, resume=True) is None
+    assert stages.calls == []  # all is done
+    with pytest.raises(UserError, match="the folder is not empty; go on with it by --resume"):
+        pipeline(given)
+
+
+def test_a_stage_that_was_stopped_is_gone_on_with(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    given = config(tmp_path / "run", f"images={photographs}")
+    stages.stop = {"labels": signal.SIGTERM}
+    assert pipeline(given) == signal.SIGTERM
+    stages.stop = {"superpoint": signal.SIGINT}
+    assert pipeline(given, resume=True) == signal.SIGINT
+    assert stages.calls == ["magicpoint", "labels", "labels", "superpoint"]
+    assert not (tmp_path / "run/superpoint/stage.json").exists()
+    stages.stop = {}
+    assert pipeline(given, resume=True) is None
+    assert stages.calls[4:] == ["superpoint", "evaluation"]
+
+
+def test_from_does_a_stage_and_those_after_it_anew(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = config(run, f"images={photographs}")
+    pipeline(given)
+    stages.calls.clear()
+    changed = config(run, f"images={photographs}", "superpoint.train.steps=6")
+    assert pipeline(changed, first="superpoint") is None
+    assert stages.calls == ["superpoint", "evaluation"]
+    assert {path.name for path in (run / "earlier-1").iterdir()} == {"superpoint", "evaluation"}
+    assert pipeline(changed, first="evaluation") is None
+    assert [path.name for path in (run / "earlier-2").iterdir()] == ["evaluation"]
+    with pytest.raises(UserError, match=r"--from: found 'superpiont'.*did you mean 'superpoint'"):
+        pipeline(given, first="superpiont")
+
+
+def test_photographs_that_cannot_be_read_are_found_before_anything_is_trained(
+    stages: Stages, photographs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_text("no image")
+    (folder / "c.png").write_bytes(next(photographs.iterdir()).read_bytes())
+    with pytest.raises(
+        UserError, match=r"images: found 1 of 3 photographs readable \(a\.png: .*expected at least 2"
+    ) as caught:
+        pipeline(config(tmp_path / "run", f"images={folder}"))
+    assert "\n" not in str(caught.value)
+    assert not stages.calls
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_version_says_so(stages: Stages, photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stages.stop = {"labels": signal.SIGTERM}
+    given = config(run, f"images={photographs}")
+    pipeline(given)
+    path = run / "pipeline.yaml"
+    text = path.read_text()
+    path.write_text(re.sub(r"\n *lamplight: .*", "", text, count=1))
+    assert path.read_text() != text
+    with pytest.raises(
+        UserError, match=r"lamplight: found 1\.0, but the run was begun with nothing \(another version\)"
+    ):
+        pipeline(given, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            "magicpoint.train.steps=8",
+            "magicpoint.train.steps: found 8, but .* begun with 4.*--from magicpoint",
+        ),
+        ("model.head_channels=8", "model.head_channels: found 8.*--from magicpoint"),
+        ("labels.resize=80", "labels.resize: found 80.*--from labels"),
+        ("seed=1", "seed: found 1.*--from magicpoint"),
+    ],
+)
+def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
+    changed: str, message: str, stages: Stages, photographs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    stages.stop = {"labels": signal.SIGTERM}
+    pipeline(config(run, f"images={photographs}"))
+    before = (run / "pipeline.yaml").read_bytes()
+    with pytest.raises(UserError, match=message) as caught:
+        pipeline(config(run, f"images={photographs}", changed), resume=True)
+    assert "\n" not in str(caught.value)
+    assert (run / "pipeline.yaml").read_bytes() == before
+    # What has not begun, or decides nothing, may be set anew.
+    free = ("superpoint.train.steps=8", "evaluation.points=60", "model.descriptor_dim=8", "labels.readers=1")
+    check_settings(run, config(run, f"images={photographs}", *free))
+
+
+def test_which_stage_a_key_belongs_to() -> None:
+    found = {key: owner_of(key) for key in ("run", "seed", "images", "model.encoder", "model.descriptor_dim")}
+    assert found == {
+        "run": None, "seed": "magicpoint", "images": "labels", "model.encoder": "magicpoint",
+        "model.descriptor_dim": "superpoint",
+    }  # fmt: skip
+    assert owner_of("labels.readers") is None
+    assert owner_of("labels.decode.threshold") == "labels"
+    assert {owner_of(key) or "run" for key in asdict(PipelineConfig())} <= {*STAGES, "run"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["magicpoint.run=x"], "magicpoint.run: is set by this recipe, from run"),
+        (["superpoint.weights=x"], "superpoint.weights: is set by this recipe, from the stage before"),
+        (["superpoint.seed=4"], "superpoint.seed: is set by this recipe"),
+        (["superpoint.model.descriptor_dim=64"], "superpoint.model: is set by this recipe, from model"),
+        (["labels.weights=x"], "labels.weights: is set"),
+        (["labels.merge=false"], "labels.merge: found false"),
+        (["model.descriptor_dim=0"], "model.descriptor_dim: found 0"),
+        (["superpoint.data.overfit=1"], "superpoint.data.overfit: found 1"),
+        (["seed=1000003"], "seed: found 1000003"),
+        (["magicpoint.train.stepz=1"], "stepz"),
+    ],
+)
+def test_what_the_recipe_sets_itself_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(PipelineConfig, None, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_photographs_are_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    empty, one = tmp_path / "empty", tmp_path / "one"
+    for folder in (empty, one):
+        folder.mkdir()
+    cv2.imwrite(str(one / "a.png"), np.zeros((20, 20), np.uint8))
+    cases = {empty: "found no image", one: "found 1 photograph", tmp_path / "none": "expected a folder of photographs"}
+    for folder, words in cases.items():
+        with pytest.raises(SystemExit) as stopped:
+            main(["pipeline", f"run={tmp_path / 'run'}", f"images={folder}"])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert words in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_photographs_of_scikit_image_are_written_once(tmp_path: Path) -> None:
+    write_samples(tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(files) == len(sample_photographs())
+    gone = next(iter(files))
+    gone.unlink()
+    write_samples(tmp_path)
+    assert gone.exists()
+    assert all(path.stat().st_mtime_ns == time for path, time in files.items() if path != gone)
+
+
+def test_a_run_killed_before_its_first_file_is_cleared_and_no_other(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "environment.json.99.tmp").touch()
+    clear_unbegun(run)
+    assert not run.exists()
+    run.mkdir()
+    (run / "config.yaml").touch()
+    clear_unbegun(run)
+    assert (run / "config.yaml").exists()
+    assert set_aside(tmp_path, "labels") == []
+    assert not (tmp_path / "earlier-1").exists()
+
+
+def start(run: Path, images: Path, death: str = "none", *overrides: str) -> subprocess.CompletedProcess[str]:
+    program = Path(__file__).with_name("pipeline_program.py")
+    command = [sys.executable, str(program), str(run), str(images), death, *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_chain_killed_at_every_boundary_ends_as_one_that_was_not(photographs: Path, tmp_path: Path) -> None:
+    """SIGKILL within and after each stage; the weights and labels are the bits of a chain that was left alone."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    deaths = [
+        "magicpoint:within", "magicpoint:after", "labels:after", "superpoint:within", "superpoint:after",
+        "evaluation:before", "evaluation:after",
+    ]  # fmt: skip
+    for place in deaths:
+        result = start(killed, photographs, place)
+        assert result.returncode == -signal.SIGKILL, (place, result.stderr[-2000:])
+    refused = start(killed, photographs, "none", "superpoint.train.steps=6")
+    assert refused.returncode == 1
+    assert "superpoint.train.steps: found 6, but the run was begun with 4" in refused.stderr
+    for run in (killed, whole):
+        result = start(run, photographs)
+        assert result.returncode == 0, result.stderr[-2000:]
+    for name in ("magicpoint", "superpoint"):
+        one, two = (torch.load(run / name / "checkpoints/last.ckpt", weights_only=True) for run in (killed, whole))
+        assert one["step"] == two["step"] == 4
+        assert all(torch.equal(one["model"][key], two["model"][key]) for key in two["model"])
+    with LabelFile(killed / "labels/labels.h5") as one, LabelFile(whole / "labels/labels.h5") as two:
+        assert one.names() == two.names()
+        assert all(np.array_equal(one.read(name).keypoints, two.read(name).keypoints) for name in two.names())
+    assert "| sift |" in (killed / "pipeline.md").read_text()
+    found = json.loads((killed / "evaluation/stage.json").read_text())
+    assert set(found["methods"]) == {"superpoint", "sift"}
+    assert not list(killed.rglob("*.tmp"))
