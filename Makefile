@@ -41,9 +41,10 @@ slow: env ## the slow tests: whole stages, killed and resumed runs, the built wh
 coverage: env ## the default suite with a coverage report
 	$(PYTEST) -n 2 --cov --cov-report=term-missing:skip-covered
 
-lint: env ## ruff: rules and format
+lint: env ## ruff: rules and format; import-linter: which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: env ## ruff: mend what it can
 	$(BIN)/ruff check --fix .
@@ -56,5 +57,5 @@ bench: env ## every benchmark, one after the other
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove caches and builds; runs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find superpoint scripts benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
