@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.run import describe_environment
+from superpoint.features import Features
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.summary import summarise
 
@@ -78,11 +79,11 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
     step("see which shards are finished", shards.finished)
     step("summary, from what the shards say", lambda: shards.tally()[0].summary())
     step("merge into one file", lambda: shards.merge(ATTRIBUTES), lambda _: size(shards.out, images))
-    step("list the merged file", lambda: len(LabelFile(shards.out)))
-    step("list the folder of shards", lambda: len(LabelFile(shards.path)))
+    step("list the merged file", lambda: len(FeatureFile(shards.out)))
+    step("list the folder of shards", lambda: len(FeatureFile(shards.path)))
 
     def describe() -> object:
-        with LabelFile(shards.out) as labels:
+        with FeatureFile(shards.out) as labels:
             return summarise((each for _, each in labels), same, 0)
 
     step("read all, as labels info does", describe)

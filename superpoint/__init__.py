@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from superpoint.errors import UserError
-    from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, load_model, match
+    from superpoint.features import Features
+    from superpoint.inference import FeatureDetector, load_model
+    from superpoint.matching import Matches, estimate_homography, match
     from superpoint.models import SuperPoint, build_model, load_network
 
 __version__ = "0.1.0"
@@ -35,7 +37,9 @@ __all__ = [
 
 _HOMES = {
     "superpoint.errors": ("UserError",),
-    "superpoint.inference": ("FeatureDetector", "Features", "Matches", "estimate_homography", "load_model", "match"),
+    "superpoint.features": ("Features",),
+    "superpoint.inference": ("FeatureDetector", "load_model"),
+    "superpoint.matching": ("Matches", "estimate_homography", "match"),
     "superpoint.models": ("SuperPoint", "build_model", "load_network"),
 }
 

@@ -1,4 +1,4 @@
-"""What a model finds in an image, and which of it belongs together in two images."""
+"""What an extractor finds in an image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ class Features:
 
     Attributes:
         keypoints: float32 [N, 2], (x, y) in pixels of the original image, pixel centres at integers.
-        scores: float32 [N], probability of the peak, 0..1.
-        descriptors: float32 [N, D] of unit length, or None if the network has no descriptor head. Feature files hold
-            the transpose, [D, N].
-        image_size: (width, height) of the original image.
+        scores: float32 [N], probability of the peak, 0..1; ones if none are given.
+        descriptors: float32 [N, D] of unit length, or None. Feature files hold the transpose, [D, N].
+        image_size: (width, height) of the original image; (0, 0) if a file of another program does not say.
+        uncertainty: standard deviation of the keypoints in pixels, None if unknown.
+        views: number of views that homographic adaptation looked at, None without it.
 
     Raises: ValueError for arrays of other shapes, or values that are not finite.
 
@@ -31,69 +32,50 @@ class Features:
     scores: NDArray[np.float32]
     descriptors: NDArray[np.float32] | None
     image_size: tuple[int, int]
+    uncertainty: float | None
+    views: int | None
 
     def __init__(
         self,
         keypoints: ArrayLike,
-        scores: ArrayLike,
-        descriptors: ArrayLike | None,
-        image_size: tuple[int, int],
+        scores: ArrayLike | None = None,
+        descriptors: ArrayLike | None = None,
+        image_size: tuple[int, int] = (0, 0),
+        uncertainty: float | None = None,
+        views: int | None = None,
     ) -> None:
-        points = _finite("keypoints", keypoints)
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"keypoints: found shape {list(points.shape)}, expected [N, 2]")
-        strengths = _finite("scores", scores)
-        if strengths.shape != (len(points),):
-            raise ValueError(f"scores: found shape {list(strengths.shape)}, expected [{len(points)}], one a keypoint")
+        xy = finite("keypoints", keypoints)
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise ValueError(f"keypoints: found shape {list(xy.shape)}, expected [N, 2]")
+        strengths = np.ones(len(xy), np.float32) if scores is None else finite("scores", scores)
+        if strengths.shape != (len(xy),):
+            raise ValueError(f"scores: found shape {list(strengths.shape)}, expected [{len(xy)}], one per keypoint")
         described = None
         if descriptors is not None:
-            described = _finite("descriptors", descriptors)
-            if described.ndim != 2 or len(described) != len(points) or not described.shape[1]:
+            described = finite("descriptors", descriptors)
+            if described.ndim != 2 or len(described) != len(xy) or not described.shape[1]:
                 raise ValueError(
-                    f"descriptors: found shape {list(described.shape)}, expected [{len(points)}, D], a row a keypoint"
+                    f"descriptors: found shape {list(described.shape)}, expected [{len(xy)}, D], one row per keypoint"
                 )
-        if len(image_size) != 2 or min(image_size) < 1:
+        if len(image_size) != 2 or (min(image_size) < 1 and tuple(image_size) != (0, 0)):
             raise ValueError(f"image_size: found {tuple(image_size)}, expected (width, height)")
-        width, height = (int(side) for side in image_size)
-        for name, value in (("keypoints", points), ("scores", strengths), ("descriptors", described)):
+        values = {
+            "keypoints": xy,
+            "scores": strengths,
+            "descriptors": described,
+            "image_size": (int(image_size[0]), int(image_size[1])),
+            "uncertainty": uncertainty,
+            "views": views,
+        }
+        for name, value in values.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "image_size", (width, height))
 
     def __len__(self) -> int:
         return len(self.keypoints)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Matches:
-    """Pairs of keypoints of two images, best first.
-
-    Attributes:
-        indices: int64 [M, 2], into the keypoints of the first and of the second image; each index at most once.
-        scores: float32 [M], descending: cosine similarity (mutual, ratio) or probability (dual_softmax).
-
-    Raises: ValueError for arrays of other shapes or types.
-    """
-
-    indices: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-    def __init__(self, indices: ArrayLike, scores: ArrayLike) -> None:
-        pairs = np.asarray(indices)
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or not (pairs.size == 0 or pairs.dtype.kind in "iu"):
-            raise ValueError(
-                f"indices: found shape {list(pairs.shape)} of {pairs.dtype}, expected whole numbers [M, 2]"
-            )
-        strengths = _finite("scores", scores)
-        if strengths.shape != (len(pairs),):
-            raise ValueError(f"scores: found shape {list(strengths.shape)}, expected [{len(pairs)}], one a match")
-        object.__setattr__(self, "indices", pairs.astype(np.int64, copy=False))
-        object.__setattr__(self, "scores", strengths)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-def _finite(name: str, values: object) -> NDArray[np.float32]:
+def finite(name: str, values: object) -> NDArray[np.float32]:
+    """Return `values` as a float32 array. Raises: ValueError, naming `name`, for anything else than finite numbers."""
     try:
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is reported below
             array = np.asarray(values).astype(np.float32, copy=False)

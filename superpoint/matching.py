@@ -1,37 +1,70 @@
-"""Matching descriptors of two images, and the homography between them. Arrays in, arrays out."""
+"""Matches of two images by their descriptors, and the homography between the images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.features import Features, finite
 from superpoint.geometry.homography import Matrix
 
 MATCHERS = ("mutual", "ratio", "dual_softmax")
 OPENCV = {"ransac": cv2.RANSAC, "magsac": cv2.USAC_MAGSAC, "gcransac": cv2.USAC_ACCURATE}
 ESTIMATORS = tuple(OPENCV)
+# px. MAGSAC's counts as a scale of the noise, and is taken smaller.
+THRESHOLDS = {"gcransac": 2.0, "ransac": 3.0, "magsac": 1.0}
+# GC-RANSAC's samples cost a twentieth of RANSAC's. With so many it finds 500 matches of which 12 % are right as often.
+ITERATIONS = {"gcransac": 50_000, "ransac": 5000, "magsac": 5000}
 MIN_MATCHES = 4  # a homography has eight degrees of freedom
 
 
-class DescriptorMatches(NamedTuple):
-    """Pairs of points, best first.
+@dataclass(frozen=True, eq=False, init=False)
+class Matches:
+    """Pairs of keypoints of two images, best first.
 
-    pairs: int64 [K, 2], indices into the points of image a and of image b; each index at most once.
-    scores: float32 [K], descending: cosine similarity (mutual, ratio) or probability (dual_softmax).
+    Attributes:
+        indices: int64 [M, 2], into the keypoints of the first and of the second image; each index at most once.
+        scores: float32 [M], descending: cosine similarity (mutual, ratio) or probability (dual_softmax).
+
+    Raises: ValueError for arrays of other shapes or types.
     """
 
-    pairs: NDArray[np.int64]
+    indices: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+    def __init__(self, indices: ArrayLike, scores: ArrayLike) -> None:
+        pairs = np.asarray(indices)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or not (pairs.size == 0 or pairs.dtype.kind in "iu"):
+            raise ValueError(
+                f"indices: found shape {list(pairs.shape)} of {pairs.dtype}, expected whole numbers [M, 2]"
+            )
+        strengths = finite("scores", scores)
+        if strengths.shape != (len(pairs),):
+            raise ValueError(f"scores: found shape {list(strengths.shape)}, expected [{len(pairs)}], one per match")
+        object.__setattr__(self, "indices", pairs.astype(np.int64, copy=False))
+        object.__setattr__(self, "scores", strengths)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class Homography(NamedTuple):
+    """`matrix` [3, 3] maps points of the first image to the second, None if none was found; `inliers`: bool [M]."""
+
+    matrix: Matrix | None
+    inliers: NDArray[np.bool_]
 
 
 class Comparison(NamedTuple):
-    """The descriptors of image a, N, against those of image b, M.
+    """Descriptors of image a, N, against descriptors of image b, M.
 
-    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: the most similar point of the other image, the first of
-    equals; int64, empty if either image has no points.
+    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: the most similar keypoint of the other image, the first of
+    equals; int64, empty if either image has no keypoints.
     """
 
     similarity: NDArray[np.float32]
@@ -39,15 +72,58 @@ class Comparison(NamedTuple):
     to_a: NDArray[np.int64]
 
 
-class Estimate(NamedTuple):
-    """A homography [3, 3] from image a to image b, None if none was found, and which matches [K] agree with it."""
+def match(
+    features0: Features,
+    features1: Features,
+    method: str = "mutual",
+    *,
+    ratio: float = 0.8,
+    temperature: float = 0.05,
+    min_score: float = 0.0,
+) -> Matches:
+    """Match the keypoints of two images by their descriptors.
 
-    h_a_b: Matrix | None
-    inliers: NDArray[np.bool_]
+    Args:
+        method: "mutual" keeps mutual nearest neighbours, as every method does. "ratio" also asks that the distance to
+            the nearest is below `ratio` times the distance to the second nearest, in both directions (Lowe 2004,
+            section 7.1, made symmetric). "dual_softmax" scores by the product of the softmax over both images of
+            similarity / `temperature` (Rocco et al. 2018).
+        min_score: lowest score of a match: cosine similarity, or probability with "dual_softmax". 0 keeps all of
+            the latter, and drops those of negative similarity from the others.
+
+    Raises:
+        UserError: features without descriptors, an unknown method, a value out of range.
+        ValueError: descriptors of different lengths.
+
+    >>> import numpy as np
+    >>> keypoints, scores = np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([0.9, 0.8])
+    >>> first = Features(keypoints, scores, np.eye(2), (64, 64))
+    >>> second = Features(keypoints[::-1], scores, np.eye(2)[::-1], (64, 64))
+    >>> match(first, second).indices.tolist()
+    [[0, 1], [1, 0]]
+    """
+    check_one_of("method", method, MATCHERS)
+    check_number("ratio", ratio, 0, 1, above=True)
+    check_number("temperature", temperature, 0, above=True)
+    check_number("min_score", min_score, -1, 1)
+    first, second = (_descriptors(name, each) for name, each in (("features0", features0), ("features1", features1)))
+    compared = compare_descriptors(first, second)
+    return match_compared(compared, method, ratio=ratio, temperature=temperature, min_score=min_score)
+
+
+def _descriptors(name: str, features: object) -> NDArray[np.float32]:
+    if not isinstance(features, Features):
+        raise ValueError(f"{name}: found {type(features).__name__}, expected the Features of one image")
+    if features.descriptors is None:
+        raise UserError(
+            f"{name}: found no descriptors, expected those of a network with a descriptor head; "
+            "detectors such as magicpoint have none"
+        )
+    return features.descriptors
 
 
 def unit_descriptors(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Descriptors [N, D] scaled to unit length, so that the largest dot product is the smallest distance.
+    """Scale descriptors [N, D] to unit length, so that the largest dot product is the smallest distance.
 
     uint8 is taken as packed bits (ORB, AKAZE) and becomes +-1 a bit: dot products then order as Hamming distances do.
     """
@@ -72,65 +148,35 @@ def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArr
     return Comparison(similarity, *(_largest(similarity) if similarity.size else (none, none)))
 
 
-def _largest(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The place of the largest value of each row and of each column."""
-    return values.argmax(axis=1), values.argmax(axis=0)
-
-
-def match_descriptors(
-    descriptors_a: NDArray[np.generic],
-    descriptors_b: NDArray[np.generic],
-    matcher: str = "mutual",
-    *,
-    ratio: float = 0.8,
-    temperature: float = 0.05,
-    least: float = 0.0,
-) -> DescriptorMatches:
-    """Match descriptors [N, D] of image a with [M, D] of image b: `match_compared` after `compare_descriptors`."""
-    _check_matcher(matcher)
-    compared = compare_descriptors(descriptors_a, descriptors_b)
-    return match_compared(compared, matcher, ratio=ratio, temperature=temperature, least=least)
-
-
 def match_compared(
     compared: Comparison,
-    matcher: str = "mutual",
+    method: str = "mutual",
     *,
     ratio: float = 0.8,
     temperature: float = 0.05,
-    least: float = 0.0,
-) -> DescriptorMatches:
-    """Matches of two images whose descriptors were compared.
-
-    Every matcher keeps mutual nearest neighbours only. "ratio" also asks that the distance to the nearest is below
-    `ratio` times that to the second nearest, in both directions (Lowe 2004, section 7.1, made symmetric).
-    "dual_softmax" scores by the product of the softmax over b and over a of similarity / `temperature` (as in Rocco et
-    al. 2018 and LoFTR) and keeps what scores at least `least`.
-
-    Raises: ValueError for another matcher.
-    """
-    _check_matcher(matcher)
+    min_score: float = -1.0,
+) -> Matches:
+    """Match two images whose descriptors were compared; see `match` for the arguments."""
+    check_one_of("method", method, MATCHERS)
     score, to_b, to_a = compared
     if not score.size:
-        return DescriptorMatches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-    if matcher == "dual_softmax":
+        return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+    if method == "dual_softmax":
         score = _dual_softmax(score / temperature)
         to_b, to_a = _largest(score)
     index = np.arange(len(score))
-    mutual = to_a[to_b] == index
     value = score[index, to_b]
-    if matcher == "ratio":
-        mutual &= _distinct(score, ratio) & _distinct(score.T, ratio)[to_b]
-    elif matcher == "dual_softmax":
-        mutual &= value >= least
-    kept = np.flatnonzero(mutual)
+    good = (to_a[to_b] == index) & (value >= min_score)
+    if method == "ratio":
+        good &= _distinct(score, ratio) & _distinct(score.T, ratio)[to_b]
+    kept = np.flatnonzero(good)
     kept = kept[np.argsort(-value[kept], kind="stable")]
-    return DescriptorMatches(np.stack([kept, to_b[kept]], axis=1), value[kept].astype(np.float32))
+    return Matches(np.stack([kept, to_b[kept]], axis=1), value[kept])
 
 
-def _check_matcher(matcher: str) -> None:
-    if matcher not in MATCHERS:
-        raise ValueError(f"matcher: found '{matcher}', expected one of {', '.join(MATCHERS)}")
+def _largest(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the index of the largest value of each row and of each column."""
+    return values.argmax(axis=1), values.argmax(axis=0)
 
 
 def _dual_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -140,7 +186,7 @@ def _dual_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _distinct(similarity: NDArray[np.float32], ratio: float) -> NDArray[np.bool_]:
-    """Which rows have a nearest neighbour nearer than `ratio` times the second; with one column, all."""
+    """Tell which rows have a nearest neighbour nearer than `ratio` times the second; with one column, all."""
     if similarity.shape[1] < 2:
         return np.ones(len(similarity), bool)
     nearest = -np.partition(-similarity, 1, axis=1)[:, :2]  # two largest, in order
@@ -149,36 +195,100 @@ def _distinct(similarity: NDArray[np.float32], ratio: float) -> NDArray[np.bool_
 
 
 def estimate_homography(
-    points_a: NDArray[np.floating],
-    points_b: NDArray[np.floating],
-    estimator: str = "ransac",
+    features0: Features,
+    features1: Features,
+    matches: Matches,
+    method: str = "gcransac",
     *,
-    threshold: float = 3.0,
-    iterations: int = 5000,
+    threshold: float | None = None,
+    iterations: int | None = None,
     confidence: float = 0.9999,
-) -> Estimate:
-    """The homography that maps matched points [K, 2] (x, y) of image a to those of image b.
+) -> Homography:
+    """Estimate the homography from the first image to the second, of a plane or of a camera that only turned.
 
-    "ransac" is OpenCV's RANSAC with refinement over the inliers (Fischler and Bolles 1981), "magsac" its USAC_MAGSAC
-    (Barath et al. 2020), "gcransac" its USAC_ACCURATE, which improves the best samples so far by graph cuts over the
-    neighbouring matches (GC-RANSAC, Barath and Matas 2018). For an image and its mirror image take "ransac": the
-    others refuse samples that change the orientation, and find nothing or a wrong one.
-    `threshold` is in pixels of image b. OpenCV draws from a generator of its own, which always starts alike: equal
-    input gives equal output, the same matches in another order may not.
+    See `fit_homography` for the options, for what is returned and raised.
 
-    Fewer than four matches, or matches that allow no homography, give None and no inliers; that is a result, not an
-    error. Raises ValueError for another estimator or unequal numbers of points.
+    Raises: ValueError for matches that point beyond the keypoints.
+
+    >>> import numpy as np
+    >>> corners = np.array([[10, 10], [50, 10], [50, 40], [10, 40], [30, 20]], np.float32)
+    >>> first = Features(corners, np.ones(5), None, (64, 64))
+    >>> second = Features(corners + (5, -3), np.ones(5), None, (64, 64))
+    >>> H, inliers = estimate_homography(first, second, Matches(np.stack([np.arange(5)] * 2, axis=1), np.ones(5)))
+    >>> (H.round(2) + 0).tolist(), int(inliers.sum())
+    ([[1.0, 0.0, 5.0], [0.0, 1.0, -3.0], [0.0, 0.0, 1.0]], 5)
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator: found '{estimator}', expected one of {', '.join(ESTIMATORS)}")
-    first, second = (np.asarray(points, np.float64).reshape(-1, 2) for points in (points_a, points_b))
+    first, second = matched_keypoints(features0, features1, matches)
+    return fit_homography(first, second, method, threshold=threshold, iterations=iterations, confidence=confidence)
+
+
+def matched_keypoints(
+    features0: Features, features1: Features, matches: Matches
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the matched keypoints of both images, float32 [M, 2]. Raises: ValueError for indices beyond them."""
+    for column, features in enumerate((features0, features1)):
+        indices = matches.indices[:, column]
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(features):
+            raise ValueError(
+                f"matches: found indices {indices.min()}..{indices.max()} into features{column}, "
+                f"expected 0..{len(features) - 1}, for it has {len(features)} keypoints"
+            )
+    return features0.keypoints[matches.indices[:, 0]], features1.keypoints[matches.indices[:, 1]]
+
+
+def fit_homography(
+    points0: NDArray[np.floating],
+    points1: NDArray[np.floating],
+    method: str = "gcransac",
+    *,
+    threshold: float | None = None,
+    iterations: int | None = None,
+    confidence: float = 0.9999,
+) -> Homography:
+    """Fit the homography that maps matched points [M, 2] (x, y) of the first image to the second.
+
+    Args:
+        method: "gcransac" (OpenCV's USAC_ACCURATE, which improves the best samples by graph cuts over neighbouring
+            matches: GC-RANSAC, Barath and Matas 2018), "ransac" (its RANSAC, refined over the inliers, Fischler and
+            Bolles 1981) or "magsac" (USAC_MAGSAC, Barath et al. 2020). For mirrored images take "ransac": the others
+            refuse samples that change the orientation, and find nothing or a wrong one.
+        threshold: a match agrees within this many pixels of the second image; None = 2 (gcransac), 3 (ransac) or 1
+            (magsac).
+        iterations: maximum number of samples drawn; None = 50,000 (gcransac) or 5,000.
+        confidence: probability to have drawn one sample without outliers, after which it ends early.
+
+    Returns:
+        (matrix, inliers). Equal input gives equal output; the same matches in another order may not. Fewer than four
+        matches, or matches that allow no homography, give None and no inliers: a result, not an error.
+
+    Raises:
+        UserError: an unknown method, a value out of range.
+        ValueError: unequal numbers of points.
+    """
+    check_one_of("method", method, ESTIMATORS)
+    check_number("threshold", threshold, 0, above=True)
+    check_number("iterations", iterations, 1, 2**31 - 1, whole=True)
+    check_number("confidence", confidence, 0, 1)
+    first, second = (np.asarray(points, np.float64).reshape(-1, 2) for points in (points0, points1))
     if len(first) != len(second):
         raise ValueError(f"points: found {len(first)} and {len(second)}, expected matched points, as many in each")
-    none = Estimate(None, np.zeros(len(first), bool))
+    none = Homography(None, np.zeros(len(first), bool))
     if len(first) < MIN_MATCHES:
         return none
-    method = OPENCV[estimator]
-    found, inliers = cv2.findHomography(first, second, method, threshold, maxIters=iterations, confidence=confidence)
+    found, agreeing = cv2.findHomography(
+        first,
+        second,
+        OPENCV[method],
+        THRESHOLDS[method] if threshold is None else threshold,
+        maxIters=ITERATIONS[method] if iterations is None else iterations,
+        confidence=min(confidence, 1 - 1e-9),
+    )
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found)) < 1e-12:
         return none
-    return Estimate(np.asarray(found, np.float64), inliers.reshape(-1).astype(bool))
+    inliers = agreeing.reshape(-1).astype(bool)
+    # A homography has no scale, and OpenCV's any sign: positive where the matches are, so that points in front of
+    # the camera stay there (`geometry.warp_points`).
+    centre = first[inliers].mean(axis=0) if inliers.any() else first.mean(axis=0)
+    sign = np.sign(found[2] @ np.append(centre, 1.0)) or 1.0
+    scale = abs(found[2, 2])
+    return Homography(np.asarray(found * sign / (scale if scale > 1e-12 else 1.0), np.float64), inliers)

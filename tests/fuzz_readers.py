@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from superpoint.config import ModelConfig
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.models import build_model, load_network
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import save_weights
@@ -77,7 +78,7 @@ def features(folder: Path) -> bytes:
     images = {
         f"a/{index}.jpg": Features(
             random.random((6, 2), np.float32), random.random(6, np.float32),
-            random.random((8, 6)).astype(np.float16), (64, 48), 0.5, 3,
+            random.random((6, 8)), (64, 48), 0.5, 3,
         )
         for index in range(4)
     }  # fmt: skip
@@ -86,7 +87,7 @@ def features(folder: Path) -> bytes:
 
 
 def read_features(path: Path) -> None:
-    with LabelFile(path) as file:
+    with FeatureFile(path) as file:
         file.skipped()
         for name in file.names():
             file.read(name)

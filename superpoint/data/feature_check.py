@@ -8,7 +8,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from superpoint.data.feature_file import FORMAT, LabelFile
+from superpoint.data.feature_file import FORMAT, FeatureFile
 from superpoint.data.feature_writer import checksum
 from superpoint.geometry.homography import inside
 
@@ -20,7 +20,7 @@ class Problem(NamedTuple):
     text: str
 
 
-def check_labels(labels: LabelFile) -> Iterator[Problem]:
+def check_labels(labels: FeatureFile) -> Iterator[Problem]:
     """What is wrong in a file, image by image: damage (checksums), shapes that do not fit, values that cannot be.
 
     Checksums exist in files of ours only; of others the shapes and values are checked.

@@ -20,13 +20,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 FORMAT = "superpoint features"
 VERSION = 1
@@ -35,22 +35,7 @@ CACHE = 1 << 20  # bytes of HDF5's cache of what it has visited; as it comes, a 
 READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
 
 
-class Features(NamedTuple):
-    """Of one image.
-
-    keypoints: float32 [N, 2], (x, y) in pixels of the original image. scores: float32 [N], None if the file has none.
-    descriptors: [D, N], as stored. image_size: (width, height). uncertainty: pixels. views: of adaptation.
-    """
-
-    keypoints: NDArray[np.float32]
-    scores: NDArray[np.float32] | None = None
-    descriptors: NDArray[np.floating] | None = None
-    image_size: tuple[int, int] | None = None
-    uncertainty: float | None = None
-    views: int | None = None
-
-
-class LabelFile:
+class FeatureFile:
     """A feature file, or a folder of them (the finished shards of an export), opened lazily and read on demand.
 
     May be handed to worker processes, by pickling or by fork: each opens the file for itself. One object must not be
@@ -117,24 +102,18 @@ class LabelFile:
         group = self.group(name)
         try:
             keypoints = group["keypoints"]
-            points = np.asarray(keypoints, np.float32)  # type: ignore[arg-type]
             uncertainty = keypoints.attrs.get("uncertainty")
-            scores = np.asarray(group["scores"], np.float32) if "scores" in group else None
-            described = np.asarray(group["descriptors"]) if descriptors and "descriptors" in group else None
-            size = np.asarray(group["image_size"]).reshape(-1) if "image_size" in group else None
             views = group.attrs.get("views")
+            return Features(
+                np.asarray(keypoints),
+                np.asarray(group["scores"]) if "scores" in group else None,
+                np.asarray(group["descriptors"]).T if descriptors and "descriptors" in group else None,
+                tuple(np.asarray(group["image_size"]).reshape(-1)) if "image_size" in group else (0, 0),
+                None if uncertainty is None else float(uncertainty),
+                None if views is None else int(views),
+            )
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path}: '{name}' cannot be read ({_one_line(error)})") from error
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise UserError(f"{self.path}: '{name}': found keypoints of shape {list(points.shape)}, expected [N, 2]")
-        return Features(
-            points,
-            scores,
-            described,
-            None if size is None else (int(size[0]), int(size[1])),
-            None if uncertainty is None else float(uncertainty),
-            None if views is None else int(views),
-        )
 
     def group(self, name: str) -> h5py.Group:
         """The group of an image, good until the next call. Raises: UserError if there is none."""
@@ -182,7 +161,7 @@ class LabelFile:
             self._handle[2].close()
         self._handle = None
 
-    def __enter__(self) -> LabelFile:
+    def __enter__(self) -> FeatureFile:
         return self
 
     def __exit__(

@@ -19,8 +19,9 @@ import h5py
 import numpy as np
 from h5py import h5f, h5g, h5p  # type: ignore[attr-defined]  # compiled, unknown to type checkers
 
-from superpoint.data.feature_file import FORMAT, VERSION, Features, LabelFile
+from superpoint.data.feature_file import FORMAT, VERSION, FeatureFile
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.files import write_atomically
 
 SAME_NAME = "another image of this name came first"
@@ -39,7 +40,7 @@ def save_features(
         attributes: of the file (text or numbers); "format", "version" and "images" are added.
 
     Raises:
-        ValueError: arrays that do not fit each other, or a name that cannot be one (see `check_name`).
+        ValueError: a name that cannot be one (see `check_name`).
         UserError: the place cannot be written.
     """
     # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
@@ -73,7 +74,7 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
         try:
             with _create(temporary.encode()) as file:
                 for part in parts:
-                    with LabelFile(part) as source:
+                    with FeatureFile(part) as source:
                         for name in source.names():
                             if name in names:
                                 left_out[name] = SAME_NAME
@@ -131,20 +132,13 @@ def _group(file: h5py.File, name: str, made: set[str]) -> h5py.Group:
 
 def _add(file: h5py.File, name: str, features: Features, made: set[str]) -> None:
     check_name(name)
-    points = np.ascontiguousarray(features.keypoints, np.float32)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"{name}: found keypoints of shape {list(points.shape)}, expected [N, 2]")
-    arrays: dict[str, np.ndarray] = {"keypoints": points}
-    if features.scores is not None:
-        arrays["scores"] = np.ascontiguousarray(features.scores, np.float32)
-        if arrays["scores"].shape != (len(points),):
-            raise ValueError(f"{name}: found scores of shape {list(arrays['scores'].shape)}, expected [{len(points)}]")
+    arrays: dict[str, np.ndarray] = {
+        "keypoints": np.ascontiguousarray(features.keypoints),
+        "scores": np.ascontiguousarray(features.scores),
+    }
     if features.descriptors is not None:
-        arrays["descriptors"] = np.ascontiguousarray(features.descriptors, np.float16)
-        if arrays["descriptors"].ndim != 2 or arrays["descriptors"].shape[1] != len(points):
-            found = list(arrays["descriptors"].shape)
-            raise ValueError(f"{name}: found descriptors of shape {found}, expected [D, {len(points)}]")
-    if features.image_size is not None:
+        arrays["descriptors"] = np.ascontiguousarray(features.descriptors.T, np.float16)
+    if features.image_size != (0, 0):
         arrays["image_size"] = np.asarray(features.image_size, np.int64)
     group = _group(file, name, made)
     for key, array in arrays.items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import DataConfig, PairDataConfig
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.labelled import LabelledImages, cover
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import PointSamples, SyntheticShapes
@@ -79,7 +79,7 @@ def held_out_source(config: DataConfig) -> LabelledPhotographs:
 def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
     assert config.labels is not None
     assert config.images is not None
-    labels = LabelFile(config.labels)
+    labels = FeatureFile(config.labels)
     chosen = labels.names()
     if held_out or not config.overfit:  # to overfit, any photograph will do, even the only one
         chosen = split_names(chosen, config.holdout)[1 if held_out else 0]

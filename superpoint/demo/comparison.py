@@ -19,8 +19,8 @@ from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrunk_size
-from superpoint.inference.matching import THRESHOLDS, estimate_homography, match
 from superpoint.inference.pictures import match_figure
+from superpoint.matching import THRESHOLDS, estimate_homography, match
 from superpoint.models.decode import probability_map
 from superpoint.visualize import Image, contact_sheet, draw_points, figure_to_image, overlay_heatmap
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.config import load_run_config
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import PointSamples
 from superpoint.data.sources.photographs import LabelledPhotographs
@@ -23,6 +23,7 @@ from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.crash import crash_files, read_crash
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_model_state
 from superpoint.training.objectives import detector_objective
@@ -118,7 +119,7 @@ def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Pat
     return read
 
 
-class _NoLabels(LabelFile):
+class _NoLabels(FeatureFile):
     """A file in which every image has no point."""
 
     def __init__(self) -> None:

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.feature_check import check_labels
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.evaluation.methods import Method
 from superpoint.evaluation.pair_metrics import Described
 from superpoint.evaluation.views import content_hash
+from superpoint.features import Features
 from superpoint.files import make_folder
 
 NAME = "image"  # of the one image in a file
@@ -59,7 +60,6 @@ class FeatureStore:
         self._memory[key] = features
         if len(self._memory) > KEPT:
             del self._memory[next(iter(self._memory))]
-        assert features.scores is not None
         height, width = image.shape
         return Described(features.keypoints, features.scores, self.method.descriptors(features), (height, width))
 
@@ -81,9 +81,9 @@ class FeatureStore:
         if path is None or not path.exists():
             return None
         try:
-            with LabelFile(path) as file:
+            with FeatureFile(path) as file:
                 features = file.read(NAME)
-                whole = not list(check_labels(file)) and features.scores is not None
+                whole = not list(check_labels(file))
                 whole = whole and features.descriptors is not None and file.attributes.get("method") == self.method.key
         except UserError:
             whole, features = False, None

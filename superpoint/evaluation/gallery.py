@@ -58,7 +58,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
     estimate = outcome.estimates["ransac"][0]
-    pairs = outcome.matches.pairs
+    pairs = outcome.matches.indices
     chosen = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
     start, end = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
     right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
@@ -77,13 +77,11 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
             named = f"{label} ({int(members.sum())})" if place == 0 else None
             axes.plot([x0, x1], [y0, y1], style, color=_rgb(color), linewidth=width, label=named)
     _outline(axes, pair.h_a_b, (height_a, width_a), shift, GREEN, "-", "true outline of the first view")
-    if estimate.h_a_b is not None:
-        centre = estimate.h_a_b[2] @ (width_a / 2, height_a / 2, 1.0)
-        matrix = np.sign(centre) * estimate.h_a_b  # OpenCV's matrices have any sign
-        _outline(axes, matrix, (height_a, width_a), shift, VERMILION, "--", "estimated outline")
+    if estimate.matrix is not None:
+        _outline(axes, estimate.matrix, (height_a, width_a), shift, VERMILION, "--", "estimated outline")
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
-    found = "no homography" if estimate.h_a_b is None else "maps a corner beyond the horizon"
+    found = "no homography" if estimate.matrix is None else "maps a corner beyond the horizon"
     error = record.errors["ransac"][0]  # of the matches that are drawn
     if np.isfinite(error):
         found = f"corner error {error:.1f} px"

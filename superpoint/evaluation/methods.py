@@ -27,9 +27,9 @@ from torch import Tensor
 from superpoint import __version__
 from superpoint.backends import Network, make_network
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.data.feature_file import Features
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
+from superpoint.features import Features
 from superpoint.models import load_network
 from superpoint.models.decode import DECODER_VERSION, detect_points, sample_descriptors
 from superpoint.models.weights import load_weights, model_hash, pretrained_names
@@ -66,21 +66,22 @@ class Method:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, image: Image) -> Features:
-        """Features of an image uint8 [H, W], strongest first; descriptors float16 [D, N] (of bits: their bytes).
+        """Features of an image uint8 [H, W], strongest first; descriptors [N, D] (of bits: their bytes).
 
-        float16, as the cache stores them, so that a table is the same with and without it. Raises: UserError if the
-        weights are broken (not finite).
+        Rounded to float16, as the cache stores them, so that a table is the same with and without it.
+
+        Raises: UserError if the weights are broken (not finite).
         """
         points, scores, descriptors = self.extract(image)
         if descriptors is None:
             raise ValueError(f"{self.name}: found no descriptors")
         size = (image.shape[1], image.shape[0])
-        return Features(points, scores, descriptors.T.astype(np.float16), size)
+        return Features(points, scores, descriptors.astype(np.float16), size)
 
     def descriptors(self, features: Features) -> NDArray[Any]:
         """Descriptors [N, D] for `matching`: uint8 if they are bits."""
         assert features.descriptors is not None
-        return features.descriptors.T.astype(np.uint8 if self.binary else np.float32)
+        return features.descriptors.astype(np.uint8) if self.binary else features.descriptors
 
 
 def make_method(name: str, config: EvaluatePairsConfig, *, nms_radius: int | None = None) -> Method:

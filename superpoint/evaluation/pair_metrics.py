@@ -25,10 +25,10 @@ from superpoint.geometry.homography import Matrix
 from superpoint.matching import (
     ESTIMATORS,
     Comparison,
-    DescriptorMatches,
-    Estimate,
+    Homography,
+    Matches,
     compare_descriptors,
-    estimate_homography,
+    fit_homography,
     match_compared,
 )
 
@@ -53,8 +53,8 @@ class Outcome(NamedTuple):
     """Descriptors compared, matches best first, and of each estimator one estimate an order of the matches."""
 
     compared: Comparison
-    matches: DescriptorMatches
-    estimates: dict[str, list[Estimate]]
+    matches: Matches
+    estimates: dict[str, list[Homography]]
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,18 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
     One pair of 30 is .033.
     """
     compared = compare_descriptors(a.descriptors, b.descriptors)
+    floor = config.least if config.matcher == "dual_softmax" else -1.0
     matches = match_compared(
-        compared, config.matcher, ratio=config.ratio, temperature=config.temperature, least=config.least
+        compared, config.matcher, ratio=config.ratio, temperature=config.temperature, min_score=floor
     )
-    estimates: dict[str, list[Estimate]] = {name: [] for name in ESTIMATORS}
+    estimates: dict[str, list[Homography]] = {name: [] for name in ESTIMATORS}
     rng = np.random.default_rng(config.seed)
-    count = len(matches.pairs)
+    count = len(matches.indices)
     for number in range(config.orders):
         order = rng.permutation(count) if number else np.arange(count)
-        pairs = matches.pairs[order]
+        pairs = matches.indices[order]
         for name, found in estimates.items():
-            estimate = estimate_homography(
+            estimate = fit_homography(
                 a.points[pairs[:, 0]],
                 b.points[pairs[:, 1]],
                 name,
@@ -127,7 +128,7 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
             )
             inliers = np.zeros(count, bool)
             inliers[order] = estimate.inliers
-            found.append(Estimate(estimate.h_a_b, inliers))
+            found.append(Homography(estimate.matrix, inliers))
     return Outcome(compared, matches, estimates)
 
 
@@ -147,7 +148,7 @@ def measure_pair(
         pair: its name, sequence and change.
         repeated: from `measure_repeatability`, perhaps of views of another size.
     """
-    pairs = outcome.matches.pairs
+    pairs = outcome.matches.indices
     errors = match_errors(a.points[pairs[:, 0]], b.points[pairs[:, 1]], h_a_b)
     precision = nearest_neighbour_precision(a.points, b.points, outcome.compared, h_a_b, config.eps)
     estimates = outcome.estimates.items()
@@ -158,7 +159,7 @@ def measure_pair(
         nn_map=0.0 if np.isnan(precision) else precision,  # nothing that could be matched: the detector's failure
         matching_score=matching_score(a.points, b.points, pairs, h_a_b, a.size, b.size, config.eps),
         mma=tuple(map(float, matching_accuracy(errors, THRESHOLDS))),
-        errors={name: tuple(corner_error(one.h_a_b, h_a_b, a.size) for one in each) for name, each in estimates},
+        errors={name: tuple(corner_error(one.matrix, h_a_b, a.size) for one in each) for name, each in estimates},
         inliers={name: float(each[0].inliers.mean()) if len(pairs) else 0.0 for name, each in estimates},
         matches=len(pairs),
         points=(len(a.points) + len(b.points)) / 2,

@@ -3,8 +3,8 @@
 Neither importing this nor loading a model imports the training engine, matplotlib or kornia.
 """
 
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.inference.detector import DEFAULT_MODEL, FeatureDetector, load_model
-from superpoint.inference.matching import estimate_homography, match
+from superpoint.matching import Matches, estimate_homography, match
 
 __all__ = ["DEFAULT_MODEL", "FeatureDetector", "Features", "Matches", "estimate_homography", "load_model", "match"]

@@ -19,12 +19,12 @@ from rich.text import Text
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.images import read_gray
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_atomically
 from superpoint.geometry.homography import resize_matrix, warp_points
 from superpoint.inference.detect_images import detect, load_detector, shrunk
-from superpoint.inference.matching import Homography, estimate_homography, match, matched_points
 from superpoint.inference.pictures import match_figure
+from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints
 from superpoint.visualize import save_figure
 
 LARGEST = 1 << 20  # bytes: the numbers of a match take a few thousand
@@ -121,7 +121,7 @@ def _median_error(seen: list[Features], matches: Matches, homography: Homography
     """Of the inliers, in pixels of the second image as the network sees it."""
     if homography.matrix is None or not homography.inliers.any():
         return None
-    start, end = (points[homography.inliers] for points in matched_points(seen[0], seen[1], matches))
+    start, end = (points[homography.inliers] for points in matched_keypoints(seen[0], seen[1], matches))
     distances = np.linalg.norm(warp_points(start, homography.matrix) - end, axis=1)
     return float(np.nanmedian(distances))
 

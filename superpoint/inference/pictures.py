@@ -11,10 +11,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from superpoint.evaluation.gallery import GAP, MOST
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.geometry.homography import frame_corners, resize_points, warp_points
-from superpoint.inference.matching import Homography, matched_points
 from superpoint.inference.tracking import Track
+from superpoint.matching import Homography, Matches, matched_keypoints
 from superpoint.visualize import (
     BLUE,
     GREEN,
@@ -63,7 +63,7 @@ def match_figure(
     figure = Figure(figsize=(float(inches[0]), float(inches[1]) + 0.9), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
-    start, end = matched_points(*features, matches)
+    start, end = matched_keypoints(*features, matches)
     shift = np.array([width0 + GAP, 0.0])
     for side, own, offset in ((0, features[0], 0 * shift), (1, features[1], shift)):
         free = np.ones(len(own), bool)

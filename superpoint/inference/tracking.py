@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from superpoint.errors import UserError, check_number
 from superpoint.features import Features
-from superpoint.inference.matching import match
+from superpoint.matching import match
 
 
 @dataclass

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.files import make_folder, write_atomically
+from superpoint.matching import Matches
 
 Pair = tuple[str, str]
 OFFSET = np.float32(0.5)

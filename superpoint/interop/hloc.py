@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -19,8 +20,9 @@ import numpy as np
 from superpoint.data import feature_file as labels
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.files import write_atomically
+from superpoint.matching import Matches
 
 Pair = tuple[str, str]
 
@@ -34,28 +36,21 @@ def write_features(path: str | Path, features: Mapping[str, Features]) -> None:
     Raises:
         ValueError: a name that cannot be one. UserError: the place cannot be written.
     """
-    stored = {}
-    for name, found in features.items():
-        described = None if found.descriptors is None else found.descriptors.T.astype(np.float16)
-        stored[name] = labels.Features(found.keypoints, found.scores, described, found.image_size)
-    save_features(path, stored)
+    save_features(path, features)
 
 
 def read_features(path: str | Path) -> dict[str, Features]:
     """Features of all images of a feature file, ours or hloc's. Raises: UserError if it is damaged or not complete."""
     found: dict[str, Features] = {}
-    with labels.LabelFile(path) as file:
+    with labels.FeatureFile(path) as file:
         for name, stored in file:
-            if stored.image_size is None:
+            if stored.image_size == (0, 0):
                 raise UserError(f"{path}: '{name}' has no image_size, expected (width, height)")
-            scores = np.ones(len(stored.keypoints), np.float32) if stored.scores is None else stored.scores
-            described = None if stored.descriptors is None else np.asarray(stored.descriptors, np.float32).T
-            try:
-                if described is not None:  # float16 has taken their length off 1 a little
-                    described = described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
-                found[name] = Features(stored.keypoints, scores, described, stored.image_size)
-            except ValueError as error:
-                raise UserError(f"{path}: '{name}': {error}") from error
+            if stored.descriptors is None:
+                found[name] = stored
+                continue
+            lengths = np.linalg.norm(stored.descriptors, axis=1, keepdims=True)  # off 1 a little: stored as float16
+            found[name] = replace(stored, descriptors=stored.descriptors / np.maximum(lengths, 1e-12))
     return found
 
 

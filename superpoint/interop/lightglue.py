@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
+from superpoint.matching import Matches
 
 Input = dict[str, dict[str, Tensor]]
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.features import Features, Matches
+from superpoint.features import Features
+from superpoint.matching import Matches
 
 SIZE = 8.0  # px, diameter: the network sees no scale, and one cell is its grain
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from superpoint.backends import resolve
 from superpoint.config import ExportConfig, dump_config
 from superpoint.config.export import MAY_CHANGE
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import own_limit
 from superpoint.data.sources.archives import Hdf5Images, Item
@@ -32,6 +32,7 @@ from superpoint.data.sources.source import Files, ImageSource, open_source
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.files import write_atomically
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink, working_size
 from superpoint.labelling.memory import NoRoomError
@@ -161,7 +162,7 @@ def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resum
     """The images of the plan that holds, and whether the export is complete already."""
     console = Console(stderr=True)
     if shards.out.exists():
-        with LabelFile(shards.out) as made:
+        with FeatureFile(shards.out) as made:
             same = made.attributes.get("plan") == digest(plan | {"source": _planned(shards, source).describe()})
         if not resume:
             raise UserError(f"{shards.out}: exists already; take another --out, or remove it")
@@ -310,7 +311,7 @@ def _amount(
 def _finish(config: ExportConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
     """Summarise `path` (from its labels if `again`, else by what the shards say of theirs), tidy up, report."""
     if again:
-        with LabelFile(path) as labels:
+        with FeatureFile(path) as labels:
             skipped = labels.skipped()
             features = (labels.read_points(name) for name in labels.names())
             summary = summarise(features, _working_size(config), len(skipped))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from superpoint.backends import make_network
 from superpoint.config import ExportConfig
-from superpoint.data.feature_file import Features
 from superpoint.data.images import resize_with_points
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.labelling import HomographicAdaptation
 from superpoint.labelling.corners import sharpen
@@ -87,9 +88,8 @@ def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
             raise NoRoomError(
                 f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
             ) from error
-        descriptors = None if found.descriptors is None else found.descriptors.T.astype(np.float16)
-        features = Features(found.points, found.scores, descriptors, views=found.views if adapts else None)
-        features = _in_original(features, working)
+        views = found.views if adapts else None
+        features = _in_original(Features(found.points, found.scores, found.descriptors, views=views), working)
         return features if working.sharp is None else _sharpened(features, working.sharp, config.corners)
 
     return label
@@ -98,7 +98,8 @@ def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
 def _in_original(features: Features, working: WorkingImage) -> Features:
     (width, height), (small_height, small_width) = working.size, working.image.shape
     scale_x, scale_y = width / small_width, height / small_height
-    return features._replace(
+    return replace(
+        features,
         keypoints=resize_points(features.keypoints, scale_x, scale_y),
         image_size=working.size,
         uncertainty=UNCERTAINTY * (scale_x + scale_y) / 2,
@@ -107,11 +108,10 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
 
 def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:
     """Features in pixels of the original, whose points were moved to corners of `image`, the original or shrunk."""
-    assert features.image_size is not None
-    assert features.scores is not None
     width, height = features.image_size
     scale_x, scale_y = width / image.shape[1], height / image.shape[0]
     points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)
     points, scores = sharpen(image, points, features.scores, added=corners)
     uncertainty = UNCERTAINTY * (scale_x + scale_y) / 2
-    return features._replace(keypoints=resize_points(points, scale_x, scale_y), scores=scores, uncertainty=uncertainty)
+    points = resize_points(points, scale_x, scale_y)
+    return replace(features, keypoints=points, scores=scores, uncertainty=uncertainty)

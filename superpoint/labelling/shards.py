@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME, merge_features, save_features
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.files import make_folder, write_atomically
 from superpoint.labelling.summary import Tally
 
@@ -136,7 +137,7 @@ class ShardFolder:
         """
         tally, skipped = Tally(), {}
         for path in self.files():
-            with LabelFile(path) as shard:
+            with FeatureFile(path) as shard:
                 found = shard.attributes
             try:
                 tally.add_dict(json.loads(found["tally"]))
@@ -153,7 +154,7 @@ class ShardFolder:
         files = self.files()
         skipped: dict[str, str] = {}
         for path in files:
-            with LabelFile(path) as shard:
+            with FeatureFile(path) as shard:
                 found = shard.attributes
             if found.get("key") != attributes["key"]:
                 raise UserError(f"{path}: found a shard of other settings or weights; remove it, then --resume")

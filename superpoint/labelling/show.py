@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superpoint.data.feature_check import check_labels
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import HDF5
@@ -60,7 +60,7 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
 
 def labels_info(path: str | Path) -> Summary:
     """Print what a feature file holds, ours or hloc's."""
-    with LabelFile(path) as labels:
+    with FeatureFile(path) as labels:
         attributes, skipped = labels.attributes, labels.skipped()
         config = yaml.safe_load(str(attributes.get("config", "{}")))
         resize = config.get("resize", 0)
@@ -74,7 +74,7 @@ def labels_info(path: str | Path) -> Summary:
     print_summary(Path(path), summary, skipped)
     console = Console()
     if first is not None:
-        described = "none" if first.descriptors is None else f"{first.descriptors.shape[0]} x {first.descriptors.dtype}"
+        described = "none" if first.descriptors is None else f"{first.descriptors.shape[1]} x float16"
         console.print(Text(f"names: {names[0]} .. {names[-1]}; descriptors: {described}"), soft_wrap=True)
     if config:
         adapted = config["adaptation"]["homographies"]
@@ -91,7 +91,7 @@ def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count:
     if not place.is_dir() and place.suffix.lower() not in HDF5:
         raise UserError(f"{images}: expected the folder the images were labelled in, or an HDF5 file of images")
     pictures, titles, missing, chosen = [], [], [], 0
-    with LabelFile(path) as labels:
+    with FeatureFile(path) as labels:
         names = labels.names()
         if not names:
             raise UserError(f"{path}: holds no labels")
@@ -119,7 +119,7 @@ def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count:
 def labels_check(path: str | Path) -> int:
     """Print what is wrong in a feature file; returns the number of problems."""
     console = Console()
-    with LabelFile(path) as labels:
+    with FeatureFile(path) as labels:
         count = 0
         for problem in check_labels(labels):
             count += 1

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.feature_file import Features
+from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.placement import Placement, PlacementTally
 
@@ -61,7 +61,7 @@ class Tally:
         if item.views is not None:
             self.views += item.views
             self.adapted += 1
-        if item.image_size is None:
+        if item.image_size == (0, 0):
             self.areas.append(0)
             return
         width, height = working_size(*item.image_size)
@@ -111,7 +111,7 @@ def summarise(
     """Figures over all images.
 
     Args:
-        features: of each image; without an `image_size` only its points are counted.
+        features: of each image; without an `image_size` (0, 0) only its points are counted.
         working_size: (width, height) of an image -> that at which the network saw it. Border and cell mean something
             in those pixels only.
         skipped: images that were not labelled.

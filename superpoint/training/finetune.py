@@ -30,7 +30,7 @@ from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPoint
 from superpoint.config.export import MAY_CHANGE
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.model import FINE
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import held_out_source
 from superpoint.engine.resume import config_differences
@@ -167,7 +167,7 @@ def start_model(weights: str) -> tuple[ModelConfig, bool]:
 
 def check_labels(path: Path, images: Path) -> None:
     """Raises: UserError unless the feature file has labels of at least LEAST images below `images`."""
-    with LabelFile(path) as labels:
+    with FeatureFile(path) as labels:
         named = labels.names()
         usable = sum((images / name).is_file() for name in named)
         reasons = labels.skipped()

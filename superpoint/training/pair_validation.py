@@ -24,7 +24,7 @@ from superpoint.evaluation.classical import suppress
 from superpoint.evaluation.evaluate_repeatability import HOMOGRAPHY, PHOTOMETRIC
 from superpoint.evaluation.pairs import area_under_curve, corner_error, correctness, match_errors, matching_accuracy
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
-from superpoint.matching import estimate_homography, match_descriptors
+from superpoint.matching import compare_descriptors, fit_homography, match_compared
 from superpoint.models.decode import (
     SMOOTHING,
     logits_to_probability,
@@ -217,7 +217,7 @@ def measure_pair(kind: str, pair: Pair, first: Features, second: Features) -> Pa
     """Mutual nearest neighbours, the homography of RANSAC 3 px from them; repeatability of the 300 strongest points
     that are left of either view by a suppression at 4 px, the same for every method.
     """
-    matches = match_descriptors(first[1], second[1]).pairs
+    matches = match_compared(compare_descriptors(first[1], second[1])).indices
     matched = first[0][matches[:, 0]], second[0][matches[:, 1]]
     sizes = pair.image_a.shape[:2], pair.image_b.shape[:2]
     apart_a, apart_b = (
@@ -231,7 +231,7 @@ def measure_pair(kind: str, pair: Pair, first: Features, second: Features) -> Pa
         kind,
         match_errors(*matched, pair.h_a_b),
         matches,
-        corner_error(estimate_homography(*matched).h_a_b, pair.h_a_b, sizes[0]),
+        corner_error(fit_homography(*matched, "ransac").matrix, pair.h_a_b, sizes[0]),
         {eps: one.share for eps, one in found.items()},
         found[3.0].error,
     )

@@ -28,7 +28,7 @@ from rich.table import Table
 from superpoint.config import PipelineConfig, dump_config, load_config
 from superpoint.config.export import MAY_CHANGE
 from superpoint.config.pipeline import STAGES
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import split_names
@@ -217,7 +217,7 @@ def _superpoint(config: PipelineConfig, images: Path) -> Outcome:
 def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
     """On pairs made of the photographs that the joint training held out; other pairs of them chose its best step."""
     folder = make_folder(Path(config.run) / "evaluation")
-    with LabelFile(Path(config.run) / "labels" / LABELS) as labels:
+    with FeatureFile(Path(config.run) / "labels" / LABELS) as labels:
         held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
     listed = folder / HELD_OUT
     _list_photographs(listed, images, held_out)

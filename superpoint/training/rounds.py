@@ -23,7 +23,7 @@ from rich.text import Text
 
 from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
 from superpoint.config.export import MAY_CHANGE
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
@@ -140,7 +140,7 @@ def label_agreement(before: str | Path, after: str | Path) -> float | None:
 
     Mean over up to COMPARED images that both files hold, evenly chosen; None if there is none.
     """
-    with LabelFile(before) as old, LabelFile(after) as new:
+    with FeatureFile(before) as old, FeatureFile(after) as new:
         names = [name for name in new.names() if name in old]
         shares = []
         for place in np.unique(np.linspace(0, len(names) - 1, min(COMPARED, len(names))).round().astype(int)):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from superpoint.cli import main
 from superpoint.commands.labels import OVERRIDE
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 
 TINY = ["weights=magicpoint-lite", "resize=64", "backend=torch", "adaptation=none", "decode.threshold=0.005"]
@@ -60,12 +60,12 @@ def test_arguments_are_told_apart() -> None:
 
 
 def test_export(cli: Cli, photos: Path, labels: Path, tmp_path: Path) -> None:
-    assert len(LabelFile(labels)) == 5
+    assert len(FeatureFile(labels)) == 5
     globbed = tmp_path / "globbed.h5"
     code, output, error = cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)
     assert code == 0, error
     assert "4 labelled, 0 skipped" in output
-    assert LabelFile(globbed).names() == [f"c/{each}.png" for each in ("camera", "chelsea", "coffee", "coins")]
+    assert FeatureFile(globbed).names() == [f"c/{each}.png" for each in ("camera", "chelsea", "coffee", "coins")]
     assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)[0] == 2
     assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY, "--resume")[0] == 0
 
@@ -76,7 +76,7 @@ def test_what_exists_is_an_input(cli: Cli, photos: Path, tmp_path: Path, monkeyp
     (tmp_path / "year=2024/a.png").write_bytes((photos / "c/camera.png").read_bytes())
     code, _, error = cli("export-detections", "year=2024/a.png", "--out", "a.h5", *TINY)
     assert code == 0, error
-    assert LabelFile("a.h5").names() == ["a.png"]
+    assert FeatureFile("a.h5").names() == ["a.png"]
 
 
 def test_print_config(cli: Cli) -> None:
@@ -128,7 +128,7 @@ def test_show(cli: Cli, labels: Path, photos: Path, tmp_path: Path) -> None:
     assert sheet is not None
     assert sheet.shape == (4 + 2 * (120 + 16 + 4), 4 + 2 * (160 + 4), 3)
     with h5py.File(tmp_path / "images.h5", "w") as file:
-        for name in LabelFile(labels).names()[:2]:
+        for name in FeatureFile(labels).names()[:2]:
             file[name] = np.asarray(Image.open(photos / name))
     code, output, _ = cli("labels", "show", labels, tmp_path / "images.h5", "--out", tmp_path / "b.png")
     assert code == 0
@@ -140,7 +140,7 @@ def test_show(cli: Cli, labels: Path, photos: Path, tmp_path: Path) -> None:
 def test_check(cli: Cli, labels: Path, tmp_path: Path) -> None:
     code, output, _ = cli("labels", "check", labels)
     assert (code, output.strip().rpartition(": ")[2]) == (0, "5 images, whole")
-    points = LabelFile(labels).read("c/camera.png").keypoints.tobytes()
+    points = FeatureFile(labels).read("c/camera.png").keypoints.tobytes()
     damaged = tmp_path / "damaged.h5"
     damaged.write_bytes(labels.read_bytes().replace(points, bytes(len(points))))
     code, output, _ = cli("labels", "check", damaged)

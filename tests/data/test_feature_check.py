@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from superpoint.data.feature_check import check_labels
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
+from superpoint.features import Features
 
 POINTS = np.array([[1, 2], [30, 40]], np.float32)
 
 
 def problems(path: Path) -> list[str]:
-    return [f"{name}: {text}" for name, text in check_labels(LabelFile(path))]
+    return [f"{name}: {text}" for name, text in check_labels(FeatureFile(path))]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     save_features(
         tmp_path / "a.h5",
-        {f"{index}.jpg": Features(POINTS, np.ones(2, np.float32), np.ones((4, 2)), (64, 48)) for index in range(3)},
+        {f"{index}.jpg": Features(POINTS, np.ones(2, np.float32), np.ones((2, 4)), (64, 48)) for index in range(3)},
     )
     return tmp_path / "a.h5"
 

@@ -11,15 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
-from superpoint.data.feature_file import Features, LabelFile, natural_order
+from superpoint.data.feature_file import FeatureFile, natural_order
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 
 def make(count: int = 5, seed: int = 0, descriptors: int = 0) -> Features:
     rng = np.random.default_rng(seed)
     points = (rng.random((count, 2)) * [64, 48]).astype(np.float32)
-    described = rng.standard_normal((descriptors, count)).astype(np.float16) if descriptors else None
+    described = rng.standard_normal((count, descriptors)).astype(np.float16) if descriptors else None
     return Features(points, rng.random(count).astype(np.float32), described, (64, 48), 1.5, 100)
 
 
@@ -56,15 +57,15 @@ def test_hloc_finds_our_features(path: Path) -> None:
 
 
 def test_what_was_written_is_read(path: Path) -> None:
-    with LabelFile(path) as labels:
+    with FeatureFile(path) as labels:
         assert labels.names() == ["b.png", "seq/deep/1.jpg", "seq/image2.jpg", "seq/image10.jpg"]
         assert len(labels) == 4
         assert "b.png" in labels
         assert "seq" not in labels
         found, written = labels.read("b.png"), make(seed=2, descriptors=8)
-        for one, two in zip(found[:3], written[:3], strict=True):
-            np.testing.assert_array_equal(one, two)  # type: ignore[arg-type]
-        assert found[3:] == ((64, 48), 1.5, 100)
+        for key in ("keypoints", "scores", "descriptors"):
+            np.testing.assert_array_equal(getattr(found, key), getattr(written, key))
+        assert (found.image_size, found.uncertainty, found.views) == ((64, 48), 1.5, 100)
         assert [name for name, _ in labels] == labels.names()
         assert labels.read_points("b.png").descriptors is None
         np.testing.assert_array_equal(labels.read_points("b.png").keypoints, written.keypoints)
@@ -74,7 +75,7 @@ def test_what_was_written_is_read(path: Path) -> None:
 def test_memory_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HDF5 keeps what it read of a file until that is closed, so it is, now and then."""
     monkeypatch.setattr("superpoint.data.feature_file.READS", 3)
-    labels = LabelFile(path)
+    labels = FeatureFile(path)
     files = []
     for _ in range(2):
         for name in labels.names():
@@ -91,12 +92,13 @@ def test_features_as_hloc_writes_them(tmp_path: Path) -> None:
             group.create_dataset("keypoints", data=np.array([[1.5, 2.5], [600, 400]], dtype))
             group.create_dataset("image_size", data=np.array([1024, 768]))
         file["db/float16.jpg"]["keypoints"].attrs["uncertainty"] = np.float64(2.0)  # type: ignore[union-attr]
-    labels = LabelFile(tmp_path / "feats.h5")
+    labels = FeatureFile(tmp_path / "feats.h5")
     for name in ("db/float16.jpg", "db/float32.jpg"):
         found = labels.read(name)
         assert found.keypoints.dtype == np.float32
         assert found.keypoints.tolist() == [[1.5, 2.5], [600, 400]]
-        assert (found.scores, found.descriptors, found.image_size) == (None, None, (1024, 768))
+        assert found.scores.tolist() == [1, 1]
+        assert (found.descriptors, found.image_size) == (None, (1024, 768))
     assert labels.read("db/float16.jpg").uncertainty == 2.0
     assert labels.skipped() == {}
 
@@ -107,13 +109,13 @@ def test_natural_order() -> None:
     assert natural_order("²") == [(-1, "²")]  # a digit to str.isdigit, none to int
 
 
-def _count(labels: LabelFile, queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _count(labels: FeatureFile, queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
     queue.put([float(labels.read(name).keypoints.sum()) for name in labels.names() for _ in range(50)])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12 on, if other tests left threads
 def test_forked_workers_read_the_open_file(path: Path) -> None:
-    labels = LabelFile(path)
+    labels = FeatureFile(path)
     expected = [float(labels.read(name).keypoints.sum()) for name in labels.names() for _ in range(50)]
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -128,7 +130,7 @@ def test_forked_workers_read_the_open_file(path: Path) -> None:
 
 
 def test_pickled_it_opens_the_file_again(path: Path) -> None:
-    labels = LabelFile(path)
+    labels = FeatureFile(path)
     names = labels.names()
     copy = pickle.loads(pickle.dumps(labels))
     labels.close()
@@ -139,7 +141,7 @@ def test_pickled_it_opens_the_file_again(path: Path) -> None:
 def test_a_folder_of_files_is_read_as_one(tmp_path: Path) -> None:
     save_features(tmp_path / "000000.h5", {"b.jpg": make(3), "a2.jpg": make(4)}, {"skipped": '{"x": "bad"}'})
     save_features(tmp_path / "000001.h5", {"a10.jpg": make(6), "b.jpg": make(9)}, {"skipped": '{"y": "bad"}'})
-    with LabelFile(tmp_path) as labels:
+    with FeatureFile(tmp_path) as labels:
         assert labels.names() == ["a2.jpg", "a10.jpg", "b.jpg"]
         assert [len(labels.read(name).keypoints) for name in labels.names()] == [4, 6, 3]  # the first of a name counts
         assert labels.skipped() == {"x": "bad", "y": "bad"}
@@ -157,7 +159,7 @@ def test_a_folder_of_files_is_read_as_one(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(path: Path, damage, message: str) -> None:
     damage(path)
     with pytest.raises(UserError, match=message) as caught:
-        LabelFile(path)
+        FeatureFile(path)
     assert "\n" not in str(caught.value)
 
 
@@ -165,8 +167,8 @@ def test_entries_that_cannot_be_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["one/keypoints"] = np.zeros((3, 4))
         file["two/keypoints"] = np.array([b"text"])
-    labels = LabelFile(tmp_path / "a.h5")
-    with pytest.raises(UserError, match=r"'one': found keypoints of shape \[3, 4\], expected \[N, 2\]"):
+    labels = FeatureFile(tmp_path / "a.h5")
+    with pytest.raises(UserError, match=r"'one' cannot be read \(keypoints: found shape \[3, 4\], expected \[N, 2\]"):
         labels.read("one")
     with pytest.raises(UserError, match="'two' cannot be read"):
         labels.read("two")
@@ -177,7 +179,7 @@ def test_entries_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     save_features(tmp_path / "a.h5", {}, {"version": 99})
     with pytest.raises(UserError, match="found version 99"):
-        LabelFile(tmp_path / "a.h5")
+        FeatureFile(tmp_path / "a.h5")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.h5 file"):
-        LabelFile(tmp_path / "empty")
+        FeatureFile(tmp_path / "empty")

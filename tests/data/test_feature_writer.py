@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME, check_name, merge_features, save_features
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 
 def make(seed: int, count: int = 20) -> Features:
@@ -42,7 +43,7 @@ def test_the_same_content_has_the_same_bytes(tmp_path: Path) -> None:
     time.sleep(1.1)  # HDF5 stamps whole seconds, if it is allowed to
     save_features(tmp_path / "two.h5", content, attributes)
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
-    assert LabelFile(tmp_path / "one.h5").attributes["skipped"] == "x" * 100_000
+    assert FeatureFile(tmp_path / "one.h5").attributes["skipped"] == "x" * 100_000
 
 
 def test_merged_parts_hold_what_they_held(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_merged_parts_hold_what_they_held(tmp_path: Path) -> None:
     assert merge_features(parts, tmp_path / "out.h5", {"model": "abc"}) == {}
     merge_features(parts, tmp_path / "again.h5", {"model": "abc"})
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "again.h5").read_bytes()
-    labels = LabelFile(tmp_path / "out.h5")
+    labels = FeatureFile(tmp_path / "out.h5")
     assert labels.attributes["model"] == "abc"
     assert labels.attributes["images"] == 12
     for content in contents:
@@ -70,7 +71,7 @@ def test_the_first_of_a_name_is_kept(tmp_path: Path) -> None:
     parts = [tmp_path / "0.h5", tmp_path / "1.h5"]
     left_out = merge_features(parts, tmp_path / "out.h5", {"skipped": json.dumps({"x": "bad"})})
     assert left_out == {"a.jpg": SAME_NAME}
-    labels = LabelFile(tmp_path / "out.h5")
+    labels = FeatureFile(tmp_path / "out.h5")
     assert {name: len(labels.read(name).keypoints) for name in labels.names()} == {
         "a.jpg": 3,
         "a.jpg/b.jpg": 4,  # an image whose name is a folder's
@@ -84,7 +85,7 @@ def test_folders_may_have_the_names_of_datasets(tmp_path: Path) -> None:
     names.append("keypoints/keypoints/5.jpg")
     save_features(tmp_path / "0.h5", {name: make(index, 3 + index) for index, name in enumerate(names)})
     merge_features([tmp_path / "0.h5"], tmp_path / "out.h5", {})
-    labels = LabelFile(tmp_path / "out.h5")
+    labels = FeatureFile(tmp_path / "out.h5")
     assert {name: len(features.keypoints) for name, features in labels} == {
         name: 3 + index for index, name in enumerate(names)
     }
@@ -105,7 +106,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, size: int) -> None:
             merge_features(parts, tmp_path / "out.h5", {})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     merge_features(parts, tmp_path / "out.h5", {})
-    assert len(LabelFile(tmp_path / "out.h5")) == 60
+    assert len(FeatureFile(tmp_path / "out.h5")) == 60
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
@@ -134,23 +135,6 @@ def test_names_that_cannot_be_groups(name: str) -> None:
 def test_names_that_can() -> None:
     for name in ("a.jpg", "Straße/ä b.jpg", ".hidden/..a.jpg", "keypoints/a.jpg"):
         check_name(name)
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (Features(np.zeros((3, 3), np.float32)), r"keypoints of shape \[3, 3\]"),
-        (Features(np.zeros((3, 2), np.float32), np.zeros(2, np.float32)), r"scores of shape \[2\]"),
-        (
-            Features(np.zeros((3, 2), np.float32), None, np.zeros((3, 8))),
-            r"descriptors of shape \[3, 8\], expected \[D, 3\]",
-        ),
-    ],
-)
-def test_arrays_that_do_not_fit(tmp_path: Path, features: Features, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        save_features(tmp_path / "a.h5", {"a.jpg": features})
-    assert not list(tmp_path.iterdir())
 
 
 def test_threads_write_at_the_same_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.data.labelled import LabelledImages
 from superpoint.data.mixture import Mixture
@@ -19,6 +19,7 @@ from superpoint.data.samples import SyntheticShapes
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import held_out_photographs, split_names, training_samples
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.visualize import save_image
 
 NAMES = [f"photo{number:02}.png" for number in range(30)]
@@ -77,7 +78,7 @@ def test_weak_labels_are_left_out(tmp_path: Path) -> None:
             file[f"{name}/keypoints"] = np.array([[10, 20], [30, 40]], np.float32)
             file[f"{name}/scores"] = np.array([0.5, 0.05], np.float32)
     for threshold, count in ((0.0, 2), (0.05, 2), (0.1, 1), (0.6, 0)):
-        source = LabelledPhotographs(LabelFile(tmp_path / "labels.h5"), tmp_path, threshold=threshold)
+        source = LabelledPhotographs(FeatureFile(tmp_path / "labels.h5"), tmp_path, threshold=threshold)
         assert len(source[0][1]) == count
 
 

@@ -93,13 +93,13 @@ def test_other_orders_of_the_matches() -> None:
     several = EvaluatePairsConfig(orders=6)
     outcome = match_pair(a, b._replace(points=moved), several)
     alone = match_pair(a, b._replace(points=moved), CONFIG)
-    wrong = outcome.matches.pairs[:, 1] < 8
+    wrong = outcome.matches.indices[:, 1] < 8
     for name in ESTIMATORS:
         assert len(outcome.estimates[name]) == 6
-        np.testing.assert_array_equal(outcome.estimates[name][0].h_a_b, alone.estimates[name][0].h_a_b)
+        np.testing.assert_array_equal(outcome.estimates[name][0].matrix, alone.estimates[name][0].matrix)
         assert not any(each.inliers[wrong].any() for each in outcome.estimates[name])
         assert all(each.inliers[~wrong].mean() > 0.5 for each in outcome.estimates[name])
-    assert len({str(each.h_a_b) for each in outcome.estimates["ransac"]}) > 1  # they do differ
+    assert len({str(each.matrix) for each in outcome.estimates["ransac"]}) > 1  # they do differ
     made = record(a, b, errors=dict.fromkeys(ESTIMATORS, (0.5, 2.0, 4.0, np.inf)))
     assert (made.error(), made.row()["magsac_error"]) == (3.0, 3.0)
     table = summarise([made])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
 from superpoint.inference import load_model
 from superpoint.inference.detect_images import detect_images
@@ -46,7 +46,7 @@ def test_feature_file_has_what_the_model_finds(photos: Path, tmp_path: Path) -> 
     out = tmp_path / "features.h5"
     assert detect_images([str(photos)], out, CONFIG) is None
     model = load_model("magicpoint-lite", "cpu", "torch", "fp32")
-    with LabelFile(out) as file:
+    with FeatureFile(out) as file:
         assert set(file.names()) == {"one.png", "one.jpg", "deep/two.png"}
         stored = file.read("one.png")
     expected = model.detect(photos / "one.png")

@@ -15,7 +15,7 @@ from superpoint.models import weights as registry
 from superpoint.visualize import save_image
 from tests.inference.networks import photograph, write_network
 
-MODULES = (*("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.inference.matching"),)
+MODULES = (*("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.matching"),)
 FLAGS = doctest.ELLIPSIS
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from superpoint.errors import UserError
 from superpoint.geometry.homography import sample_homography, warp_image, warp_points
 from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, match
-from superpoint.matching import ESTIMATORS, match_descriptors
+from superpoint.matching import ESTIMATORS
 from tests.inference.networks import photograph
 from tests.inference.test_images import one_line
 
@@ -20,20 +20,6 @@ def features(count: int, seed: int = 0, dim: int = 8, scale: float = 100.0) -> F
     rng = np.random.default_rng(seed)
     described = rng.normal(size=(count, dim))
     return Features(rng.random((count, 2)) * scale, rng.random(count), described, (128, 128))
-
-
-@pytest.mark.parametrize("method", ["mutual", "ratio", "dual_softmax"])
-def test_matches_are_those_of_the_evaluation(method: str) -> None:
-    a, b = features(40, 0), features(30, 1)
-    assert a.descriptors is not None
-    assert b.descriptors is not None
-    found = match(a, b, method, ratio=0.95, min_score=-1)
-    pairs, scores = match_descriptors(a.descriptors, b.descriptors, method, ratio=0.95)
-    np.testing.assert_array_equal(found.indices, pairs)
-    np.testing.assert_array_equal(found.scores, scores)
-    assert len(found) > 0
-    floor = float(np.median(found.scores))
-    assert len(match(a, b, method, ratio=0.95, min_score=floor)) == int((found.scores >= floor).sum())
 
 
 def test_permuted_descriptors_find_each_other() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from superpoint.inference import Features, Matches
-from superpoint.inference.matching import Homography
 from superpoint.inference.pictures import MOST, SMALL, match_figure, points_picture, track_picture
 from superpoint.inference.tracking import Track
+from superpoint.matching import Homography
 from superpoint.visualize import BLUE, GREEN, figure_to_image
 
 GRAY = np.full((90, 120), 128, np.uint8)

@@ -10,10 +10,11 @@ import torch
 from superpoint.config import ModelConfig
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.interop.lightglue import lightglue_input, matches_of
 from superpoint.interop.local_feature import KorniaFeature
 from superpoint.interop.opencv import from_dmatches, from_keypoints, to_dmatches, to_keypoints
+from superpoint.matching import Matches
 from superpoint.models import SuperPoint, build_model
 from superpoint.models.decode import detect_points
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from superpoint.errors import UserError
-from superpoint.features import Features, Matches
+from superpoint.features import Features
 from superpoint.interop import colmap, hloc
+from superpoint.matching import Matches
 
 
 def features(count: int, seed: int, size: tuple[int, int] = (64, 48)) -> Features:

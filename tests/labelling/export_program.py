@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.labelling.export import export_detections
 
 CONFIG = ExportConfig(
@@ -50,7 +50,7 @@ def check_readable(out: Path) -> None:
     """Whatever is there can be opened."""
     for path in (out, *out.with_name(f"{out.name}.shards").glob("*.h5")):
         if path.exists():
-            with LabelFile(path) as labels:
+            with FeatureFile(path) as labels:
                 labels.names()
 
 

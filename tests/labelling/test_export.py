@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig, ModelConfig
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME
 from superpoint.data.images import sample_photographs
 from superpoint.data.sources import source as sources
@@ -53,9 +53,9 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def export(images: object, out: Path, config: ExportConfig = CONFIG, **options: object) -> LabelFile:
+def export(images: object, out: Path, config: ExportConfig = CONFIG, **options: object) -> FeatureFile:
     result = export_detections(config, [str(images)], out, **options)  # type: ignore[arg-type]
-    return LabelFile(result.path)
+    return FeatureFile(result.path)
 
 
 def test_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +229,7 @@ def test_resume_decodes_nothing_twice(photos: Path, tmp_path: Path, monkeypatch:
     with pytest.raises(UserError, match=r"No space left on device.*the shards before it are whole"):
         export(photos, out)
     assert not out.exists()
-    assert len(LabelFile(tmp_path / "labels.h5.shards")) == 8
+    assert len(FeatureFile(tmp_path / "labels.h5.shards")) == 8
     mend()
     read: list[str] = []
     read_gray = sources.read_gray
@@ -315,7 +315,7 @@ def test_the_summary_reads_no_label_again(photos: Path, tmp_path: Path, monkeypa
     (photos / "11.jpg").write_bytes(b"")
     config = replace(CONFIG, adaptation=AdaptationConfig(homographies=2))
     with monkeypatch.context() as patch:
-        patch.setattr(LabelFile, "_read", lambda *_, **__: 1 / 0)
+        patch.setattr(FeatureFile, "_read", lambda *_, **__: 1 / 0)
         merged = export_detections(config, [str(photos)], tmp_path / "merged.h5")
         shards = export_detections(replace(config, merge=False), [str(photos)], tmp_path / "shards.h5")
     again = export_detections(config, [str(photos)], tmp_path / "merged.h5", resume=True)  # from the merged file
@@ -344,7 +344,7 @@ def test_a_tar_that_breaks_off(photos: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "t-1.tar").write_bytes(whole[: int(len(whole) * 0.7)])
     with pytest.raises(UserError, match=r"t-1\.tar: breaks off after \d images .*--resume, or keep_broken=true"):
         export(tmp_path / "t-{0..2}.tar", tmp_path / "labels.h5")
-    assert len(LabelFile(tmp_path / "labels.h5.shards")) == 24
+    assert len(FeatureFile(tmp_path / "labels.h5.shards")) == 24
     (tmp_path / "t-1.tar").write_bytes(whole)
     assert export(tmp_path / "t-{0..2}.tar", tmp_path / "labels.h5", resume=True).names() == [
         *names[0],

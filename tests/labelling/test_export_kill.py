@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 
 
@@ -50,8 +50,8 @@ def test_killed_at_20_random_moments(project: Path, photos: Path, tmp_path: Path
     assert int(found[1]) > 5
     assert "last session ended with 0" in printed
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
-    assert len(LabelFile(out)) == 98
-    assert sorted(LabelFile(out).skipped()) == ["17.jpg", "80.jpg"]
+    assert len(FeatureFile(out)) == 98
+    assert sorted(FeatureFile(out).skipped()) == ["17.jpg", "80.jpg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "labels.h5",
         "labels.h5.summary.json",

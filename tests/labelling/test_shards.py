@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.labelling.shards import ShardFolder, digest
 
 ATTRIBUTES = {"key": "k"}
@@ -44,9 +45,9 @@ def test_finished_parts_are_told_by_names(shards: ShardFolder) -> None:
 def test_merge(shards: ShardFolder) -> None:
     shards.write(0, 0, features("a.jpg"), {"x.jpg": "bad"}, end=True, attributes=ATTRIBUTES)
     shards.write(1, 0, features("b.jpg"), {"y.jpg": "worse"}, end=True, attributes=ATTRIBUTES)
-    assert LabelFile(shards.path).names() == ["a.jpg", "b.jpg"]  # usable before
+    assert FeatureFile(shards.path).names() == ["a.jpg", "b.jpg"]  # usable before
     shards.merge(ATTRIBUTES)
-    labels = LabelFile(shards.out)
+    labels = FeatureFile(shards.out)
     assert labels.names() == ["a.jpg", "b.jpg"]
     assert labels.skipped() == {"x.jpg": "bad", "y.jpg": "worse"}
     shards.remove()
@@ -65,7 +66,7 @@ def test_a_disk_without_room_for_both_is_told_before(shards: ShardFolder, monkey
     monkeypatch.setattr("superpoint.labelling.shards.shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"merging needs .* are complete: make room, then --resume"):
         shards.merge(ATTRIBUTES)
-    assert LabelFile(shards.path).names() == ["a.jpg"]
+    assert FeatureFile(shards.path).names() == ["a.jpg"]
 
 
 def test_a_second_export_into_it_is_refused(shards: ShardFolder) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from superpoint.data.feature_file import Features
+from superpoint.features import Features
 from superpoint.labelling.summary import Tally, coverage, summarise
 
 
@@ -75,14 +76,14 @@ def test_alarm_for_skipped_images() -> None:
 
 
 def test_sizes_that_are_not_known_are_left_out() -> None:
-    found = summarise([spread(50, 0)._replace(image_size=None, views=None)], same)
+    found = summarise([replace(spread(50, 0), image_size=(0, 0), views=None)], same)
     assert found.points == 50
     assert found.as_dict()["coverage"] is None
     assert found.as_dict()["views"] is None
 
 
 def test_tallies_of_parts_make_that_of_the_whole() -> None:
-    items = [spread(100, 1), spread(0, 2), spread(70, 3)._replace(views=40), Features(np.zeros((9, 2), np.float32))]
+    items = [spread(100, 1), spread(0, 2), replace(spread(70, 3), views=40), Features(np.zeros((9, 2), np.float32))]
     whole = Tally()
     for part in (items[:1], [], items[1:]):
         tally = Tally()

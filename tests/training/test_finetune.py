@@ -14,11 +14,11 @@ import pytest
 
 from superpoint.cli import main
 from superpoint.config import FinetuneConfig, ModelConfig, load_config
-from superpoint.data.feature_file import Features
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import sample_photographs
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training import finetune as stage

@@ -22,7 +22,7 @@ import torch
 from superpoint.cli import main
 from superpoint.config import MagicPointConfig, PipelineConfig, SuperPointConfig, load_config
 from superpoint.config.pipeline import STAGES
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.training import pipeline as stage
@@ -339,7 +339,7 @@ def test_the_chain_killed_at_every_boundary_ends_as_one_that_was_not(photographs
         one, two = (torch.load(run / name / "checkpoints/last.ckpt", weights_only=True) for run in (killed, whole))
         assert one["step"] == two["step"] == 4
         assert all(torch.equal(one["model"][key], two["model"][key]) for key in two["model"])
-    with LabelFile(killed / "labels/labels.h5") as one, LabelFile(whole / "labels/labels.h5") as two:
+    with FeatureFile(killed / "labels/labels.h5") as one, FeatureFile(whole / "labels/labels.h5") as two:
         assert one.names() == two.names()
         assert all(np.array_equal(one.read(name).keypoints, two.read(name).keypoints) for name in two.names())
     assert "| sift |" in (killed / "pipeline.md").read_text()

@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from superpoint.config import AdaptConfig, ModelConfig, load_config
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.labelling.export import ExportResult
@@ -50,7 +50,7 @@ def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> No
     settings = config(photographs, tmp_path / "run", "rounds=2")
     assert adapt(settings) is None
     run = tmp_path / "run"
-    with LabelFile(run / "labels1.h5") as first, LabelFile(run / "labels2.h5") as second:
+    with FeatureFile(run / "labels1.h5") as first, FeatureFile(run / "labels2.h5") as second:
         assert len(first) == len(second) == 5
         assert first.attributes["model"] != second.attributes["model"]
     assert "weights: magicpoint-lite\n" in (run / "round1" / "config.yaml").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.feature_file import LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import read_gray
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import HDF5
@@ -26,7 +26,7 @@ class LabelledPhotographs:
     """
 
     def __init__(
-        self, labels: LabelFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
+        self, labels: FeatureFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
     ) -> None:
         """Args: root, the folder that the names are relative to, or an HDF5 file of images; names, the images to use,
         None = all that have labels; threshold, the least score of a label.
@@ -82,11 +82,9 @@ class LabelledPhotographs:
         gray = read_gray(self.root / name) if self.store is None else self.store.load(name)
         features = self.labels.read(name)
         size = (gray.shape[1], gray.shape[0])
-        if features.image_size is not None and features.image_size != size:
+        if features.image_size not in (size, (0, 0)):
             made = " x ".join(map(str, features.image_size))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
-        if features.scores is None:
-            return gray, features.keypoints
         return gray, features.keypoints[features.scores >= self.threshold]
 
     def _has(self, name: str) -> bool:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from superpoint.config import DataConfig, MagicPointConfig
-from superpoint.data.feature_file import Features
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
 from superpoint.data.labelled import LabelledImages, cover, read_points
@@ -23,6 +22,7 @@ from superpoint.data.samples import PointSamples, Scene
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 from superpoint.visualize import save_image

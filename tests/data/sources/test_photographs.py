@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superpoint.data.feature_file import Features, LabelFile
+from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 
 def make(count: int = 5, seed: int = 0) -> Features:
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
-    labels = LabelFile(path)
+    labels = FeatureFile(path)
     with pytest.raises(UserError, match=r"found no 'b\.png'"):
         LabelledPhotographs(labels, tmp_path)
     for name in labels.names():
@@ -45,11 +46,11 @@ def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
     assert len(pickle.loads(pickle.dumps(source))[3][1]) == 5
     save_features(tmp_path / "none.h5", {})
     with pytest.raises(UserError, match="holds no labels"):
-        LabelledPhotographs(LabelFile(tmp_path / "none.h5"), tmp_path)
+        LabelledPhotographs(FeatureFile(tmp_path / "none.h5"), tmp_path)
 
 
 def test_photographs_lost_during_training(path: Path, tmp_path: Path) -> None:
-    labels = LabelFile(path)
+    labels = FeatureFile(path)
     names = labels.names()
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ def test_images_in_hdf5(tmp_path: Path) -> None:
         file["a/plain"] = gray
         file["a/stack"] = np.stack([gray + 1, gray + 2, gray + 3])
     save_features(tmp_path / "labels.h5", {name: make(seed=index) for index, name in enumerate(names)})
-    source = LabelledPhotographs(LabelFile(tmp_path / "labels.h5"), tmp_path / "images.h5")
+    source = LabelledPhotographs(FeatureFile(tmp_path / "labels.h5"), tmp_path / "images.h5")
     assert source.names == list(names)
     for copy in (source, pickle.loads(pickle.dumps(source))):
         for index, added in enumerate((0, 1, 3)):
@@ -94,4 +95,4 @@ def test_images_in_hdf5(tmp_path: Path) -> None:
             np.testing.assert_array_equal(points, make(seed=index).keypoints)
     save_features(tmp_path / "other.h5", {"a/stack/3": make(), "a/stack/-1": make(), "a": make()})
     with pytest.raises(UserError, match=r"images\.h5: found no 'a' in it, expected .* their HDF5 file"):
-        LabelledPhotographs(LabelFile(tmp_path / "other.h5"), tmp_path / "images.h5")
+        LabelledPhotographs(FeatureFile(tmp_path / "other.h5"), tmp_path / "images.h5")

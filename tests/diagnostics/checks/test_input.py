@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from superpoint.data.feature_file import Features
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
 from superpoint.data.training_set import training_samples
@@ -22,6 +21,7 @@ from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
 from superpoint.diagnostics.reading import image_reader
+from superpoint.features import Features
 
 
 def with_input(case: Case, change: Callable[[Tensor], Tensor]) -> Case:

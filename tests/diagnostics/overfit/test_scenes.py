@@ -13,7 +13,6 @@ from torch import nn
 
 from superpoint.cli import main
 from superpoint.config import MagicPointConfig, load_config
-from superpoint.data.feature_file import Features
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import sample_photographs
 from superpoint.data.labelled import cover
@@ -25,6 +24,7 @@ from superpoint.diagnostics.overfit.scenes import check_overrides, free_folder, 
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
+from superpoint.features import Features
 from superpoint.models.export_weights import export_weights
 from superpoint.visualize import save_image
 
