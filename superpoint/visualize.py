@@ -34,6 +34,8 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = OKABE_ITO = (
     (204, 121, 167),
 )
 DIMMED = 0.6  # brightness of an image below a heatmap
+GAP = 12  # px between two images side by side
+MAX_LINES = 150  # matches drawn, in even steps through all: more cover the images
 SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
 
@@ -245,6 +247,19 @@ def precision_recall_figure(
     if curves:
         figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return figure
+
+
+def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Put two grey images [H, W] beside each other, GAP apart; return the canvas and the (x, y) shift of the second."""
+    shift = first.shape[1] + GAP
+    canvas = np.full((max(len(first), len(second)), shift + second.shape[1]), 255, np.uint8)
+    canvas[: len(first), : first.shape[1]], canvas[: len(second), shift:] = first, second
+    return canvas, np.array([shift, 0.0])
+
+
+def plot_color(color: tuple[int, int, int]) -> tuple[float, ...]:
+    """Return a colour of 0..255 as matplotlib takes it."""
+    return tuple(channel / 255 for channel in color)
 
 
 def figure_to_image(figure: Figure) -> Image:

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.backends.network import Network, missing, resolve
-from superpoint.backends.openvino import shared_core
+from superpoint.backends.choice import resolve
+from superpoint.backends.network import Network, missing
+from superpoint.backends.onnxruntime import open_session
+from superpoint.backends.openvino import compiled, shared_core, unreported
 from superpoint.errors import UserError, check_one_of
-from superpoint.export.formats import METADATA
 
+METADATA = "superpoint"  # key of the metadata in a file, JSON
 Run = Callable[[NDArray[np.float32]], list[NDArray[Any]]]
 DENSE = (".onnx", ".xml", ".pt")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -49,7 +51,7 @@ class ExportedNetwork(Network):
 
 
 def open_exported(path: str | Path, precision: str = "auto") -> ExportedNetwork:
-    """An exported network in the runtime of its file: .onnx ONNX Runtime, .xml OpenVINO, .pt TorchScript; on the CPU.
+    """Open an exported network on the CPU: .onnx in ONNX Runtime, .xml in OpenVINO, .pt in TorchScript.
 
     A .pt2 of torch.export is not opened: torch's reader of that format may unpickle, and so execute what a stranger
     put into it. `torch.export.load` reads what you have written yourself.
@@ -75,15 +77,10 @@ def open_exported(path: str | Path, precision: str = "auto") -> ExportedNetwork:
 
 def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing("onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS and torchrun count here too
-    options.log_severity_level = 4  # fatal: what goes wrong is raised as well
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = open_session(path.read_bytes())
         text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    except UserError:
+        raise
     except Exception as error:  # it has a dozen exceptions of its own, all of them straight below Exception
         raise _damaged(path, "ONNX model", error) from error
     metadata = _metadata(path, text)
@@ -99,8 +96,6 @@ def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
 
 
 def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
-    from superpoint.backends.openvino import unreported
-
     with unreported():
         try:
             import openvino  # noqa: F401
@@ -109,26 +104,19 @@ def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
     if not path.with_suffix(".bin").is_file():
         raise UserError(f"{path}: found no '{path.with_suffix('.bin').name}' beside it, expected its weights")
     precision = resolve("openvino", precision, "cpu")[1]
-    settings = {
-        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "CPU_RUNTIME_CACHE_CAPACITY": 256,  # see backends/openvino.py
-    }
     try:
-        core = shared_core()
-        model = core.read_model(path)
+        model = shared_core().read_model(path)
         text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else None
-        compiled = core.compile_model(model, "CPU", settings)
+        network = compiled(model, precision)
     except Exception as error:
         raise _damaged(path, "OpenVINO model", error) from error
     metadata = _metadata(path, text)
-    count = len(compiled.outputs)
+    count = len(network.outputs)
     if count != len(metadata["outputs"]):
         raise UserError(f"{path}: found {count} outputs, expected {', '.join(metadata['outputs'])}")
 
     def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
-        results = compiled(image)
+        results = network(image)
         return [results[index] for index in range(count)]
 
     return ExportedNetwork("openvino", precision, run, metadata)

@@ -40,13 +40,6 @@ class OpenVinoNetwork(Network):
             traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
             self._graph = openvino.convert_model(traced, example_input=image)
         self._graph.reshape([-1, 1, -1, -1])
-        self._settings = {
-            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # so that OMP_NUM_THREADS and torchrun count here too
-            "PERFORMANCE_HINT": "LATENCY",  # all threads on one call
-            # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
-            "CPU_RUNTIME_CACHE_CAPACITY": 256,
-        }
         names = [next(iter(output.get_names()), "logits") for output in self._graph.outputs]
         self._outputs = {name: names.index(name) for name in output_names(model)}
 
@@ -62,7 +55,7 @@ class OpenVinoNetwork(Network):
 
     @functools.cached_property
     def _request(self) -> Any:
-        return shared_core().compile_model(self._graph, "CPU", self._settings).create_infer_request()
+        return compiled(self._graph, self.precision).create_infer_request()
 
     @functools.cached_property
     def _maps_request(self) -> Any:
@@ -85,12 +78,24 @@ class OpenVinoNetwork(Network):
         )
         results[index] = opset13.squeeze(opset13.depth_to_space(cells, "blocks_first", CELL), constant(1)).output(0)
         graph = openvino_model([opset13.result(each) for each in results], graph.get_parameters())
-        return shared_core().compile_model(graph, "CPU", self._settings).create_infer_request()
+        return compiled(graph, self.precision).create_infer_request()
+
+
+def compiled(graph: Any, precision: str) -> Any:
+    """Compile a graph of OpenVINO for the CPU, in "fp32" or "bf16"."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # so that OMP_NUM_THREADS and torchrun count here too
+        "PERFORMANCE_HINT": "LATENCY",  # all threads on one call
+        # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
+        "CPU_RUNTIME_CACHE_CAPACITY": 256,
+    }
+    return shared_core().compile_model(graph, "CPU", settings)
 
 
 @functools.cache
 def shared_core() -> Any:
-    """The one of this process, never freed.
+    """Return the core of this process, which is never freed.
 
     Where the CPU has AMX, OpenVINO's CPU plugin gives the thread that makes it a stack for signals, and puts back the
     one it found when it is freed. Of two that are freed in the order they were made the second puts back that of the

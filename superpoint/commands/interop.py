@@ -37,7 +37,7 @@ def convert_weights_command(
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.", show_default=False)],
 ) -> None:
     """Bring weights of SuperPoint in one of the two public layouts into ours."""
-    from superpoint.interop.convert_weights import convert_weights_file
+    from superpoint.interop.weights import convert_weights_file
 
     convert_weights_file(file, out)
 
@@ -45,7 +45,7 @@ def convert_weights_command(
 @app.command("demo")
 def demo_command(
     model: Annotated[
-        str | None, typer.Option(help="Run folder, weights file or name of released weights.", show_default=False)
+        str | None, typer.Option(help="Run folder, weights file or name of pretrained weights.", show_default=False)
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
     port: Annotated[

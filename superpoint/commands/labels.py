@@ -32,7 +32,7 @@ def export_detections_command(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The feature file to write (.h5).", show_default=False)] = None,
-    weights: Annotated[str | None, typer.Option(help="Run folder, weights file or name of released weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Run folder, weights file or name of pretrained weights.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that image names are relative to.")] = None,
     config: ConfigFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an export, or start it.")] = False,

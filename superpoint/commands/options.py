@@ -10,7 +10,7 @@ import typer
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; what it does not name has its default.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the file", show_default=False)]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved configuration and stop.")]
-Run = Annotated[Path, typer.Argument(help="run folder, weights file or name of released weights", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="run folder, weights file or name of pretrained weights", show_default=False)]
 
 
 def command_group() -> typer.Typer:

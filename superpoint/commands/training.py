@@ -113,7 +113,7 @@ def finetune_command(
     images: Annotated[str | None, typer.Option(help="Folder of photographs.", show_default=False)] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Run folder, weights file or name of released weights; default superpoint-lite."),
+        typer.Option(help="Run folder, weights file or name of pretrained weights; default superpoint-lite."),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Their points (.h5), if there are some already.", show_default=False)
@@ -156,7 +156,7 @@ def export_weights_command(
     half: Annotated[bool, typer.Option("--half", help="Store kernels as float16: half the size.")] = False,
 ) -> None:
     """Write the best (averaged) weights of a run as one safetensors file to share."""
-    from superpoint.models.export_weights import export_weights
+    from superpoint.models.weights import export_weights
 
     export_weights(run, out, half=half)
 

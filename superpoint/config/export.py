@@ -14,7 +14,7 @@ from superpoint.errors import UserError, check_number
 class ExportConfig:
     """From images to a feature file; what is not marked decides about the content, so a resume must not change it."""
 
-    weights: str = "magicpoint"  # name of released weights, run folder or file
+    weights: str = "magicpoint"  # name of pretrained weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
     # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `labelling/corners.py`. A detector

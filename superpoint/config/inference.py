@@ -17,7 +17,7 @@ NMS_RADIUS = 3  # px
 class InferenceConfig:
     """Which network, where it runs, and how its output becomes keypoints. See `inference.FeatureDetector.detect`."""
 
-    model: str = "superpoint-lite"  # name of released weights, weights file, checkpoint or run folder
+    model: str = "superpoint-lite"  # name of pretrained weights, weights file, checkpoint or run folder
     threshold: float = 0.015  # least probability
     max_points: int = 0  # strongest keypoints kept; 0 = all
     nms_radius: int = NMS_RADIUS  # px

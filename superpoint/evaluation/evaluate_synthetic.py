@@ -99,7 +99,7 @@ def evaluate_synthetic_shapes(
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether there are weights in it, as in a run; the package's own folder has the name of released weights."""
+    """Whether there are weights in it, as in a run; the package's own folder has the name of pretrained weights."""
     return (folder / "weights.safetensors").is_file() or any((folder / "checkpoints").glob("*.ckpt"))
 
 
@@ -111,7 +111,7 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
         keep: do nothing if there is a result.
 
     Raises:
-        UserError: no such network; `out` is None and `source` is not a run folder, such as the name of released weights
+        UserError: no such network; `out` is None and `source` is not a run folder, such as the name of weights
             (even where a folder that is no run is called so).
     """
     if out is None and not _is_run(Path(source)):

@@ -15,12 +15,9 @@ from superpoint.evaluation.pairs import match_errors
 from superpoint.evaluation.views import ViewPair
 from superpoint.files import make_folder
 from superpoint.geometry.homography import Matrix, frame_corners, warp_points
-from superpoint.visualize import BLUE, GREEN, ORANGE, VERMILION, save_figure
+from superpoint.visualize import BLUE, GREEN, MAX_LINES, ORANGE, VERMILION, plot_color, save_figure, side_by_side
 
 Redraw = Callable[[str, str], tuple[ViewPair, Described, Described, Outcome]]  # (method, pair's name)
-
-MOST = 150  # matches drawn, in even steps through all: more cover the image
-GAP = 12  # px between the views
 
 
 def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
@@ -51,15 +48,14 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
     vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.
     """
-    (height_a, width_a), (height_b, width_b) = pair.image_a.shape, pair.image_b.shape
-    canvas = np.full((max(height_a, height_b), width_a + GAP + width_b), 255, np.uint8)
-    canvas[:height_a, :width_a], canvas[:height_b, width_a + GAP :] = pair.image_a, pair.image_b
+    size_a = pair.image_a.shape[:2]
+    canvas, shift = side_by_side(pair.image_a, pair.image_b)
     figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 1.15), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
     estimate = outcome.estimates["ransac"][0]
     pairs = outcome.matches.indices
-    chosen = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
+    chosen = np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)
     start, end = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
     right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
     kinds = (
@@ -68,17 +64,16 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
         ("RANSAC's, but wrong", ~right & inlier, VERMILION, "--", 1.1),
         ("RANSAC's and true", right & inlier, BLUE, "-", 1.0),
     )
-    shift = np.array([width_a + GAP, 0.0])
     for label, members, color, style, width in kinds:
         lines = [index for index in chosen if members[index]]
         for place, index in enumerate(lines):
             (x0, y0), (x1, y1) = start[index], end[index] + shift
             # One line of each kind is named, so that the legend shows colour and dashes.
             named = f"{label} ({int(members.sum())})" if place == 0 else None
-            axes.plot([x0, x1], [y0, y1], style, color=_rgb(color), linewidth=width, label=named)
-    _outline(axes, pair.h_a_b, (height_a, width_a), shift, GREEN, "-", "true outline of the first view")
+            axes.plot([x0, x1], [y0, y1], style, color=plot_color(color), linewidth=width, label=named)
+    _outline(axes, pair.h_a_b, size_a, shift, GREEN, "-", "true outline of the first view")
     if estimate.matrix is not None:
-        _outline(axes, estimate.matrix, (height_a, width_a), shift, VERMILION, "--", "estimated outline")
+        _outline(axes, estimate.matrix, size_a, shift, VERMILION, "--", "estimated outline")
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
     found = "no homography" if estimate.matrix is None else "maps a corner beyond the horizon"
@@ -93,13 +88,15 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
 
 
 def _outline(
-    axes: Axes, h_a_b: Matrix, size: tuple[int, int], shift: NDArray[np.float64], color: object, style: str, label: str
+    axes: Axes,
+    h_a_b: Matrix,
+    size: tuple[int, int],
+    shift: NDArray[np.float64],
+    color: tuple[int, int, int],
+    style: str,
+    label: str,
 ) -> None:
     corners = warp_points(frame_corners(*size), h_a_b) + shift
     closed = np.concatenate([corners, corners[:1]])
     # The true outline is the wider, so that it shows beside an estimate that covers it.
-    axes.plot(*closed.T, style, color=_rgb(color), linewidth=5.0 if style == "-" else 2.0, label=label)
-
-
-def _rgb(color: object) -> tuple[float, ...]:
-    return tuple(channel / 255 for channel in color)  # type: ignore[attr-defined]
+    axes.plot(*closed.T, style, color=plot_color(color), linewidth=5.0 if style == "-" else 2.0, label=label)

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from superpoint.backends.exported import METADATA
 from superpoint.backends.graph import quiet
 from superpoint.backends.network import missing
+from superpoint.backends.openvino import unreported
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.export.graph import DenseGraph, FullGraph
@@ -25,7 +27,6 @@ from superpoint.models.superpoint import SuperPoint
 
 SUFFIXES = {"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"}
 FORMATS = tuple(SUFFIXES)
-METADATA = "superpoint"  # key of the metadata in a file, JSON
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,6 @@ def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any])
 
 
 def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    from superpoint.backends.openvino import unreported
-
     with unreported():
         try:
             import openvino

@@ -15,15 +15,14 @@ from superpoint.errors import UserError
 from superpoint.export.formats import Settings, output_names, write_model
 from superpoint.export.parity import Parity, measure_parity
 from superpoint.files import write_atomically
-from superpoint.models.loading import model_from_state
-from superpoint.models.weights import load_weights
+from superpoint.models.weights import load_weights, model_from_state
 
 
 def export_model(source: str | Path, form: str, out: str | Path, settings: Settings | None = None) -> list[Parity]:
     """Write the network of `source` to `out`, compare the file with torch in fp32, and write FILE.parity.json.
 
     Args:
-        source: a run folder, weights file or name of released weights.
+        source: a run folder, weights file or name of pretrained weights.
         form: one of `superpoint.export.FORMATS`.
         settings: of the decoder that "onnx-full" has built in; the comparison uses them for every format.
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from superpoint.backends import resolve
 from superpoint.backends.exported import open_exported
-from superpoint.backends.network import resolve
 from superpoint.config import SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.export.formats import Settings

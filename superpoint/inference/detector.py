@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from superpoint.backends import Network, make_network
+from superpoint.backends.exported import open_exported
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
 from superpoint.errors import UserError, check_number
@@ -17,7 +18,7 @@ from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
 from superpoint.models.decode import Detections, detect_points, sample_descriptors
-from superpoint.models.loading import load_network
+from superpoint.models.weights import load_network
 
 DEFAULT_MODEL = "superpoint-lite"
 THRESHOLD = 0.015  # of DeTone et al.'s demonstration, and of `config.DecodeConfig`
@@ -204,7 +205,7 @@ def load_model(
     """A trained network, ready for use.
 
     Args:
-        name_or_path: the name of released weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
+        name_or_path: name of pretrained weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
             or a run folder; or a file of `superpoint export-model` with a dense graph: .onnx, .xml (OpenVINO) or .pt
             (TorchScript), which says the backend itself and runs on the CPU.
         device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda" or "mps".
@@ -221,7 +222,7 @@ def load_model(
     FeatureDetector(magicpoint-lite: torch fp32 on cpu, no descriptors)
     """
     if not isinstance(name_or_path, str | Path):
-        raise UserError(f"name_or_path: found {name_or_path!r}, expected the name of released weights or a path")
+        raise UserError(f"name_or_path: found {name_or_path!r}, expected the name of pretrained weights or a path")
     if Path(name_or_path).suffix in EXPORTED and not Path(name_or_path).is_dir():
         return _load_exported(Path(name_or_path), device, backend, precision)
     model = load_network(name_or_path)
@@ -229,8 +230,6 @@ def load_model(
 
 
 def _load_exported(path: Path, device: str, backend: str, precision: str) -> FeatureDetector:
-    from superpoint.export import open_exported  # here: it brings the writers of all formats
-
     check_runtime(backend, precision, device)
     network = open_exported(path, precision)
     outputs = network.metadata["outputs"]

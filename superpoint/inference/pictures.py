@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from superpoint.evaluation.gallery import GAP, MOST
 from superpoint.features import Features
 from superpoint.geometry.homography import frame_corners, resize_points, warp_points
 from superpoint.inference.tracking import Track
@@ -18,6 +17,7 @@ from superpoint.matching import Homography, Matches, matched_keypoints
 from superpoint.visualize import (
     BLUE,
     GREEN,
+    MAX_LINES,
     SUBPIXEL_BITS,
     VERMILION,
     Image,
@@ -25,6 +25,8 @@ from superpoint.visualize import (
     contact_sheet,
     draw_points,
     enlarge,
+    plot_color,
+    side_by_side,
     to_rgb,
 )
 
@@ -52,19 +54,17 @@ def match_figure(
 ) -> Figure:
     """Both images [H, W] side by side with their matches, and the outline of the first in the second.
 
-    Matches that agree with the homography are solid blue, the others dotted vermilion; at most MOST of each kind.
+    Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
     """
     (height0, width0), (height1, width1) = image0.shape, image1.shape
     # The images are shown in the pixels they have, up to a page that a screen can hold; a small pair is enlarged.
-    canvas = np.full((max(height0, height1), width0 + GAP + width1), 255, np.uint8)
-    canvas[:height0, :width0], canvas[:height1, width0 + GAP :] = image0, image1
+    canvas, shift = side_by_side(image0, image1)
     inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
     inches *= min(16 / inches[0], 10 / inches[1], max(1.0, 8 / inches[0]))
     figure = Figure(figsize=(float(inches[0]), float(inches[1]) + 0.9), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
     start, end = matched_keypoints(*features, matches)
-    shift = np.array([width0 + GAP, 0.0])
     for side, own, offset in ((0, features[0], 0 * shift), (1, features[1], shift)):
         free = np.ones(len(own), bool)
         free[matches.indices[:, side]] = False
@@ -78,20 +78,27 @@ def match_figure(
     )
     for label, members, color, style, width in kinds:
         listed = np.flatnonzero(members)
-        listed = listed[np.linspace(0, len(listed) - 1, min(MOST, len(listed))).astype(int)]
+        listed = listed[np.linspace(0, len(listed) - 1, min(MAX_LINES, len(listed))).astype(int)]
         shown += len(listed)
         for place, index in enumerate(listed):
             (x0, y0), (x1, y1) = start[index], end[index] + shift
             named = f"{label} ({int(members.sum())})" if place == 0 else None
             axes.plot(
-                [x0, x1], [y0, y1], style, color=_rgb(color), linewidth=width, marker="o", markersize=2.5, label=named
+                [x0, x1],
+                [y0, y1],
+                style,
+                color=plot_color(color),
+                linewidth=width,
+                marker="o",
+                markersize=2.5,
+                label=named,
             )
     if homography.matrix is not None:
         corners = warp_points(frame_corners(height0, width0), homography.matrix) + shift
         (outline,) = axes.plot(
             *np.concatenate([corners, corners[:1]]).T,
             "--",
-            color=_rgb(GREEN),
+            color=plot_color(GREEN),
             linewidth=2.5,
             label="first image by the homography",
         )
@@ -125,7 +132,3 @@ def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: in
             cv2.polylines(canvas, [fixed.reshape(-1, 1, 2)], False, ink, thick, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.circle(canvas, tip, 2 * one, (red, green, blue), -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return contact_sheet([canvas], [title], columns=1)
-
-
-def _rgb(color: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(channel / 255 for channel in color)

@@ -9,8 +9,8 @@ No weights of others ship with this package, and a converted file stays under th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from superpoint.config import ModelConfig
 from superpoint.errors import UserError
 from superpoint.evaluation.learned import _read  # state_dicts of any nesting, never unpickled
 from superpoint.models.superpoint import SuperPoint, build_model
+from superpoint.models.weights import check_target, save_weights
 
 LICENCES = {
     "original": "The weights published with the paper (magicleap/SuperPointPretrainedNetwork) are licensed for "
@@ -32,7 +33,7 @@ HEADS = {"detector": ("Pa", "Pb", "logits"), "descriptor": ("Da", "Db", "descrip
 
 
 def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
-    """The network of a file in one of the two layouts, equal in what it computes; its configuration; the layout's name.
+    """Return the network of a file in one of the two layouts, which computes the same; its configuration; its layout.
 
     Args:
         path: a state_dict in a .pth, .pt or .safetensors; read without executing anything.
@@ -65,6 +66,20 @@ def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
             )
     model.load_state_dict({**expected, **layers})
     return model.eval(), config, layout
+
+
+def convert_weights_file(source: str | Path, out: str | Path) -> Path:
+    """Write the weights of `source` as a weights file, and print a word on licences.
+
+    Raises: UserError if the source is no such file, or the target is no .safetensors file or cannot be written.
+    """
+    out = check_target(out)
+    model, config, layout = convert_weights(source)
+    notes = {"layout": layout, "licence": LICENCES[layout], "converted_from": Path(source).name}
+    save_weights(out, model, asdict(config), notes)
+    print(f"weights: {out} ({layout} layout)")
+    print(f"licence: the converted file stays under the licence of {Path(source).name}. {LICENCES[layout]}")
+    return out
 
 
 def _original_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -137,8 +152,3 @@ def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
 def _bias(target: str, bias: Tensor) -> dict[str, Tensor]:
     """A batch norm between convolution and ReLU that adds a bias: the convolutions of our heads have none."""
     return {**_identity(target, len(bias), 1e-5), f"{target}.bias": bias}
-
-
-def licence(layout: str) -> dict[str, Any]:
-    """What is known of the licence, for the metadata of the converted file."""
-    return {"layout": layout, "licence": LICENCES[layout]}

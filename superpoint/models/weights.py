@@ -1,10 +1,11 @@
-"""Weights for use and sharing: safetensors with the model's configuration inside, read without executing anything."""
+"""Weights for use and sharing, read from safetensors and checkpoints without executing anything."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from superpoint.config import ModelConfig
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
+from superpoint.models.checkpoint import load_checkpoint
+from superpoint.models.superpoint import SuperPoint, build_model
 
 FORMAT_VERSION = "1"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # weights that ship with the package
+OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")  # the first that is there
+
+Weights = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]  # state, model_config, metadata
 
 
 def save_weights(
@@ -62,17 +69,39 @@ def save_weights(
 
 
 def pretrained_names() -> list[str]:
-    """Names of the released weights, for `load_weights`."""
+    """Return the names of the pretrained weights, for `load_weights`."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """Read weights from a weight file, a training checkpoint or a run folder.
+def resolve_weights(source: str | Path) -> Path:
+    """Return the file that `source` stands for.
 
     Args:
-        path: `*.safetensors`, `*.ckpt`, the name of released weights (`pretrained_names`), or a run folder, which
-            stands for its checkpoints/best.ckpt, else checkpoints/last.ckpt, else weights.safetensors. A file or run
-            goes before released weights of that name; another folder, such as this package's own, does not.
+        source: the name of pretrained weights (`pretrained_names`), a file, or a run folder, which stands for the first
+            of OF_A_RUN. A file or run goes before pretrained weights of that name; another folder, such as this
+            package's own, does not.
+
+    Raises: UserError if there is no such file, or the folder holds no weights.
+    """
+    path = Path(source)
+    names = pretrained_names()
+    found = [path / name for name in OF_A_RUN if (path / name).is_file()]
+    if path.is_file():
+        return path
+    if found:
+        return found[0]
+    if str(path) in names:
+        return PRETRAINED / f"{path}.safetensors"
+    if path.is_dir():
+        raise UserError(f"{path}: found no checkpoint, expected one of {', '.join(OF_A_RUN)}")
+    raise UserError(
+        f"{path}: no such file, expected weights (.safetensors), a checkpoint (.ckpt), a run folder or the name of "
+        f"pretrained weights ({', '.join(names) or 'none'})"
+    )
+
+
+def load_weights(source: str | Path) -> Weights:
+    """Read the weights of a `source` as in `resolve_weights`.
 
     Returns:
         state: parameters and buffers on the CPU, floating ones as float32. Of a checkpoint the averaged ones (EMA) if
@@ -80,22 +109,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], d
         model_config: the fields of `config.ModelConfig`.
         metadata: what `save_weights` was given; of a checkpoint {"checkpoint", "step", "best"}.
 
-    Raises:
-        UserError: missing, truncated, not such a file, or of a newer format.
+    Raises: UserError if they are missing, truncated, no such file, or of a newer format.
     """
-    path = Path(path)
-    if str(path) in pretrained_names() and not path.is_file() and not _checkpoints_of(path):
-        path = PRETRAINED / f"{path}.safetensors"
-    if path.is_dir():
-        path = _checkpoint_of(path)
-    if not path.is_file():
-        names = ", ".join(pretrained_names()) or "none"
-        raise UserError(
-            f"{path}: no such file, expected weights (.safetensors), a checkpoint (.ckpt), a run folder or the name of "
-            f"released weights ({names})"
-        )
-    if path.suffix == ".ckpt":
-        return _load_from_checkpoint(path)
+    path = resolve_weights(source)
+    state, model_config, metadata = (_read_checkpoint if path.suffix == ".ckpt" else _read_safetensors)(path)
+    full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return full, model_config, metadata
+
+
+def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -113,7 +135,73 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], d
         raise UserError(f"{path}: its metadata is not JSON ({error})") from error
     if not isinstance(model_config, dict) or not isinstance(metadata, dict):
         raise UserError(f"{path}: its metadata is no mapping, expected weights written by superpoint")
-    return {name: _full_precision(tensor) for name, tensor in state.items()}, model_config, metadata
+    return state, model_config, metadata
+
+
+def _read_checkpoint(path: Path) -> Weights:
+    checkpoint = load_checkpoint(path)
+    try:
+        config = yaml.safe_load(checkpoint["config"]) if isinstance(checkpoint["config"], str) else None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: the configuration it holds is not YAML, the file is damaged") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise UserError(f"{path}: found no section 'model' in the configuration it holds")
+    averaged = checkpoint["ema"]
+    state = averaged if isinstance(averaged, dict) and averaged else checkpoint["model"]
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: found no weights in it, expected tensors by name")
+    metadata = {"checkpoint": path.name, "step": checkpoint["step"], "best": checkpoint["best"]}
+    return state, config["model"], metadata
+
+
+def load_network(source: str | Path) -> SuperPoint:
+    """Load the network of a `source` as in `resolve_weights`, on the CPU, in evaluation mode and channels_last.
+
+    Raises: UserError if there are no weights, they are damaged, or they fit no architecture known here.
+    """
+    state, model_config, _ = load_weights(source)
+    model = model_from_state(state, model_config, source)
+    return model.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def model_from_state(state: Mapping[str, Tensor], model_config: Mapping[str, Any], source: str | Path) -> SuperPoint:
+    """Build the network that `load_weights` read from its configuration, and fill it with its state."""
+    unknown = set(model_config) - {field.name for field in fields(ModelConfig)}
+    if unknown:
+        raise UserError(f"{source}: its model_config has a key '{min(unknown)}' that this version does not know")
+    try:
+        config = ModelConfig(**model_config)
+    except TypeError as error:
+        raise UserError(f"{source}: its model_config cannot be used ({error})") from error
+    model = build_model(config, pretrained=False)
+    load_model_state(model, state, source)
+    return model
+
+
+def export_weights(
+    source: str | Path, out: str | Path, *, half: bool = False, metadata: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the (averaged) weights of a `source` as in `resolve_weights` to a file to share.
+
+    Raises: UserError if there are none, they fit no known architecture, or the target is no .safetensors file.
+    """
+    out = check_target(out)
+    state, model_config, found = load_weights(source)
+    model = model_from_state(state, model_config, source)
+    kept = {key: value for key, value in found.items() if key != "checkpoint"}
+    save_weights(out, model, model_config, {**kept, **(metadata or {})}, half=half)
+    print(f"weights: {out}")
+    return out
+
+
+def check_target(out: str | Path) -> Path:
+    """Return `out` as a path. Raises: UserError unless it ends in .safetensors and its folder exists."""
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: expected a file name that ends in .safetensors")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder")
+    return out
 
 
 def model_hash(model: nn.Module) -> str:
@@ -149,39 +237,3 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: str 
                 f"{source}: another architecture: found '{name}' of shape {list(tensor.shape)}, expected no such name"
             )
     model.load_state_dict(state)
-
-
-def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _checkpoints_of(run: Path) -> list[Path]:
-    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")
-    return [run / name for name in names if (run / name).is_file()]
-
-
-def _checkpoint_of(run: Path) -> Path:
-    found = _checkpoints_of(run)
-    if found:
-        return found[0]
-    raise UserError(
-        f"{run}: found no checkpoint, expected checkpoints/best.ckpt, checkpoints/last.ckpt or weights.safetensors"
-    )
-
-
-def _load_from_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    from superpoint.models.checkpoint import load_checkpoint  # here, so that the library does not import the engine
-
-    checkpoint = load_checkpoint(path)
-    try:
-        config = yaml.safe_load(checkpoint["config"]) if isinstance(checkpoint["config"], str) else None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: the configuration it holds is not YAML, the file is damaged") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise UserError(f"{path}: found no section 'model' in the configuration it holds")
-    averaged = checkpoint["ema"]
-    state = averaged if isinstance(averaged, dict) and averaged else checkpoint["model"]
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UserError(f"{path}: found no weights in it, expected tensors by name")
-    metadata = {"checkpoint": path.name, "step": checkpoint["step"], "best": checkpoint["best"]}
-    return {name: _full_precision(tensor) for name, tensor in state.items()}, config["model"], metadata

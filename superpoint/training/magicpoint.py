@@ -26,9 +26,8 @@ from superpoint.errors import UserError
 from superpoint.evaluation.evaluate_synthetic import evaluate_run
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
-from superpoint.models.export_weights import export_weights
 from superpoint.models.superpoint import SuperPoint
-from superpoint.models.weights import load_model_state, load_weights
+from superpoint.models.weights import export_weights, load_model_state, load_weights
 from superpoint.training.detector_validation import DetectorValidation, detector_objective
 from superpoint.training.probes import DetectorProbe
 

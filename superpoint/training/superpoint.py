@@ -27,7 +27,7 @@ from superpoint.evaluation.evaluate_synthetic import evaluate_run
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
 from superpoint.models import build_model, load_network
-from superpoint.models.export_weights import export_weights
+from superpoint.models.weights import export_weights
 from superpoint.training.magicpoint import WEIGHTS, load_start, write_run_report
 from superpoint.training.pair_validation import (
     PairValidation,

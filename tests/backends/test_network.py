@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superpoint.backends import Network, make_network, network
+from superpoint.backends import Network, choice, make_network
 from superpoint.backends.pytorch import fold_batch_norms
 from superpoint.config import AdaptationConfig, DecodeConfig, ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
@@ -256,7 +256,7 @@ def test_auto_takes_openvino_if_it_is_there(installed: bool, monkeypatch: pytest
 def test_auto_precision_follows_the_instructions(
     instructions: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "native_bf16_instructions", lambda: instructions)
+    monkeypatch.setattr(choice, "native_bf16_instructions", lambda: instructions)
     assert make_network(described_model(), "torch", device="cpu").precision == expected
 
 
@@ -276,7 +276,7 @@ def test_each_process_takes_a_gpu_of_its_own(rank: str | None, gpu: str, monkeyp
         monkeypatch.setenv("LOCAL_RANK", rank)
     taken: list[str] = []
     monkeypatch.setattr(
-        "superpoint.backends.pytorch.TorchNetwork", lambda model, precision, device: taken.append(device)
+        "superpoint.backends.choice.TorchNetwork", lambda model, precision, device: taken.append(device)
     )
     make_network(described_model(), "torch", "fp32", "cuda")
     assert taken == [gpu]

@@ -33,7 +33,7 @@ def write_run(folder: Path) -> None:
 
 
 def test_a_folder_with_the_name_of_released_weights_is_not_written_to(tmp_path: Path) -> None:
-    """As in a clone, where the package's folder has the name of released weights."""
+    """As in a clone, where the package's folder has the name of pretrained weights."""
     package = tmp_path / NAME
     package.mkdir()
     (package / "__init__.py").touch()

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpoint.backends import Network
-from superpoint.backends.network import resolve
+from superpoint.backends import Network, resolve
 from superpoint.cli import main
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model

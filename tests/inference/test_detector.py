@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 import superpoint
-from superpoint import export
 from superpoint.backends import make_network
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
@@ -248,9 +247,9 @@ def test_exported_file_contradicted(exported: Path, options: dict[str, str], mes
 
 
 def test_exported_with_its_decoder_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = export.open_exported(exported)
+    full = module.open_exported(exported)
     full.metadata["outputs"] = ["keypoints", "scores", "descriptors"]
-    monkeypatch.setattr(export, "open_exported", lambda *_: full)
+    monkeypatch.setattr(module, "open_exported", lambda *_: full)
     with pytest.raises(
         UserError, match=r"model\.pt: found the outputs keypoints, scores, descriptors, expected a dense"
     ):

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 
 from superpoint.inference import Features, Matches
-from superpoint.inference.pictures import MOST, SMALL, match_figure, points_picture, track_picture
+from superpoint.inference.pictures import SMALL, match_figure, points_picture, track_picture
 from superpoint.inference.tracking import Track
 from superpoint.matching import Homography
-from superpoint.visualize import BLUE, GREEN, figure_to_image
+from superpoint.visualize import BLUE, GREEN, MAX_LINES, figure_to_image
 
 GRAY = np.full((90, 120), 128, np.uint8)
 FIRST_MARK = 4 + 16  # px: margin and title above the picture
@@ -37,9 +37,9 @@ def test_match_figure_tells_inliers_from_others() -> None:
     axes = figure.axes[0]
     styles = [line.get_linestyle() for line in axes.get_lines()]
     assert styles.count("-") == 3
-    assert styles.count(":") == MOST
+    assert styles.count(":") == MAX_LINES
     assert styles.count("--") == 1
-    assert axes.get_title() == f"title ({MOST + 3} shown)"
+    assert axes.get_title() == f"title ({MAX_LINES + 3} shown)"
     labels = axes.get_legend_handles_labels()[1]
     assert labels == ["without a match (20)", "other matches (387)", "inliers (3)", "first image by the homography"]
     outline = axes.get_lines()[-1].get_xydata()

@@ -42,8 +42,7 @@ from superpoint.evaluation.evaluate_synthetic import shape_samples
 from superpoint.evaluation.statistics import output_statistics
 from superpoint.files import make_folder, write_atomically
 from superpoint.geometry.homography import inside
-from superpoint.models.loading import model_from_state
-from superpoint.models.weights import load_weights
+from superpoint.models.weights import load_weights, model_from_state
 
 SCENES = (("clean", 5), ("clean", 2), ("noisy", 7), ("noisy", 3))  # checkerboard, polygons, cube, ellipses (no labels)
 PHOTOGRAPHS = ("camera", "motorcycle_left")

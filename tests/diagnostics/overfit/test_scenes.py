@@ -25,7 +25,7 @@ from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.models.export_weights import export_weights
+from superpoint.models.weights import export_weights
 from superpoint.visualize import save_image
 
 TINY = ["data.height=48", "data.width=64", "model.encoder=lite", "model.head_channels=32", "optimizer.lr=0.01"]
