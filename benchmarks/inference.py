@@ -132,7 +132,7 @@ def main() -> None:
     images = [images[index % len(images)] for index in range(arguments.rounds)]
     pixels = {id(image): tensor(image) for image in images}
     recorded = {id(image): FeatureDetector(Recorded(network, pixels[id(image)]), 1) for image in images}
-    options = {"threshold": THRESHOLD, "max_points": arguments.points}
+    options = {"threshold": THRESHOLD, "max_keypoints": arguments.points}
     detect = partial(detector.detect, **options)
     methods: dict[str, Callable[[Image], Any]] = {
         "eager fp32": lambda image: eager(model, pixels[id(image)]),

@@ -2,8 +2,8 @@
 
 python scripts/evaluate.py synthetic runs/magicpoint
 python scripts/evaluate.py repeatability magicpoint adapted:magicpoint harris random --images photos
-python scripts/evaluate.py pairs --data datasets/hpatches/images --methods runs/superpoint,sift,orb --protocol paper
-torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data datasets/hpatches/images --methods runs/superpoint,sift
+python scripts/evaluate.py pairs --data datasets/hpatches/images --extractors runs/superpoint,sift,orb --protocol paper
+torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data datasets/hpatches/images --extractors runs/superpoint,sift
 """
 
 import sys

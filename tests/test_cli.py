@@ -156,7 +156,7 @@ def test_exported_weights_load_again(capsys: pytest.CaptureFixture[str], tmp_pat
     out = tmp_path / "half.safetensors"
     assert run(capsys, "export-weights", str(folder), str(out), "--half")[0] == 0
     assert out.stat().st_size < 0.6 * (folder / "weights.safetensors").stat().st_size
-    assert run(capsys, "detect-samples", str(out), "max_points=5", "--out", str(tmp_path / "pictures"))[0] == 0
+    assert run(capsys, "detect-samples", str(out), "max_keypoints=5", "--out", str(tmp_path / "pictures"))[0] == 0
     assert (tmp_path / "pictures/all.png").exists()
     assert "ends in .safetensors" in fails(capsys, "export-weights", str(folder), str(tmp_path / "w.pt"))
     assert "no such folder" in fails(capsys, "export-weights", str(folder), str(tmp_path / "no/w.safetensors"))

@@ -37,7 +37,7 @@ def test_the_four_commands_of_the_readme(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "dataset").iterdir()} == {"primitives.png", "samples.png", "sample_7.png"}
     run(superpoint("train-magicpoint", *TINY, "train.steps=4", "run=run"), tmp_path)
     run(superpoint("evaluate", "synthetic", "run", "--images", "9"), tmp_path)
-    output = run(superpoint("detect-samples", "run", "max_points=20"), tmp_path)
+    output = run(superpoint("detect-samples", "run", "max_keypoints=20"), tmp_path)
     assert "pictures: run/detections" in output
     assert (tmp_path / "run/detections/all.png").exists()
 

@@ -55,7 +55,7 @@ def evaluate_repeatability_command(
 @evaluate_app.command("pairs")
 def evaluate_pairs_command(
     overrides: Overrides = None,
-    methods: Annotated[
+    extractors: Annotated[
         str | None,
         typer.Option(
             help="Separated by commas: runs, weights or their names (superpoint:SOURCE), sift, rootsift, orb, akaze, "
@@ -82,12 +82,12 @@ def evaluate_pairs_command(
         return
     from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 
-    if methods is None:
+    if extractors is None:
         from superpoint.evaluation.methods import default_methods
 
         names = default_methods()
     else:
-        names = [name.strip() for name in methods.split(",") if name.strip()]
+        names = [name.strip() for name in extractors.split(",") if name.strip()]
     evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
 
 

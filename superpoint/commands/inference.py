@@ -13,7 +13,7 @@ app = command_group()
 
 Model = Annotated[str, typer.Option(help="Name of released weights, weights file, checkpoint or run folder.")]
 Threshold = Annotated[float, typer.Option(help="Least probability of a keypoint.")]
-MaxPoints = Annotated[int, typer.Option(help="Strongest keypoints kept of an image; 0 = all.")]
+MaxKeypoints = Annotated[int, typer.Option(help="Strongest keypoints kept of an image; 0 = all.")]
 NmsRadius = Annotated[int, typer.Option(help="Of peaks no farther apart than this the weaker is dropped, px.")]
 Border = Annotated[int, typer.Option(help="Keypoints nearer to the edge than this are dropped, px.")]
 Resize = Annotated[int, typer.Option(help="Shrink images to this longest side first, px; 0 = as they are.")]
@@ -31,7 +31,7 @@ def detect_command(
     out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).", show_default=False)],
     model: Model = "superpoint-lite",
     threshold: Threshold = 0.015,
-    max_points: MaxPoints = 0,
+    max_keypoints: MaxKeypoints = 0,
     nms_radius: NmsRadius = 3,
     border: Border = 4,
     resize: Resize = 1024,
@@ -45,7 +45,7 @@ def detect_command(
     from superpoint.config.inference import InferenceConfig
     from superpoint.inference.detect_images import detect_images
 
-    config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
+    config = InferenceConfig(model, threshold, max_keypoints, nms_radius, border, resize, backend, precision, device)
     signal = detect_images(images, out, config, root=root, resume=resume)
     if signal is not None:
         typer.echo("stopped; go on by --resume", err=True)
@@ -67,7 +67,7 @@ def match_command(
         typer.Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
     ] = None,
     threshold: Threshold = 0.005,
-    max_points: MaxPoints = 1024,
+    max_keypoints: MaxKeypoints = 1024,
     nms_radius: NmsRadius = 3,
     border: Border = 4,
     resize: Resize = 1024,
@@ -80,7 +80,7 @@ def match_command(
     from superpoint.config.inference import InferenceConfig
     from superpoint.inference.match_images import match_images
 
-    config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
+    config = InferenceConfig(model, threshold, max_keypoints, nms_radius, border, resize, backend, precision, device)
     match_images(
         first, second, out, config, method=method, estimator=estimator, threshold=inlier_threshold, as_json=as_json
     )
@@ -96,7 +96,7 @@ def track_command(
     keep: Annotated[int, typer.Option(help="Latest positions of a track that are drawn.")] = 5,
     codec: Annotated[str | None, typer.Option(help="Four characters; by default mp4v, or MJPG for .avi.")] = None,
     threshold: Threshold = 0.015,
-    max_points: MaxPoints = 1024,
+    max_keypoints: MaxKeypoints = 1024,
     nms_radius: NmsRadius = 3,
     border: Border = 4,
     resize: Resize = 640,
@@ -108,7 +108,7 @@ def track_command(
     from superpoint.config.inference import InferenceConfig
     from superpoint.inference.track_video import track_points
 
-    config = InferenceConfig(model, threshold, max_points, nms_radius, border, resize, backend, precision, device)
+    config = InferenceConfig(model, threshold, max_keypoints, nms_radius, border, resize, backend, precision, device)
     result = track_points(source, out, config, max_distance=max_distance, keep=keep, frames=frames, codec=codec)
     if result.signal is not None and not result.frames:
         raise typer.Exit(128 + result.signal)

@@ -23,14 +23,14 @@ class EvaluatePairsConfig:
     protocol: str = "dev"  # the preset these values started from
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
-    points: int = 1000  # strongest points kept in an image
+    max_keypoints: int = 1000  # strongest points kept in an image
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
     border: int = 4  # points of networks and corner detectors nearer to the image edge are dropped
-    threshold: float = 0.0005  # least probability of networks, so low that `points` are found nearly everywhere
+    threshold: float = 0.0005  # least probability of networks, so low that `max_keypoints` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax
     ratio: float = 0.8  # of the matcher ratio
     temperature: float = 0.05  # of the matcher dual_softmax ...
-    least: float = 0.0  # ... and the least probability of its matches
+    min_probability: float = 0.0  # ... and the least probability of its matches
     eps: float = 3.0  # a match is correct within this distance: NN-mAP and matching score
     ransac: float = 3.0  # inlier threshold of RANSAC
     magsac: float = 1.0  # inlier threshold of MAGSAC
@@ -41,7 +41,7 @@ class EvaluatePairsConfig:
     # Of the matches that homographies are estimated from, the first best first. Correctness and its area are means over
     # them, the error of a pair is their median, inliers are those of the first.
     orders: int = 1
-    repeatability_points: int = 300  # strongest of those visible in both views; 0 = all
+    repeatability_keypoints: int = 300  # strongest of those visible in both views; 0 = all
     repeatability_nms: int = REPEATABILITY_NMS  # of all methods: else points in clusters repeat each other
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
@@ -62,13 +62,13 @@ class EvaluatePairsConfig:
             value = getattr(self, key)
             if (value or key == "generated_size") and (len(value) != 2 or min(value) < 32):
                 raise UserError(f"{key}: found {list(value)}, expected [height, width] of at least 32 pixels")
-        for key in ("points", "iterations", "gcransac_iterations", "orders", "generated_pairs"):
-            check_number(key, getattr(self, key), 4 if key == "points" else 1, whole=True)
-        for key in ("nms_radius", "border", "repeatability_points", "repeatability_nms", "limit", "seed"):
+        for key in ("max_keypoints", "iterations", "gcransac_iterations", "orders", "generated_pairs"):
+            check_number(key, getattr(self, key), 4 if key == "max_keypoints" else 1, whole=True)
+        for key in ("nms_radius", "border", "repeatability_keypoints", "repeatability_nms", "limit", "seed"):
             check_number(key, getattr(self, key), 0)
         for key in ("eps", "ransac", "magsac", "gcransac", "temperature"):
             check_number(key, getattr(self, key), 0, above=True)
-        for key in ("threshold", "ratio", "least"):
+        for key in ("threshold", "ratio", "min_probability"):
             check_number(key, getattr(self, key), 0, 1)
         if not 0.5 <= self.confidence < 1:
             raise UserError(f"confidence: found {self.confidence}, expected >= 0.5 and < 1")
@@ -94,7 +94,7 @@ MACHINE = ("backend", "precision", "device")  # fields about where it runs, not 
 PROTOCOLS: dict[str, list[str]] = {
     "dev": [],
     "paper": ["size=[480,640]", "nms_radius=8", "repeatability_size=[240,320]"],
-    "fullres": ["longest=0", "points=2048"],
+    "fullres": ["longest=0", "max_keypoints=2048"],
 }
 
 

@@ -46,7 +46,9 @@ class FinetuneConfig:
     labels: str | None = None  # a feature file of the photographs; None = made from `weights` by homographic adaptation
     export: ExportConfig = field(
         default_factory=lambda: ExportConfig(
-            sharpen=True, adaptation=AdaptationConfig(homographies=30, memory=256), decode=DecodeConfig(max_points=600)
+            sharpen=True,
+            adaptation=AdaptationConfig(homographies=30, memory=256),
+            decode=DecodeConfig(max_keypoints=600),
         )
     )
     training: SuperPointConfig = field(default_factory=_training)

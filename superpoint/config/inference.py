@@ -19,7 +19,7 @@ class InferenceConfig:
 
     model: str = "superpoint-lite"  # name of pretrained weights, weights file, checkpoint or run folder
     threshold: float = 0.015  # least probability
-    max_points: int = 0  # strongest keypoints kept; 0 = all
+    max_keypoints: int = 0  # strongest keypoints kept; 0 = all
     nms_radius: int = NMS_RADIUS  # px
     border: int = 4  # px; keypoints nearer to the image edge are dropped
     resize: int = 1024  # longest side at which the network sees an image, px; never enlarged; 0 = as it is
@@ -29,7 +29,7 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         check_number("--threshold", self.threshold, 0, 1)
-        check_number("--max-points", self.max_points, 0)
+        check_number("--max-keypoints", self.max_keypoints, 0)
         check_number("--nms-radius", self.nms_radius, 0, 1000)
         check_number("--border", self.border, 0)
         check_number("--resize", self.resize, 0)

@@ -65,11 +65,11 @@ class DecodeConfig:
     nms_radius: int = 4  # pixels
     threshold: float = 0.015  # least probability
     border: int = 4  # points nearer to the image edge than this many pixels are dropped
-    max_points: int = 0  # strongest points kept; 0 = all
+    max_keypoints: int = 0  # strongest points kept; 0 = all
     subpixel: bool = True
 
     def __post_init__(self) -> None:
         check_number("decode.nms_radius", self.nms_radius, 0, 1000)
         check_number("decode.threshold", self.threshold, 0, 1)
         check_number("decode.border", self.border, 0)
-        check_number("decode.max_points", self.max_points, 0)
+        check_number("decode.max_keypoints", self.max_keypoints, 0)

@@ -29,7 +29,7 @@ class PairDataConfig(DataConfig):
     width: int = 192
     correspondences: int = 192  # places that both views show, at most; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
-    least_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
+    min_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
     # Lamplight: by night the points of networks trained without it gather where there is light.
     photometric: PhotometricConfig = field(
         default_factory=lambda: PhotometricConfig(
@@ -47,11 +47,11 @@ class PairDataConfig(DataConfig):
         super().__post_init__()
         check_number("data.correspondences", self.correspondences, 2, 4096)
         check_number("data.zoom", self.zoom, 1, 8)
-        check_number("data.least_overlap", self.least_overlap, 0.01, 0.9)
+        check_number("data.min_overlap", self.min_overlap, 0.01, 0.9)
 
     @property
-    def places(self) -> int:
-        """Rows of `places_a` and `places_b` in a sample."""
+    def rows(self) -> int:
+        """Rows of correspondences in a sample."""
         return max(2, min(self.correspondences, self.height * self.width // SPACING**2))
 
 
@@ -87,7 +87,7 @@ class PairValidationConfig(ValidationConfig):
     final_pairs: int = 200  # for the table at the end, with SIFT beside the network
     height: int = 240  # of the views
     width: int = 320
-    points: int = 500  # strongest points of a view that are matched
+    max_keypoints: int = 500  # strongest points of a view that are matched
     images: int = 90  # synthetic shapes, for what the detector has forgotten
     final_images: int = 180
 
@@ -97,7 +97,7 @@ class PairValidationConfig(ValidationConfig):
             check_number(f"validation.{key}", getattr(self, key), 2)
         for key in ("height", "width"):
             check_number(f"validation.{key}", getattr(self, key), 32, 4096)
-        check_number("validation.points", self.points, 4)
+        check_number("validation.max_keypoints", self.max_keypoints, 4)
 
 
 @dataclass(frozen=True)

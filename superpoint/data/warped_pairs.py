@@ -61,7 +61,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         target_a, target_b: int64 [H / 8, W / 8] in 0..64, 64 = dustbin.
         valid_a, valid_b: bool [H / 8, W / 8], cells that hold photograph.
         h_a_b: float32 [3, 3], pixels of view a to pixels of view b.
-        places_a, places_b: float32 [K, 2], (x, y) of the same places in both; K = `config.places`.
+        places_a, places_b: float32 [K, 2], (x, y) of the same places in both; K = `config.rows`.
         matched: bool [K], which rows hold a place: labels that both views show first, then random places.
 
     Over the first `config.curriculum` samples warps and photometric effects grow from none to all. With
@@ -96,10 +96,10 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         for name, view in (("a", view_a), ("b", view_b)):
             image, target, valid = encode_view(view, rng)
             sample |= {f"image_{name}": image, f"target_{name}": target, f"valid_{name}": valid}
-            places = np.zeros((self.config.places, 2), np.float32)
+            places = np.zeros((self.config.rows, 2), np.float32)
             places[: len(view.places)] = view.places
             sample[f"places_{name}"] = torch.from_numpy(places)
-        sample["matched"] = torch.arange(self.config.places) < len(view_a.places)
+        sample["matched"] = torch.arange(self.config.rows) < len(view_a.places)
         return sample
 
     def draw(self, index: int) -> tuple[View, View, Matrix]:
@@ -112,7 +112,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         rng = self._rng(index, VIEW_STREAM)
         strength = min(1.0, index / config.curriculum) if config.curriculum and not config.overfit else 1.0
         source, h_photo_source, h_source_crop = _prepare(photograph, size, config.zoom, rng)
-        h_a, h_b = _two_warps(rng, size, config.homography, strength, config.least_overlap)
+        h_a, h_b = _two_warps(rng, size, config.homography, strength, config.min_overlap)
         h_a_b = h_b @ inverse(h_a)
         images, points, masks = [], [], []
         for h_crop_view in (h_a, h_b):
@@ -131,8 +131,8 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     def _places(
         self, labels: list[NDArray[np.float32]], h_a_b: Matrix, masks: list[NDArray[np.bool_]], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Up to `config.places` places that both views show: at most half of them labels, the rest drawn anywhere."""
-        (height, width), count = masks[0].shape, self.config.places
+        """Up to `config.rows` places that both views show: at most half of them labels, the rest drawn anywhere."""
+        (height, width), count = masks[0].shape, self.config.rows
         anywhere = rng.uniform((-0.5, -0.5), (width - 0.5, height - 0.5), (4 * count, 2)).astype(np.float32)
         candidates = ((labels[0], labels[1]), (anywhere, warp_points(anywhere, h_a_b)))
         seen = [_on(a, masks[0]) & _on(b, masks[1]) for a, b in candidates]
@@ -229,7 +229,7 @@ def _prepare(
 
 
 def _two_warps(
-    rng: np.random.Generator, size: tuple[int, int], config: HomographyConfig, strength: float, least_overlap: float
+    rng: np.random.Generator, size: tuple[int, int], config: HomographyConfig, strength: float, min_overlap: float
 ) -> tuple[Matrix, Matrix]:
     """From the crop to either view. If none of DRAWS second views shares enough with the first, both are the first."""
     h_a = _random_warp(rng, size, config, strength)
@@ -238,7 +238,7 @@ def _two_warps(
     for _ in range(DRAWS):
         h_b = _random_warp(rng, size, config, strength)
         h_b_a = h_a @ inverse(h_b)
-        if inside(warp_points(grid, h_b_a), *size).mean() >= least_overlap:
+        if inside(warp_points(grid, h_b_a), *size).mean() >= min_overlap:
             return h_a, h_b
     return h_a, h_a
 

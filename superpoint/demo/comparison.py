@@ -34,7 +34,7 @@ class Settings:
 
     threshold: float = 0.015  # least probability
     nms_radius: int = NMS_RADIUS  # px
-    max_points: int = 1024
+    max_keypoints: int = 1024
     method: str = "mutual"  # of matching, see `inference.match`
     sift: bool = True  # beside the network
     resize: int = 640  # longest side at which images are looked at, px
@@ -140,7 +140,7 @@ def _match(
 
 def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -> Features:
     features = model.detect(
-        image, threshold=settings.threshold, nms_radius=settings.nms_radius, max_points=settings.max_points
+        image, threshold=settings.threshold, nms_radius=settings.nms_radius, max_keypoints=settings.max_keypoints
     )
     if features.descriptors is not None:
         return features
@@ -148,7 +148,7 @@ def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -
 
 
 def _sift_features(image: Gray, settings: Settings) -> Features:
-    return _features(image, *OWN_EXTRACTORS["sift"](settings.max_points)(image))
+    return _features(image, *OWN_EXTRACTORS["sift"](settings.max_keypoints)(image))
 
 
 def _features(image: Gray, points: Any, scores: Any, descriptors: Any) -> Features:

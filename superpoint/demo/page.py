@@ -66,7 +66,7 @@ def build_page(model: FeatureDetector) -> Any:
                 second = gradio.File(label="Second image", height=110, elem_id="second")
                 threshold = gradio.Slider(0.001, 0.3, defaults.threshold, step=0.001, label="Threshold, probability")
                 radius = gradio.Slider(1, 16, defaults.nms_radius, step=1, label="Non-maximum suppression, px")
-                points = gradio.Slider(16, 4096, defaults.max_points, step=16, label="Points at most, an image")
+                points = gradio.Slider(16, 4096, defaults.max_keypoints, step=16, label="Points at most, an image")
                 method = gradio.Radio(list(MATCHERS), value=defaults.method, label="Matcher")
                 resize = gradio.Slider(*SIDE, defaults.resize, step=32, label="Longest side looked at, px")
                 sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")

@@ -115,7 +115,7 @@ REFINED = frozenset({"fast", "harris", "shi"})  # SIFT interpolates by itself; O
 
 
 def classical_detector(
-    name: str, *, nms_radius: int = 4, subpixel: bool = True, border: int = 0, max_points: int = 0
+    name: str, *, nms_radius: int = 4, subpixel: bool = True, border: int = 0, max_keypoints: int = 0
 ) -> Callable[[NDArray[np.uint8]], Detections]:
     """A detector by name (`CLASSICAL`).
 
@@ -123,7 +123,7 @@ def classical_detector(
         nms_radius: of two points in each other's square of half side `nms_radius` (rounded to pixels) the weaker goes.
         subpixel: refine FAST, Harris and Shi-Tomasi after the suppression.
         border: points nearer to the image edge than this many pixels are dropped.
-        max_points: strongest points kept; 0 = all.
+        max_keypoints: strongest points kept; 0 = all.
 
     Returns:
         Function of an image uint8 [H, W] of any size -> points float32 [N, 2] (x, y), scores float32 [N] descending.
@@ -144,7 +144,7 @@ def classical_detector(
         limit = np.array([image.shape[1] - 1 - border, image.shape[0] - 1 - border])
         inside = ((points >= border) & (points <= limit)).all(axis=1)
         points, scores = points[inside], scores[inside]
-        return (points[:max_points], scores[:max_points]) if max_points else (points, scores)
+        return (points[:max_keypoints], scores[:max_keypoints]) if max_keypoints else (points, scores)
 
     return detect
 

@@ -1,8 +1,8 @@
 """Stage evaluate pairs: methods side by side on image pairs with known homographies.
 
-    superpoint evaluate pairs --methods magicpoint,harris,sift,orb
-    superpoint evaluate pairs --data hpatches --methods superpoint:runs/x,sift,orb --protocol paper --out runs/pairs
-    torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data hpatches --methods runs/x,sift
+    superpoint evaluate pairs --extractors magicpoint,harris,sift,orb
+    superpoint evaluate pairs --data hpatches --extractors superpoint:runs/x,sift,orb --protocol paper --out runs/pairs
+    torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data hpatches --extractors runs/x,sift
 
 Pairs are those of a folder in the layout of HPatches or Oxford, or generated from photographs. Results (`--out`):
 pairs.md, summary.csv, pairs.csv, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
@@ -82,14 +82,14 @@ def evaluate_pairs(
         UserError: no usable pair, an unknown method or weights, or nothing can be written.
     """
     if not methods or len(set(methods)) < len(methods):
-        raise UserError(f"--methods: found '{','.join(methods)}', expected different methods, e.g. sift,orb")
+        raise UserError(f"--extractors: found '{','.join(methods)}', expected different methods, e.g. sift,orb")
     if data is not None and images is not None:
         raise UserError("--images: found beside --data, expected one of the two")
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
         stores = [make_stores(name, config, folder / "features" if cache else None) for name in methods]
         if len({each.name for each in stores}) < len(stores):
-            raise UserError(f"--methods: found {', '.join(each.name for each in stores)}, expected different ones")
+            raise UserError(f"--extractors: found {', '.join(each.name for each in stores)}, expected different ones")
         jobs, skipped = find_jobs(config, data, images)
         first = len(jobs) * processes.rank // processes.count  # whole stretches: a sequence shares its first image
         share = jobs[first : len(jobs) * (processes.rank + 1) // processes.count]

@@ -57,7 +57,7 @@ def batch_detector(
             nms_radius=protocol.nms_radius,
             threshold=protocol.threshold,
             border=protocol.border,
-            max_points=protocol.max_points,
+            max_keypoints=protocol.max_keypoints,
             subpixel=protocol.subpixel,
         )
         return [(detections.points.cpu().numpy(), detections.scores.cpu().numpy()) for detections in found]

@@ -37,7 +37,7 @@ def learned_method(kind: str, weights: str, points: int, device: str = "auto") -
     """
     path = Path(weights)
     if not weights or not path.is_file():
-        found = f"{path}: no such file" if weights else f"--methods: found '{kind}' without weights"
+        found = f"{path}: no such file" if weights else f"--extractors: found '{kind}' without weights"
         raise UserError(f"{found}, expected {kind}:FILE, e.g. {WHERE[kind]}")
     state = _read(path)
     where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")

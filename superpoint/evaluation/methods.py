@@ -95,20 +95,20 @@ def make_method(name: str, config: EvaluatePairsConfig, *, nms_radius: int | Non
     """
     radius = config.nms_radius if nms_radius is None else nms_radius
     detector, borrowed = _split(name)
-    settings: dict[str, Any] = {"points": config.points, "nms_radius": radius, "border": config.border}
+    settings: dict[str, Any] = {"points": config.max_keypoints, "nms_radius": radius, "border": config.border}
     own: str | None = None
     if detector in CORNERS:
-        find = classical_detector(detector, nms_radius=radius, border=config.border, max_points=config.points)
+        find = classical_detector(detector, nms_radius=radius, border=config.border, max_keypoints=config.max_keypoints)
         extract: Extract = lambda image: (*find(image), None)  # noqa: E731
     elif detector in OWN:
-        extract, own = OWN_EXTRACTORS[detector](config.points), detector
-        settings = {"points": config.points}
+        extract, own = OWN_EXTRACTORS[detector](config.max_keypoints), detector
+        settings = {"points": config.max_keypoints}
     elif detector.partition(":")[0] in LEARNED:
         from superpoint.evaluation.learned import learned_method
 
         kind, _, weights = detector.partition(":")
-        extract, digest = learned_method(kind, weights, config.points, config.device)
-        settings, own = {"points": config.points, "weights": digest}, kind
+        extract, digest = learned_method(kind, weights, config.max_keypoints, config.device)
+        settings, own = {"points": config.max_keypoints, "weights": digest}, kind
     else:
         detector = detector.removeprefix(f"{NETWORK}:")
         model = load_network(detector)
@@ -153,7 +153,7 @@ def _split(name: str) -> tuple[str, str | None]:
     if not plus or Path(name).exists():
         return name, None
     if descriptor not in BORROWED:
-        raise UserError(f"--methods: found '{name}', expected DETECTOR+ one of {', '.join(BORROWED)}")
+        raise UserError(f"--extractors: found '{name}', expected DETECTOR+ one of {', '.join(BORROWED)}")
     return detector, descriptor
 
 
@@ -177,7 +177,7 @@ def network_extractor(
                 nms_radius=nms_radius,
                 threshold=config.threshold,
                 border=config.border,
-                max_points=config.points,
+                max_keypoints=config.max_keypoints,
             )
             described = None
             if "descriptors" in output:
@@ -249,7 +249,7 @@ def _akaze(points: int) -> Extract:
     make = getattr(cv2, "AKAZE", None) or getattr(getattr(cv2, "xfeatures2d", None), "AKAZE", None)
     if make is None:
         raise UserError(
-            f"--methods: found 'akaze', but OpenCV {cv2.__version__} as installed has none; "
+            f"--extractors: found 'akaze', but OpenCV {cv2.__version__} as installed has none; "
             "expected OpenCV 4, or opencv-contrib-python-headless"
         )
     return _opencv(make.create(), points, 61, np.uint8)

@@ -107,7 +107,7 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
     One pair of 30 is .033.
     """
     compared = compare_descriptors(a.descriptors, b.descriptors)
-    floor = config.least if config.matcher == "dual_softmax" else -1.0
+    floor = config.min_probability if config.matcher == "dual_softmax" else -1.0
     matches = match_compared(
         compared, config.matcher, ratio=config.ratio, temperature=config.temperature, min_score=floor
     )
@@ -169,7 +169,7 @@ def measure_pair(
 def measure_repeatability(a: Described, b: Described, h_a_b: Matrix, config: EvaluatePairsConfig) -> dict[str, float]:
     """Repeatability at 3 and 1 px and localisation error, after the same suppression for every method."""
     first, second = (suppress(each.points, each.scores, config.repeatability_nms)[0] for each in (a, b))
-    wide, narrow = repeatabilities(first, second, h_a_b, a.size, b.size, [3.0, 1.0], config.repeatability_points)
+    wide, narrow = repeatabilities(first, second, h_a_b, a.size, b.size, [3.0, 1.0], config.repeatability_keypoints)
     return {"repeatability_3": wide.share, "repeatability_1": narrow.share, "localisation": wide.error}
 
 

@@ -16,11 +16,11 @@ class RepeatabilityProtocol:
     """DESIGN's protocol by default: 240x320, the 300 strongest of the points visible in both views, 3 px."""
 
     eps: float = 3.0  # pixels of the second view
-    max_points: int = 300  # strongest points kept in each view, after those not visible in both are gone; 0 = all
+    max_keypoints: int = 300  # strongest points kept in each view, after those not visible in both are gone; 0 = all
 
     @property
     def name(self) -> str:
-        return f"repeatability, {self.max_points or 'all'} points, {self.eps:g} px"
+        return f"repeatability, {self.max_keypoints or 'all'} points, {self.eps:g} px"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def repeatability(
     behind the published figures (DeTone et al. 2018, appendix A, after Mikolajczyk et al. 2005).
     """
     protocol = protocol or RepeatabilityProtocol()
-    return repeatabilities(points_a, points_b, h_a_b, size_a, size_b, [protocol.eps], protocol.max_points)[0]
+    return repeatabilities(points_a, points_b, h_a_b, size_a, size_b, [protocol.eps], protocol.max_keypoints)[0]
 
 
 def repeatabilities(
@@ -61,15 +61,15 @@ def repeatabilities(
     size_a: tuple[int, int],
     size_b: tuple[int, int],
     eps: Sequence[float],
-    max_points: int = 300,
+    max_keypoints: int = 300,
 ) -> list[Repeatability]:
     """`repeatability` at each of several eps: distances are measured once."""
     in_b = warp_points(points_a, h_a_b)
     mapped = in_b[inside(in_b, *size_b)]
     back = warp_points(points_b, inverse(h_a_b))
     seen = np.asarray(points_b, np.float32).reshape(-1, 2)[inside(back, *size_a)]
-    if max_points:
-        mapped, seen = mapped[:max_points], seen[:max_points]
+    if max_keypoints:
+        mapped, seen = mapped[:max_keypoints], seen[:max_keypoints]
     count = len(mapped), len(seen)
     if not min(count):
         return [Repeatability(0.0 if sum(count) else float("nan"), float("nan"), count)] * len(eps)

@@ -131,7 +131,7 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
 def _point_statistics(probability: Tensor) -> dict[str, float]:
     """Of the points of maps float32 [B, H, W]: how many, where, how sharp."""
     found = probability_to_points(
-        probability, nms_radius=NMS_RADIUS, threshold=THRESHOLD, border=0, max_points=0, subpixel=False
+        probability, nms_radius=NMS_RADIUS, threshold=THRESHOLD, border=0, max_keypoints=0, subpixel=False
     )
     count, height, width = probability.shape
     placement = measure_placement([each.points.numpy() for each in found], [(height, width)] * count)

@@ -47,7 +47,7 @@ class SyntheticProtocol:
     nms_radius: int = 4  # pixels
     threshold: float = 1e-4  # least probability of the network's points
     border: int = 0  # pixels
-    max_points: int = 0  # 0 = all
+    max_keypoints: int = 0  # 0 = all
     subpixel: bool = True
 
 

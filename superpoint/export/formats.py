@@ -33,13 +33,13 @@ FORMATS = tuple(SUFFIXES)
 class Settings:
     """What the full graph has built in; the dense formats leave the decoder to the caller."""
 
-    max_points: int = 1024
+    max_keypoints: int = 1024
     nms_radius: int = NMS_RADIUS  # pixels
     threshold: float = 0.015  # least probability
     border: int = 4  # pixels
 
     def __post_init__(self) -> None:
-        check_number("points", self.max_points, 1, 1_000_000, whole=True)
+        check_number("points", self.max_keypoints, 1, 1_000_000, whole=True)
         check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
         check_number("threshold", self.threshold, 0, 1)
         check_number("border", self.border, 0, whole=True)

@@ -47,7 +47,7 @@ class FullGraph(nn.Module):
         self,
         model: SuperPoint,
         *,
-        max_points: int,
+        max_keypoints: int,
         nms_radius: int,
         threshold: float,
         border: int,
@@ -55,7 +55,7 @@ class FullGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.dense = DenseGraph(model)
-        self.max_points, self.nms_radius = max_points, nms_radius
+        self.max_keypoints, self.nms_radius = max_keypoints, nms_radius
         self.threshold, self.border, self.subpixel = threshold, border, subpixel
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -66,8 +66,8 @@ class FullGraph(nn.Module):
         kept = suppress(candidates, self.nms_radius)
         kept = kept * _inside(height, self.border, image)[:, None] * _inside(width, self.border, image)
         # K zeros behind the map: an image may have fewer pixels than points are asked for.
-        flat = F.pad((candidates * kept).flatten(1), (0, self.max_points))
-        scores, index = flat.topk(self.max_points, dim=1)
+        flat = F.pad((candidates * kept).flatten(1), (0, self.max_keypoints))
+        scores, index = flat.topk(self.max_keypoints, dim=1)
         index = index.clamp(max=height * width - 1)
         row = index // width
         column = index - row * width  # % by a size known later has no translation to ONNX

@@ -107,7 +107,7 @@ def detect(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceCo
     return model.detect(
         image,
         threshold=config.threshold,
-        max_points=config.max_points,
+        max_keypoints=config.max_keypoints,
         nms_radius=config.nms_radius,
         border=config.border,
         resize=config.resize,
@@ -138,7 +138,7 @@ def _write_features(
             nms_radius=config.nms_radius,
             threshold=config.threshold,
             border=config.border,
-            max_points=config.max_points,
+            max_keypoints=config.max_keypoints,
         ),
     )
     result = export_detections(settings, inputs, out, root=root, resume=resume)

@@ -74,7 +74,7 @@ def _detect(model: SuperPoint, gray: np.ndarray, decode: DecodeConfig) -> tuple[
             nms_radius=decode.nms_radius,
             threshold=decode.threshold,
             border=decode.border,
-            max_points=decode.max_points,
+            max_keypoints=decode.max_keypoints,
             subpixel=decode.subpixel,
         )
     return found.points.numpy(), probability[0].numpy()

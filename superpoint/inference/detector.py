@@ -64,7 +64,7 @@ class FeatureDetector:
         images: Image,
         *,
         threshold: float | None = ...,
-        max_points: int | None = ...,
+        max_keypoints: int | None = ...,
         nms_radius: int = ...,
         border: int = ...,
         subpixel: bool = ...,
@@ -77,7 +77,7 @@ class FeatureDetector:
         images: Sequence[Image],
         *,
         threshold: float | None = ...,
-        max_points: int | None = ...,
+        max_keypoints: int | None = ...,
         nms_radius: int = ...,
         border: int = ...,
         subpixel: bool = ...,
@@ -89,7 +89,7 @@ class FeatureDetector:
         images: Images,
         *,
         threshold: float | None = None,
-        max_points: int | None = None,
+        max_keypoints: int | None = None,
         nms_radius: int = NMS_RADIUS,
         border: int = 4,
         subpixel: bool = True,
@@ -103,7 +103,7 @@ class FeatureDetector:
                 these, or an array or tensor with one more dimension before a colour image's three. Files are converted
                 as `data.images.read_gray` says; uint16 is stretched between its percentiles, as in files.
             threshold: keypoints have a probability above it; None = 0.015.
-            max_points: strongest keypoints kept of an image; None or 0 = all.
+            max_keypoints: strongest keypoints kept of an image; None or 0 = all.
             nms_radius: of two peaks no farther apart than this many pixels along both axes the weaker is dropped.
             border: keypoints nearer to the edge than this many pixels are dropped.
             subpixel: refine peaks; otherwise coordinates are whole pixels of the image that the network sees.
@@ -121,14 +121,14 @@ class FeatureDetector:
         >>> model = superpoint.load_model("magicpoint-lite")
         >>> square = np.zeros((120, 160), np.uint8)
         >>> square[40:80, 50:110] = 255
-        >>> features = model.detect(square, max_points=4)
+        >>> features = model.detect(square, max_keypoints=4)
         >>> features.keypoints.shape, features.image_size
         ((4, 2), (160, 120))
-        >>> [len(each) for each in model.detect([square, square[:60]], max_points=2)]
+        >>> [len(each) for each in model.detect([square, square[:60]], max_keypoints=2)]
         [2, 2]
         """
         check_number("threshold", threshold, 0, 1)
-        check_number("max_points", max_points, 0, whole=True)
+        check_number("max_keypoints", max_keypoints, 0, whole=True)
         check_number("nms_radius", nms_radius, 0, 1000, whole=True)
         check_number("border", border, 0, whole=True)
         check_number("resize", resize, 0, whole=True)
@@ -140,7 +140,7 @@ class FeatureDetector:
                 nms_radius=nms_radius,
                 threshold=THRESHOLD if threshold is None else threshold,
                 border=border,
-                max_points=max_points or 0,
+                max_keypoints=max_keypoints or 0,
                 subpixel=subpixel,
             )
         return features if several else features[0]
@@ -152,7 +152,7 @@ class FeatureDetector:
         nms_radius: int,
         threshold: float,
         border: int,
-        max_points: int,
+        max_keypoints: int,
         subpixel: bool,
     ) -> list[Features]:
         """Features of images whose pixels have one shape, in one pass."""
@@ -171,7 +171,7 @@ class FeatureDetector:
                 nms_radius=nms_radius,
                 threshold=threshold,
                 border=border,
-                max_points=max_points,
+                max_keypoints=max_keypoints,
                 subpixel=subpixel,
             )
             described: Sequence[Tensor | None] = [None] * len(images)

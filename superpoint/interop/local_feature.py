@@ -61,7 +61,7 @@ class KorniaFeature(nn.Module):
                 nms_radius=self.nms_radius,
                 threshold=self.threshold,
                 border=self.border,
-                max_points=self.num_features,
+                max_keypoints=self.num_features,
                 valid=None if mask is None else mask[:, 0] > 0,
             )
             if "descriptors" not in output:

@@ -167,7 +167,7 @@ class HomographicAdaptation:
             nms_radius=decode.nms_radius,
             threshold=decode.threshold,
             border=decode.border,
-            max_points=decode.max_points,
+            max_keypoints=decode.max_keypoints,
             subpixel=decode.subpixel if subpixel is None else subpixel,
             valid=valid,
             smoothing=smoothing,

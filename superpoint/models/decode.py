@@ -63,7 +63,7 @@ def probability_to_points(
     nms_radius: int = 4,
     threshold: float = 0.015,
     border: int = 4,
-    max_points: int = 0,
+    max_keypoints: int = 0,
     subpixel: bool = True,
     valid: Tensor | None = None,
     smoothing: float = 0.0,
@@ -72,14 +72,14 @@ def probability_to_points(
 
     Order: smoothing; pixels outside `valid` and those not above the threshold are no candidates; suppression; the
     border (after suppression, so that the flank of a peak at the edge does not become a point); the strongest
-    `max_points`; refinement.
+    `max_keypoints`; refinement.
 
     Args:
         probability: float32 [B, H, W], 0..1.
         nms_radius: see `suppress_non_maxima`.
         threshold: points have a probability > threshold.
         border: a peak is kept if border <= x <= W - 1 - border, y alike (before refinement, which may move it by 1 px).
-        max_points: strongest points kept per image; 0 = all.
+        max_keypoints: strongest points kept per image; 0 = all.
         subpixel: see `refine_peaks`; otherwise coordinates are whole numbers.
         valid: bool [B, H, W] or [H, W], true where points are allowed; None = everywhere.
         smoothing: pixels, see `smooth_probability`; peaks and scores are those of the smoothed map, places are refined
@@ -90,7 +90,7 @@ def probability_to_points(
     """
     strength = smooth_probability(probability, smoothing) if smoothing else probability
     candidates = strength if valid is None else torch.where(valid, strength, 0.0)
-    kept = suppress_non_maxima(candidates, nms_radius, threshold, most=max_points, border=border)
+    kept = suppress_non_maxima(candidates, nms_radius, threshold, most=max_keypoints, border=border)
     if border > 0:
         kept[:, :border] = kept[:, -border:] = False
         kept[:, :, :border] = kept[:, :, -border:] = False
@@ -98,8 +98,8 @@ def probability_to_points(
     for index, mask in enumerate(kept):
         y, x = raster_places(mask)
         scores, order = values_at(strength, torch.full_like(y, index), y, x).sort(descending=True, stable=True)
-        if max_points > 0:
-            scores, order = scores[:max_points], order[:max_points]
+        if max_keypoints > 0:
+            scores, order = scores[:max_keypoints], order[:max_keypoints]
         y, x = y[order], x[order]
         if subpixel:
             points = refine_peaks(probability, torch.full_like(y, index), y, x)
@@ -152,7 +152,7 @@ def detect_points(
     nms_radius: int = 4,
     threshold: float = 0.015,
     border: int = 4,
-    max_points: int = 0,
+    max_keypoints: int = 0,
     subpixel: bool = True,
     valid: Tensor | None = None,
     smoothing: float | None = None,
@@ -196,7 +196,7 @@ def detect_points(
             nms_radius=nms_radius,
             threshold=threshold,
             border=border,
-            max_points=max_points,
+            max_keypoints=max_keypoints,
             subpixel=subpixel,
             valid=valid,
             smoothing=smoothing,

@@ -201,7 +201,7 @@ def measure(
     Of weights without descriptors only those of detection.
     """
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    most = config.validation.points
+    most = config.validation.max_keypoints
     with torch.inference_mode():
         if weights is None:
             features = describe_pairs(sift_describer(most), pairs)
@@ -224,7 +224,7 @@ def _points_alone(weights: str, config: SuperPointConfig) -> Describe:
     def describe(images: Sequence[Image]) -> Iterator[Features]:
         for image in images:
             batch = torch.from_numpy(image)[None, None].float() / 255
-            (found,) = detect_points(model, batch, **settings, max_points=config.validation.points)
+            (found,) = detect_points(model, batch, **settings, max_keypoints=config.validation.max_keypoints)
             points = found.points.numpy()
             yield points, np.ones((len(points), 1), np.float32)
 
@@ -249,7 +249,7 @@ def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) ->
     size = f"{training.validation.height}x{training.validation.width}"
     table = Table(
         title=f"{result['after']['pairs']} generated pairs of held-out photographs, {size}, "
-        f"{training.validation.points} points, mutual nearest neighbours, RANSAC 3 px"
+        f"{training.validation.max_keypoints} points, mutual nearest neighbours, RANSAC 3 px"
     )
     table.add_column("features")
     for column in COLUMNS:

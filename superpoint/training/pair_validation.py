@@ -94,7 +94,7 @@ class PairValidation:
 
     def __init__(self, config: SuperPointConfig) -> None:
         data, validation = config.data, config.validation
-        self.points = validation.points
+        self.points = validation.max_keypoints
         self.objective = joint_objective(config)
         self.detector: DetectorValidation | None = None
         self.pairs: list[tuple[str, Pair]] = []
@@ -182,7 +182,7 @@ def network_describer(model: nn.Module, most: int) -> Describe:
                 nms_radius=NMS_RADIUS,
                 threshold=THRESHOLD,
                 border=BORDER,
-                max_points=most,
+                max_keypoints=most,
                 smoothing=SMOOTHING,
             )
             sampled = sample_descriptors(output["descriptors"], [one.points for one in found])

@@ -281,7 +281,7 @@ def _write_summary(folder: Path, images: Path) -> None:
     text += "".join(f"- {line}\n" for line in lines)
     write_atomically(folder / "pipeline.md", lambda file: file.write(text.encode()))
     console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"try it: superpoint evaluate pairs --methods {folder / 'superpoint'},sift", soft_wrap=True)
+    console.print(f"try it: superpoint evaluate pairs --extractors {folder / 'superpoint'},sift", soft_wrap=True)
 
 
 def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:

@@ -110,7 +110,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
         console.print(f"{folder}: evaluated before, see generated_pairs.md there")
         return report
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    most = config.validation.points
+    most = config.validation.max_keypoints
     results = {}
     for name in ("network", "sift"):
         describe = sift_describer(most) if name == "sift" else network_describer(load_network(config.run), most)

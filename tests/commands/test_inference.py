@@ -34,7 +34,7 @@ def test_detect(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Recorder()
     monkeypatch.setattr(detect, "detect_images", stage)
     code = run(
-        *("detect", "a.jpg", "b", "--out", "pics", "--model", "m", "--threshold", ".1", "--max-points", "7"),
+        *("detect", "a.jpg", "b", "--out", "pics", "--model", "m", "--threshold", ".1", "--max-keypoints", "7"),
         *("--nms-radius", "3", "--border", "2", "--resize", "0", "--backend", "torch", "--precision", "fp32"),
         *("--device", "cpu", "--root", "r"),
     )
@@ -51,7 +51,7 @@ def test_match(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(match, "match_images", stage)
     assert run("match", "a.jpg", "b.jpg", "--method", "ratio", "--inlier-threshold", "2", "--json") == 0
     assert stage.arguments[:3] == (Path("a.jpg"), Path("b.jpg"), Path("matches.png"))
-    assert stage.arguments[3] == InferenceConfig(threshold=0.005, max_points=1024)
+    assert stage.arguments[3] == InferenceConfig(threshold=0.005, max_keypoints=1024)
     assert stage.options == {"method": "ratio", "estimator": "gcransac", "threshold": 2.0, "as_json": True}
 
 
@@ -59,7 +59,7 @@ def test_track(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Recorder(TrackResult(5, 2, 2.0, 9.0))
     monkeypatch.setattr(track, "track_points", stage)
     assert run("track", "0", "--out", "t.mp4", "--frames", "9", "--codec", "mp4v", "--keep", "4") == 0
-    assert stage.arguments == ("0", Path("t.mp4"), InferenceConfig(max_points=1024, resize=640))
+    assert stage.arguments == ("0", Path("t.mp4"), InferenceConfig(max_keypoints=1024, resize=640))
     assert stage.options == {"max_distance": 0.7, "keep": 4, "frames": 9, "codec": "mp4v"}
     stage.result = TrackResult(0, 0, 0.0, 0.0, signal=2)
     assert run("track", "0", "--out", "t.mp4") == 130

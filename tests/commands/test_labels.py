@@ -53,7 +53,7 @@ def labels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arguments_are_told_apart() -> None:
-    for text in ("resize=64", "decode.max_points=5", "weights=a/b=c.ckpt"):
+    for text in ("resize=64", "decode.max_keypoints=5", "weights=a/b=c.ckpt"):
         assert OVERRIDE.fullmatch(text)
     for text in ("photos", "pipe:curl https://x/?a=b", "./a=b", "photos/a=b.jpg", "Photos=2"):
         assert not OVERRIDE.fullmatch(text)

@@ -19,7 +19,7 @@ from superpoint.errors import UserError
         ("data.kind=labelled", r"without data\.labels"),
         ("data.correspondences=1", r"data\.correspondences"),
         ("data.zoom=0.5", r"data\.zoom"),
-        ("data.least_overlap=0", r"data\.least_overlap"),
+        ("data.min_overlap=0", r"data\.min_overlap"),
         ("descriptor.name=triplet", r"descriptor\.name: found 'triplet'"),
         ("descriptor.balance=half", r"descriptor\.balance"),
         ("descriptor.weight=0", r"descriptor\.weight"),
@@ -37,9 +37,9 @@ def test_bad_values_are_one_clear_line(override: str, message: str) -> None:
 
 
 def test_correspondences_are_no_denser_than_one_in_six_by_six_pixels() -> None:
-    assert PairDataConfig().places == 192
-    assert PairDataConfig(height=48, width=60).places == 48 * 60 // 36
-    assert PairDataConfig(height=48, width=60, correspondences=7).places == 7
+    assert PairDataConfig().rows == 192
+    assert PairDataConfig(height=48, width=60).rows == 48 * 60 // 36
+    assert PairDataConfig(height=48, width=60, correspondences=7).rows == 7
 
 
 @pytest.mark.parametrize("cls", [MagicPointConfig, SuperPointConfig])

@@ -115,14 +115,14 @@ def test_correspondences_are_the_same_places_and_visible_in_both_views() -> None
 
 
 def test_views_overlap_as_demanded_and_differ() -> None:
-    data, shares = WarpedPairs(source(), config(least_overlap=0.5), 0), []
+    data, shares = WarpedPairs(source(), config(min_overlap=0.5), 0), []
     for index in range(30):
         _, _, h_a_b = data.draw(index)
         shares.append(warp_valid(h_a_b, (64, 80), (64, 80)).mean())
     assert min(shares) > 0.45
     assert np.mean(np.array(shares) < 0.99) > 0.8
     impossible = WarpedPairs(
-        source(), config(least_overlap=0.9, homography=HomographyConfig(probability=1, rotation=180, translation=1)), 0
+        source(), config(min_overlap=0.9, homography=HomographyConfig(probability=1, rotation=180, translation=1)), 0
     )
     np.testing.assert_allclose(impossible.draw(0)[2], np.eye(3), atol=1e-9)  # rather no warp than no overlap
 

@@ -18,7 +18,7 @@ def model() -> FeatureDetector:
 def test_pictures_and_figures(model: FeatureDetector, photographs: tuple[Path, Path]) -> None:
     first, second = (read_image(path, "first", 240) for path in photographs)
     assert first.shape == (180, 240)
-    found = compare(first, second, model, Settings(max_points=200, method="ratio"))
+    found = compare(first, second, model, Settings(max_keypoints=200, method="ratio"))
     names = [row.name for row in found.rows]
     assert names == ["magicpoint-lite + SIFT descriptors", "SIFT"]
     for row in found.rows:

@@ -137,7 +137,7 @@ def test_border_and_max_points():
     kept = ((everything >= 10) & (everything <= [69, 49])).all(axis=1)
     assert 0 < len(inner) < len(everything)
     np.testing.assert_array_equal(inner, everything[kept])
-    few, scores = classical_detector("harris", max_points=7)(image)
+    few, scores = classical_detector("harris", max_keypoints=7)(image)
     assert len(scores) == 7
     np.testing.assert_array_equal(few, everything[:7])
 

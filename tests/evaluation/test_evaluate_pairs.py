@@ -27,7 +27,7 @@ from superpoint.evaluation.views import ViewPair, fit_pair, generated_views
 from superpoint.visualize import save_image
 
 SIZE = (144, 192)
-CONFIG = EvaluatePairsConfig(points=200, iterations=1000)
+CONFIG = EvaluatePairsConfig(max_keypoints=200, iterations=1000)
 
 
 def write_sequences(root: Path, *, inverted: bool = False) -> Path:
@@ -76,8 +76,8 @@ def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
     names = ("pairs.md", "summary.csv", "pairs.csv", "pairs.json")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     content = json.loads(before["pairs.json"])
-    assert content["protocol"]["parameters"]["points"] == 200
-    assert content["protocol"]["name"] == "dev, points=200, iterations=1000"
+    assert content["protocol"]["parameters"]["max_keypoints"] == 200
+    assert content["protocol"]["name"] == "dev, max_keypoints=200, iterations=1000"
     assert {each["kind"] for each in content["summary"]} == {"all", "change", "sequence"}
     row = next(each for each in content["summary"] if each["method"] == "sift" and each["kind"] == "all")
     figure = row["figures"]["ransac_3"]
@@ -172,7 +172,7 @@ def test_swapped_coordinates_lower_every_figure(
 def test_a_homography_that_is_not_rescaled_with_the_image(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = EvaluatePairsConfig(points=200, iterations=1000, longest=128)
+    config = EvaluatePairsConfig(max_keypoints=200, iterations=1000, longest=128)
     right = measure(data, tmp_path / "right", config)
 
     def forgotten(pair: ViewPair, longest: int, size: tuple[int, int] | None) -> ViewPair:
@@ -209,7 +209,7 @@ def test_border_points_that_are_kept_lower_repeatability(
     monkeypatch.setattr(stage, "make_method", method)
     share = {}
     for border in (4, 0):
-        config = EvaluatePairsConfig(points=100, iterations=100, border=border)
+        config = EvaluatePairsConfig(max_keypoints=100, iterations=100, border=border)
         share[border] = mean(measure(data, tmp_path / str(border), config, "edges"), "repeatability_3", "viewpoint")
     assert share[0] < share[4] - 0.05
 
@@ -248,10 +248,10 @@ def test_images_of_different_sizes_are_scaled_each_by_its_own(tmp_path: Path, he
 
 
 def test_paper_protocol_measures_repeatability_at_its_own_size(data: Path, tmp_path: Path) -> None:
-    overrides = [*protocol_overrides("paper"), "size=[96,128]", "repeatability_size=[48,64]", "points=100"]
+    overrides = [*protocol_overrides("paper"), "size=[96,128]", "repeatability_size=[48,64]", "max_keypoints=100"]
     config = load_config(EvaluatePairsConfig, None, overrides)
     assert config.nms_radius == 8
-    assert config.describe().startswith("paper, size=[96, 128], points=100")
+    assert config.describe().startswith("paper, size=[96, 128], max_keypoints=100")
     (record, *_) = measure(data, tmp_path, config, "harris")
     assert record.method == "harris+sift"
     assert 0 < record.repeatability_3 <= 1
@@ -261,7 +261,7 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     save_image(folder / "a.png", sample_photographs()[0][1])
     (folder / "b.png").write_bytes(b"no image")
-    config = EvaluatePairsConfig(points=100, generated_size=[96, 128], generated_pairs=1)
+    config = EvaluatePairsConfig(max_keypoints=100, generated_size=[96, 128], generated_pairs=1)
     records = evaluate_pairs(config, ["sift"], images=folder, out=tmp_path / "out", gallery=0)
     assert [record.change for record in records] == ["viewpoint", "photometric"]
 
@@ -269,12 +269,12 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "sfit"], "sfit: no such file"),
-        (["--methods", "sift,sift"], "expected different"),
-        (["--methods", "sift+brief"], "expected DETECTOR+"),
-        (["--methods", "disk"], "found 'disk' without weights"),
-        (["--methods", "disk:nowhere"], "nowhere: no such file"),
-        (["--methods", "sift", "--data", "nowhere"], "nowhere: no such folder"),
+        (["--extractors", "sfit"], "sfit: no such file"),
+        (["--extractors", "sift,sift"], "expected different"),
+        (["--extractors", "sift+brief"], "expected DETECTOR+"),
+        (["--extractors", "disk"], "found 'disk' without weights"),
+        (["--extractors", "disk:nowhere"], "nowhere: no such file"),
+        (["--extractors", "sift", "--data", "nowhere"], "nowhere: no such folder"),
         (["--protocol", "papre"], "did you mean 'paper'"),
         (["matcher=nearest"], "matcher: found 'nearest'"),
         (["size=[480]"], "size: found [480]"),

@@ -24,7 +24,7 @@ from superpoint.models import weights
 from superpoint.models.superpoint import build_model
 from superpoint.models.weights import save_weights
 
-CONFIG = EvaluatePairsConfig(points=60)
+CONFIG = EvaluatePairsConfig(max_keypoints=60)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,6 @@ def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, im
     third = FeatureStore(tmp_path, method)
     assert np.array_equal(third(image).points, a.points)
     assert (third.computed, third.rebuilt) == (1, 1)
-    fewer = FeatureStore(tmp_path, make_method("orb", EvaluatePairsConfig(points=20)))
+    fewer = FeatureStore(tmp_path, make_method("orb", EvaluatePairsConfig(max_keypoints=20)))
     assert len(fewer(image).points) <= 20
     assert fewer.computed == 1

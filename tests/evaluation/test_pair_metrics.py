@@ -119,13 +119,13 @@ def test_repeatability_thins_points_that_cluster() -> None:
 def test_protocols_load_and_describe_what_differs(name: str) -> None:
     config = load_config(EvaluatePairsConfig, None, protocol_overrides(name))
     assert config.describe() == name
-    changed = load_config(EvaluatePairsConfig, None, [*protocol_overrides(name), "points=77", "backend=torch"])
-    assert changed.describe() == f"{name}, points=77"
+    changed = load_config(EvaluatePairsConfig, None, [*protocol_overrides(name), "max_keypoints=77", "backend=torch"])
+    assert changed.describe() == f"{name}, max_keypoints=77"
 
 
 def test_paper_is_what_the_paper_says() -> None:
     config = load_config(EvaluatePairsConfig, None, protocol_overrides("paper"))
-    assert (config.size, config.points, config.nms_radius, config.ransac) == ([480, 640], 1000, 8, 3.0)
-    assert (config.repeatability_size, config.repeatability_points, config.repeatability_nms) == ([240, 320], 300, 4)
+    assert (config.size, config.max_keypoints, config.nms_radius, config.ransac) == ([480, 640], 1000, 8, 3.0)
+    assert (config.repeatability_size, config.repeatability_keypoints, config.repeatability_nms) == ([240, 320], 300, 4)
     with pytest.raises(UserError, match="did you mean 'paper'"):
         protocol_overrides("papers")

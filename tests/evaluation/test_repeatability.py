@@ -41,7 +41,7 @@ def test_only_points_visible_in_both_views_count() -> None:
 def test_the_strongest_are_kept_after_the_invisible_are_dropped() -> None:
     first = np.array([[310, 10], [10, 10], [20, 10]], np.float32)
     second = np.array([[40, 10], [50, 10]], np.float32)
-    found = repeatability(first, second, shift(30, 0), SIZE, SIZE, RepeatabilityProtocol(max_points=1))
+    found = repeatability(first, second, shift(30, 0), SIZE, SIZE, RepeatabilityProtocol(max_keypoints=1))
     assert found == Repeatability(1.0, 0.0, (1, 1))
 
 
@@ -71,4 +71,4 @@ def test_perfect_points_repeat_and_a_wrong_homography_does_not() -> None:
 
 def test_the_protocol_has_a_name() -> None:
     assert RepeatabilityProtocol().name == "repeatability, 300 points, 3 px"
-    assert RepeatabilityProtocol(eps=1, max_points=0).name == "repeatability, all points, 1 px"
+    assert RepeatabilityProtocol(eps=1, max_keypoints=0).name == "repeatability, all points, 1 px"

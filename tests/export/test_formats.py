@@ -18,7 +18,7 @@ from superpoint.export.parity import measure_parity
 from superpoint.models import SuperPoint
 from superpoint.models.decode import detect_points
 
-SETTINGS = Settings(max_points=200)
+SETTINGS = Settings(max_keypoints=200)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_command(form: str, weights: str, tmp_path: Path, capsys: pytest.Capture
     assert network.metadata["outputs"] == report["outputs"]
     output = network(torch.zeros(2, 1, 30, 51))
     if form == "onnx-full":
-        assert network.metadata["decoder"]["max_points"] == 150
+        assert network.metadata["decoder"]["max_keypoints"] == 150
         assert output["keypoints"].shape == (2, 150, 2)
     else:
         assert output["logits"].shape == (2, 65, 4, 7)
@@ -130,7 +130,7 @@ class TestErrors:
 
     def test_settings(self) -> None:
         with pytest.raises(UserError, match="points: found 0, expected"):
-            Settings(max_points=0)
+            Settings(max_keypoints=0)
 
     @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt"])
     @pytest.mark.parametrize("content", [b"", b"not a model, but a text", bytes(range(256)) * 9])

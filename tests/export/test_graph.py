@@ -71,7 +71,7 @@ class TestDense:
 
 class TestFull:
     def test_is_the_decoder(self, described: SuperPoint) -> None:
-        settings = Settings(max_points=40, nms_radius=3, threshold=0.01, border=2)
+        settings = Settings(max_keypoints=40, nms_radius=3, threshold=0.01, border=2)
         graph = make_graph(described, "onnx-full", settings)
         total = 0
         for image in list(parity_images())[::6]:
@@ -83,7 +83,9 @@ class TestFull:
 
             with torch.no_grad():
                 keypoints, scores, descriptors = graph(image)
-                (found,) = detect_points(run, image, max_points=40, nms_radius=3, threshold=0.01, border=2, smoothing=0)
+                (found,) = detect_points(
+                    run, image, max_keypoints=40, nms_radius=3, threshold=0.01, border=2, smoothing=0
+                )
             count = len(found.points)
             total += count
             assert keypoints.shape == (1, 40, 2)
@@ -98,7 +100,7 @@ class TestFull:
 
     def test_a_batch_is_its_images(self, described: SuperPoint) -> None:
         images = torch.cat([image for image in parity_images() if image.shape[-2:] == (97, 131)][:3])
-        graph = make_graph(described, "onnx-full", Settings(max_points=20))
+        graph = make_graph(described, "onnx-full", Settings(max_keypoints=20))
         with torch.no_grad():
             together = graph(images)
             alone = [graph(image[None]) for image in images]
@@ -106,7 +108,7 @@ class TestFull:
             assert torch.allclose(values, torch.cat([each[index] for each in alone]), atol=1e-4)
 
     def test_more_points_than_pixels(self, described: SuperPoint) -> None:
-        graph = make_graph(described, "onnx-full", Settings(max_points=500, border=0, threshold=0.0))
+        graph = make_graph(described, "onnx-full", Settings(max_keypoints=500, border=0, threshold=0.0))
         with torch.no_grad():
             keypoints, scores, _ = graph(torch.rand(1, 1, 10, 12, generator=torch.Generator().manual_seed(1)))
         assert keypoints.shape == (1, 500, 2)

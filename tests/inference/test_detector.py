@@ -136,9 +136,9 @@ def test_points_are_in_pixels_of_the_original(detector: FeatureDetector) -> None
 def test_options(detector: FeatureDetector) -> None:
     image = photograph()
     every = detector.detect(image)
-    strongest = detector.detect(image, max_points=10)
+    strongest = detector.detect(image, max_keypoints=10)
     np.testing.assert_allclose(strongest.keypoints, every.keypoints[:10])
-    assert len(detector.detect(image, max_points=0)) == len(every)
+    assert len(detector.detect(image, max_keypoints=0)) == len(every)
     assert len(detector.detect(image, threshold=0.1)) == int((every.scores > 0.1).sum())
     assert len(detector.detect(image, nms_radius=12)) < len(every)
     assert len(detector.detect(image, threshold=1.0)) == 0
@@ -278,15 +278,15 @@ def test_unknown_model_names_what_there_is() -> None:
     [
         ({"threshold": 1.5}, "threshold: found 1.5"),
         ({"threshold": float("nan")}, "threshold"),
-        ({"max_points": -1}, "max_points: found -1"),
+        ({"max_keypoints": -1}, "max_keypoints: found -1"),
         ({"nms_radius": -1}, "nms_radius"),
         ({"border": -3}, "border"),
         ({"resize": -8}, "resize"),
-        ({"max_points": 1.5}, "max_points: found 1.5, expected a whole number"),
-        ({"max_points": 10.0}, "max_points: found 10.0"),
-        ({"max_points": 10**400}, "max_points: found 1"),
+        ({"max_keypoints": 1.5}, "max_keypoints: found 1.5, expected a whole number"),
+        ({"max_keypoints": 10.0}, "max_keypoints: found 10.0"),
+        ({"max_keypoints": 10**400}, "max_keypoints: found 1"),
         ({"nms_radius": 2.5}, "nms_radius: found 2.5"),
-        ({"max_points": float("inf")}, "max_points: found inf"),
+        ({"max_keypoints": float("inf")}, "max_keypoints: found inf"),
         ({"threshold": "low"}, "threshold: found 'low', expected a finite number"),
     ],
 )

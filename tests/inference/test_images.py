@@ -157,7 +157,7 @@ OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "threshold": st.sampled_from([None, 0.0, 0.5, 1.0, -1.0, math.nan]),
-        "max_points": st.sampled_from([None, 0, 1, 10**9, -1]),
+        "max_keypoints": st.sampled_from([None, 0, 1, 10**9, -1]),
         "nms_radius": st.sampled_from([0, 1, 4, 50, -2]),
         "border": st.sampled_from([0, 4, 1000]),
         "resize": st.sampled_from([None, 0, 1, 8, 10**6]),

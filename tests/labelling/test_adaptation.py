@@ -83,10 +83,10 @@ def test_heatmap_has_its_peaks_where_the_points_are() -> None:
 def test_one_view_is_plain_detection(homographies: int) -> None:
     model = load_network("magicpoint-lite")
     image = ShapeGenerator(SyntheticConfig(), 60, 75, seed=5).scene(3).image
-    decode = DecodeConfig(threshold=0.01, border=2, max_points=5)
+    decode = DecodeConfig(threshold=0.01, border=2, max_keypoints=5)
     found = adaptation(model, decode, homographies=homographies)(image, "x")
     (plain,) = detect_points(
-        model, torch.from_numpy(image)[None, None].float() / 255, threshold=0.01, border=2, max_points=5
+        model, torch.from_numpy(image)[None, None].float() / 255, threshold=0.01, border=2, max_keypoints=5
     )
     assert len(found.points) > 1
     assert np.array_equal(found.points, plain.points.numpy())

@@ -49,7 +49,7 @@ def test_points_are_mapped_back_exactly() -> None:
 def test_descriptors_go_with_plain_detection_only() -> None:
     model = build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=24)).eval()
     image = board(48, 64, 8)
-    decode = DecodeConfig(threshold=0.0, max_points=7)
+    decode = DecodeConfig(threshold=0.0, max_keypoints=7)
     plain = ExportConfig(adaptation=PLAIN, backend="torch", precision="fp32", decode=decode)
     found = labeller(model, plain)(shrink(image, plain), "a")
     assert found.descriptors is not None

@@ -137,7 +137,7 @@ class TestPoints:
     def test_order_and_top_k(self) -> None:
         probability = torch.rand(2, 40, 40, generator=generator())
         every = probability_to_points(probability, subpixel=False)
-        best = probability_to_points(probability, max_points=5, subpixel=False)
+        best = probability_to_points(probability, max_keypoints=5, subpixel=False)
         for all_of, some in zip(every, best, strict=True):
             assert len(all_of.scores) > 5
             assert torch.equal(all_of.scores, all_of.scores.sort(descending=True).values)

@@ -57,7 +57,7 @@ class TestSuppression:
             probability = (probability * levels).floor() / levels
         for most in (1, 12, 40, 1000):
             found = probability_to_points(
-                probability, nms_radius=3, threshold=0.02, border=border, max_points=most, subpixel=False
+                probability, nms_radius=3, threshold=0.02, border=border, max_keypoints=most, subpixel=False
             )
             for image, points in zip(probability, found, strict=True):
                 mask = naive_suppression(image, 3, 0.02)
@@ -103,7 +103,7 @@ class TestSuppression:
         expected = suppress_non_maxima(probability.where(probability > 0.3, torch.zeros(())), 4, 0.1)
         broken = probability.where(probability > 0.3, torch.full((), torch.nan)).requires_grad_()
         assert torch.equal(suppress_non_maxima(broken, 4, 0.1), expected)
-        (found,) = probability_to_points(broken, threshold=0.1, max_points=3, border=0, subpixel=False)
+        (found,) = probability_to_points(broken, threshold=0.1, max_keypoints=3, border=0, subpixel=False)
         assert len(found.points) == 3
 
     def test_a_weak_peak_beyond_a_suppressed_one_survives(self) -> None:

@@ -29,10 +29,10 @@ TINY = [
     "model.encoder=compact", "model.head_channels=16", "model.fine=4", "model.descriptor_dim=16", "labels.resize=64",
     "labels.sharpen=true", "labels.corners=20",
     "labels.backend=torch", "labels.precision=fp32", "labels.adaptation.homographies=2",
-    "labels.decode.threshold=0.001", "labels.decode.max_points=40", *(f"magicpoint.{each}" for each in TRAINING),
+    "labels.decode.threshold=0.001", "labels.decode.max_keypoints=40", *(f"magicpoint.{each}" for each in TRAINING),
     *(f"superpoint.{each}" for each in TRAINING), "superpoint.validation.pairs=2",
     "superpoint.validation.final_pairs=2", "superpoint.validation.height=64", "superpoint.validation.width=80",
-    "evaluation.generated_size=[64,80]", "evaluation.generated_pairs=1", "evaluation.points=50",
+    "evaluation.generated_size=[64,80]", "evaluation.generated_pairs=1", "evaluation.max_keypoints=50",
     "evaluation.backend=torch", "evaluation.precision=fp32",
 ]  # fmt: skip
 

@@ -28,7 +28,7 @@ from superpoint.training.magicpoint import load_start
 TINY = [
     "export.sharpen=true", "export.corners=20",
     "export.resize=64", "export.backend=torch", "export.precision=fp32", "export.adaptation.homographies=2",
-    "export.decode.threshold=0.001", "export.decode.max_points=40", "training.data.height=48",
+    "export.decode.threshold=0.001", "export.decode.max_keypoints=40", "training.data.height=48",
     "training.data.width=64", "training.data.workers=0", "training.train.minutes=null", "training.train.steps=2",
     "training.train.batch_size=2", "training.train.log_every=1", "training.train.report=false",
     "training.validation.images=2", "training.validation.final_images=9", "training.validation.pairs=2",

@@ -114,7 +114,7 @@ def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
 
 def test_detections_are_drawn_on_photographs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["detect-samples", str(trained), "threshold=0.02", "max_points=50"])
+        main(["detect-samples", str(trained), "threshold=0.02", "max_keypoints=50"])
     assert stopped.value.code == 0
     pictures = sorted((trained / "detections").glob("*.png"))
     assert len(pictures) > 8

@@ -230,7 +230,7 @@ def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
     assert "\n" not in str(caught.value)
     assert (run / "pipeline.yaml").read_bytes() == before
     # What has not begun, or decides nothing, may be set anew.
-    free = ("superpoint.train.steps=8", "evaluation.points=60", "model.descriptor_dim=8", "labels.readers=1")
+    free = ("superpoint.train.steps=8", "evaluation.max_keypoints=60", "model.descriptor_dim=8", "labels.readers=1")
     check_settings(run, config(run, f"images={photographs}", *free))
 
 

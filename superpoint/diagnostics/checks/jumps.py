@@ -133,7 +133,7 @@ def loss_of_chance(config: MagicPointConfig) -> float | None:
     if descriptor.balance == "auto":  # the descriptor loss counts as `weight` times the detector loss
         chance += descriptor.weight * chance
     elif descriptor.name == "dual_softmax":
-        chance += descriptor.weight * math.log(config.data.places)
+        chance += descriptor.weight * math.log(config.data.rows)
     else:
         return None
     return chance + config.position * REACH

@@ -86,7 +86,7 @@ def measure_output(
         nms_radius=NMS_RADIUS,
         threshold=THRESHOLD,
         border=0,
-        max_points=0,
+        max_keypoints=0,
         subpixel=True,
     )
     statistics = output_statistics(
