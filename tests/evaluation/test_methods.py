@@ -50,11 +50,10 @@ def test_features_are_the_strongest_in_order(
     method = make_method(name, CONFIG)
     assert method.name == title
     features = method(image)
-    assert features.scores is not None
     assert features.descriptors is not None
     assert 20 <= len(features.keypoints) <= 60
     assert (np.diff(features.scores) <= 0).all()
-    assert features.descriptors.shape == (length, len(features.keypoints))
+    assert features.descriptors.shape == (len(features.keypoints), length)
     assert features.image_size == (160, 120)
     described = method.descriptors(features)
     assert described.dtype == (np.uint8 if binary else np.float32)
@@ -75,10 +74,10 @@ def test_a_network_with_a_descriptor_head_uses_it(tmp_path: Path, image: NDArray
     features = method(image)
     assert "+" not in method.name
     assert features.descriptors is not None
-    assert features.descriptors.shape[0] == 32
-    assert np.allclose(np.linalg.norm(features.descriptors.astype(np.float32), axis=0), 1, atol=2e-3)
+    assert features.descriptors.shape[1] == 32
+    assert np.allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=2e-3)
     borrowed = make_method(f"{tmp_path / 'w.safetensors'}+sift", CONFIG)
-    assert borrowed(image).descriptors.shape[0] == 128  # type: ignore[union-attr]
+    assert borrowed(image).descriptors.shape[1] == 128  # type: ignore[union-attr]
     assert borrowed.key != method.key
 
 
@@ -98,7 +97,7 @@ def test_blank_images_have_no_points() -> None:
         features = make_method(name, CONFIG)(blank)
         assert len(features.keypoints) == 0
         assert features.descriptors is not None
-        assert features.descriptors.shape[1] == 0
+        assert features.descriptors.shape[0] == 0
     assert len(make_method("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
 
 
@@ -134,9 +133,8 @@ def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path,
     features = method(small)
     assert method.name == name
     assert features.descriptors is not None
-    assert features.descriptors.shape == (length, len(features.keypoints))
+    assert features.descriptors.shape == (len(features.keypoints), length)
     assert 0 < len(features.keypoints) <= 60
-    assert features.scores is not None
     assert (np.diff(features.scores) <= 0).all()
     assert np.isfinite(features.descriptors).all()
     assert (features.keypoints >= -0.5).all()

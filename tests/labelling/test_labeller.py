@@ -53,8 +53,8 @@ def test_descriptors_go_with_plain_detection_only() -> None:
     plain = ExportConfig(adaptation=PLAIN, backend="torch", precision="fp32", decode=decode)
     found = labeller(model, plain)(shrink(image, plain), "a")
     assert found.descriptors is not None
-    assert (found.descriptors.shape, found.descriptors.dtype) == ((24, 7), np.float16)
-    np.testing.assert_allclose(np.linalg.norm(found.descriptors.astype(np.float32), axis=0), 1, atol=2e-3)
+    assert (found.descriptors.shape, found.descriptors.dtype) == ((7, 24), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=2e-3)
     without = ExportConfig(adaptation=PLAIN, backend="torch", precision="fp32", descriptors=False)
     assert labeller(model, without)(shrink(image, without), "a").descriptors is None
     adapted = ExportConfig(adaptation=AdaptationConfig(homographies=3), backend="torch", precision="fp32")
