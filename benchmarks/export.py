@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from superpoint.data.images import sample_photographs
-from superpoint.engine.run import describe_environment
+from superpoint.engine.environment import describe_environment
 
 SCRIPT = Path(__file__).parents[1] / "scripts/export_detections.py"
 

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from superpoint.backends import Network, make_network
 from superpoint.config import ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
-from superpoint.engine.run import describe_environment
+from superpoint.engine.environment import describe_environment
 from superpoint.inference import FeatureDetector
 from superpoint.models import SuperPoint, build_model, load_network
 

@@ -26,7 +26,7 @@ import torch
 
 from superpoint.backends import make_network
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.engine.run import describe_environment
+from superpoint.engine.environment import describe_environment
 from superpoint.evaluation import evaluate_pairs as stage
 from superpoint.evaluation import feature_store, methods, pair_metrics
 from superpoint.evaluation.feature_store import FeatureStore

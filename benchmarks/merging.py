@@ -23,7 +23,7 @@ import numpy as np
 
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import Files, open_source
-from superpoint.engine.run import describe_environment
+from superpoint.engine.environment import describe_environment
 from superpoint.features import Features
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.summary import summarise

@@ -76,7 +76,7 @@ def ours(encoder: str, batch: int, steps: int) -> dict[str, float]:
             run=run,
             workers=data.workers,
         )
-        lines = [entry for entry in run.metrics() if entry["event"] == "train" and entry["step"] > WARM_UP]
+        lines = [entry for entry in run.history().entries if entry["event"] == "train" and entry["step"] > WARM_UP]
     return {
         "img_per_s": len(lines) / sum(1 / line["img_per_s"] for line in lines),
         "data_wait": statistics.mean(line["data_wait"] for line in lines),

@@ -91,7 +91,7 @@ def history(name: str, folder: Path) -> list[dict[str, Any]]:
             )
         except UserError as error:
             print(f"{name}: {error}")
-        return run.metrics()
+        return run.history().entries
 
 
 def curve(entries: list[dict[str, Any]], event: str) -> tuple[np.ndarray, np.ndarray]:

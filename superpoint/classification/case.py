@@ -23,7 +23,8 @@ from superpoint.classification.model import build_classifier
 from superpoint.classification.objective import ClassifierObjective
 from superpoint.config import load_config
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.reading import RunReading, read_history, read_weights, run_folder
+from superpoint.diagnostics.reading import RunReading, read_weights
+from superpoint.engine.run import RunFolder
 from superpoint.models.weights import load_model_state
 
 OBSERVED = 64  # images
@@ -126,14 +127,14 @@ def read_classifier_case(run: str | Path) -> ClassifierCase:
 
 def read_classifier_run(run: str | Path) -> RunReading:
     """As `diagnostics.reading.read_run`, of a classifier. Raises: UserError, also if its images have moved."""
-    folder = run_folder(run)
-    history = read_history(folder)
-    config = load_config(ClassifierConfig, folder / "config.yaml")
-    path, state, step = read_weights(folder)
+    source = RunFolder.existing(run)
+    history = source.history()
+    config = load_config(ClassifierConfig, source.config_file)
+    path, state, step = read_weights(source)
     parts = open_images(config.data, config.seed)
     training, test = (load_images(config.data, images) for images in parts)
     spec, axes = measure_input(training, config.data, config.augment)
-    written = folder / "classes.json"
+    written = source.path / "classes.json"
     if written.is_file():
         found = json.loads(written.read_text(encoding="utf-8"))
         spec = replace(ClassifierInput.from_json(found, written), test_crops=1)
@@ -145,7 +146,7 @@ def read_classifier_run(run: str | Path) -> RunReading:
         model=model.eval(),
         objective=ClassifierObjective(spec, config.label_smoothing, config.seed),
         history=history.entries,
-        folder=folder,
+        folder=source.path,
         training=training,
         test=test,
         spec=spec,

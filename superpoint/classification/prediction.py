@@ -22,10 +22,11 @@ from superpoint.classification.data.dataset import ClassifierInput
 from superpoint.classification.data.folder import images_below
 from superpoint.classification.data.images import ClassImages
 from superpoint.classification.metrics import predict
-from superpoint.classification.training import INPUT, WEIGHTS, build
+from superpoint.classification.training import INPUT, build
 from superpoint.config.training import TrainConfig
 from superpoint.data.images import read_rgb
 from superpoint.engine import make_fabric
+from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError, check_one_of
 from superpoint.files import make_folder, write_atomically
 from superpoint.models.weights import load_model_state, load_weights

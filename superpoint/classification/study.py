@@ -34,8 +34,8 @@ from superpoint.classification.study_figures import (
 )
 from superpoint.classification.training import ClassifierData, build, in_steps, parameters, read_data, train_classifier
 from superpoint.config import dump_config
-from superpoint.diagnostics.reading import read_history
 from superpoint.engine.resume import config_differences
+from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 from superpoint.visualize import save_figure
@@ -159,11 +159,10 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
                 if result.signal is not None:
                     return result.signal
             except UserError:
-                begun = (place / "config.yaml").is_file()
-                if not begun or not any(entry["event"] == "nonfinite" for entry in read_history(place).entries):
+                if not RunFolder(place).history().events("nonfinite"):
                     raise
         steps = config_in_steps.train.validate_every
-        history = read_history(place).entries
+        history = RunFolder(place).history().entries
         outcome = read_outcome(cell.group, cell.label, parameters(build(config.model, found.spec)), history, steps)
         accuracy = "diverged" if outcome.diverged is not None else f"test accuracy {outcome.test_accuracy or 0:.3f}"
         console.print(f"{cell.group} {cell.label}: {accuracy}, {outcome.seconds:.0f} s")
@@ -214,13 +213,12 @@ def write_study(name: str, outcomes: Sequence[Outcome], images: str, folder: Pat
 
 def is_done(place: Path, config: ClassifierConfig) -> bool:
     """Whether a cell's run has ended. Raises: UserError if it was begun with another configuration."""
-    written = place / "config.yaml"
-    if not written.is_file():
+    run = RunFolder(place)
+    if not run.config_file.is_file():
         return False
-    for key, old, new in config_differences(written.read_text(encoding="utf-8"), dump_config(config)):
+    for key, old, new in config_differences(run.config_file.read_text(encoding="utf-8"), dump_config(config)):
         if key not in ("run", "weights"):
             raise UserError(
                 f"{place}: {key}: found {new!r}, but this run of the study was begun with {old!r}; take another --out"
             )
-    history = read_history(place).entries
-    return bool(history) and any(entry["event"] in ("finished", "nonfinite") for entry in history[-1:])
+    return any(entry["event"] in ("finished", "nonfinite") for entry in run.history().entries[-1:])

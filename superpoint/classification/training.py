@@ -4,8 +4,8 @@
     superpoint train-classifier --config configs/classifier/mnist.yaml data.train=mnist/train-images-idx3-ubyte.gz
     superpoint train-classifier data.train=list.csv model.name=resnet34 weights=resnet34.pth --resume
 
-Ends with weights.safetensors, in evaluation/ the confusion matrix and the worst mistakes on the test images, in doctor/
-the findings of the checks, and report.html.
+Leaves weights.safetensors and in evaluation/ the confusion matrix and the worst mistakes on the test images; the
+command adds in doctor/ the findings of the checks, and report.html.
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ from superpoint.classification.data.images import ClassImages
 from superpoint.classification.metrics import class_table, confusion_figure, measure, mistakes_picture, predict
 from superpoint.classification.model import build_classifier, load_features
 from superpoint.classification.objective import ClassifierObjective
-from superpoint.config import dump_config
-from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 from superpoint.models.weights import load_model_state, load_weights, save_weights
-from superpoint.training.probes import DetectorProbe
+from superpoint.training.fit import finish, fit
 from superpoint.visualize import save_figure, save_image
 
-WEIGHTS = "weights.safetensors"
 INPUT = "classes.json"  # in the run folder: `ClassifierInput`, and what was skipped
 RESULTS = "evaluation/classes.json"
 
@@ -88,35 +86,12 @@ def train_classifier(
     model = initial_model(config, data.spec, console)
     shown = console if fabric.is_global_zero else Console(quiet=True)
     validate = ClassValidation(data.test, objective, len(data.train), config.epochs, shown)
-    with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
-        if fabric.is_global_zero:
-            write_input(run.path, data)
-        result = train(
-            fabric=fabric,
-            model=model,
-            objective=objective,
-            dataset=data.dataset(config),
-            config=config.train,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            run=run,
-            validate=validate,
-            probe=DetectorProbe(),
-            seed=config.seed,
-            resume=resume,
-            workers=config.data.workers,
-            expected_initial_loss=objective.initial_loss if config.weights is None else None,
-            monitor_name="accuracy",
-        )
-    if fabric.is_global_zero and not result.interrupted:
-        trained = bool(result.metrics)  # not so if a finished run was resumed
-        if trained or not (Path(config.run) / RESULTS).exists():
-            evaluate_classifier(config, data, fabric, console)
-        if config.train.report and trained:
-            from superpoint.training.magicpoint import write_run_report
-
-            write_run_report(config.run, fabric)
-    fabric.barrier()
+    result = fit(
+        config, fabric, model, objective, data.dataset(config), validate, resume=resume,
+        expected_initial_loss=objective.initial_loss if config.weights is None else None,
+        prepare=lambda: write_input(Path(config.run), data),
+    )  # fmt: skip
+    finish(config, fabric, result, lambda *_: evaluate_classifier(config, data, fabric, console))
     return result
 
 
@@ -184,7 +159,7 @@ class ClassValidation:
         after = f"test loss {found['loss']:.4f}  test accuracy {found['accuracy']:.4f}"
         self.console.print(f"epoch {math.ceil(epoch)}/{self.epochs:g}  {before}  {after}  {seconds:.1f} s")
         kept = {key: value for key, value in found.items() if key not in ("confusion", "images")}
-        return {**kept, **seen, "epoch_seconds": seconds, "monitor": found["accuracy"]}
+        return {**kept, **seen, "epoch_seconds": seconds, "selected_by": "accuracy"}
 
 
 def describe(data: ClassifierData, console: Console) -> None:
@@ -210,16 +185,16 @@ def evaluate_classifier(
 ) -> dict[str, Any]:
     """The weights of best.ckpt on the test images: weights.safetensors, evaluation/{classes.json, *.png}."""
     folder = make_folder(Path(config.run) / "evaluation")
-    state, _, found = load_weights(RunFolder(config.run).best)
+    run = RunFolder(config.run)
+    state, _, found = load_weights(run.best)
     model = build(config.model, data.spec)
     load_model_state(model, state, config.run)
     metadata = {"stage": "classifier", "run": Path(config.run).name, "input": asdict(data.spec), "step": found["step"]}
-    save_weights(Path(config.run) / WEIGHTS, model, asdict(config.model), metadata)
     model.eval().to(fabric.device)
     with fabric.autocast():
         numbers, probability = predict(model, data.test, data.spec)
     results = measure(data.test.labels[numbers], probability)
-    last = [entry for entry in RunFolder(config.run).metrics() if entry["event"] == "validate"][-1:]
+    last = run.history().events("validate")[-1:]
     extra = {"step": found["step"], "crops": data.spec.test_crops, "parameters": parameters(model)}
     extra |= {"classes": data.spec.classes, "last_accuracy": last[0]["accuracy"] if last else None}
     title = f"{results['accuracy']:.1%} of {len(numbers)} test images right"
@@ -229,6 +204,7 @@ def evaluate_classifier(
         save_image(folder / "mistakes.png", picture)
     content = json.dumps(results | extra, indent=1)
     write_atomically(Path(config.run) / RESULTS, lambda file: file.write(content.encode()))
+    save_weights(run.weights, model, asdict(config.model), metadata)  # last: they say that the rest is there
     if len(data.spec.classes) <= 20:
         console.print(class_table(results, data.spec.classes, title))
     console.print(f"best weights, step {found['step']}: {title}; {folder}/confusion.png, mistakes.png")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from superpoint.classification.config import ClassifierConfig
+from superpoint.commands.conclusion import conclude
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, command_group
 from superpoint.config import dump_config, load_config
 
@@ -32,6 +33,7 @@ def train_classifier_command(
     from superpoint.classification.training import train_classifier
 
     result = train_classifier(settings, resume=resume)
+    conclude(settings, result)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from superpoint.commands.conclusion import conclude
 from superpoint.commands.options import ConfigFile, Overrides, PrintConfig, Run, command_group
 from superpoint.config import (
     AdaptConfig,
@@ -37,6 +38,7 @@ def train_magicpoint_command(
     from superpoint.training.magicpoint import train_magicpoint
 
     result = train_magicpoint(settings, resume=resume)
+    conclude(settings, result)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 
@@ -56,6 +58,7 @@ def train_superpoint_command(
     from superpoint.training.superpoint import train_superpoint
 
     result = train_superpoint(settings, resume=resume)
+    conclude(settings, result)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
 
@@ -74,7 +77,7 @@ def adapt_command(
         return
     from superpoint.training.rounds import adapt
 
-    signal = adapt(settings, resume=resume)
+    signal = adapt(settings, resume=resume, conclude=conclude)
     if signal is not None:
         raise typer.Exit(128 + signal)
 
@@ -101,7 +104,7 @@ def pipeline_command(
         return
     from superpoint.training.pipeline import pipeline
 
-    signal = pipeline(settings, resume=resume, first=first)
+    signal = pipeline(settings, resume=resume, first=first, conclude=conclude)
     if signal is not None:
         raise typer.Exit(128 + signal)
 
@@ -130,7 +133,7 @@ def finetune_command(
         return
     from superpoint.training.finetune import finetune
 
-    signal = finetune(settings, resume=resume)
+    signal = finetune(settings, resume=resume, conclude=conclude)
     if signal is not None:
         raise typer.Exit(128 + signal)
 

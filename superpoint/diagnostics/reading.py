@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,39 +20,13 @@ from superpoint.data.training_set import training_samples
 from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.crash import crash_files, read_crash
+from superpoint.engine.run import History, RunFolder
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models import build_model
+from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.weights import load_model_state
 from superpoint.training.objectives import detector_objective
-
-CHECKPOINTS = ("checkpoints/last.ckpt", "checkpoints/best.ckpt")
-
-
-@dataclass(frozen=True)
-class History:
-    """Attributes:
-    entries: the lines of metrics.jsonl, oldest first.
-    damaged: numbers (from 1) of lines before the last that cannot be read and are left out; no crash leaves such.
-    truncated: whether the last line was cut short, as a crash does; it is left out too.
-    """
-
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    damaged: list[int] = field(default_factory=list)
-    truncated: bool = False
-
-    @property
-    def step(self) -> int:
-        """Of the last line; 0 if there is none."""
-        return int(self.entries[-1]["step"]) if self.entries else 0
-
-    @property
-    def note(self) -> str:
-        """One line about damage, empty if there is none."""
-        if not self.damaged:
-            return ""
-        lines = ", ".join(str(number) for number in self.damaged[:5]) + (", ..." if len(self.damaged) > 5 else "")
-        return f"metrics.jsonl: {len(self.damaged)} damaged lines left out (line {lines})"
 
 
 @dataclass(frozen=True)
@@ -81,10 +53,10 @@ def read_run(run: str | Path) -> RunReading:
     Raises: UserError, one line: no such folder, no run folder, a damaged configuration, no checkpoint, or one that is
     damaged or of another architecture.
     """
-    folder = run_folder(run)
-    history = read_history(folder)
-    config = load_run_config(folder / "config.yaml")
-    path, state, step = read_weights(folder)
+    source = RunFolder.existing(run)
+    history = source.history()
+    config = load_run_config(source.config_file)
+    path, state, step = read_weights(source)
     model = build_model(config.model, config.seed, pretrained=False)
     load_model_state(model, state, path)
     dataset = training_samples(config.data, config.seed)
@@ -95,7 +67,7 @@ def read_run(run: str | Path) -> RunReading:
         objective=detector_objective(config),
         history=history.entries,
         read_gray=image_reader(dataset),
-        folder=folder,
+        folder=source.path,
     )
     return RunReading(case, history, path, step)
 
@@ -129,53 +101,17 @@ class _NoLabels(FeatureFile):
         return Features(np.empty((0, 2), np.float32))
 
 
-def read_history(run: str | Path) -> History:
-    """What a run has logged; empty if that is nothing yet. Raises: UserError, no run folder."""
-    path = run_folder(run) / "metrics.jsonl"
-    if not path.is_file():
-        return History()
-    parsed = [_parse(line) for line in path.read_bytes().splitlines()]
-    damaged = [number for number, entry in enumerate(parsed, 1) if entry is None]
-    truncated = bool(parsed) and parsed[-1] is None
-    entries = [entry for entry in parsed if entry is not None]
-    return History(entries, damaged[:-1] if truncated else damaged, truncated)
-
-
-def run_folder(run: str | Path) -> Path:
-    """The folder `run`. Raises: UserError if there is none, or if it is not that of a run."""
-    folder = Path(run)
-    if not folder.exists():
-        raise UserError(f"{folder}: no such run folder")
-    if not folder.is_dir() or not (folder / "config.yaml").is_file():
-        raise UserError(
-            f"{folder}: not a run folder: found no config.yaml in it, expected what a training stage writes"
-        )
-    return folder
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """One line of metrics.jsonl, None if it is not an event with a step."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(entry, dict) and isinstance(entry.get("step"), int) and isinstance(entry.get("event"), str)
-    return entry if whole else None
-
-
-def read_weights(folder: Path) -> tuple[Path, Mapping[str, Tensor], int]:
-    """File, state of the network and step of a run folder. Raises: UserError, no checkpoint or a damaged one."""
-    from superpoint.models.checkpoint import load_checkpoint  # here, so that the library does not import the engine
-
-    for path in (folder / name for name in CHECKPOINTS):
+def read_weights(run: RunFolder) -> tuple[Path, Mapping[str, Tensor], int]:
+    """Return file, state of the network and step of a run. Raises: UserError, no checkpoint or a damaged one."""
+    for path in (run.last, run.best):
         if path.is_file():
             checkpoint = load_checkpoint(path)
             return path, checkpoint["model"], int(checkpoint["step"])
-    crashes = crash_files(folder)
+    crashes = crash_files(run.path)
     if crashes:
         crash = read_crash(crashes[-1])
         return crash.path, crash.weights, crash.step
     raise UserError(
-        f"{folder}: found no checkpoint, expected {' or '.join(CHECKPOINTS)}; "
+        f"{run.path}: found no checkpoint, expected checkpoints/last.ckpt or checkpoints/best.ckpt; "
         "the first is written at the first validation or after train.checkpoint_minutes"
     )

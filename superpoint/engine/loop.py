@@ -50,7 +50,7 @@ RECENT = 10  # lines "train" whose mean loss a validation is compared with
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. `best` is the highest "monitor" of all validations, None if there was none."""
+    """How a run ended. `best` is the highest score of all validations, None if there was none."""
 
     step: int
     elapsed: float  # seconds of training over all sessions
@@ -62,6 +62,11 @@ class TrainResult:
     @property
     def interrupted(self) -> bool:
         return self.signal is not None
+
+    @property
+    def trained(self) -> bool:
+        """Whether this session has trained; not so if a finished run was resumed."""
+        return bool(self.metrics)
 
 
 def train(
@@ -80,7 +85,6 @@ def train(
     resume: bool = False,
     workers: int = -1,
     expected_initial_loss: float | None = None,
-    monitor_name: str = "metric",
 ) -> TrainResult:
     """Train `model` in place until `config.steps` or `config.minutes` are spent, or a signal asks to stop.
 
@@ -96,17 +100,17 @@ def train(
         optimizer: kind of optimiser, full learning rate, weight decay.
         schedule: learning rate over the run.
         validate: called in the first process as validate(model in evaluation mode, the averaged one if
-            `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "monitor" (higher is
-            better) selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard; "stop", if true, ends the
-            run as if its budget were spent. With a "loss" among them its distance from the training loss, the mean of
-            up to 10 lines "train" of this session, is logged as "gap"; over the run it shows overfitting.
+            `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "selected_by" names the
+            one (higher is better) that selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard;
+            "stop", if true, ends the run as if its budget were spent. With a "loss" among them its distance from the
+            training loss, the mean of up to 10 lines "train" of this session, is logged as "gap"; over the run it shows
+            overfitting.
         probe: looks into every `config.probe_every`-th step, and is detached at the end, however that comes.
         run: open folder for checkpoints and metrics. `run.config` is stored in the checkpoint and compared on resume.
         seed: what the dataset was made with; a run resumes with this seed only.
         resume: go on from checkpoints/last.ckpt, from the start if there is none yet.
         workers: loader processes, see `step_batches`.
         expected_initial_loss: theoretical loss of the untrained model; a deviation above 10 % prints a warning.
-        monitor_name: what the progress line calls the "monitor".
 
     Raises:
         UserError: batch not divisible over processes and parts; checkpoint that does not fit; loss or gradient not
@@ -177,14 +181,14 @@ def train(
                     run.log_images(state.step, metrics.pop("images", {}))
                     gap = {"gap": metrics["loss"] - sum(recent) / len(recent)} if "loss" in metrics and recent else {}
                     run.log("validate", state.step, **({key: metrics[key] for key in metrics if key != "stop"} | gap))
-                monitor = float(metrics["monitor"]) if main else math.nan
-                decided = (monitor, time.monotonic() - began, bool(metrics.pop("stop", False)))
-                monitor, state.elapsed, enough = fabric.broadcast(decided)
+                value = float(metrics[metrics["selected_by"]]) if main else math.nan
+                decided = (value, time.monotonic() - began, bool(metrics.pop("stop", False)))
+                value, state.elapsed, enough = fabric.broadcast(decided)
                 progress = 1.0 if enough else progress
-                plateau.update(monitor, schedule)
+                plateau.update(value, schedule)
                 state.validated_step = state.step
-                if monitor > state.best:
-                    state.best, state.best_step = monitor, state.step
+                if value > state.best:
+                    state.best, state.best_step = value, state.step
                     save(run.best)
             in_steps = config.checkpoint_every > 0 and state.step % config.checkpoint_every == 0
             in_time = time.monotonic() - saved > 60 * config.checkpoint_minutes
@@ -252,8 +256,8 @@ def train(
 
             meter.add(state.step, scalars | {"grad_norm": norm}, config.batch_size)
             shown = {"loss": meter.mean("loss"), "img/s": meter.rate()}
-            if "monitor" in metrics:
-                shown[monitor_name] = metrics["monitor"]
+            if metrics:
+                shown[metrics["selected_by"]] = metrics[metrics["selected_by"]]
             display.update(spent(config, state), state.elapsed, state.step, shown)
             if state.step % config.log_every == 0:
                 recent.append(meter.mean("loss"))

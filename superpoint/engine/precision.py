@@ -14,6 +14,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from superpoint.backends.cpu import native_bf16_instructions
 from superpoint.config import TrainConfig
 from superpoint.engine.memory import keep_freed_memory
+from superpoint.engine.processes import disconnect
 from superpoint.errors import UserError
 
 Precision = Literal["bf16-mixed", "32-true"]
@@ -48,19 +49,9 @@ def make_fabric(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     if fabric.world_size > 1 and device == "cpu":  # NCCL's processes Fabric itself disconnects
-        atexit.register(_disconnect)
+        atexit.register(disconnect)
     fabric.print(f"device {device} x {fabric.world_size}, precision {precision} ({reason}){memory}")
     return fabric
-
-
-def _disconnect() -> None:
-    """Join gloo's threads while Python still runs, if no traceback holds the model any more.
-
-    One that lets go of a tensor while the interpreter is taken down ends the process by an abort, after all its work
-    was done: so did one of twelve short runs of two processes.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def choose_device(name: str) -> str:

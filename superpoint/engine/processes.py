@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -85,7 +86,18 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.count > 1:
-            import torch.distributed
+        disconnect()
 
-            torch.distributed.destroy_process_group()
+
+def disconnect() -> None:
+    """End the connection of the processes, if there is one; `Processes` does so, and `make_fabric` for gloo at exit.
+
+    Gloo's threads have to be joined while Python still runs: one that lets go of a tensor while the interpreter is
+    taken down ends the process by an abort after all its work was done (one of twelve short runs of two processes).
+    """
+    if "torch" not in sys.modules:
+        return
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,42 +1,90 @@
 """The run folder: what was asked for, where it ran, what happened.
 
-config.yaml        the resolved configuration
-environment.json   versions, machine, git revision, command line of the last session (and of those before it)
-metrics.jsonl      one JSON object a line, the source of truth: {"step": 20, "event": "train", "loss": ...}
-tensorboard/       the same numbers, and pictures, for TensorBoard
-checkpoints/       last.ckpt, best.ckpt
+config.yaml          the resolved configuration, with its stage
+environment.json     versions, machine, git revision, command line of the last session (and of those before it)
+metrics.jsonl        one JSON object per line, the source of truth: {"step": 20, "event": "train", "loss": ...}
+tensorboard/         the same numbers, and pictures, for TensorBoard
+checkpoints/         last.ckpt, best.ckpt
+weights.safetensors  the best weights, once the run is complete
+run.lock             the process that trains into the folder, while it does
 """
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import math
-import os
-import platform
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from superpoint.engine.environment import describe_environment
+from superpoint.engine.lock import UNSUPPORTED, FolderLock
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-DISTRIBUTIONS = ("superpoint", "torch", "lightning-fabric", "numpy", "opencv-python-headless")
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class History:
+    """Attributes:
+    entries: the lines of metrics.jsonl, oldest first.
+    damaged: numbers (from 1) of lines before the last that cannot be read and are left out; no crash leaves such.
+    truncated: whether the last line was cut short, as a crash does; it is left out too.
+    """
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    truncated: bool = False
+
+    @property
+    def step(self) -> int:
+        """Of the last line; 0 if there is none."""
+        return int(self.entries[-1]["step"]) if self.entries else 0
+
+    @property
+    def note(self) -> str:
+        """One line about damage, empty if there is none."""
+        if not self.damaged:
+            return ""
+        lines = ", ".join(str(number) for number in self.damaged[:5]) + (", ..." if len(self.damaged) > 5 else "")
+        return f"metrics.jsonl: {len(self.damaged)} damaged lines left out (line {lines})"
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of one event, such as "train" or "validate"."""
+        return [entry for entry in self.entries if entry["event"] == name]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The first validation with the highest score; empty if there is none."""
+        scored = [entry for entry in self.events("validate") if score(entry) is not None]
+        return max(scored, key=lambda entry: score(entry) or -math.inf, default={})
+
+    @property
+    def nonfinite(self) -> bool:
+        """Whether the run ended because its loss or gradient was not finite."""
+        return bool(self.entries) and self.entries[-1]["event"] == "nonfinite"
+
+
+def score(entry: Mapping[str, Any]) -> float | None:
+    """Return the metric of a validation that selects the best checkpoint; None if it has none or was not finite."""
+    value = entry.get(entry.get("selected_by", ""))
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 class RunFolder:
-    """A run folder, open for writing in the main process; in other processes (`main=False`) every write is a no-op.
+    """A run folder: the only reader and writer of what a training leaves behind.
 
-    Use `RunFolder.open`, then `start`, then `log` and `log_images`, then `close` (it is a context manager).
+    To read one, use `RunFolder.existing`. To write one, use `RunFolder.open`, then `start`, then `log` and
+    `log_images`, then `close` (it is a context manager). In processes other than the first (`main=False`) every write
+    is a no-op.
     """
 
     def __init__(self, path: str | Path, *, config: str = "", main: bool = True) -> None:
@@ -50,13 +98,27 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
+        self.weights = self.path / WEIGHTS
+        self.lock = FolderLock(self.path)
         self._metrics: TextIO | None = None
         self._writer: SummaryWriter | None = None
         self._first_step = 0
 
     @classmethod
+    def existing(cls, path: str | Path) -> RunFolder:
+        """Return the run at `path`, to read it. Raises: UserError if there is no folder, or no run in it."""
+        run = cls(path)
+        if not run.path.exists():
+            raise UserError(f"{run.path}: no such run folder")
+        if not run.config_file.is_file():
+            raise UserError(
+                f"{run.path}: not a run folder: found no config.yaml in it, expected what a training stage writes"
+            )
+        return run
+
+    @classmethod
     def open(cls, path: str | Path, *, config: str, resume: bool = False, main: bool = True) -> RunFolder:
-        """Make the folder, or go back to it with `resume`. Nothing is written yet: `start` does that.
+        """Make the folder, or go back to it with `resume`, and lock it. Nothing else is written: `start` does that.
 
         Args:
             path: the folder; its parents are made too.
@@ -64,24 +126,47 @@ class RunFolder:
             resume: whether the folder may hold something.
             main: whether this is the process that writes.
 
-        Raises UserError if the folder cannot be written, or if it holds anything and `resume` is not set: a run is
-        never overwritten.
+        Raises UserError if the folder cannot be written, if another process trains into it, or if it holds anything and
+        `resume` is not set: a run is never overwritten.
         """
         run = cls(path, config=config, main=main)
-        if not main:
-            return run
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(run.path.iterdir())
-            with tempfile.TemporaryFile(dir=run.path):
-                pass
-        except OSError as error:
-            raise UserError(f"run={path}: cannot be used as run folder ({error.strerror or error})") from error
-        if occupied and resume and not any((run.path / name).exists() for name in ("config.yaml", "environment.json")):
-            raise UserError(f"run={path}: the folder holds other files and no run to resume; take another run=...")
-        if occupied and not resume:
-            raise UserError(f"run={path}: the folder is not empty; go on with it by --resume, or take another run=...")
+        if main:
+            run._acquire()
+            try:
+                run._check_content(resume)
+            except UserError:
+                run.close()
+                raise
         return run
+
+    def _acquire(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            holder = self.lock.acquire()
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise UserError(f"run={self.path}: cannot be used as run folder ({error.strerror or error})") from error
+            print(
+                f"warning: run={self.path}: its file system has no locks; start no second training into it",
+                file=sys.stderr,
+            )
+            return
+        if holder is not None:
+            raise UserError(
+                f"run={self.path}: {holder} trains into this folder; wait until it has ended, or take another run=..."
+            )
+
+    def _check_content(self, resume: bool) -> None:
+        """Raises: UserError if the folder holds what must not be written over."""
+        files = (file for file in self.path.rglob("*") if not file.is_dir() and file.suffix != ".tmp")
+        if all(file == self.lock.path for file in files):
+            return  # empty, or of a session that was killed before it had written anything
+        if not resume:
+            raise UserError(
+                f"run={self.path}: the folder is not empty; go on with it by --resume, or take another run=..."
+            )
+        if not (self.config_file.exists() or self.environment_file.exists()):
+            raise UserError(f"run={self.path}: the folder holds other files and no run to resume; take another run=...")
 
     def start(self, step: int) -> None:
         """Begin a session at `step`, once it is sure that the run can go on: write config.yaml and environment.json.
@@ -102,7 +187,7 @@ class RunFolder:
         write_atomically(self.environment_file, lambda file: file.write(json.dumps(environment, indent=2).encode()))
         write_atomically(self.config_file, lambda file: file.write(self.config.encode()))
         if self.metrics_file.exists():
-            kept = [json.dumps(entry) + "\n" for entry in self.metrics() if step > 0 and entry["step"] <= step]
+            kept = [json.dumps(entry) + "\n" for entry in self.history().entries if step > 0 and entry["step"] <= step]
             write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
 
     def log(self, event: str, step: int, **values: Any) -> None:
@@ -129,12 +214,15 @@ class RunFolder:
         for name, image in images.items():
             self._tensorboard().add_image(name, image, step, dataformats="HWC")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, oldest first; a half-written one is left out."""
-        if not self.metrics_file.exists():
-            return []
-        entries = (_parse(line) for line in self.metrics_file.read_bytes().splitlines())
-        return [entry for entry in entries if entry is not None]
+    def history(self) -> History:
+        """Return what the run has logged; empty if that is nothing yet."""
+        if not self.metrics_file.is_file():
+            return History()
+        parsed = [_parse(line) for line in self.metrics_file.read_bytes().splitlines()]
+        damaged = [number for number, entry in enumerate(parsed, 1) if entry is None]
+        truncated = bool(parsed) and parsed[-1] is None
+        entries = [entry for entry in parsed if entry is not None]
+        return History(entries, damaged[:-1] if truncated else damaged, truncated)
 
     def close(self) -> None:
         if self._metrics is not None:
@@ -143,6 +231,7 @@ class RunFolder:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self.lock.release()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -159,12 +248,13 @@ class RunFolder:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """One line of metrics.jsonl, None if it was cut short."""
+    """Return one line of metrics.jsonl, None if it is not an event with a step."""
     try:
         entry = json.loads(line)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("step"), int) else None
+    whole = isinstance(entry, dict) and isinstance(entry.get("step"), int) and isinstance(entry.get("event"), str)
+    return entry if whole else None
 
 
 def _plain(value: Any) -> Any:
@@ -187,53 +277,3 @@ def _numbers(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append((prefix + key, value))
     return found
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions, machine, code revision and command line, for environment.json."""
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "argv": sys.argv,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in DISTRIBUTIONS},
-        "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "git": _git_revision(Path(__file__).parent),
-    }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    """Model name of the processor; `platform.processor()` is empty on most Linux systems."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _git_revision(folder: Path) -> dict[str, Any] | None:
-    """Revision of the checkout this code runs from and whether it has changes; None for an installed package.
-
-    A package inside somebody else's repository (site-packages of a project's .venv) must not report that
-    repository's revision: so this very file has to be tracked.
-    """
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -27,9 +27,9 @@ class DetectorValidation:
     """Average precision on unseen data; called by the loop with the averaged model.
 
     Shapes, clean and noisy, have a seed of their own and the default settings, whatever the run trains on, so that runs
-    compare. A run on labelled photographs is also measured on those held out, by their labels: "monitor", which
-    chooses the best checkpoint, is then that precision, and the one on shapes tells what has been forgotten.
-    "loss" is the run's objective on the monitored set: beside the training loss it shows overfitting. The levels of the
+    compare. A run on labelled photographs is also measured on those held out, by their labels: "AP", which
+    selects the best checkpoint, is then that precision, and the one on shapes tells what has been forgotten.
+    "loss" is the run's objective on these scenes: beside the training loss it shows overfitting. The levels of the
     two differ, since training scenes are warped and these are not; what counts is which way each goes.
     """
 
@@ -43,7 +43,7 @@ class DetectorValidation:
         elif overfit:  # success is to reproduce these very samples
             dataset = SyntheticShapes(data, config.seed)
             self.sets["clean"] = [("overfit", *dataset.draw(index)[:2]) for index in range(overfit)]
-        self.monitored = list(self.sets) or list(VARIANTS)
+        self.selecting = list(self.sets) or list(VARIANTS)
         if not overfit:
             for variant in VARIANTS:
                 count = config.validation.images // 2
@@ -57,18 +57,19 @@ class DetectorValidation:
         for name, samples in self.sets.items():
             metrics |= flat_metrics(evaluate_synthetic_batched(detect, samples), prefix=f"{name}/")
         # Without a single label in the set (overfitting an image of ellipses) there is no precision to speak of.
-        prefixes = tuple(f"{name}/ap@" for name in self.monitored)
+        prefixes = tuple(f"{name}/ap@" for name in self.selecting)
         scores = [value for key, value in metrics.items() if key.startswith(prefixes)]
         return {
             **metrics,
             "loss": self._loss(model),
-            "monitor": float(np.mean(scores or [0.0])),
+            "AP": float(np.mean(scores or [0.0])),
+            "selected_by": "AP",
             "images": {"validation": self._picture(model)},
         }
 
     def _loss(self, model: nn.Module) -> float:
-        """Mean of the objective over all monitored scenes, as over one large batch."""
-        scenes = [(image, points) for name in self.monitored for _, image, points in self.sets[name]]
+        """Mean of the objective over the scenes that "AP" is measured on, as over one large batch."""
+        scenes = [(image, points) for name in self.selecting for _, image, points in self.sets[name]]
         total = weights = 0.0
         for start in range(0, len(scenes), LOSS_BATCH):
             output = self.objective(model, labelled_batch(scenes[start : start + LOSS_BATCH], model))
@@ -77,7 +78,7 @@ class DetectorValidation:
         return total / weights
 
     def _picture(self, model: nn.Module) -> np.ndarray:
-        shown = self.sets[self.monitored[0]][:9]
+        shown = self.sets[self.selecting[0]][:9]
         device = next(model.parameters()).device
         images = torch.from_numpy(np.stack([image for _, image, _ in shown]))[:, None].to(device)
         heatmaps = probability_map(model, images.float() / 255).cpu().numpy()

@@ -34,6 +34,7 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import held_out_source
 from superpoint.engine.resume import config_differences
+from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
@@ -41,7 +42,7 @@ from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 from superpoint.models.weights import load_weights, pretrained_names
-from superpoint.training.magicpoint import WEIGHTS
+from superpoint.training.fit import Conclude
 from superpoint.training.pair_validation import (
     BORDER,
     THRESHOLD,
@@ -57,7 +58,6 @@ from superpoint.training.pair_validation import (
     too_few,
     validation_pairs,
 )
-from superpoint.training.pipeline import clear_unbegun
 from superpoint.training.superpoint import train_superpoint
 from superpoint.visualize import save_image
 
@@ -72,7 +72,7 @@ DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weigh
 NOTICED = 0.01  # of AUC@5: less is noise
 
 
-def finetune(config: FinetuneConfig, *, resume: bool = False) -> int | None:
+def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
     """Label, train, compare; returns the signal that stopped it, None if it is complete.
 
     Raises:
@@ -109,10 +109,11 @@ def finetune(config: FinetuneConfig, *, resume: bool = False) -> int | None:
         found = measure(training, weights, described, folder / "matches_before.png")
         write_atomically(folder / BEFORE, lambda file: file.write(json.dumps(found, indent=1).encode()))
     console.rule("training")
-    clear_unbegun(Path(training.run))
     trained = train_superpoint(training, resume=True)
     if trained.signal is not None:
         return trained.signal
+    if conclude is not None:
+        conclude(training, trained)
     if not (folder / RESULT).exists():
         console.rule("after")
         after = measure(training, str(Path(training.run) / WEIGHTS), True, folder / "matches_after.png")

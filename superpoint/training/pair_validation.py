@@ -83,13 +83,13 @@ def joint_objective(config: SuperPointConfig) -> JointObjective:
 class PairValidation:
     """Homography estimation on pairs of held-out photographs, or of unseen scenes; called with the averaged model.
 
-    "monitor", which chooses the best checkpoint, is the area under the curve of homography correctness up to 5 px, not
-    the loss: a descriptor loss goes on falling long after matching has stopped to improve. "loss" and the figures of
+    "pairs/auc@5", the area under the curve of homography correctness up to 5 px, selects the best checkpoint, not the
+    loss: a descriptor loss goes on falling long after matching has stopped to improve. "loss" and the figures of
     the objective are those of held-out training pairs, beside the training loss they show overfitting; what
     `DetectorValidation` measures is reported too.
 
-    With `data.overfit` the objective's figures of the very pairs that are overfitted; "monitor" is their matching
-    accuracy.
+    With `data.overfit` the objective's figures of the very pairs that are overfitted; "matching_accuracy" selects the
+    best checkpoint.
     """
 
     def __init__(self, config: SuperPointConfig) -> None:
@@ -113,13 +113,13 @@ class PairValidation:
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         found = self._objective(model)
         if self.detector is None:
-            return found | {"monitor": found["matching_accuracy"]}
+            return found | {"selected_by": "matching_accuracy"}
         metrics: dict[str, Any] = {**self.detector(model), **found}
         features = describe_pairs(network_describer(model, self.points), self.pairs)
         results = [measure_pair(*pair, *views) for pair, views in zip(self.pairs, features, strict=True)]
         metrics |= pair_metrics(results)
         pictures = metrics.pop("images") | {"matches": matches_picture(self.pairs, features, results)}
-        return metrics | {"monitor": metrics["pairs/auc@5"], "images": pictures}
+        return metrics | {"selected_by": "pairs/auc@5", "images": pictures}
 
     def _objective(self, model: nn.Module) -> dict[str, float]:
         """What the objective returns, mean over the batches by their weight."""

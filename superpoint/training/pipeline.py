@@ -33,14 +33,15 @@ from superpoint.data.images import sample_photographs
 from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import split_names
 from superpoint.engine.resume import config_differences
-from superpoint.engine.run import RunFolder
+from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import UserError, check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
 from superpoint.labelling.export import export_detections
-from superpoint.training.magicpoint import WEIGHTS, train_magicpoint
+from superpoint.training.fit import Conclude
+from superpoint.training.magicpoint import train_magicpoint
 from superpoint.training.pair_validation import too_few
 from superpoint.training.superpoint import train_superpoint
 
@@ -64,12 +65,15 @@ class Outcome(NamedTuple):
     signal: int | None = None
 
 
-def pipeline(config: PipelineConfig, *, resume: bool = False, first: str | None = None) -> int | None:
+def pipeline(
+    config: PipelineConfig, *, resume: bool = False, first: str | None = None, conclude: Conclude | None = None
+) -> int | None:
     """Do all stages that are not done; returns the signal that stopped them, None if they are complete.
 
     Args:
         resume: go on with the run folder, or start it.
         first: do this stage and those after it anew; implies `resume`.
+        conclude: called with the configuration and the result of each training that is complete.
 
     Raises:
         UserError: no photographs; a run folder in use without `resume`; a changed setting of a stage that has begun;
@@ -101,7 +105,7 @@ def pipeline(config: PipelineConfig, *, resume: bool = False, first: str | None 
         if done.exists():
             continue
         began = time.monotonic()
-        outcome = DO[stage](config, images)
+        outcome = DO[stage](config, images, conclude)
         if outcome.signal is not None:
             return outcome.signal
         content = {"stage": stage, "seconds": round(time.monotonic() - began, 1), **outcome.figures}
@@ -180,16 +184,17 @@ def write_samples(folder: Path) -> None:
             write_atomically(path, lambda file, data=data: file.write(data))
 
 
-def _magicpoint(config: PipelineConfig, images: Path) -> Outcome:
+def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
     training = config.of_magicpoint()
-    clear_unbegun(Path(training.run))
     result = train_magicpoint(training, resume=True)
-    best = _best(training.run)
+    if conclude is not None:
+        conclude(training, result)
+    best = RunFolder(training.run).history().best
     return Outcome({"steps": result.step, "ap_clean": best.get("clean/ap@4"), "ap_noisy": best.get("noisy/ap@4")},
                    result.signal)  # fmt: skip
 
 
-def _labels(config: PipelineConfig, images: Path) -> Outcome:
+def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
     folder = make_folder(Path(config.run) / "labels")
     export = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
     inputs = [str(images)]
@@ -205,16 +210,19 @@ def _labels(config: PipelineConfig, images: Path) -> Outcome:
     return Outcome({"images": result.summary.images, "points": result.summary.median})
 
 
-def _superpoint(config: PipelineConfig, images: Path) -> Outcome:
+def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
     folder = Path(config.run)
     weights, labels = folder / "magicpoint" / WEIGHTS, folder / "labels" / LABELS
     training = config.of_superpoint(str(weights), str(labels), str(images))
-    clear_unbegun(Path(training.run))
     result = train_superpoint(training, resume=True)
-    return Outcome({"steps": result.step, "auc@5": _best(training.run).get("pairs/auc@5")}, result.signal)
+    if conclude is not None:
+        conclude(training, result)
+    return Outcome(
+        {"steps": result.step, "auc@5": RunFolder(training.run).history().best.get("pairs/auc@5")}, result.signal
+    )
 
 
-def _evaluation(config: PipelineConfig, images: Path) -> Outcome:
+def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
     """On pairs made of the photographs that the joint training held out; other pairs of them chose its best step."""
     folder = make_folder(Path(config.run) / "evaluation")
     with FeatureFile(Path(config.run) / "labels" / LABELS) as labels:
@@ -238,26 +246,12 @@ def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-DO: dict[str, Callable[[PipelineConfig, Path], Outcome]] = {
+DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
     "magicpoint": _magicpoint,
     "labels": _labels,
     "superpoint": _superpoint,
     "evaluation": _evaluation,
 }
-
-
-def clear_unbegun(run: Path) -> None:
-    """Remove the empty folders of a run that was killed before it had written anything: they bar a resume."""
-    if run.is_dir() and not any(each.is_file() and each.suffix != ".tmp" for each in run.rglob("*")):
-        for each in sorted(run.rglob("*"), reverse=True):
-            each.unlink() if each.is_file() else each.rmdir()
-        run.rmdir()
-
-
-def _best(run: str) -> dict[str, Any]:
-    """The validation with the highest "monitor"."""
-    validations = [entry for entry in RunFolder(run).metrics() if entry["event"] == "validate"]
-    return max(validations, key=lambda entry: entry["monitor"], default={})
 
 
 def _write_summary(folder: Path, images: Path) -> None:

@@ -25,7 +25,7 @@ from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_c
 from superpoint.config.export import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
-from superpoint.engine.run import RunFolder
+from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import UserError
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
@@ -33,14 +33,15 @@ from superpoint.labelling import agreement
 from superpoint.labelling.export import export_detections
 from superpoint.labelling.summary import Summary
 from superpoint.models.weights import load_weights
-from superpoint.training.magicpoint import WEIGHTS, train_magicpoint
+from superpoint.training.fit import Conclude
+from superpoint.training.magicpoint import train_magicpoint
 
 SETTINGS = "adapt.yaml"
 COMPARED = 1000  # images, evenly chosen, whose labels are compared with those of the round before
 LEAST_POINTS = 0.5  # of the round before, median of the images; with fewer the labels are collapsing
 
 
-def adapt(config: AdaptConfig, *, resume: bool = False) -> int | None:
+def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
     """Run all rounds; returns the signal that stopped them, None if they are complete.
 
     Raises: UserError if images is not set or holds none, if the folder holds rounds and `resume` is not set, or if the
@@ -84,6 +85,8 @@ def adapt(config: AdaptConfig, *, resume: bool = False) -> int | None:
         trained = train_magicpoint(training, resume=resume)
         if trained.signal is not None:
             return trained.signal
+        if conclude is not None:
+            conclude(training, trained)
         weights = str(Path(training.run) / WEIGHTS)
         rows.append(_row(number, exported.summary, training) | {"agreement": stay, "alarm": alarm})
         _write(folder, rows)
@@ -161,8 +164,7 @@ def collapse(before: float, after: float) -> str | None:
 
 def _row(number: int, labels: Summary, training: MagicPointConfig) -> dict[str, Any]:
     """How the labels of a round look, and how the network trained on them does on photographs and on shapes."""
-    validations = [entry for entry in RunFolder(training.run).metrics() if entry["event"] == "validate"]
-    best = max(validations, key=lambda entry: entry["monitor"])
+    best = RunFolder(training.run).history().best
     precision = {name: best.get(f"{name}/ap@4") for name in ("photographs", "clean", "noisy")}
     return {"round": number, "labels": labels.as_dict(), "step": best["step"], "precision": precision}
 

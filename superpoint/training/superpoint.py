@@ -5,30 +5,30 @@ r"""Stage train-superpoint: labelled photographs and the weights of a detector i
     superpoint train-superpoint data.overfit=1 train.steps=200 train.ema=0 run=runs/one-pair
     torchrun --nproc-per-node 2 scripts/train_superpoint.py --config configs/superpoint/vgg.yaml ...
 
-Ends with weights.safetensors; in evaluation/ the tables of matching and homography estimation on generated pairs beside
-SIFT, some matches drawn, and the synthetic-shapes tables; in doctor/ the findings of the checks; and report.html.
+Leaves weights.safetensors; the command adds in evaluation/ the tables of matching and homography estimation on
+generated pairs beside SIFT, some matches drawn, and the synthetic-shapes tables; in doctor/ the findings of the checks;
+and report.html.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import TEST_SEED, SuperPointConfig, dump_config
+from superpoint.config import TEST_SEED, SuperPointConfig
 from superpoint.data.pairs import KINDS
 from superpoint.data.training_set import training_pairs
-from superpoint.engine import RunFolder, TrainResult, make_fabric, train
-from superpoint.evaluation.evaluate_synthetic import evaluate_run
+from superpoint.engine import TrainResult, make_fabric
 from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
-from superpoint.models import build_model, load_network
-from superpoint.models.weights import export_weights
-from superpoint.training.magicpoint import WEIGHTS, load_start, write_run_report
+from superpoint.models import load_network
+from superpoint.training.fit import finish, fit
+from superpoint.training.magicpoint import initial_model, write_weights
 from superpoint.training.pair_validation import (
     PairValidation,
     describe_pairs,
@@ -40,62 +40,20 @@ from superpoint.training.pair_validation import (
     sift_describer,
     validation_pairs,
 )
-from superpoint.training.probes import DetectorProbe
 from superpoint.visualize import save_image
 
 COLUMNS = ("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3", "repeatability@1", "repeatability@3")
 
 
 def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> TrainResult:
-    """Train, export the best weights and evaluate them; everything goes to the run folder `config.run`."""
+    """Train and write the best weights; everything goes to the run folder `config.run`."""
     dataset = training_pairs(config.data, config.seed)
     validate = PairValidation(config)
     fabric = make_fabric(config.train)
-    # What weights or a checkpoint replace need not be there any more.
-    new = config.weights is None and not (resume and RunFolder(config.run).last.exists())
-    model, objective = build_model(config.model, config.seed, pretrained=new), joint_objective(config)
-    if config.weights is None:
-        objective.initialise(model.detector)
-    else:
-        fabric.print(load_start(model, config.weights))
-    with RunFolder.open(config.run, config=dump_config(config), resume=resume, main=fabric.is_global_zero) as run:
-        result = train(
-            fabric=fabric,
-            model=model,
-            objective=objective,
-            dataset=dataset,
-            config=config.train,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            run=run,
-            validate=validate,
-            probe=DetectorProbe(),
-            seed=config.seed,
-            resume=resume,
-            workers=config.data.workers,
-            monitor_name="matching" if config.data.overfit else "AUC@5",
-        )
-    if fabric.is_global_zero and not result.interrupted:
-        _finish(config, fabric, trained=bool(result.metrics))
-    fabric.barrier()
+    model = initial_model(config, resume=resume, say=fabric.print)
+    result = fit(config, fabric, model, joint_objective(config), dataset, validate, resume=resume)
+    finish(config, fabric, result, partial(write_weights, stage="superpoint"))
     return result
-
-
-def _finish(config: SuperPointConfig, fabric: Fabric, *, trained: bool) -> None:
-    """Weights, tables and report; what a finished run that is resumed has already is kept."""
-    weights = Path(config.run) / WEIGHTS
-    if trained or not weights.exists():
-        export_weights(
-            RunFolder(config.run).best, weights, metadata={"stage": "superpoint", "run": Path(config.run).name}
-        )
-    fabric.print(f"weights: {weights}")
-    if config.data.overfit:
-        fabric.print("data.overfit: not evaluated on other pairs, since none was to be learnt from")
-    else:
-        evaluate_generated_pairs(config, keep=not trained)
-        evaluate_run(config.run, images=config.validation.final_images, keep=not trained)
-    if config.train.report and trained:
-        write_run_report(config.run, fabric)
 
 
 def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) -> Path:

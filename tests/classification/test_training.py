@@ -14,6 +14,7 @@ from torch import nn
 from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.prediction import identifiers, load_classifier, predict_classes
 from superpoint.classification.training import in_steps, read_data, train_classifier
+from superpoint.commands.conclusion import conclude
 from superpoint.config import load_config
 from superpoint.diagnostics.doctor import doctor
 from superpoint.diagnostics.report.write import write_report
@@ -37,7 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on 75 drawings, with the report."""
     folder = tmp_path_factory.mktemp("classifier")
     write_folder(folder / "data", count=25)
-    train_classifier(settings(folder, f"run={folder / 'run'}", "train.report=true", "train.probe_every=20"))
+    config = settings(folder, f"run={folder / 'run'}", "train.report=true", "train.probe_every=20")
+    conclude(config, train_classifier(config))
     return folder / "run"
 
 
@@ -55,7 +57,7 @@ def test_a_run_learns_and_leaves_everything(run: Path) -> None:
     assert abs(first["expected"] - np.log(3)) < 1e-6
     epochs = [line for line in lines if line["event"] == "validate"]
     assert [line["step"] for line in epochs] == list(range(4, 49, 4))
-    assert {"loss", "accuracy", "train_loss", "train_accuracy", "epoch_seconds", "monitor"} <= set(epochs[0])
+    assert {"loss", "accuracy", "train_loss", "train_accuracy", "epoch_seconds", "selected_by"} <= set(epochs[0])
     assert epochs[-1]["train_loss"] < 0.5 * epochs[0]["train_loss"]
 
 

@@ -47,7 +47,9 @@ def healthy_history(config: MagicPointConfig) -> list[dict[str, Any]]:
         figures |= {"grad_norm": 1.5 + wobble, "lr": rate, "img_per_s": 85.0, "data_wait": 0.1, "elapsed": step / 21}
         lines.append({"step": step, "event": "train", **figures})
         if step % 500 == 0:
-            lines.append({"step": step, "event": "validate", "monitor": 0.93 - 60 / step, "loss": loss * 1.05})
+            lines.append(
+                {"step": step, "event": "validate", "selected_by": "AP", "AP": 0.93 - 60 / step, "loss": loss * 1.05}
+            )
     return [*lines, {"step": steps, "event": "finished", "elapsed": steps / 21}]
 
 

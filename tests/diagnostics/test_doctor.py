@@ -12,7 +12,8 @@ from PIL import Image
 
 import superpoint.diagnostics.doctor as stage
 from superpoint.cli import main
-from superpoint.config import MagicPointConfig, TrainConfig, load_config
+from superpoint.commands.conclusion import write_run_report
+from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.checks import CHECKS
 from superpoint.diagnostics.diagnosis import diagnose, verdict
@@ -21,7 +22,7 @@ from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.reading import read_case
 from superpoint.engine import make_fabric
 from superpoint.training.detector_validation import DetectorValidation
-from superpoint.training.magicpoint import fit_detector, write_run_report
+from superpoint.training.magicpoint import fit_detector
 
 TINY = [
     "data.height=48", "data.width=64", "data.workers=0", "data.curriculum=0", "model.encoder=lite",
@@ -35,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("doctor") / "run"
     config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", "train.steps=24", "optimizer.lr=3"])
     dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"monitor": 0.0})
+    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
     return folder
 
 
@@ -143,7 +144,7 @@ def test_a_run_is_complete_without_its_findings(
 ) -> None:
     """A report that cannot be made is a warning at the end of a training, not its failure."""
     without = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "doctor"))
-    write_run_report(str(without), make_fabric(TrainConfig()))
+    write_run_report(str(without))
     assert "warning: no findings or report" in capsys.readouterr().out
 
 

@@ -11,8 +11,8 @@ import torch
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.crash import read_crash
-from superpoint.diagnostics.reading import read_case, read_history, read_run
-from superpoint.engine import make_fabric
+from superpoint.diagnostics.reading import read_case, read_run
+from superpoint.engine import RunFolder, make_fabric
 from superpoint.errors import UserError
 from superpoint.training.magicpoint import fit_detector
 
@@ -25,7 +25,7 @@ TINY = [
 def train(folder: Path, *overrides: str) -> Path:
     config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", *overrides])
     dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"monitor": 0.0})
+    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
     return folder
 
 
@@ -120,11 +120,11 @@ def test_a_damaged_configuration(run: Path, text: str, words: str) -> None:
 
 
 def test_a_half_written_last_line_is_no_damage(run: Path) -> None:
-    whole = read_history(run)
+    whole = RunFolder.existing(run).history()
     assert not whole.truncated
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 6, "event": "tra')
-    history = read_history(run)
+    history = RunFolder.existing(run).history()
     assert history.truncated
     assert history.entries == whole.entries
     assert (history.damaged, history.note, history.step) == ([], "", 4)
@@ -135,7 +135,7 @@ def test_damaged_lines_in_the_middle_are_counted(run: Path) -> None:
     lines = path.read_bytes().splitlines()
     damaged = [lines[0], b"\xff\x00", b'{"step": 3}', b"[]", *lines[1:]]
     path.write_bytes(b"\n".join(damaged) + b"\n")
-    history = read_history(run)
+    history = RunFolder.existing(run).history()
     assert history.damaged == [2, 3, 4]
     assert "3 damaged lines" in history.note
     assert len(history.entries) == len(lines)
@@ -144,6 +144,6 @@ def test_damaged_lines_in_the_middle_are_counted(run: Path) -> None:
 
 def test_nothing_logged_yet(run: Path) -> None:
     (run / "metrics.jsonl").unlink()
-    history = read_history(run)
+    history = RunFolder.existing(run).history()
     assert (history.entries, history.step) == ([], 0)
     assert read_case(run).history == []

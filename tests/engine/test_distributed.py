@@ -32,7 +32,7 @@ def test_two_processes_follow_one(
         assert float(gradient.abs().max()) > 1e-4
         torch.testing.assert_close(start_weights[name] - weights["two"]["model"][name], gradient, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(weights["two"]["ema"][name], weights["one"]["ema"][name], rtol=1e-4, atol=1e-6)
-    losses = [RunFolder(tmp_path / name).metrics()[0]["loss"] for name in ("one", "two")]
+    losses = [RunFolder(tmp_path / name).history().entries[0]["loss"] for name in ("one", "two")]
     assert abs(losses[0] - losses[1]) < 1e-5 * losses[0]  # the logged loss is that of the whole batch, too
 
     tiny.run_tiny(tmp_path / "two", **tiny.plain(tmp_path / "two"), batch_size=8, steps=3, resume=True)

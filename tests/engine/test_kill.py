@@ -54,7 +54,7 @@ def test_killed_and_resumed_has_the_same_bits(start: Start, tmp_path: Path, prec
             assert torch.equal(leaf, two[name]), name
         elif name != "/elapsed":
             assert leaf == two[name], name
-    lines = [RunFolder(tmp_path / name).metrics() for name in ("whole", "killed")]
+    lines = [RunFolder(tmp_path / name).history().entries for name in ("whole", "killed")]
     kept = [[(line["step"], line["event"]) for line in each] for each in lines]
     assert kept[0] == kept[1]
     assert not list((tmp_path / "killed").rglob("*.tmp"))
@@ -71,5 +71,5 @@ def test_ctrl_c_with_workers_saves_and_ends(start: Start, tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     finish(process, 130)
     state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    last = RunFolder(tmp_path / "run").metrics()[-1]
+    last = RunFolder(tmp_path / "run").history().entries[-1]
     assert (last["event"], last["step"]) == ("interrupted", state["step"])

@@ -38,7 +38,7 @@ def assert_same_training(first: Path, second: Path) -> None:
 
 
 def events(path: Path, event: str) -> list[dict[str, Any]]:
-    return [entry for entry in RunFolder(path).metrics() if entry["event"] == event]
+    return RunFolder(path).history().events(event)
 
 
 def test_trains_logs_and_saves(tiny: ModuleType, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_trains_logs_and_saves(tiny: ModuleType, tmp_path: Path) -> None:
     validations = events(tmp_path, "validate")
     assert [entry["step"] for entry in validations] == [20, 40, 60]
     assert validations[-1]["nested"] == {"one": 1}
-    assert result.metrics["monitor"] == validations[-1]["monitor"]
-    assert result.best == max(entry["monitor"] for entry in validations)
+    assert result.metrics["AP"] == validations[-1]["AP"]
+    assert result.best == max(entry["AP"] for entry in validations)
     best, last = (load_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
     assert best["step"] == best["best_step"] == result.best_step
     assert last["step"] == 60
@@ -68,7 +68,7 @@ def test_best_is_the_averaged_model_that_was_validated(tiny: ModuleType, tmp_pat
     model = tiny.make_model().eval()
     model.load_state_dict(load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["ema"])
     with torch.no_grad():
-        assert tiny.validate(model)["monitor"] == pytest.approx(result.best, rel=1e-5)
+        assert tiny.validate(model)["AP"] == pytest.approx(result.best, rel=1e-5)
 
 
 def test_average_of_the_weights_after_each_step(tiny: ModuleType, tmp_path: Path) -> None:
@@ -103,12 +103,12 @@ def test_validates_the_model_itself_without_average(tiny: ModuleType, tmp_path: 
 
     def validate(given: torch.nn.Module) -> dict[str, Any]:
         seen.append((given is model, given.training))
-        return {"monitor": 0.0, "images": {"grey": np.full((4, 4, 3), 128, np.uint8)}}
+        return {"selected_by": "AP", "AP": 0.0, "images": {"grey": np.full((4, 4, 3), 128, np.uint8)}}
 
     result = tiny.run_tiny(tmp_path, model=model, validate=validate, ema=0.0, steps=10)
     assert seen == [(True, False)] * 2
     assert model.training
-    assert result.metrics == {"monitor": 0.0}
+    assert result.metrics == {"selected_by": "AP", "AP": 0.0}
     assert result.best_step == 5  # an equal metric later is not better
 
 
@@ -162,7 +162,7 @@ def test_resumed_run_has_the_same_bits(tiny: ModuleType, tmp_path: Path, name: s
     schedule = ScheduleConfig(name, patience=0, gamma=0.5)
     fickle = iter([1.0, 0.0, 2.0, 0.0] * 2)
     options: dict[str, Any] = {"steps": 17, "schedule": schedule, "optimizer": OptimizerConfig("adam", lr=1e-2)}
-    options["validate"] = lambda model: {"monitor": next(fickle)}
+    options["validate"] = lambda model: {"selected_by": "AP", "AP": next(fickle)}
     tiny.run_tiny(tmp_path / "whole", **options)
 
     def stop_at_8(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -315,7 +315,9 @@ def test_probes_let_go_of_the_model_however_the_run_ends(tiny: ModuleType, tmp_p
 
 def test_gap_between_validation_and_training(tiny: ModuleType, tmp_path: Path) -> None:
     """Against the last ten lines "train", or those that there are; none without a loss or without such a line."""
-    tiny.run_tiny(tmp_path / "a", validate=lambda _: {"monitor": 0.0, "loss": 2.0}, validate_every=1, steps=30)
+    tiny.run_tiny(
+        tmp_path / "a", validate=lambda _: {"selected_by": "AP", "AP": 0.0, "loss": 2.0}, validate_every=1, steps=30
+    )
     train = {line["step"]: line["loss"] for line in events(tmp_path / "a", "train")}  # every other step
     validations = events(tmp_path / "a", "validate")
     assert "gap" not in validations[0]

@@ -7,20 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.engine.run import RunFolder, describe_environment
+from superpoint.engine.environment import describe_environment
+from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
 
 
 def test_files_of_a_session(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "deep" / "run", config="seed: 1\n") as run:
-        assert list(run.path.iterdir()) == []  # a stage that fails before it trains leaves nothing behind
+        assert [path.name for path in run.path.iterdir()] == ["run.lock"]
         run.start(0)
         run.log("train", 1, loss=0.5)
     assert run.config_file.read_text() == "seed: 1\n"
     environment = json.loads(run.environment_file.read_text())
     assert environment["versions"]["torch"]
     assert environment["argv"]
-    assert run.metrics() == [{"step": 1, "event": "train", "loss": 0.5}]
+    assert run.lock.holder() is None
+    assert not (run.path / "run.lock").exists()
+    assert run.history().entries == [{"step": 1, "event": "train", "loss": 0.5}]
 
 
 def test_an_occupied_folder_is_never_overwritten(tmp_path: Path) -> None:
@@ -30,16 +33,27 @@ def test_an_occupied_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_unwritable_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "reason"), [("file/run", "Not a directory"), ("file", "File exists")])
+def test_a_folder_that_cannot_be_used(tmp_path: Path, place: str, reason: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"run=.*file/run: cannot be used as run folder \(Not a directory\)"):
-        RunFolder.open(tmp_path / "file" / "run", config="")
+    with pytest.raises(UserError, match=rf"run=.*{place}: cannot be used as run folder \({reason}\)"):
+        RunFolder.open(tmp_path / place, config="")
 
 
-def test_a_file_as_run_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"run=.*file: cannot be used as run folder \(File exists\)"):
-        RunFolder.open(tmp_path / "file", config="")
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_session_killed_before_its_first_file_left_bars_nobody(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("environment.json.99.tmp", "run.lock"):
+        (tmp_path / name).touch()
+    with RunFolder.open(tmp_path, config="", resume=resume) as run:
+        run.start(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.yaml", "environment.json"]
+
+
+def test_a_folder_of_other_files_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(UserError, match="holds other files and no run to resume"):
+        RunFolder.open(tmp_path, config="", resume=True)
 
 
 def test_resume_drops_later_lines_and_a_torn_one(tmp_path: Path) -> None:
@@ -50,13 +64,13 @@ def test_resume_drops_later_lines_and_a_torn_one(tmp_path: Path) -> None:
     with open(run.metrics_file, "a") as file:
         file.write('{"step": 3, "event": "val')
     (run.checkpoints / "last.ckpt.123.tmp").write_text("half")
-    assert [entry["step"] for entry in run.metrics()] == [1, 2, 3, 4, 5]
+    assert [entry["step"] for entry in run.history().entries] == [1, 2, 3, 4, 5]
 
     with RunFolder.open(tmp_path, config="a: 2\n", resume=True) as run:
         assert run.config_file.read_text() == "a: 1\n"  # until it is sure that the run can go on
         run.start(3)
         run.log("train", 4, loss=0.0)
-    assert [entry["step"] for entry in run.metrics()] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in run.history().entries] == [1, 2, 3, 4]
     assert run.metrics_file.read_text().count("\n") == 4
     assert run.config_file.read_text() == "a: 2\n"
     assert not list(run.checkpoints.iterdir())
@@ -69,7 +83,7 @@ def test_start_at_0_drops_everything(tmp_path: Path) -> None:
         with RunFolder.open(tmp_path, config="", resume=True) as run:
             run.start(0)
             run.log("initial_loss", 0, loss=4.2)
-    assert len(RunFolder(tmp_path).metrics()) == 1
+    assert len(RunFolder(tmp_path).history().entries) == 1
 
 
 def test_numbers_that_json_does_not_know(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from torch.utils.data import Dataset
 
 import superpoint.files
 from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig
-from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+from superpoint.engine import TrainResult, make_fabric, train
+from superpoint.errors import UserError
+from superpoint.training.fit import open_run
 
 SEED = 3
 
@@ -65,7 +67,7 @@ def validate(model: nn.Module) -> dict[str, Any]:
     assert not model.training
     assert not torch.is_grad_enabled()
     batch = torch.utils.data.default_collate([Noise()[10_000_000 + k] for k in range(8)])
-    return {"monitor": -float(objective(model, batch)["loss"]), "nested": {"one": 1}}
+    return {"selected_by": "AP", "AP": -float(objective(model, batch)["loss"]), "nested": {"one": 1}}
 
 
 def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
@@ -92,7 +94,7 @@ def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
     text = given.pop("config")
     config = TrainConfig(**keys)
     fabric = make_fabric(config)
-    with RunFolder.open(folder, config=text, resume=given["resume"], main=fabric.is_global_zero) as run:
+    with open_run(str(folder), text, fabric, resume=given["resume"]) as run:
         return train(fabric=fabric, run=run, config=config, seed=SEED, **given)
 
 
@@ -148,7 +150,11 @@ def main() -> None:
         options |= deadly(arguments.die)
     if arguments.plain:
         options |= plain(Path(arguments.run))
-    result = run_tiny(arguments.run, **options)
+    try:
+        result = run_tiny(arguments.run, **options)
+    except UserError as error:
+        print(f"error: {error}")
+        raise SystemExit(2) from error
     raise SystemExit(128 + result.signal if result.signal else 0)
 
 

@@ -80,7 +80,7 @@ def test_before_and_after_on_photographs_that_were_held_out(
     assert f"weights: {start}" in made.config_file.read_text()
     assert load_weights(folder / "training/weights.safetensors")[1]["fine"] == 4
     assert "Too few photographs held out to judge (1)" in (folder / "finetune.md").read_text()
-    assert sum(line["event"] == "train" for line in made.metrics()) == 2
+    assert sum(line["event"] == "train" for line in made.history().entries) == 2
 
     # What is done is kept; another setting would be another run.
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} | {

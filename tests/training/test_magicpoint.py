@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from superpoint.cli import main
+from superpoint.commands.conclusion import conclude
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
@@ -33,8 +34,10 @@ def tiny(run: Path, *overrides: str) -> MagicPointConfig:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("stage") / "run"
-    result = train_magicpoint(tiny(run, "train.steps=4"))
+    config = tiny(run, "train.steps=4")
+    result = train_magicpoint(config)
     assert result.step == 4
+    conclude(config, result)
     return run
 
 
@@ -59,12 +62,12 @@ class Begun(Exception):
     """The model was built and training would begin."""
 
 
-def begun(**_: object) -> None:
+def begun(*_: object, **__: object) -> None:
     raise Begun
 
 
 def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpoint.training.magicpoint.train", begun)
+    monkeypatch.setattr("superpoint.training.magicpoint.fit", begun)
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
     start, run = tmp_path / "start.safetensors", tmp_path / "run"
     save_weights(start, build_model(ModelConfig(**network)), network)
@@ -102,7 +105,10 @@ def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trained / "weights.safetensors").read_bytes()
-    assert train_magicpoint(tiny(trained, "train.steps=4"), resume=True).step == 4
+    config = tiny(trained, "train.steps=4")
+    result = train_magicpoint(config, resume=True)
+    conclude(config, result)
+    assert result.step == 4
     assert (trained / "weights.safetensors").read_bytes() == before
     assert "evaluated before" in " ".join(capsys.readouterr().out.split())
     arguments = ["train-magicpoint", *TINY, f"run={trained}", "train.steps=4"]
@@ -131,7 +137,7 @@ def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", *more)
     train_magicpoint(config)
     assert not (tmp_path / "run/evaluation").exists()  # there is nothing to generalise to
-    losses = [event["loss"] for event in RunFolder(config.run).metrics() if event["event"] == "train"]
+    losses = [event["loss"] for event in RunFolder(config.run).history().entries if event["event"] == "train"]
     assert losses[-1] < 0.15 * losses[0]
 
 

@@ -121,11 +121,11 @@ def test_validation_is_on_photographs_held_out(tmp_path: Path) -> None:
     assert all(np.array_equal(a.image_b, b.image_b) for (_, a), (_, b) in zip(pairs, again, strict=True))
 
 
-def test_the_monitor_is_the_area_under_the_curve() -> None:
+def test_the_area_under_the_curve_selects_the_best() -> None:
     validate, model = PairValidation(tiny()), build_model(tiny().model).eval()
     with torch.no_grad():
         metrics = validate(model)
-    assert metrics["monitor"] == metrics["pairs/auc@5"]
+    assert metrics["selected_by"] == "pairs/auc@5"
     assert {"viewpoint/mma@3", "photometric/correct@1", "pairs/localisation", "clean/ap@4", "loss"} <= set(metrics)
     with torch.no_grad():
         parts = [validate.objective(model, batch) for batch in validate.batches]
@@ -145,7 +145,7 @@ def test_overfitted_pairs_are_validated_on_themselves() -> None:
     with torch.no_grad():
         metrics = validate(model)
     assert validate.batches[0]["image_a"].shape == (2, 1, 48, 64)
-    assert metrics["monitor"] == metrics["matching_accuracy"]
+    assert metrics["selected_by"] == "matching_accuracy"
     assert {"loss", "detector_loss", "descriptor_loss", "collapse"} <= set(metrics)
 
 

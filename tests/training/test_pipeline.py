@@ -26,7 +26,7 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.training import pipeline as stage
-from superpoint.training.pipeline import check_settings, clear_unbegun, owner_of, pipeline, set_aside, write_samples
+from superpoint.training.pipeline import check_settings, owner_of, pipeline, set_aside, write_samples
 from tests.training.pipeline_program import TINY
 
 
@@ -62,7 +62,8 @@ class Stages:
         line = {
             "step": 4,
             "event": "validate",
-            "monitor": 0.5,
+            "selected_by": "AP",
+            "AP": 0.5,
             "clean/ap@4": 0.9,
             "noisy/ap@4": 0.8,
             "pairs/auc@5": 0.7,
@@ -297,16 +298,7 @@ def test_photographs_of_scikit_image_are_written_once(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == time for path, time in files.items() if path != gone)
 
 
-def test_a_run_killed_before_its_first_file_is_cleared_and_no_other(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "environment.json.99.tmp").touch()
-    clear_unbegun(run)
-    assert not run.exists()
-    run.mkdir()
-    (run / "config.yaml").touch()
-    clear_unbegun(run)
-    assert (run / "config.yaml").exists()
+def test_nothing_is_set_aside_where_nothing_was_made(tmp_path: Path) -> None:
     assert set_aside(tmp_path, "labels") == []
     assert not (tmp_path / "earlier-1").exists()
 

@@ -55,8 +55,10 @@ def train_tiny(run: Path, *overrides: str) -> list[dict[str, Any]]:
         ],
     )  # fmt: skip
     dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"monitor": float(hooks(model))})
-    return RunFolder(run).metrics()
+    fit_detector(
+        config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": float(hooks(model))}
+    )
+    return RunFolder(run).history().entries
 
 
 def test_layers_are_the_blocks_and_the_last_convolutions() -> None:
@@ -118,7 +120,7 @@ def test_nothing_stays_on_the_model_of_a_run_that_ends_with_nan(
 ) -> None:
     models = []
 
-    def recorded(config: MagicPointConfig, **options: bool) -> SuperPoint:
+    def recorded(config: MagicPointConfig, **options: Any) -> SuperPoint:
         model = initial_model(config, **options)
         with torch.no_grad():
             model.detector.logits.weight.fill_(math.inf)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from superpoint.cli import main
+from superpoint.commands.conclusion import conclude
 from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder
@@ -42,7 +43,10 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("stage") / "run"
-    assert train_superpoint(tiny(run, f"weights={detector}", "train.steps=4")).step == 4
+    config = tiny(run, f"weights={detector}", "train.steps=4")
+    result = train_superpoint(config)
+    assert result.step == 4
+    conclude(config, result)
     return run
 
 
@@ -53,7 +57,7 @@ def test_run_folder_holds_everything(trained: Path) -> None:
         "evaluation/matches.png", "evaluation/synthetic.json", "doctor/findings.json", "report.html",
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
-    lines = RunFolder(trained).metrics()
+    lines = RunFolder(trained).history().entries
     train = next(line for line in lines if line["event"] == "train")
     assert {"loss", "detector_loss", "descriptor_loss", "positive_similarity", "negative_similarity"} <= set(train)
     assert {"matching_accuracy", "collapse", "positive_recall"} <= set(train)
@@ -61,7 +65,7 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     assert train["loss"] == pytest.approx(sum(train[part] for part in parts), rel=1e-5)
     assert any(line["event"] == "probe" and "descriptor.descriptor" in line["layers"] for line in lines)
     validated = [line for line in lines if line["event"] == "validate"]
-    assert all(line["monitor"] == line["pairs/auc@5"] for line in validated)
+    assert all(line["selected_by"] == "pairs/auc@5" in line for line in validated)
     results = json.loads((trained / "evaluation/generated_pairs.json").read_text())
     assert set(results) == {"network", "sift"}
 
@@ -90,7 +94,10 @@ def test_doctor_and_report_recognise_the_run(trained: Path) -> None:
 
 def test_a_finished_run_resumes_to_nothing(trained: Path, detector: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "weights.safetensors").read_bytes()
-    assert train_superpoint(tiny(trained, f"weights={detector}", "train.steps=4"), resume=True).step == 4
+    config = tiny(trained, f"weights={detector}", "train.steps=4")
+    result = train_superpoint(config, resume=True)
+    conclude(config, result)
+    assert result.step == 4
     assert (trained / "weights.safetensors").read_bytes() == before
     assert "generated_pairs.md" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit) as stopped:
@@ -122,12 +129,12 @@ class Begun(Exception):
     """The model was built and training would begin."""
 
 
-def begun(**_: object) -> None:
+def begun(*_: object, **__: object) -> None:
     raise Begun
 
 
 def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpoint.training.superpoint.train", begun)
+    monkeypatch.setattr("superpoint.training.superpoint.fit", begun)
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
     start, run = tmp_path / "start.safetensors", tmp_path / "run"
     save_weights(start, build_model(ModelConfig(**network)), network)

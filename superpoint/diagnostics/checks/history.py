@@ -24,6 +24,7 @@ from superpoint.diagnostics.checks.trend import (
 )
 from superpoint.diagnostics.crash import Crash, crash_files
 from superpoint.diagnostics.finding import Finding, Status
+from superpoint.engine.run import score
 from superpoint.geometry.cells import CELL, CHANNELS
 from superpoint.models import build_model
 from superpoint.training.objectives import detector_objective
@@ -121,7 +122,7 @@ def overfitting(case: Case) -> Finding:
         return Finding("overfitting", Status.PASS, evidence)
     validations = case.events("validate")
     losses = [(int(e["step"]), value) for e in validations if (value := number(e, "loss")) is not None]
-    scores = [(int(e["step"]), value) for e in validations if (value := number(e, "monitor")) is not None]
+    scores = [(int(e["step"]), value) for e in validations if (value := score(e)) is not None]
     if len(losses) >= VALIDATIONS:
         return _judge_losses(case, losses)
     if len(losses) < len(scores) and len(scores) >= VALIDATIONS:  # runs of old versions logged no validation loss

@@ -67,7 +67,8 @@ class CellWatch:
         self.frames.append(Frame(step, loss, probability.astype(np.float16), wrong, cells))
         right = score.cells - score.wrong_count
         return {
-            "monitor": right / max(score.cells, 1),
+            "right_share": right / max(score.cells, 1),
+            "selected_by": "right_share",
             "loss": loss,
             "cells": score.cells,
             "right": right,

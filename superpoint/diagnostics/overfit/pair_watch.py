@@ -108,7 +108,8 @@ class PairWatch:
         done = score.wrong_count == 0 and matching.wrong == 0
         return {
             **self.figures,
-            "monitor": min(right, matching.accuracy),
+            "right_share": min(right, matching.accuracy),
+            "selected_by": "right_share",
             "cells": score.cells,
             "right": score.cells - score.wrong_count,
             "asked": matching.asked,

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
-from superpoint.config import ScheduleConfig, SuperPointConfig, dump_config
+from superpoint.config import ScheduleConfig, SuperPointConfig
 from superpoint.data.labelled import LabelledImages
 from superpoint.data.training_set import training_pairs
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
@@ -34,16 +33,15 @@ from superpoint.diagnostics.overfit.pair_watch import MatchScore, PairWatch
 from superpoint.diagnostics.overfit.samples import single_photograph
 from superpoint.diagnostics.overfit.scenes import BATCH, EVERY, OverfitResult, free_folder, overfit_config, report_lines
 from superpoint.diagnostics.overfit.strip import encode_png, heatmap_animation, heatmap_strip, moments
-from superpoint.diagnostics.reading import read_history, read_run
-from superpoint.engine import RunFolder, TrainResult, make_fabric, train
+from superpoint.diagnostics.reading import read_run
+from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models import build_model
-from superpoint.models.superpoint import SuperPoint
+from superpoint.training.fit import fit
 from superpoint.training.magicpoint import load_start
 from superpoint.training.pair_validation import joint_objective
-from superpoint.training.probes import DetectorProbe
 from superpoint.visualize import save_image
 
 # The paper's lambda_d and the cells of its images. Of one pair of 64x64 (64 cells) 250 left 19 of 48 cells wrong after
@@ -107,10 +105,9 @@ def overfit_pairs(
     watch.start(model.to(fabric.device))
     result = None
     try:
-        result = _fit(config, fabric, model, pairs, watch, prepare)
+        result = fit(config, fabric, model, objective, pairs, watch, prepare=prepare)
     except UserError:
-        history = read_history(folder).entries if (folder / "config.yaml").is_file() else []
-        if not history or history[-1]["event"] != "nonfinite":
+        if not RunFolder(folder).history().nonfinite:
             raise  # a mistake of the user's, not what is examined here
     outcome = _judge(config, schedule, pairs, watch, result)
     _write(outcome, watch, about)
@@ -143,34 +140,6 @@ def _subject(
     return config, pairs, f"pair{'s' * (len(pairs.repeated) > 1)} {numbers} of {of}, seed {config.seed}", None
 
 
-def _fit(
-    config: SuperPointConfig,
-    fabric: Fabric,
-    model: SuperPoint,
-    pairs: WarpedPairs,
-    watch: PairWatch,
-    prepare: Callable[[], None] | None,
-) -> TrainResult:
-    with RunFolder.open(config.run, config=dump_config(config), main=fabric.is_global_zero) as run:
-        if prepare is not None:
-            prepare()
-        return train(
-            fabric=fabric,
-            model=model,
-            objective=joint_objective(config),
-            dataset=pairs,
-            config=config.train,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            run=run,
-            validate=watch,
-            probe=DetectorProbe(),
-            seed=config.seed,
-            workers=0,
-            monitor_name="right",
-        )
-
-
 def _judge(
     config: SuperPointConfig,
     schedule: ScheduleConfig,
@@ -180,7 +149,7 @@ def _judge(
 ) -> PairOverfitResult:
     """PASS or, with its causes, FAIL. `result` is None after NaN or infinity, `schedule` is that of the user."""
     folder = Path(config.run)
-    history = read_history(folder)
+    history = RunFolder(folder).history()
     seconds = result.elapsed if result else max((float(e.get("elapsed", 0)) for e in history.entries), default=0.0)
     step = result.step if result else history.step
     looks = [int(entry["step"]) for entry in history.entries if entry["event"] == "validate"]

@@ -27,8 +27,8 @@ from superpoint.diagnostics.overfit.cell_watch import CellWatch
 from superpoint.diagnostics.overfit.learnt import CellScore, explain_failure
 from superpoint.diagnostics.overfit.samples import configured_samples, single_photograph
 from superpoint.diagnostics.overfit.strip import Frame, encode_png, heatmap_animation, heatmap_strip, moments
-from superpoint.diagnostics.reading import read_history, read_run
-from superpoint.engine import TrainResult, make_fabric
+from superpoint.diagnostics.reading import read_run
+from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
 from superpoint.training.detector_validation import detector_objective
@@ -121,10 +121,9 @@ def overfit(
     watch.start(start.to(fabric.device))
     result = None
     try:
-        result = fit_detector(config, fabric, dataset, watch, monitor_name="cells right", prepare=subject.keep)
+        result = fit_detector(config, fabric, dataset, watch, prepare=subject.keep)
     except UserError:
-        history = read_history(folder).entries if (folder / "config.yaml").is_file() else []
-        if not history or history[-1]["event"] != "nonfinite":
+        if not RunFolder(folder).history().nonfinite:
             raise  # a mistake of the user's, not what is examined here
     outcome = _judge(config, schedule, dataset, watch, result)
     _write(outcome, watch, about)
@@ -184,7 +183,7 @@ def _judge(
 ) -> OverfitResult:
     """PASS or, with its causes, FAIL. `result` is None after NaN or infinity, `schedule` is that of the user."""
     folder = Path(config.run)
-    history = read_history(folder)
+    history = RunFolder(folder).history()
     seconds = result.elapsed if result else max((float(e.get("elapsed", 0)) for e in history.entries), default=0.0)
     step = result.step if result else history.step
     looks = [int(entry["step"]) for entry in history.entries if entry["event"] == "validate"]

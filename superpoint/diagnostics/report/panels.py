@@ -183,11 +183,12 @@ def _panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
         for index, record in enumerate(records)
     ]
     loss = _loss_name(records)
+    selecting = dict.fromkeys(record.selected_by for record in records if record.selected_by)
     return [
         Panel("Training loss", loss, curves("train", "loss"), log=True),
         Panel("Training loss over time", loss, timed, log=True, x_label="minutes of training"),
         Panel("Validation loss", loss, curves("validate", "loss", noisy=False), log=True),
-        Panel("Monitor", "mean of the validation's AP", curves("validate", "monitor", noisy=False)),
+        *(Panel(f"Best by: {name}", name, curves("validate", name, noisy=False)) for name in selecting),
         *(
             Panel(f"Average precision, {variant}, {eps} px", "AP", curves("validate", key, noisy=False))
             for key, variant, eps in chosen

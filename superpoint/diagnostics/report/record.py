@@ -15,7 +15,7 @@ import yaml
 
 from superpoint.classification.config import ClassifierConfig
 from superpoint.config import MagicPointConfig, SuperPointConfig, dump_config
-from superpoint.diagnostics.reading import read_history, run_folder
+from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
 
 T = TypeVar("T")
@@ -63,6 +63,11 @@ class RunRecord:
         return next(reversed(self.events(event)), {})
 
     @property
+    def selected_by(self) -> str:
+        """The name of the metric that selects the best checkpoint; empty if there was no validation."""
+        return str(self.last("validate").get("selected_by", ""))
+
+    @property
     def step(self) -> int:
         return max((entry["step"] for entry in self.history), default=0)
 
@@ -73,8 +78,8 @@ class RunRecord:
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The highest "monitor" of all validations and its step."""
-        steps, values = self.curve("validate", "monitor")
+        """The highest score of all validations and its step."""
+        steps, values = self.curve("validate", self.selected_by)
         scored = [(value, step) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
         return max(scored, key=lambda pair: pair[0], default=None)  # pyright: ignore[reportReturnType]
 
@@ -99,10 +104,9 @@ class RunRecord:
 
 def read_record(path: str | Path, label: str = "") -> RunRecord:
     """Read a run folder. Raises: UserError if the folder is none."""
-    folder = run_folder(path)
+    run = RunFolder.existing(path)
+    folder, metrics, history = run.path, run.metrics_file, run.history()
     missing: dict[str, str] = {}
-    metrics = folder / "metrics.jsonl"
-    history = read_history(folder)
     if not metrics.is_file():
         missing["metrics.jsonl"] = "metrics.jsonl is missing: nothing has been logged."
     return RunRecord(

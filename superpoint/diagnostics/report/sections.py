@@ -63,7 +63,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     if "loss" in validation:
         figures.append(("validation loss", _figure(number(validation["loss"]), "{:.3f}"), "nats"))
     if record.best:
-        figures.append(("best monitor", f"{record.best[0]:.3f}", f"at step {record.best[1]:,}"))
+        figures.append((f"best {record.selected_by}", f"{record.best[0]:.3f}", f"at step {record.best[1]:,}"))
     scores = ap_keys(record)
     widest = max((float(eps) for _, _, eps in scores), default=0.0)
     for key, variant, eps in scores:

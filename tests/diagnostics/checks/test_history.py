@@ -79,7 +79,7 @@ class TestOverfitting:
         steps = range(200, 2001, 1800 // (len(losses) - 1))
         lines: list[Entry] = []
         for step, value in zip(steps, losses, strict=False):
-            lines.append({"step": step, "event": "validate", "monitor": 0.5} | {key: value})
+            lines.append({"step": step, "event": "validate", "selected_by": "AP", "AP": 0.5} | {key: value})
         return replace(healthy, history=sorted([*others, *lines], key=lambda entry: entry["step"]))
 
     def test_the_gap_opens_from_the_minimum_on(self, healthy: Case) -> None:
@@ -125,7 +125,7 @@ class TestOverfitting:
         )
 
     def test_old_runs_are_judged_by_precision(self, healthy: Case) -> None:
-        case = self.with_losses(healthy, [0.8, 0.9, 0.7, 0.6], key="monitor")
+        case = self.with_losses(healthy, [0.8, 0.9, 0.7, 0.6], key="AP")
         assert fired_of_history(case) == {"overfitting": "WARN"}
         assert "precision" in overfitting(case).evidence
 

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("heatmaps") / "run"
     config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}"])
     dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda _: {"monitor": 0.0})
+    fit_detector(config, make_fabric(config.train), dataset, lambda _: {"selected_by": "AP", "AP": 0.0})
     return folder
 
 

@@ -46,7 +46,7 @@ def test_an_untrained_network_is_not_right(name: str) -> None:
     assert watch.score is not None
     assert watch.matching is not None
     assert not found["stop"]
-    assert found["monitor"] == pytest.approx(min(found["right"] / found["cells"], watch.matching.accuracy))
+    assert found["right_share"] == pytest.approx(min(found["right"] / found["cells"], watch.matching.accuracy))
     assert found["asked"] - found["matched"] == watch.matching.wrong > 0
     # Of all pairs, whether or not they go through the network together.
     at_once = PairWatch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=8)
@@ -63,7 +63,7 @@ def test_detector_and_matches_both_have_to_be_right() -> None:
     assert watch.score.wrong_count == 0
     assert found["right"] == found["cells"]
     assert not found["stop"]  # the descriptors say nothing about the places
-    assert found["monitor"] < 1
+    assert found["right_share"] < 1
 
 
 def test_a_score_without_questions_is_no_success() -> None:

@@ -56,9 +56,9 @@ def test_one_pair_is_learnt_with_every_loss(name: str, tmp_path: Path, capsys: p
     config = load_run_config(folder / "config.yaml")
     assert isinstance(config, SuperPointConfig)
     assert (config.descriptor.name, config.data.overfit, config.train.ema) == (name, 1, 0.0)
-    looks = [line for line in RunFolder(folder).metrics() if line["event"] == "validate"]
-    assert looks[-1]["monitor"] == 1.0
-    assert all(look["monitor"] < 1 for look in looks[:-1])  # it stops at once
+    looks = RunFolder(folder).history().events("validate")
+    assert looks[-1]["right_share"] == 1.0
+    assert all(look["right_share"] < 1 for look in looks[:-1])  # it stops at once
 
 
 class Begun(Exception):
@@ -66,10 +66,10 @@ class Begun(Exception):
 
 
 def test_the_file_of_the_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def begun(**_: object) -> None:
+    def begun(*_: object, **__: object) -> None:
         raise Begun
 
-    monkeypatch.setattr("superpoint.diagnostics.overfit.pairs.train", begun)
+    monkeypatch.setattr("superpoint.diagnostics.overfit.pairs.fit", begun)
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 128}
     save_weights(tmp_path / "start.safetensors", build_model(ModelConfig(**network)), network)
     given = [*TINY, "model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}"]

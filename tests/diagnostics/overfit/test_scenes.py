@@ -59,7 +59,7 @@ def test_learns_every_cell_and_says_so(
     code, output, _ = run(capsys, *TINY, "--out", str(folder), "--steps", "300")
     assert code == 0
     assert "PASS: all 48 cells right after" in output
-    validations = [event for event in RunFolder(folder).metrics() if event["event"] == "validate"]
+    validations = RunFolder(folder).history().events("validate")
     assert [event["step"] for event in validations] == list(range(5, validations[-1]["step"] + 1, 5))
     assert validations[-1]["right"] == validations[-1]["cells"] == 48
     assert all(event["right"] < 48 for event in validations[:-1])  # it stops at once
@@ -82,7 +82,7 @@ def test_learns_every_cell_and_says_so(
     weights = f"weights={tmp_path / 'learnt.safetensors'}"
     run(capsys, *TINY, weights, "optimizer.lr=1e-6", "--out", str(again), "--steps", "5")
     assert Recording.wrong == [0]
-    (first,) = (event for event in RunFolder(again).metrics() if event["event"] == "initial_loss")
+    (first,) = (event for event in RunFolder(again).history().entries if event["event"] == "initial_loss")
     assert first["loss"] < 1
 
 

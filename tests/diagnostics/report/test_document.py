@@ -30,7 +30,9 @@ def history(steps: int = 60) -> list[dict[str, Any]]:
         lines.append({"step": step, "event": "train", **values, "img_per_s": 50.0, "data_wait": 0.1, "elapsed": step})
     for step in (steps // 2, steps):
         scores = {"clean/ap@2": 0.5, "clean/ap@4": 0.6 + step / 1000, "clean/localisation@4": 0.7}
-        lines.append({"step": step, "event": "validate", **scores, "loss": 1.5, "monitor": 0.55 + step / 1000})
+        lines.append(
+            {"step": step, "event": "validate", **scores, "loss": 1.5, "selected_by": "AP", "AP": 0.55 + step / 1000}
+        )
     return [*lines, {"step": steps, "event": "finished", "elapsed": float(steps)}]
 
 
@@ -125,7 +127,10 @@ def test_everything_is_escaped(label: str) -> None:
         environment={"argv": [EVIL], "date": EVIL, "cpu": EVIL, "versions": {EVIL: EVIL}, "git": {"revision": EVIL}},
         findings={"step": 3, "findings": [finding(EVIL, EVIL, cause=EVIL, remedy=EVIL)]},
         missing={"evaluation/synthetic.json": EVIL},
-        history=[{"step": 99, "event": "validate", f"{EVIL}/ap@4": 0.5, "monitor": 0.5}, probe_line(99)],
+        history=[
+            {"step": 99, "event": "validate", f"{EVIL}/ap@4": 0.5, "selected_by": "AP", "AP": 0.5},
+            probe_line(99),
+        ],
     )
     pictures = RunPictures(weights=EVIL, notes=[EVIL], samples=[(EVIL, np.zeros((8, 8), np.uint8))])
     for text in (render(evil, pictures=pictures), render(evil, record("b"), pictures=pictures)):

@@ -97,8 +97,11 @@ def test_curves_keep_gaps_where_a_number_was_not_finite() -> None:
     assert math.isnan(values[1])
 
 
-def test_best_is_the_first_of_the_highest_monitors() -> None:
-    history = [{"step": s, "event": "validate", "monitor": m} for s, m in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))]
+def test_best_is_the_first_of_the_highest_scores() -> None:
+    history = [
+        {"step": s, "event": "validate", "selected_by": "AP", "AP": m}
+        for s, m in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))
+    ]
     assert RunRecord(Path("run"), "run", history).best == (0.9, 10)
 
 

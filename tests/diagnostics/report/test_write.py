@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from superpoint.cli import main
+from superpoint.commands.conclusion import conclude
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.diagnostics.report import write as stage
 from superpoint.diagnostics.report.write import write_report
@@ -39,7 +40,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps whose name wants to be a script, examined by a doctor who says little."""
     folder = tmp_path_factory.mktemp("report") / EVIL.replace("/", "\u2215")
-    train_magicpoint(load_config(MagicPointConfig, None, [*TINY, f"run={json.dumps(str(folder))}"]))
+    config = load_config(MagicPointConfig, None, [*TINY, f"run={json.dumps(str(folder))}"])
+    conclude(config, train_magicpoint(config))
     finding = {"check": "border", "status": "FAIL", "evidence": "e " * 200, "cause": EVIL, "remedy": "x" * 300}
     (folder / "doctor").mkdir()
     (folder / "doctor/findings.json").write_text(json.dumps({"run": "r", "step": 4, "findings": [finding] * 3}))

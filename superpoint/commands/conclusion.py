@@ -1,0 +1,57 @@
+"""What a training ends with for its user: tables of its evaluation, the doctor's findings, the report."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+from superpoint.config import MagicPointConfig, SuperPointConfig
+from superpoint.errors import UserError
+
+if TYPE_CHECKING:
+    from superpoint.classification.config import ClassifierConfig
+    from superpoint.engine import TrainResult
+
+
+def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
+    """Evaluate and diagnose the complete run of `config`; nothing of one that was stopped, or in other processes.
+
+    A finished run that was resumed keeps the tables that it has.
+    """
+    if result.interrupted or os.environ.get("RANK", "0") != "0":
+        return
+    if isinstance(config, MagicPointConfig):
+        evaluate(config, keep=not result.trained)
+    if config.train.report and result.trained:
+        write_run_report(config.run)
+
+
+def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
+    """Write and print the tables of a detector or of a SuperPoint; with `keep` only those that are missing."""
+    # PyTorch: slow to import
+    from superpoint.evaluation.evaluate_synthetic import evaluate_run
+    from superpoint.training.superpoint import evaluate_generated_pairs
+
+    if config.data.overfit:
+        typer.echo("data.overfit: not evaluated on other images, since none was to be learnt from")
+        return
+    if isinstance(config, SuperPointConfig):
+        evaluate_generated_pairs(config, keep=keep)
+    evaluate_run(config.run, images=config.validation.final_images, keep=keep)
+
+
+def write_run_report(run: str) -> None:
+    """Print the doctor's findings in one line, and write the page about the run."""
+    # PyTorch and Matplotlib: slow to import
+    from superpoint.diagnostics.diagnosis import verdict
+    from superpoint.diagnostics.doctor import doctor
+    from superpoint.diagnostics.report.write import write_report
+
+    try:
+        findings = doctor(run, range_test=False, quiet=True)
+        typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
+        typer.echo(f"report: {write_report([run])}")
+    except UserError as error:  # the run itself is complete
+        typer.echo(f"warning: no findings or report: {error}")

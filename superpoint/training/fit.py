@@ -1,0 +1,111 @@
+"""What all trainers share: `fit` trains a model in its run folder, `finish` leaves its best weights there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import Dataset
+
+from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig, dump_config
+from superpoint.engine import RunFolder, TrainResult, train
+from superpoint.engine.loop import Batch, Objective, Validate
+from superpoint.errors import UserError
+from superpoint.training.probes import DetectorProbe
+
+
+class LoaderConfig(Protocol):
+    @property
+    def workers(self) -> int: ...
+
+
+class FitConfig(Protocol):
+    """What the configurations of all training stages have."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def data(self) -> LoaderConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+
+
+Conclude = Callable[[Any, TrainResult], object]  # (config of a run, its result): evaluates and reports a complete run
+
+
+def fit(
+    config: FitConfig,
+    fabric: Fabric,
+    model: nn.Module,
+    objective: Objective,
+    dataset: Dataset[Batch],
+    validate: Validate,
+    *,
+    resume: bool = False,
+    expected_initial_loss: float | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> TrainResult:
+    """Train `model` in place in the run folder `config.run`, which is locked meanwhile; arguments as of `engine.train`.
+
+    Args:
+        prepare: called in the first process once the folder is there: it may write what `config` names in it.
+
+    Raises: UserError if the folder cannot be used, and as `engine.train`.
+    """
+    with open_run(config.run, dump_config(config), fabric, resume=resume) as run:
+        if prepare is not None and fabric.is_global_zero:
+            prepare()
+        return train(
+            fabric=fabric,
+            model=model,
+            objective=objective,
+            dataset=dataset,
+            config=config.train,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            run=run,
+            validate=validate,
+            probe=DetectorProbe(),
+            seed=config.seed,
+            resume=resume,
+            workers=config.data.workers,
+            expected_initial_loss=expected_initial_loss,
+        )
+
+
+def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFolder:
+    """Open a run folder in the first process. If that fails all processes end, and the first one says why."""
+    message = None
+    run = RunFolder(path, config=config, main=False)
+    if fabric.is_global_zero:
+        try:
+            run = RunFolder.open(path, config=config, resume=resume)
+        except UserError as error:
+            message = str(error)
+    message = fabric.broadcast(message)
+    if message is not None:
+        raise UserError(message) if fabric.is_global_zero else SystemExit(2)
+    return run
+
+
+def finish(config: FitConfig, fabric: Fabric, result: TrainResult, export: Callable[[Path, Path], object]) -> None:
+    """Call `export(best checkpoint, weights file)` in the first process, unless the run was stopped or has its weights.
+
+    Returns in all processes once the weights are written.
+    """
+    if fabric.is_global_zero and not result.interrupted:
+        run = RunFolder(config.run)
+        if result.trained or not run.weights.exists():
+            export(run.best, run.weights)
+        else:
+            fabric.print(f"weights: {run.weights}")
+    fabric.barrier()
