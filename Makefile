@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 env: $(STAMP) ## make .venv with everything the project needs
 
 magicpoint: env ## train the quick MagicPoint (resuming it if need be), evaluate it, draw its points on photographs
-	$(BIN)/superpoint train-magicpoint --config configs/magicpoint/quick.yaml --resume run=$(RUN) $(OPTIONS)
+	$(BIN)/superpoint train-magicpoint --config magicpoint/quick --resume run=$(RUN) $(OPTIONS)
 	$(BIN)/superpoint detect-samples $(RUN)
 
 test: env ## the default test suite

@@ -1,7 +1,7 @@
 """Label a folder of photographs by homographic adaptation and train on the labels.
 
-python scripts/adapt.py --config configs/adaptation/default.yaml images=photos run=runs/adapted
-python scripts/adapt.py --config configs/adaptation/default.yaml images=photos run=runs/adapted --resume
+python scripts/adapt.py --config adaptation/default images=photos run=runs/adapted
+python scripts/adapt.py --config adaptation/default images=photos run=runs/adapted --resume
 python scripts/adapt.py images=photos rounds=2 training.train.minutes=30
 """
 

@@ -1,9 +1,9 @@
 """The whole chain from nothing: synthetic shapes, MagicPoint, labels of photographs, SuperPoint, evaluation.
 
-python scripts/run_pipeline.py --config configs/pipeline/quick.yaml                           # 30 minutes on 2 cores
-python scripts/run_pipeline.py --config configs/pipeline/quick.yaml images=photos run=runs/mine
-python scripts/run_pipeline.py --config configs/pipeline/quick.yaml images=photos run=runs/mine --resume
-python scripts/run_pipeline.py --config configs/pipeline/quick.yaml run=runs/mine --from superpoint
+python scripts/run_pipeline.py --config pipeline/quick                           # 30 minutes on 2 cores
+python scripts/run_pipeline.py --config pipeline/quick images=photos run=runs/mine
+python scripts/run_pipeline.py --config pipeline/quick images=photos run=runs/mine --resume
+python scripts/run_pipeline.py --config pipeline/quick run=runs/mine --from superpoint
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Every YAML loads, builds its network, and opens with purpose, command and time."""
+"""Recipes load by name, build their networks and say what they are for; mistakes are one clear line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from superpoint.classification.config import ClassifierConfig
+from superpoint.classification.model import build_classifier
 from superpoint.config import (
     AdaptConfig,
     MagicPointConfig,
@@ -20,32 +22,33 @@ from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.training.magicpoint import load_start
 
-FILES = sorted(
-    path
-    for path in (Path(__file__).parents[1] / "configs").rglob("*.yaml")
-    if path.parent.name != "classifier"  # those: tests/config/test_classifier.py
-)
-
-
+FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 STAGES = {
     "magicpoint": MagicPointConfig,
     "adaptation": AdaptConfig,
     "superpoint": SuperPointConfig,
     "pipeline": PipelineConfig,
+    "classifier": ClassifierConfig,
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_config_loads_and_is_described(path: Path) -> None:
-    config = load_config(STAGES[path.parent.name], path)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_recipes_load_by_name_and_are_described(path: Path) -> None:
+    recipe = f"{path.parent.name}/{path.stem}"
+    config = load_config(STAGES[path.parent.name], recipe)
     training = config.training if isinstance(config, AdaptConfig) else config
     training = training.of_magicpoint() if isinstance(training, PipelineConfig) else training
-    build_model(training.model)
-    SyntheticShapes(training.data, training.seed)
-    header = path.read_text().split("\n\n")[0]
-    for word in ("# Purpose:", "# Command:", "# Time:", "# Result:"):
-        assert word in header, f"{path.name} lacks '{word}'"
-    assert f"configs/{path.parent.name}/{path.name}" in header
+    if isinstance(training, ClassifierConfig):
+        size = training.data.height, training.data.width
+        build_classifier(training.model.name, 10, training.data.channels, size, init=training.model.init)
+    else:
+        build_model(training.model)
+        SyntheticShapes(training.data, training.seed)
+    lines = path.read_text().splitlines()
+    for line, word in zip(lines, ("Purpose:", "Command:", "Time:", "Result:"), strict=False):
+        assert line.startswith(f"# {word}")
+    assert f"--config {recipe} " in lines[1]
+    assert lines[4] == f"stage: {config.stage}"
 
 
 @pytest.mark.parametrize(
@@ -61,22 +64,20 @@ def test_the_recipe_of_the_readme_trains_one_network(project: Path) -> None:
     """What its second training starts from is what its first one makes."""
     recipe = (project / "README.md").read_text().partition("Stage by stage")[2].partition("evaluate pairs")[0]
     first, second = re.findall(r"train-(?:magicpoint|superpoint) --config (\S+)", recipe)
-    detector, joint = load_config(MagicPointConfig, project / first), load_config(SuperPointConfig, project / second)
+    detector, joint = load_config(MagicPointConfig, first), load_config(SuperPointConfig, second)
     assert (detector.model.encoder, detector.model.head_channels) == (joint.model.encoder, joint.model.head_channels)
-
-
-def test_there_are_configs() -> None:
-    assert {path.stem for path in FILES} >= {"quick", "default", "lite", "paper"}
 
 
 def test_dumped_config_loads_again(tmp_path: Path) -> None:
     config = load_config(MagicPointConfig, None, ["train.steps=7", "data.synthetic.primitives.cube=0.25"])
-    (tmp_path / "config.yaml").write_text(dump_config(config))
+    text = dump_config(config)
+    assert text.startswith("stage: train-magicpoint\n")
+    (tmp_path / "config.yaml").write_text(text)
     assert load_config(MagicPointConfig, tmp_path / "config.yaml") == config
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("seed: 3\ntrain: {steps: 5, batch_size: 4}\n")
+    (tmp_path / "a.yaml").write_text("stage: train-magicpoint\nseed: 3\ntrain: {steps: 5, batch_size: 4}\n")
     config = load_config(MagicPointConfig, tmp_path / "a.yaml", ["train.steps=6", "train.minutes=null"])
     assert (config.seed, config.train.steps, config.train.minutes, config.train.batch_size) == (3, 6, None, 4)
 
@@ -135,7 +136,10 @@ def test_bad_values_are_one_clear_line(overrides: list[str], message: str) -> No
         (None, "no such config file"),
         ("train: [unclosed", "not valid YAML"),
         ("- a\n- b\n", "expected a mapping"),
-        ("train: {stepz: 3}", "stepz"),
+        ("stage: train-magicpoint\ntrain: {stepz: 3}", "stepz"),
+        ("stage: train-superpoint", "is a configuration of train-superpoint; this command is train-magicpoint"),
+        ("seed: 3", "found no stage, expected its first line to be 'stage: train-magicpoint'"),
+        ("stage: [a]", "found no stage"),
         (b"\xff\xfe\x00", "a.yaml"),
         ("42", "a.yaml"),
     ],
@@ -150,6 +154,11 @@ def test_bad_files_are_one_clear_line(tmp_path: Path, content: str | bytes | Non
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("# nothing yet\n")
+def test_a_stage_alone_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("stage: train-magicpoint\n")
     assert load_config(MagicPointConfig, tmp_path / "a.yaml") == MagicPointConfig()
+
+
+def test_a_mistyped_recipe_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"magicpoint/lit: no such .* did you mean 'magicpoint/lite'"):
+        load_config(MagicPointConfig, "magicpoint/lit")

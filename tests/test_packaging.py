@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "superpoint")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "setup.py", "configs", "superpoint")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,11 @@ class TestWheel:
         names = set(zipfile.ZipFile(wheel).namelist())
         wanted = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.py")}
         pretrained = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.safetensors")}
-        assert wanted | pretrained | {"superpoint/py.typed"} <= names
+        recipes = {
+            f"superpoint/{path.relative_to(project).as_posix()}" for path in (project / "configs").rglob("*.yaml")
+        }
+        assert len(recipes) > 10
+        assert wanted | pretrained | recipes | {"superpoint/py.typed"} <= names
         assert {name.split("/")[0].split("-")[0] for name in names} == {"superpoint"}
 
     def test_metadata(self, installed: Path) -> None:
@@ -94,6 +98,8 @@ class TestWheel:
         config = yaml.safe_load(text)
         assert config["train"]["steps"] == 3
         assert config["model"]["encoder"] == "vgg"
+        command = ["-m", "superpoint", "train-magicpoint", "--config", "magicpoint/lite", "--print-config"]
+        assert yaml.safe_load(python(installed, tmp_path, *command))["model"]["encoder"] == "lite"
         assert list(tmp_path.iterdir()) == []
 
 

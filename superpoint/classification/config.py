@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.errors import UserError, check_number, check_one_of, check_range
@@ -96,7 +96,9 @@ class ClassifierModelConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Stage `train-classifier`. The section `augment` tells its config.yaml from those of the other stages."""
+    """Stage `train-classifier`."""
+
+    stage: ClassVar[str] = "train-classifier"
 
     run: str = "runs/classifier"  # run folder
     seed: int = 0

@@ -1,7 +1,7 @@
 """Stage train-classifier: images with one class each in, a classifier out.
 
     superpoint train-classifier data.train=photos                      # a sub-folder for each class
-    superpoint train-classifier --config configs/classifier/mnist.yaml data.train=mnist/train-images-idx3-ubyte.gz
+    superpoint train-classifier --config classifier/mnist data.train=mnist/train-images-idx3-ubyte.gz
     superpoint train-classifier data.train=list.csv model.name=resnet34 weights=resnet34.pth --resume
 
 Leaves weights.safetensors and in evaluation/ the confusion matrix and the worst mistakes on the test images; the

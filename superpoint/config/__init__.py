@@ -9,7 +9,7 @@ from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
 from superpoint.config.export import ExportConfig
 from superpoint.config.finetune import FinetuneConfig
-from superpoint.config.loading import dump_config, load_config
+from superpoint.config.loading import dump_config, load_config, read_config, read_stage
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
 from superpoint.config.pipeline import PipelineConfig
@@ -48,4 +48,6 @@ __all__ = [
     "dump_config",
     "load_config",
     "load_run_config",
+    "read_config",
+    "read_stage",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from superpoint.config.export import ExportConfig
 from superpoint.config.magicpoint import MagicPointConfig
@@ -15,6 +16,8 @@ class AdaptConfig:
 
     Of `training` the stage sets run, weights and what `data.labels` and `data.images` name; the rest is yours.
     """
+
+    stage: ClassVar[str] = "adapt"
 
     run: str = "runs/adapted"  # folder of all rounds
     images: str | None = None  # folder of photographs

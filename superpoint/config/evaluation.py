@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.runtime import check_runtime
@@ -19,6 +19,8 @@ class EvaluatePairsConfig:
 
     The defaults are the protocol `dev`; see `PROTOCOLS` for the others.
     """
+
+    stage: ClassVar[str] = "evaluate pairs"
 
     protocol: str = "dev"  # the preset these values started from
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are

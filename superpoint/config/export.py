@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.model import DecodeConfig
@@ -13,6 +14,8 @@ from superpoint.errors import UserError, check_number
 @dataclass(frozen=True)
 class ExportConfig:
     """From images to a feature file; what is not marked decides about the content, so a resume must not change it."""
+
+    stage: ClassVar[str] = "export-detections"
 
     weights: str = "magicpoint"  # name of pretrained weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is

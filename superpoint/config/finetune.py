@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.export import ExportConfig
@@ -38,6 +39,8 @@ class FinetuneConfig:
     Of `training` the stage sets run, seed, weights, model, and what `data.labels` and `data.images` name; the rest is
     yours.
     """
+
+    stage: ClassVar[str] = "finetune"
 
     run: str = "runs/finetuned"  # folder of labels, training and tables
     seed: int = 0

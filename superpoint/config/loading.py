@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,14 +17,24 @@ T = TypeVar("T")
 
 
 def load_config(cls: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
-    """The configuration of a stage: defaults of `cls`, then the YAML file, then `key.path=value`, each over the last.
+    """Load the configuration of a stage: defaults of `cls`, then the file, then `key.path=value`, each over the last.
 
-    Raises: UserError, one line that names the file or key, for a missing or malformed file, an unknown key or a value
-    of the wrong type or range.
+    Args:
+        cls: a dataclass; its class attribute `stage` names the command whose files it reads ("" or absent: any).
+        path: a YAML file, or the name of a recipe such as magicpoint/quick.
+        overrides: `key.path=value`.
+
+    Raises: UserError, one line that names the file or key, for a missing or malformed file, a file of another stage,
+        an unknown key or a value of the wrong type or range.
     """
     config = OmegaConf.structured(cls)
     if path is not None:
-        config = _merge(config, _read_yaml(Path(path)), str(path))
+        file, content = _read_yaml(path)
+        stage = _pop_stage(file, content, getattr(cls, "stage", ""))
+        expected = getattr(cls, "stage", "") or stage
+        if stage != expected:
+            raise UserError(f"{file} is a configuration of {stage}; this command is {expected}")
+        config = _merge(config, content, str(file))
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or not key:
@@ -35,14 +46,57 @@ def load_config(cls: type[T], path: str | Path | None = None, overrides: Sequenc
         raise UserError(f"{getattr(error, 'full_key', None) or 'configuration'}: {_first_line(error)}") from error
 
 
+def read_config(path: str | Path, *classes: type[T], overrides: Sequence[str] = ()) -> T:
+    """Load a file of any of the stages of `classes`, by its key `stage`; errors as `load_config`."""
+    stages = {cls.stage: cls for cls in classes}  # type: ignore[attr-defined]
+    stage = read_stage(path)
+    if stage not in stages:
+        raise UserError(f"{path} is a configuration of {stage}; this command takes one of {', '.join(stages)}")
+    return load_config(stages[stage], path, overrides)
+
+
+def read_stage(path: str | Path) -> str:
+    """Return the command that a configuration file belongs to. Raises: UserError as `load_config`."""
+    return _pop_stage(*_read_yaml(path))
+
+
 def dump_config(config: Any) -> str:
-    """A configuration object as YAML, complete, in the order of its definition."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """Return a configuration as complete YAML: its stage if it has one, then all keys in the order of definition."""
+    stage = getattr(config, "stage", "")
+    head = f"stage: {stage}\n" if stage else ""
+    return head + OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def _read_yaml(path: Path) -> DictConfig:
-    if not path.is_file():
-        raise UserError(f"{path}: no such config file")
+def recipe_folder() -> Path:
+    """Return the folder of the recipes: inside an installed package, beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find_config(path: str | Path) -> Path:
+    """Return the file `path`, or the recipe of that name. Raises: UserError, with the nearest recipe, if neither is."""
+    if Path(path).is_file():
+        return Path(path)
+    folder = recipe_folder()
+    recipes = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+    if str(path) in recipes:
+        return folder / f"{path}.yaml"
+    name = str(path).removeprefix("configs/").removesuffix(".yaml")
+    near = difflib.get_close_matches(name, recipes, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"recipes are {', '.join(recipes)}"
+    raise UserError(f"{path}: no such config file or recipe; {hint}")
+
+
+def _pop_stage(file: Path, content: DictConfig, example: str = "") -> str:
+    stage = content.pop("stage", None)
+    if not isinstance(stage, str):
+        raise UserError(f"{file}: found no stage, expected its first line to be 'stage: {example or 'COMMAND'}'")
+    return stage
+
+
+def _read_yaml(path: str | Path) -> tuple[Path, DictConfig]:
+    path = find_config(path)
     try:
         content = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -51,7 +105,7 @@ def _read_yaml(path: Path) -> DictConfig:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, DictConfig):
         raise UserError(f"{path}: found a list or a single value, expected a mapping of keys to values")
-    return content
+    return path, content
 
 
 def _parse_override(override: str) -> DictConfig:

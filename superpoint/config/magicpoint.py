@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from superpoint.config.data import DataConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
@@ -31,6 +32,8 @@ class ValidationConfig:
 @dataclass(frozen=True)
 class MagicPointConfig:
     """Stage `train-magicpoint`."""
+
+    stage: ClassVar[str] = "train-magicpoint"
 
     run: str = "runs/magicpoint"  # run folder
     seed: int = 0

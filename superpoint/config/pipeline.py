@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from superpoint.config.adaptation import AdaptationConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
@@ -24,6 +24,8 @@ class PipelineConfig:
     Each section is the configuration of a stage. What joins the stages (run folders, weights, labels, images, the
     network, the seed) is set by this one, from the keys above the sections; the rest is yours.
     """
+
+    stage: ClassVar[str] = "pipeline"
 
     run: str = "runs/pipeline"  # folder of all stages
     seed: int = 0  # of both trainings

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig
-from superpoint.config.loading import load_config
+from superpoint.config.loading import read_config
 from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
 from superpoint.config.model import ModelConfig
 from superpoint.config.training import TrainConfig
@@ -102,7 +103,9 @@ class PairValidationConfig(ValidationConfig):
 
 @dataclass(frozen=True)
 class SuperPointConfig(MagicPointConfig):
-    """Stage `train-superpoint`. The section `descriptor` tells its config.yaml from that of `train-magicpoint`."""
+    """Stage `train-superpoint`."""
+
+    stage: ClassVar[str] = "train-superpoint"
 
     run: str = "runs/superpoint"
     weights: str | None = "magicpoint"  # of a MagicPoint or SuperPoint; None = from nothing
@@ -123,8 +126,6 @@ class SuperPointConfig(MagicPointConfig):
             raise UserError("model.descriptor_dim: found 0, expected the length of the descriptors, such as 256 or 64")
 
 
-def load_run_config(path: str | Path) -> MagicPointConfig:
-    """The config.yaml of a run of either training stage; errors as `load_config`."""
-    file = Path(path)
-    joint = file.is_file() and re.search(rb"^descriptor:", file.read_bytes(), re.MULTILINE)
-    return load_config(SuperPointConfig if joint else MagicPointConfig, file)
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> MagicPointConfig:
+    """Load the configuration of either training stage; errors as `load_config`."""
+    return read_config(path, MagicPointConfig, SuperPointConfig, overrides=overrides)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from superpoint.data.feature_file import FORMAT, FeatureFile
+from superpoint.data.feature_file import FORMAT, FeatureFile, features_of
 from superpoint.data.feature_writer import checksum
 from superpoint.geometry.homography import inside
 
@@ -21,7 +21,7 @@ class Problem(NamedTuple):
 
 
 def check_labels(labels: FeatureFile) -> Iterator[Problem]:
-    """What is wrong in a file, image by image: damage (checksums), shapes that do not fit, values that cannot be.
+    """Find what is wrong in a file, image by image: damage (checksums), shapes that do not fit, values that cannot be.
 
     Checksums exist in files of ours only; of others the shapes and values are checked.
     """
@@ -41,27 +41,12 @@ def _check_group(group: h5py.Group) -> Iterator[str]:
     wanted = group.attrs.get("crc32")
     if wanted is not None and int(wanted) != int(checksum(arrays)):
         yield "its checksum is not that of its content: the data is damaged or was edited"
-    points = arrays["keypoints"]
-    if points.ndim != 2 or points.shape[1] != 2:
-        yield f"found keypoints of shape {list(points.shape)}, expected [N, 2]"
+    try:
+        features = features_of(group)
+    except ValueError as error:
+        yield str(error)
         return
-    count = len(points)
-    if not np.isfinite(points).all():
-        yield "found keypoints that are not finite"
-    elif "image_size" in arrays:
-        width, height = (int(side) for side in arrays["image_size"].reshape(-1)[:2])
-        out = int((~inside(points, height, width, -OUTSIDE * max(width, height))).sum())
-        if out:
-            yield f"{out} of {count} keypoints lie outside the image of {width} x {height}"
-    scores = arrays.get("scores")
-    if scores is not None:
-        if scores.shape != (count,):
-            yield f"found scores of shape {list(scores.shape)}, expected [{count}]"
-        elif not np.isfinite(scores).all():
-            yield "found scores that are not finite"
-    descriptors = arrays.get("descriptors")
-    if descriptors is not None:
-        if descriptors.ndim != 2 or descriptors.shape[1] != count:
-            yield f"found descriptors of shape {list(descriptors.shape)}, expected [D, {count}]"
-        elif not np.isfinite(descriptors).all():
-            yield "found descriptors that are not finite"
+    width, height = features.image_size
+    out = int((~inside(features.keypoints, height, width, -OUTSIDE * max(width, height))).sum())
+    if out and features.image_size != (0, 0):
+        yield f"{out} of {len(features)} keypoints lie outside the image of {width} x {height}"

@@ -14,6 +14,7 @@ dataset for an image. COLMAP, whose pixel centres are at .5, gets its +0.5 from 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -30,6 +31,7 @@ from superpoint.features import Features
 
 FORMAT = "superpoint features"
 VERSION = 1
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what HDF5 raises for a damaged file
 KEYPOINTS = b"/keypoints"
 CACHE = 1 << 20  # bytes of HDF5's cache of what it has visited; as it comes, a listing takes 7 KB an image, for good
 READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
@@ -72,19 +74,15 @@ class FeatureFile:
     @property
     def attributes(self) -> dict[str, Any]:
         """File attributes (of the first file of a folder)."""
-        try:
+        with _readable(f"{self.path}: its attributes cannot be read"):
             return dict(self.open().attrs)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.path}: its attributes cannot be read ({_one_line(error)})") from error
 
     def skipped(self) -> dict[str, str]:
         """Name -> reason of the images that could not be labelled; {} in files that are not ours."""
         reasons: dict[str, str] = {}
         for index, path in enumerate(self.files):
-            try:
+            with _readable(f"{path}: its attribute 'skipped' cannot be read"):
                 reasons |= json.loads(str(self.open(index).attrs.get("skipped", "{}")))
-            except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path}: its attribute 'skipped' cannot be read ({_one_line(error)})") from error
         return reasons
 
     def read(self, name: str) -> Features:
@@ -99,21 +97,8 @@ class FeatureFile:
         return self._read(name, descriptors=False)
 
     def _read(self, name: str, *, descriptors: bool) -> Features:
-        group = self.group(name)
-        try:
-            keypoints = group["keypoints"]
-            uncertainty = keypoints.attrs.get("uncertainty")
-            views = group.attrs.get("views")
-            return Features(
-                np.asarray(keypoints),
-                np.asarray(group["scores"]) if "scores" in group else None,
-                np.asarray(group["descriptors"]).T if descriptors and "descriptors" in group else None,
-                tuple(np.asarray(group["image_size"]).reshape(-1)) if "image_size" in group else (0, 0),
-                None if uncertainty is None else float(uncertainty),
-                None if views is None else int(views),
-            )
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.path}: '{name}' cannot be read ({_one_line(error)})") from error
+        with _readable(f"{self.path}: '{name}' cannot be read"):
+            return features_of(self.group(name), descriptors=descriptors)
 
     def group(self, name: str) -> h5py.Group:
         """The group of an image, good until the next call. Raises: UserError if there is none."""
@@ -123,10 +108,8 @@ class FeatureFile:
             self.close()
         if where is None:
             raise UserError(f"{self.path}: holds no features of '{name}', but of {len(self)} other images")
-        try:
+        with _readable(f"{self.path}: '{name}' cannot be read"):
             group = self.open(where)[name]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise UserError(f"{self.path}: '{name}' cannot be read ({_one_line(error)})") from error
         if not isinstance(group, h5py.Group):
             raise UserError(f"{self.path}: '{name}': found {type(group).__name__}, expected a group with keypoints")
         return group
@@ -140,15 +123,13 @@ class FeatureFile:
             self._handle[2].close()
         self._handle = None
         path = self.files[index]
-        try:
+        with _readable(f"{path}: not a readable HDF5 file"):
             # Finished files do not change, and some network file systems refuse locks.
             file = h5py.File(path, "r", locking="best-effort")
             limit_cache(file)
-        except OSError as error:
-            raise UserError(f"{path}: not a readable HDF5 file ({_one_line(error)})") from error
         try:
             version = int(file.attrs.get("version", VERSION)) if file.attrs.get("format") == FORMAT else VERSION
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             file.close()
             raise UserError(f"{path}: damaged, its attributes cannot be read ({_one_line(error)})") from error
         self._handle = (os.getpid(), index, file)
@@ -176,13 +157,34 @@ class FeatureFile:
         if self._where is None:
             found: dict[str, int] = {}
             for index, path in enumerate(self.files):
-                try:
+                with _readable(f"{path}: damaged, its groups cannot be listed"):
                     for name in _list(self.open(index)):
                         found.setdefault(name, index)
-                except (OSError, RuntimeError, KeyError) as error:
-                    raise UserError(f"{path}: damaged, its groups cannot be listed ({_one_line(error)})") from error
             self._where = {name: found[name] for name in sorted(found, key=natural_order)}
         return self._where
+
+
+def features_of(group: h5py.Group, *, descriptors: bool = True) -> Features:
+    """Read the features of the group of an image. Raises: ValueError, or an error of HDF5, for damage."""
+    keypoints = group["keypoints"]
+    uncertainty, views = keypoints.attrs.get("uncertainty"), group.attrs.get("views")
+    return Features(
+        np.asarray(keypoints),
+        np.asarray(group["scores"]) if "scores" in group else None,
+        np.asarray(group["descriptors"]).T if descriptors and "descriptors" in group else None,
+        tuple(np.asarray(group["image_size"]).reshape(-1)) if "image_size" in group else (0, 0),
+        None if uncertainty is None else float(uncertainty),
+        None if views is None else int(views),
+    )
+
+
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Turn any error of a damaged file into a UserError that begins with `what`."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise UserError(f"{what} ({_one_line(error)})") from error
 
 
 def limit_cache(file: h5py.File) -> None:

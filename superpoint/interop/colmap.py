@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import make_folder, write_atomically
+from superpoint.interop.hloc import Pair, check_pairs
 from superpoint.matching import Matches
 
-Pair = tuple[str, str]
 OFFSET = np.float32(0.5)
 MAX_IMAGE_ID = 2**31 - 1
 SIMPLE_RADIAL = 2  # COLMAP's number of the camera model with f, cx, cy, k
@@ -71,7 +71,7 @@ def write_database(
         raise UserError(f"{path}: exists already, expected a new file: COLMAP's results would be lost")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
-    _check(features, matches)
+    check_pairs(matches, {name: len(found) for name, found in features.items()})
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         connection = sqlite3.connect(temporary)
@@ -102,7 +102,7 @@ def write_text(folder: str | Path, features: Mapping[str, Features], matches: Ma
 
     Raises: ValueError as `write_database`; UserError if the folder cannot be written.
     """
-    _check(features, matches)
+    check_pairs(matches, {name: len(found) for name, found in features.items()})
     folder = make_folder(folder)
     zeros = " 0" * 128
     for name, found in features.items():
@@ -119,19 +119,6 @@ def write_text(folder: str | Path, features: Mapping[str, Features], matches: Ma
 def _write_lines(path: Path, lines: list[str]) -> None:
     content = "".join(f"{line}\n" for line in lines).encode()
     write_atomically(path, lambda file: file.write(content))
-
-
-def _check(features: Mapping[str, Features], matches: Mapping[Pair, Matches]) -> None:
-    seen: set[frozenset[str]] = set()
-    for names, pairs in matches.items():
-        if frozenset(names) in seen or names[0] == names[1]:
-            raise ValueError(f"matches: found the pair '{names[0]}' and '{names[1]}' twice or with itself")
-        seen.add(frozenset(names))
-        for name, column in zip(names, pairs.indices.T, strict=True):
-            if name not in features:
-                raise ValueError(f"matches: found the image '{name}', expected one with features")
-            if column.size and not 0 <= column.min() <= column.max() < len(features[name]):
-                raise ValueError(f"matches: found an index beyond the {len(features[name])} keypoints of '{name}'")
 
 
 def _fill(

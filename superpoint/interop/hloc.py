@@ -1,6 +1,7 @@
 """Features, matches and pair lists in the files of hloc (cvg/Hierarchical-Localization).
 
-    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: the layout of `superpoint.data.feature_file`
+    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: as `superpoint.data.feature_file` has them, and
+               `superpoint.data.feature_writer.save_features` writes them
     matches    NAME0/NAME1/matches0 and matching_scores0, with "-" for every "/" in the names
     pairs      text, a line a pair: two names with a space between
 
@@ -17,8 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from superpoint.data import feature_file as labels
-from superpoint.data.feature_writer import save_features
+from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import write_atomically
@@ -27,22 +27,10 @@ from superpoint.matching import Matches
 Pair = tuple[str, str]
 
 
-def write_features(path: str | Path, features: Mapping[str, Features]) -> None:
-    """Write a feature file, atomically; descriptors become float16, as hloc has them.
-
-    Args:
-        features: by image name: its path relative to the image root, POSIX.
-
-    Raises:
-        ValueError: a name that cannot be one. UserError: the place cannot be written.
-    """
-    save_features(path, features)
-
-
 def read_features(path: str | Path) -> dict[str, Features]:
-    """Features of all images of a feature file, ours or hloc's. Raises: UserError if it is damaged or not complete."""
+    """Read all features of a file, ours or hloc's. Raises: UserError if it is damaged or not complete."""
     found: dict[str, Features] = {}
-    with labels.FeatureFile(path) as file:
+    with FeatureFile(path) as file:
         for name, stored in file:
             if stored.image_size == (0, 0):
                 raise UserError(f"{path}: '{name}' has no image_size, expected (width, height)")
@@ -59,6 +47,20 @@ def pair_key(name0: str, name1: str) -> str:
     return f"{name0.replace('/', '-')}/{name1.replace('/', '-')}"
 
 
+def check_pairs(matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> None:
+    """Raise ValueError for a pair twice (in either order), an image without a count, or an index beyond it."""
+    seen: set[frozenset[str]] = set()
+    for names, found in matches.items():
+        if frozenset(names) in seen or names[0] == names[1]:
+            raise ValueError(f"matches: found the pair '{names[0]}' and '{names[1]}' twice or with itself")
+        seen.add(frozenset(names))
+        for name, column in zip(names, found.indices.T, strict=True):
+            if name not in counts:
+                raise ValueError(f"matches: found the image '{name}', expected one with features")
+            if column.size and not 0 <= column.min() <= column.max() < counts[name]:
+                raise ValueError(f"matches: found an index beyond the {counts[name]} keypoints of '{name}'")
+
+
 def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> None:
     """Write a matches file, atomically.
 
@@ -67,30 +69,17 @@ def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Map
         counts: name -> number of its keypoints; hloc stores for each keypoint of the first image its partner, or -1.
 
     Raises:
-        ValueError: a pair twice (in either order), an image without a count, or an index beyond it.
-        UserError: the place cannot be written.
+        ValueError: see `check_pairs`. UserError: the place cannot be written.
     """
+    check_pairs(matches, counts)
     content = io.BytesIO()
-    seen: set[str] = set()
     with h5py.File(content, "w") as file:
         for (name0, name1), found in matches.items():
-            key = pair_key(name0, name1)
-            if key in seen or pair_key(name1, name0) in seen:
-                raise ValueError(f"matches: found the pair '{name0}' and '{name1}' twice, expected each once")
-            seen.add(key)
-            for name, column in ((name0, 0), (name1, 1)):
-                if name not in counts:
-                    raise ValueError(f"counts: found no '{name}', expected the number of its keypoints")
-                if (
-                    len(found)
-                    and not 0 <= found.indices[:, column].min() <= found.indices[:, column].max() < counts[name]
-                ):
-                    raise ValueError(f"matches: found an index beyond the {counts[name]} keypoints of '{name}'")
             partner = np.full(counts[name0], -1, np.int32)
             score = np.zeros(counts[name0], np.float16)
             partner[found.indices[:, 0]] = found.indices[:, 1]
             score[found.indices[:, 0]] = found.scores
-            group = file.create_group(key)
+            group = file.create_group(pair_key(name0, name1))
             group["matches0"], group["matching_scores0"] = partner, score
     write_atomically(Path(path), lambda target: target.write(content.getbuffer()))
 

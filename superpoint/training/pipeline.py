@@ -1,8 +1,8 @@
 """Stage pipeline: the whole chain from nothing, as one recipe: shapes -> MagicPoint -> labels -> SuperPoint -> figures.
 
-    superpoint pipeline --config configs/pipeline/quick.yaml images=photos run=runs/quick-pipeline
-    superpoint pipeline --config configs/pipeline/quick.yaml images=photos run=runs/quick-pipeline --resume
-    superpoint pipeline --config configs/pipeline/quick.yaml run=runs/quick-pipeline --from superpoint
+    superpoint pipeline --config pipeline/quick images=photos run=runs/quick-pipeline
+    superpoint pipeline --config pipeline/quick images=photos run=runs/quick-pipeline --resume
+    superpoint pipeline --config pipeline/quick run=runs/quick-pipeline --from superpoint
 
 Each stage is the command of its name in a folder of its own, and ends by writing stage.json there: that is how a
 finished stage is recognised. Killed at any instant, the same command with --resume goes on where it was. --from does a

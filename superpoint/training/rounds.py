@@ -1,6 +1,6 @@
 """Stage adapt: photographs in, a detector trained on its own labels of them out, in one round or several.
 
-    superpoint adapt --config configs/adaptation/default.yaml images=photos run=runs/adapted
+    superpoint adapt --config adaptation/default images=photos run=runs/adapted
 
 Round n labels the photographs by homographic adaptation (labels<n>.h5) and trains on the labels (round<n>/, a run
 folder as of train-magicpoint). Killed at any instant, the same command with --resume goes on where it was. At the end,

@@ -5,25 +5,8 @@ from pathlib import Path
 import pytest
 
 from superpoint.classification.config import ClassifierConfig
-from superpoint.classification.model import build_classifier
 from superpoint.config import dump_config, load_config
 from superpoint.errors import UserError
-
-FILES = sorted((Path(__file__).parents[2] / "configs" / "classifier").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_config_loads_and_is_described(path: Path) -> None:
-    config = load_config(ClassifierConfig, path)
-    size = config.data.height, config.data.width
-    build_classifier(config.model.name, 10, config.data.channels, size, init=config.model.init)
-    header = path.read_text().split("\nrun:")[0]
-    for word in ("# Purpose:", "# Command:", "# Time:", "# Result:", f"configs/classifier/{path.name}"):
-        assert word in header, f"{path.name} lacks '{word}'"
-
-
-def test_there_are_configs() -> None:
-    assert {path.stem for path in FILES} >= {"mnist", "small", "resnet18"}
 
 
 def test_dumped_config_loads_again(tmp_path: Path) -> None:

@@ -112,7 +112,13 @@ def test_another_architecture(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("seed: [", "not valid YAML"), ("sed: 3", "sed"), ("seed: three", "seed"), ("- 1", "expected a mapping")],
+    [
+        ("seed: [", "not valid YAML"),
+        ("seed: 3", "found no stage"),
+        ("stage: train-magicpoint\nsed: 3", "sed"),
+        ("stage: train-magicpoint\nseed: three", "seed"),
+        ("- 1", "expected a mapping"),
+    ],
 )
 def test_a_damaged_configuration(run: Path, text: str, words: str) -> None:
     (run / "config.yaml").write_text(text)

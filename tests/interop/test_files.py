@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.interop import colmap, hloc
@@ -36,7 +37,7 @@ MATCHES = Matches(np.array([[4, 6], [0, 2]]), np.array([0.9, 0.5]))
 
 class TestHloc:
     def test_features_as_hloc_reads_them(self, tmp_path: Path, images: dict[str, Features]) -> None:
-        hloc.write_features(tmp_path / "f.h5", images)
+        save_features(tmp_path / "f.h5", images)
         with h5py.File(tmp_path / "f.h5") as file:
             for name, found in images.items():
                 group = file[name]
@@ -85,7 +86,7 @@ class TestHloc:
 
     def test_mistakes(self, tmp_path: Path) -> None:
         counts = {"a": 5, "b": 7}
-        with pytest.raises(ValueError, match="found no 'c'"):
+        with pytest.raises(ValueError, match="found the image 'c'"):
             hloc.write_matches(tmp_path / "m.h5", {("a", "c"): MATCHES}, counts)
         with pytest.raises(ValueError, match="beyond the 5 keypoints of 'a'"):
             hloc.write_matches(tmp_path / "m.h5", {("b", "a"): MATCHES}, counts)

@@ -1,6 +1,6 @@
 """Stage find-lr: ramp the learning rate up over a short run and suggest one.
 
-superpoint find-lr --config configs/magicpoint/lite.yaml
+superpoint find-lr --config magicpoint/lite
 """
 
 from __future__ import annotations

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import MagicPointConfig, ModelConfig, load_config
+from superpoint.config import ModelConfig, SuperPointConfig, load_config
 from superpoint.diagnostics.summary.architecture import architecture_figure, save_architecture
 from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, ModelSummary, summarise
 from superpoint.errors import UserError
@@ -25,11 +27,16 @@ LARGEST = 65536  # px; beyond, a side is a slip of the finger
 FORMATS = (".svg", ".png")
 
 
-class NetworkConfig(MagicPointConfig):
-    """A training stage's configuration as far as it describes a network: with or without a descriptor."""
+@dataclass(frozen=True)
+class NetworkConfig(SuperPointConfig):
+    """The configuration of either training stage as far as it describes a network."""
+
+    stage: ClassVar[str] = ""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
-        """Without the checks of `MagicPointConfig`, which refuses a descriptor."""
+        """Check nothing: a network may have a descriptor or none."""
 
 
 def network_config(config: str | Path | None, overrides: Sequence[str]) -> ModelConfig:
