@@ -57,7 +57,7 @@ def use_it(page: Path) -> list[str]:
 def test_python_code_runs_as_written(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a folder with the photographs it names, and the released weights."""
+    """In a folder with the photographs it names, and the pretrained weights."""
     blocks = use_it(page)
     assert blocks
     rgb = dict(sample_photographs())["coffee"]
@@ -65,7 +65,7 @@ def test_python_code_runs_as_written(
     for name, part in (("first", image[:184, :280]), ("second", image[16:, 16:])):
         save_image(tmp_path / f"{name}.png", np.ascontiguousarray(part))
         (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
-    if DEFAULT_MODEL not in weights.pretrained_names():  # until it is released: one with random descriptors
+    if DEFAULT_MODEL not in weights.pretrained_names():  # until it is pretrained: one with random descriptors
         registry = tmp_path / "pretrained"
         shutil.copytree(weights.PRETRAINED, registry)
         write_network(registry / f"{DEFAULT_MODEL}.safetensors")

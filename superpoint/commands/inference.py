@@ -11,7 +11,7 @@ from superpoint.commands.options import command_group
 
 app = command_group()
 
-Model = Annotated[str, typer.Option(help="Name of released weights, weights file, checkpoint or run folder.")]
+Model = Annotated[str, typer.Option(help="Name of pretrained weights, weights file, checkpoint or run folder.")]
 Threshold = Annotated[float, typer.Option(help="Least probability of a keypoint.")]
 MaxKeypoints = Annotated[int, typer.Option(help="Strongest keypoints kept of an image; 0 = all.")]
 NmsRadius = Annotated[int, typer.Option(help="Of peaks no farther apart than this the weaker is dropped, px.")]

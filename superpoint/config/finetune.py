@@ -45,7 +45,7 @@ class FinetuneConfig:
     run: str = "runs/finetuned"  # folder of labels, training and tables
     seed: int = 0
     images: str | None = None  # folder of photographs
-    weights: str | None = None  # a run folder, weights or their name; None = the released superpoint-lite
+    weights: str | None = None  # a run folder, weights or their name; None = the pretrained superpoint-lite
     labels: str | None = None  # a feature file of the photographs; None = made from `weights` by homographic adaptation
     export: ExportConfig = field(
         default_factory=lambda: ExportConfig(

@@ -137,11 +137,11 @@ def default_methods() -> list[str]:
     Of several networks one with descriptors, then the smallest: it is to be quick on a CPU. Beside a detector alone,
     whose points get SIFT descriptors, stands Harris, described alike.
     """
-    released = {name: load_weights(name)[1] for name in pretrained_names()}
-    if not released:
+    pretrained = {name: load_weights(name)[1] for name in pretrained_names()}
+    if not pretrained:
         return ["harris", "sift", "orb"]
-    chosen = min(released, key=lambda name: (not _describes(released[name]), "lite" not in name, name))
-    return [chosen, "sift", "orb"] if _describes(released[chosen]) else [chosen, "harris", "sift", "orb"]
+    chosen = min(pretrained, key=lambda name: (not _describes(pretrained[name]), "lite" not in name, name))
+    return [chosen, "sift", "orb"] if _describes(pretrained[chosen]) else [chosen, "harris", "sift", "orb"]
 
 
 def _describes(model_config: dict[str, Any]) -> bool:

@@ -88,7 +88,7 @@ def input_sensitivity(log_probability: Tensor, floor: float = INPUT_FLOOR) -> fl
     By the law of total variance the denominator is the numerator plus sum_k var_c mean_b q, what the cells have
     whatever the input. 0 = the input is ignored (the same map for every image, even one that varies over the cells);
     1 = no place has a mean of its own, as when all cells of an image are alike but images differ. In between, since the
-    mean over B inputs keeps 1/B of their variance: cells without any preference of place give 1 - 1/B. The released
+    mean over B inputs keeps 1/B of their variance: cells without any preference of place give 1 - 1/B. The pretrained
     networks have .86 to .90 (B = 8), untrained ones about .8.
 
     Args:
@@ -113,8 +113,8 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
 
         sum_bk (mean_c q)^2  /  (mean_c sum_bk q^2 + 64 B floor^2)
 
-    1 = every 8x8 cell of the heatmap looks the same; n independent cells have 1 / n. The released networks have .02 to
-    .08, most on clean scenes, whose plain backgrounds are alike.
+    1 = every 8x8 cell of the heatmap looks the same; n independent cells have 1 / n. The pretrained networks have .02
+    to .08, most on clean scenes, whose plain backgrounds are alike.
 
     Args:
         log_probability: [B, 64 or more, Hc, Wc]; only the first 64 channels count, and offsets of a cell do not.

@@ -16,7 +16,7 @@ from superpoint.geometry.placement import Placement, PlacementTally
 
 BLOCK = 16  # pixels; side of the blocks whose share with a point is the coverage
 
-# Limits of the alarms. The released magicpoint lies well inside each on photographs (tests/evaluation).
+# Limits of the alarms. The pretrained magicpoint lies well inside each on photographs (tests/evaluation).
 LEAST_DENSITY = 1.0  # points in 100 x 100 pixels, median of the images
 MOST_EMPTY = 0.2  # share of images without any point
 MOST_BORDER = 2.0  # density within 8 px of the outline over that of the whole image

@@ -62,7 +62,7 @@ from superpoint.training.superpoint import train_superpoint
 from superpoint.visualize import save_image
 
 SETTINGS, BEFORE, RESULT, LABELS = "finetune.yaml", "before.json", "finetune.json", "labels.h5"
-DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is released
+DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is there
 LEAST = 8  # photographs
 COLUMNS = (
     *("correct@1", "correct@3", "correct@5", "auc@5"),
@@ -141,10 +141,10 @@ def start_weights(weights: str | None) -> tuple[str, str]:
     """What training starts from, and what there is to say about that choice (empty if it was given)."""
     if weights is not None:
         return weights, ""
-    released = pretrained_names()
-    chosen = next((name for name in DEFAULT if name in released), None)
+    pretrained = pretrained_names()
+    chosen = next((name for name in DEFAULT if name in pretrained), None)
     if chosen is None:
-        raise UserError(f"--weights: expected a run folder, weights or one of {', '.join(released) or 'no names'}")
+        raise UserError(f"--weights: expected a run folder, weights or one of {', '.join(pretrained) or 'no names'}")
     if chosen == DEFAULT[0]:
         return chosen, f"weights: {chosen}"
     return chosen, f"weights: {DEFAULT[0]} is not part of this version, so training starts from {chosen}"

@@ -52,7 +52,7 @@ def described_model(encoder: str = "lite", fine: int = 0) -> SuperPoint:
 
 
 @cache
-def released(backend: str, precision: str) -> Network:
+def pretrained(backend: str, precision: str) -> Network:
     """Made once: an exporter takes seconds."""
     return make_network(load_network("magicpoint-lite"), backend, precision, "cpu")
 
@@ -68,7 +68,7 @@ def photographs() -> list[tuple[str, np.ndarray]]:
 @cache
 def photograph_labels(backend: str, precision: str, homographies: int) -> list[np.ndarray]:
     config = AdaptationConfig(homographies=homographies)
-    adaptation = HomographicAdaptation(released(backend, precision), config, DecodeConfig())
+    adaptation = HomographicAdaptation(pretrained(backend, precision), config, DecodeConfig())
     return [adaptation(image, name).points for name, image in photographs()]
 
 
@@ -124,7 +124,7 @@ def test_labels_of_the_vgg_network_in_the_size_of_the_paper(
 @pytest.mark.parametrize(("backend", "precision"), FP32 + BF16)
 def test_any_batch_and_size(backend: str, precision: str) -> None:
     need(backend)
-    model, run = load_network("magicpoint-lite"), released(backend, precision)
+    model, run = load_network("magicpoint-lite"), pretrained(backend, precision)
     assert (run.backend, run.precision, run.device) == (backend, precision, torch.device("cpu"))
     assert str(run) == f"{backend} {precision} on cpu"
     for shape in ((1, 8, 8), (3, 40, 24), (1, 16, 16), (2, 24, 64)):

@@ -38,6 +38,6 @@ class Kept:
 
 @pytest.fixture(scope="session")
 def healthy(faults: ModuleType) -> Case:
-    """The released small network on 96x128 shapes with a plausible history; do not change it, `dataclasses.replace`."""
+    """The small pretrained network on 96x128 shapes, with a plausible history; change copies of it only."""
     case = faults.healthy_case()
     return replace(case, dataset=Kept(case.dataset))

@@ -77,7 +77,7 @@ RUNS: dict[str, Callable[[Path], Case]] = {
     "nan": lambda folder: run(folder, "train.steps=60", *SGD, "optimizer.lr=1e9", "train.clip_norm=0"),
     "careless_head": careless_head,
     "two_images": two_images,
-    # Healthy: from released weights, which are of 128 channels, at the rate of a fine-tuning.
+    # Healthy: from pretrained weights, which are of 128 channels, at the rate of a fine-tuning.
     "fine_tune": lambda folder: run(
         folder, "train.steps=60", "weights=magicpoint-lite", "model.head_channels=128", "optimizer.lr=3e-4",
         "data.height=64", "data.width=96",

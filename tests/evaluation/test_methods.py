@@ -156,7 +156,7 @@ def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("released", "expected"),
+    ("pretrained", "expected"),
     [
         ({}, ["harris", "sift", "orb"]),
         ({"magicpoint": 0, "magicpoint-lite": 0}, ["magicpoint-lite", "harris", "sift", "orb"]),
@@ -165,10 +165,10 @@ def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
     ],
 )
 def test_default_methods_are_of_networks_that_are_there(
-    released: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pretrained: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
-    for name, length in released.items():
+    for name, length in pretrained.items():
         config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": length}
         save_weights(tmp_path / f"{name}.safetensors", build_model(ModelConfig(**config)), config)
     assert default_methods() == expected

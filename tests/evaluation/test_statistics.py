@@ -1,4 +1,4 @@
-"""Each number on logits whose answer is known by hand, and the released network as the healthy case."""
+"""Each number on logits whose answer is known by hand, and the pretrained network as the healthy case."""
 
 from __future__ import annotations
 

@@ -204,11 +204,11 @@ class TestReleasedNames:
     def test_files_and_runs_go_before_them_but_no_other_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        released, here = tmp_path / "pretrained", tmp_path / "here"
-        released.mkdir()
+        pretrained, here = tmp_path / "pretrained", tmp_path / "here"
+        pretrained.mkdir()
         (here / "superpoint").mkdir(parents=True)  # as in a clone of this project
-        save_weights(released / "superpoint.safetensors", network(), CONFIG, {"from": "release"})
-        monkeypatch.setattr(weights, "PRETRAINED", released)
+        save_weights(pretrained / "superpoint.safetensors", network(), CONFIG, {"from": "release"})
+        monkeypatch.setattr(weights, "PRETRAINED", pretrained)
         monkeypatch.chdir(here)
         assert load_weights("superpoint")[2] == {"from": "release"}
         save_weights(here / "superpoint/weights.safetensors", network(), CONFIG, {"from": "run"})

@@ -70,7 +70,7 @@ def visualize_heatmaps(
     """Draw the figures and return their files.
 
     Args:
-        sources: run folders, checkpoints, weights files or names of released weights.
+        sources: run folders, checkpoints, weights files or names of pretrained weights.
         images: photographs. indices: samples of the training data of the first run among the sources. Without either:
             three samples and two photographs of scikit-image, if that is installed.
         labels: points of the one photograph, see `data.labelled.read_points`.

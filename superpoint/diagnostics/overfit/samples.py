@@ -27,7 +27,7 @@ from superpoint.models import load_network
 from superpoint.models.decode import detect_points
 from superpoint.visualize import save_image
 
-DETECTOR = "magicpoint"  # released weights that label a photograph that comes without labels
+DETECTOR = "magicpoint"  # pretrained weights that label a photograph that comes without labels
 NAMED = 8  # samples, at most, that the description names
 PHOTOGRAPH, FEATURES = "photograph.png", "photograph.h5"  # in the run folder
 
@@ -70,7 +70,7 @@ def single_photograph(
         config: with `data.overfit` = 1, and of any `data.kind`.
         folder: the run folder.
         image: any file that `read_gray` reads, of any size.
-        labels: its points, see `read_points`; None = the detections of the released network.
+        labels: its points, see `read_points`; None = the detections of the pretrained network.
 
     Raises: UserError for files that cannot be used, and for a photograph without a point.
     """
@@ -88,16 +88,16 @@ def single_photograph(
         points = _detect(config, gray)
         if not len(points):
             raise UserError(
-                f"{image}: the released {DETECTOR} finds no point in it, expected some; give points by --labels"
+                f"{image}: the pretrained {DETECTOR} finds no point in it, expected some; give points by --labels"
             )
-        about = f"{Path(image).name}, labels: {len(points)} detections of the released {DETECTOR}"
+        about = f"{Path(image).name}, labels: {len(points)} detections of the pretrained {DETECTOR}"
     config = replace(config, data=_data_in(folder.resolve(), config.data))
     dataset = LabelledImages([(gray, points)], config.data, config.seed)
     return config, Subject(dataset, about, partial(_keep, folder, (gray, points), about))
 
 
 def _detect(config: MagicPointConfig, gray: np.ndarray) -> np.ndarray:
-    """Points float32 [N, 2] of the released network on an image uint8 [H, W]."""
+    """Points float32 [N, 2] of the pretrained network on an image uint8 [H, W]."""
     (found,) = detect_points(
         load_network(DETECTOR), torch.from_numpy(gray)[None, None].float() / 255, **asdict(config.decode)
     )

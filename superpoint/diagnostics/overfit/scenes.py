@@ -81,7 +81,7 @@ def overfit(
         out: run folder, new or empty; default the first of runs/overfit, runs/overfit-2, ... that is.
         index: synthetic scene to start from; default the first one with a label.
         image: a photograph instead of what `config.data` names, resized and cropped to config.data.height x width.
-        labels: its points, see `read_points`; default the detections of the released network.
+        labels: its points, see `read_points`; default the detections of the pretrained network.
         images: how many scenes, or labelled photographs of `config.data`.
         steps, seconds: whichever is spent first ends the attempt.
 

@@ -161,7 +161,7 @@ def test_photographs_with_labels_from_a_file_or_the_released_detector(
 
     monkeypatch.chdir(tmp_path)
     _, output, _ = run(capsys, *arguments, "--out", "b")
-    assert "detections of the released magicpoint" in output
+    assert "detections of the pretrained magicpoint" in output
     image, points, _ = read_run(tmp_path / "b").case.dataset.draw(0)
     assert np.array_equal(image, wanted)
     assert len(points) == int(output.split("labels: ")[1].split()[0])
@@ -229,7 +229,7 @@ def test_mistakes_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
             ["--image", f"{tmp_path}/wide.png", "--labels", f"{tmp_path}/far.txt"],
             "none of its 2 points is on the middle",
         ),
-        (empty, "the released magicpoint finds no point in it"),
+        (empty, "the pretrained magicpoint finds no point in it"),
         (["--index", "0"], "scene 0 has no label, the next one that has is"),
         (["--labels", f"{tmp_path}/far.txt"], "found no --image"),
         ([*empty, "--index", "3"], "expected a photograph alone"),
@@ -294,5 +294,5 @@ def test_the_default_recipe_learns_a_photograph(capsys: pytest.CaptureFixture[st
     save_image(tmp_path / "camera.png", dict(sample_photographs())["camera"])
     code, output, _ = run(capsys, "--image", str(tmp_path / "camera.png"), "--out", str(tmp_path / "run"))
     assert code == 0, output
-    assert "detections of the released magicpoint" in output
+    assert "detections of the pretrained magicpoint" in output
     assert "PASS: all 300 cells right after" in output
