@@ -37,7 +37,7 @@ def test_json_is_the_only_output(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_configuration_file_and_overrides(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("model: {encoder: lite, head_channels: 24}\ntrain: {batch_size: 4}\n")
+    file.write_text("stage: train-superpoint\nmodel: {encoder: lite, head_channels: 24}\ntrain: {batch_size: 4}\n")
     config = network_config(file, ["model.descriptor_dim=64"])  # which no stage of MagicPoint takes
     assert (config.encoder, config.head_channels, config.descriptor_dim) == ("lite", 24, 64)
     summary = show_summary(model=config, height=48, width=64)
