@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,11 @@ def address() -> Iterator[str]:
     page = serve(load_model("magicpoint-lite", backend="torch", device="cpu"), block=False)
     yield page.local_url
     page.close()
+    del page
+    # Gradio leaves sockets and event loops to the garbage collector: else their warnings would fail some later test.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Visit:
