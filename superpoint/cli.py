@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from superpoint.commands import classification, diagnostics, evaluation, inference, interop, labels, training
+from superpoint.commands import classification, diagnostics, evaluation, inference, interop, labels, runs, training
 from superpoint.commands.options import command_group
 from superpoint.errors import UserError
 
@@ -17,7 +17,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = command_group()
 app.info.help = __doc__
-for group in (training, evaluation, diagnostics, labels, classification, inference, interop):
+for group in (training, runs, evaluation, diagnostics, labels, classification, inference, interop):
     app.add_typer(group.app)
 
 

@@ -33,7 +33,7 @@ from superpoint.diagnostics.diagnosis import diagnose, verdict
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.rates.finder import range_test_figure
 from superpoint.diagnostics.reading import RunReading, read_run
-from superpoint.engine import make_fabric
+from superpoint.engine import RunFolder, make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
@@ -72,6 +72,7 @@ def doctor(
     Raises:
         UserError: the run cannot be read, or the folder cannot be written.
     """
+    run = RunFolder.existing(run).path
     classifier = is_classifier_run(run)
     reading = read_classifier_run(run) if classifier else read_run(run)
     folder = _output_folder(Path(run) / "doctor" if out is None else Path(out), out is not None)

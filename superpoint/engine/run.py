@@ -25,6 +25,7 @@ from superpoint.engine.environment import describe_environment
 from superpoint.engine.lock import UNSUPPORTED, FolderLock
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
+from superpoint.models.weights import result_run
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -106,8 +107,11 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
-        """Return the run at `path`, to read it. Raises: UserError if there is no folder, or no run in it."""
-        run = cls(path)
+        """Return the run at `path`, or the one that the finetune or pipeline at `path` ends with, to read it.
+
+        Raises: UserError if there is no folder, or no run in it.
+        """
+        run = cls(result_run(path))
         if not run.path.exists():
             raise UserError(f"{run.path}: no such run folder")
         if not run.config_file.is_file():
@@ -115,6 +119,15 @@ class RunFolder:
                 f"{run.path}: not a run folder: found no config.yaml in it, expected what a training stage writes"
             )
         return run
+
+    @property
+    def stage(self) -> str:
+        """The command that the run is of, as the first line of config.yaml says; empty if it does not."""
+        if not self.config_file.is_file():
+            return ""
+        first, _, _ = self.config_file.read_text(encoding="utf-8", errors="replace").partition("\n")
+        key, _, value = first.partition(":")
+        return value.strip() if key == "stage" else ""
 
     @classmethod
     def open(cls, path: str | Path, *, config: str, resume: bool = False, main: bool = True) -> RunFolder:

@@ -8,10 +8,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from superpoint.config import FinetuneConfig, ModelConfig, PipelineConfig
 from superpoint.errors import UserError
 from superpoint.models import weights
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
-from superpoint.models.weights import load_model_state, load_weights, model_hash, save_weights
+from superpoint.models.weights import load_model_state, load_weights, model_hash, result_run, save_weights
 
 CONFIG = {"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}
 
@@ -180,6 +181,19 @@ class TestCheckpoints:
         assert load_weights(tmp_path)[2]["checkpoint"] == "last.ckpt"
         self.write(tmp_path / "checkpoints" / "best.ckpt", ema=False)
         assert load_weights(tmp_path)[2]["checkpoint"] == "best.ckpt"
+
+    @pytest.mark.parametrize(("config", "settings"), [(FinetuneConfig, "finetune"), (PipelineConfig, "pipeline")])
+    def test_a_chain_stands_for_its_last_training(self, tmp_path: Path, config: type, settings: str) -> None:
+        chain = config(run=str(tmp_path))
+        given = [ModelConfig(descriptor_dim=8)] if settings == "finetune" else []
+        training = (chain.of_training if given else chain.of_superpoint)(*given, "weights", "labels", "images")
+        (tmp_path / f"{settings}.yaml").touch()
+        with pytest.raises(UserError, match=f"this {settings} has not come to its .* yet; go on with it by --resume"):
+            load_weights(tmp_path)
+        self.write(Path(training.run) / "checkpoints" / "best.ckpt", ema=False)
+        assert load_weights(tmp_path)[2]["checkpoint"] == "best.ckpt"
+        assert result_run(tmp_path) == Path(training.run)
+        assert result_run(training.run) == Path(training.run)
 
     def test_folder_without_checkpoints(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="found no checkpoint"):

@@ -1,0 +1,94 @@
+"""What training runs there are below a folder, how they stand, and how to go on with them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from superpoint.engine.run import RunFolder, score
+from superpoint.errors import UserError
+
+CHAINS = ("pipeline", "finetune", "adapt")  # commands whose folder holds runs and their settings, <command>.yaml
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Attributes:
+    path: the run folder.
+    stage: the command that trains it; empty in a run of an old version.
+    state: "running" (a process holds its lock), "finished", "interrupted" (by a signal) or "crashed".
+    step: of the last line of its log.
+    metric: name of the metric that selects the best checkpoint; None before the first validation.
+    score: the highest value of `metric`.
+    bytes: size of the folder.
+    modified: when it last wrote something, in seconds since 1970.
+    resume: the command that goes on with it; None if it is running or finished.
+    """
+
+    path: Path
+    stage: str
+    state: str
+    step: int
+    metric: str | None
+    score: float | None
+    bytes: int
+    modified: float
+    resume: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON holds them."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def find_runs(folder: str | Path) -> list[RunStatus]:
+    """Return the runs at or below `folder`, the latest first. Raises: UserError if there is no such folder."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder, expected one that holds runs")
+    found = []
+    for place, below, files in os.walk(root):
+        if "config.yaml" in files and ("environment.json" in files or "metrics.jsonl" in files):
+            found.append(read_status(place))
+            below.clear()  # a run holds no runs
+    return sorted(found, key=lambda status: status.modified, reverse=True)
+
+
+def read_status(folder: str | Path) -> RunStatus:
+    """Return how the run in `folder` stands."""
+    run = RunFolder(folder)
+    history = run.history()
+    best = history.best
+    ends = [entry["event"] for entry in history.entries if entry["event"] != "validate"]
+    if run.lock.holder() is not None:
+        state = "running"
+    elif ends and ends[-1] in ("finished", "interrupted"):
+        state = ends[-1]
+    else:
+        state = "crashed"
+    files = [file.stat() for file in run.path.rglob("*") if file.is_file()]
+    return RunStatus(
+        path=run.path,
+        stage=run.stage,
+        state=state,
+        step=history.step,
+        metric=best.get("selected_by"),
+        score=score(best),
+        bytes=sum(file.st_size for file in files),
+        modified=max(file.st_mtime for file in files),
+        resume=resume_command(run) if state in ("interrupted", "crashed") else None,
+    )
+
+
+def resume_command(run: RunFolder) -> str | None:
+    """Return the command that goes on with a run, or with the chain that it is a part of; None of an unknown stage."""
+    stage, folder, settings = run.stage, run.path, run.config_file
+    for chain in CHAINS:
+        above = run.path.parent / f"{chain}.yaml"
+        if above.is_file():
+            stage, folder, settings = chain, run.path.parent, above
+    if not stage:
+        return None
+    return shlex.join(["superpoint", stage, "--config", str(settings), f"run={folder}", "--resume"])
