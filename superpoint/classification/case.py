@@ -112,12 +112,6 @@ def _observe(case: ClassifierCase) -> Observation:
     return Observation(image, logits, loss, dead)
 
 
-def is_classifier_run(run: str | Path) -> bool:
-    """Whether a run folder is one of stage train-classifier, by its configuration."""
-    path = Path(run) / "config.yaml"
-    return path.is_file() and any(line.startswith(b"augment:") for line in path.read_bytes().splitlines())
-
-
 def read_classifier_case(run: str | Path) -> ClassifierCase:
     """The case of a classifier's run folder, see `read_classifier_run`."""
     case = read_classifier_run(run).case

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.classification.config import ClassifierConfig
 from superpoint.data.images import read_rgb
 from superpoint.diagnostics.report.compare import comparison_heading, config_differences
 from superpoint.diagnostics.report.curves import Curve, Panel
@@ -39,8 +40,8 @@ SHARE, POSITIVE = (0.0, 1.02), (0.0, None)
 
 
 def is_classifier(record: RunRecord) -> bool:
-    """By its configuration, see `classification.case.is_classifier_run`."""
-    return any(key.startswith("augment.") for key in record.config)
+    """Return whether a run is of train-classifier."""
+    return record.config.get("stage") == ClassifierConfig.stage
 
 
 def render_classifier_report(records: Sequence[RunRecord], samples: Sheet, now: float) -> str:

@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpoint.classification.case import ClassifierCase, is_classifier_run, read_classifier_run
+from superpoint.classification.case import ClassifierCase, read_classifier_run
 from superpoint.classification.checks import CLASSIFIER_CHECKS
+from superpoint.classification.config import ClassifierConfig
 from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.diagnosis import diagnose, verdict
@@ -72,8 +73,8 @@ def doctor(
     Raises:
         UserError: the run cannot be read, or the folder cannot be written.
     """
-    run = RunFolder.existing(run).path
-    classifier = is_classifier_run(run)
+    source = RunFolder.existing(run)
+    run, classifier = source.path, source.stage == ClassifierConfig.stage
     reading = read_classifier_run(run) if classifier else read_run(run)
     folder = _output_folder(Path(run) / "doctor" if out is None else Path(out), out is not None)
     console = Console(quiet=quiet or as_json)

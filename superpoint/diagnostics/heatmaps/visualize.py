@@ -29,7 +29,7 @@ from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
 from superpoint.models.decode import pad_to_multiple
-from superpoint.models.weights import load_weights, model_from_state
+from superpoint.models.weights import load_weights, model_from_state, result_run
 from superpoint.visualize import save_figure
 
 SCENES = 3  # shown by default, the first at full augmentation
@@ -187,7 +187,7 @@ def run_config(sources: Sequence[str | Path]) -> MagicPointConfig:
 
 def config_of(source: str | Path) -> MagicPointConfig | None:
     """The configuration of the run folder that `source` is, or that it lies in."""
-    path = Path(source)
+    path = result_run(source)
     for folder in (path, path.parent, path.parent.parent):
         if path.exists() and all((folder / name).is_file() for name in ("config.yaml", "environment.json")):
             return load_run_config(folder / "config.yaml")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.report.curves import Curve, Panel, draw_matrix
 from superpoint.diagnostics.report.record import RunRecord, ap_keys, number
 
@@ -210,7 +211,7 @@ def _panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
 
 def _loss_name(records: Sequence[RunRecord]) -> str:
     """What "loss" is of: a run that trains descriptors adds their part."""
-    joint = any(key.startswith("descriptor.") for record in records for key in record.config)
+    joint = any(record.config.get("stage") == SuperPointConfig.stage for record in records)
     return "loss of both parts" if joint else "detector loss, nats"
 
 

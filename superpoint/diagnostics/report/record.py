@@ -141,10 +141,9 @@ def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
 
 def default_config(config: Mapping[str, str] | None = None) -> dict[str, str]:
     """The default configuration of the stage that `config` is of, in the form of `RunRecord.config`."""
-    if any(key.startswith("augment.") for key in config or {}):
-        return _parse_config(dump_config(ClassifierConfig()))
-    joint = any(key.startswith("descriptor.") for key in config or {})
-    return _parse_config(dump_config(SuperPointConfig() if joint else MagicPointConfig()))
+    stages = {kind.stage: kind for kind in (MagicPointConfig, SuperPointConfig, ClassifierConfig)}
+    kind = stages.get((config or {}).get("stage", ""), MagicPointConfig)
+    return _parse_config(dump_config(kind()))
 
 
 def ap_keys(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -47,7 +47,7 @@ def history() -> list[dict[str, Any]]:
 
 
 def record(path: Path, **fields: Any) -> RunRecord:
-    config = default_config({"descriptor.name": "dual_softmax"})
+    config = default_config({"stage": "train-superpoint"})
     assert config["descriptor.name"] == "dual_softmax"
     assert "descriptor:" in dump_config(SuperPointConfig())
     return RunRecord(path=path, label="run", history=history(), config=config, written=1000.0, **fields)
