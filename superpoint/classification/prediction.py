@@ -52,7 +52,7 @@ class Prediction:
 def predict_classes(
     run: str | Path, folder: str | Path, out: str | Path, *, label: str = "name", of_class: str | None = None
 ) -> Prediction:
-    """Write a CSV `id,label`, a line an image in natural order of the files (1, 2, 10).
+    """Write a CSV `id,label`, one line per image in natural order of the files (1, 2, 10).
 
     Args:
         run: run folder of train-classifier, or the weights.safetensors from one.
@@ -101,7 +101,7 @@ def predict_classes(
 
 
 def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:
-    """The network, in evaluation mode, and what turns images into its input.
+    """Load the network, in evaluation mode, and what turns images into its input.
 
     Raises: UserError, no such run, no weights in it, or weights of another stage.
     """
@@ -126,7 +126,7 @@ def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:
 
 
 def identifiers(names: list[str]) -> list[str]:
-    """Names without their endings; with them where that would make two the same."""
+    """Return names without their endings, or with them where two would become the same."""
     stems = [name.rsplit(".", 1)[0] for name in names]
     count = Counter(stems)
     return [stem if count[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]

@@ -78,7 +78,7 @@ class Cell:
 
 
 def mnist_cells(config: ClassifierConfig, rates: Sequence[float], momenta: Sequence[float]) -> list[Cell]:
-    """Both networks at every learning rate and momentum."""
+    """Return both networks at every learning rate and momentum."""
     cells = []
     for network, title in NETWORKS.items():
         for momentum in momenta:
@@ -91,7 +91,7 @@ def mnist_cells(config: ClassifierConfig, rates: Sequence[float], momenta: Seque
 
 
 def depth_cells(config: ClassifierConfig, depths: Sequence[int]) -> list[Cell]:
-    """Plain and residual networks for small images (He et al. 2016, section 4.2), alike but for the shortcuts."""
+    """Return plain and residual networks for small images (He et al. 2016, section 4.2), alike but for shortcuts."""
     cells = []
     for depth in depths:
         for kind, title in (("plain", "plain"), ("resnet", "residual")):
@@ -102,7 +102,7 @@ def depth_cells(config: ClassifierConfig, depths: Sequence[int]) -> list[Cell]:
 
 
 def ingredient_cells(config: ClassifierConfig, pretrain: str | None) -> list[Cell]:
-    """The same network with one ingredient more each time, and with the other initialisation."""
+    """Return one network with one ingredient more each time, and with the other initialisation."""
 
     def with_(*, norm: bool, init: str = "kaiming", augment: bool = False) -> ClassifierConfig:
         options = {**config.model.options, "batch_norm": norm}
@@ -184,7 +184,7 @@ def _data(config: ClassifierConfig, known: dict[str, ClassifierData]) -> Classif
 
 
 def without(data: ClassifierData, unseen: ClassImages, console: Console) -> ClassifierData:
-    """The same data without the training images that are among the `unseen` ones: sets found on the web overlap."""
+    """Return `data` without the training images that are among the `unseen` ones: sets found on the web overlap."""
     copies = look_alikes(data.train, unseen)
     if not len(copies):
         return data
@@ -212,7 +212,7 @@ def write_study(name: str, outcomes: Sequence[Outcome], images: str, folder: Pat
 
 
 def is_done(place: Path, config: ClassifierConfig) -> bool:
-    """Whether a cell's run has ended. Raises: UserError if it was begun with another configuration."""
+    """Return whether a cell's run has ended. Raises: UserError if it was begun with another configuration."""
     run = RunFolder(place)
     if not run.config_file.is_file():
         return False

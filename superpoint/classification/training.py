@@ -96,14 +96,14 @@ def train_classifier(
 
 
 def in_steps(config: ClassifierConfig, images: int) -> ClassifierConfig:
-    """The same with `epochs` as steps and a validation after each; a budget in minutes holds beside it."""
+    """Return `config` with its epochs as steps and a validation after each; a budget in minutes holds beside it."""
     each = max(1, round(images / config.train.batch_size))
     steps = max(1, round(config.epochs * each))
     return replace(config, train=replace(config.train, steps=steps, validate_every=min(each, steps)))
 
 
 def initial_model(config: ClassifierConfig, spec: ClassifierInput, console: Console | None = None) -> nn.Module:
-    """The network before its first step: drawn from the seed, or with the weights that `config.weights` names."""
+    """Return the network before its first step: drawn from the seed, or with the weights of `config.weights`."""
     model = build(config.model, spec, config.seed)
     if config.weights is not None:
         left = load_features(model, load_any(config.weights), config.weights)
@@ -121,7 +121,7 @@ def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) ->
 
 
 def load_any(path: str) -> Mapping[str, Tensor]:
-    """Weights of a run of ours, or a plain state dict such as torchvision's checkpoints (.pth, .pt)."""
+    """Load weights of a run of ours, or a plain state dict such as torchvision's checkpoints (.pth, .pt)."""
     if Path(path).suffix not in (".pth", ".pt"):
         return load_weights(path)[0]
     try:
@@ -163,7 +163,7 @@ class ClassValidation:
 
 
 def describe(data: ClassifierData, console: Console) -> None:
-    """What was found, and what was left out."""
+    """Print what was found and what was left out."""
     counts = data.train.counts()
     names = ", ".join(f"{name} {count}" for name, count in zip(data.train.classes[:10], counts, strict=False))
     more = f", ... ({len(counts)} classes)" if len(counts) > 10 else ""
@@ -183,7 +183,7 @@ def write_input(run: Path, data: ClassifierData) -> None:
 def evaluate_classifier(
     config: ClassifierConfig, data: ClassifierData, fabric: Fabric, console: Console
 ) -> dict[str, Any]:
-    """The weights of best.ckpt on the test images: weights.safetensors, evaluation/{classes.json, *.png}."""
+    """Evaluate best.ckpt on the test images; write evaluation/{classes.json, *.png} and weights.safetensors."""
     folder = make_folder(Path(config.run) / "evaluation")
     run = RunFolder(config.run)
     state, _, found = load_weights(run.best)

@@ -19,7 +19,7 @@ GPU_WORKERS = 8
 def step_batches(
     dataset: Dataset[dict[str, Tensor]], sampler: StepSampler, *, workers: int, device: torch.device, seed: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Endless batches on the host, in the order of `sampler` whatever the number of `workers`.
+    """Yield batches on the host without end, in the order of `sampler` whatever the number of `workers`.
 
     Args:
         dataset: map-style; its items are dicts of tensors of equal shapes.

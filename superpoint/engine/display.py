@@ -53,7 +53,7 @@ class Display:
 
 
 def format_seconds(seconds: float) -> str:
-    """3725 -> "1:02:05", 65 -> "1:05"; "?" if unknown."""
+    """Return seconds as a person reads them: 3725 -> "1:02:05", 65 -> "1:05"; "?" if unknown."""
     if seconds != seconds or seconds == float("inf"):
         return "?"
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)

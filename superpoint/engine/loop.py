@@ -278,7 +278,7 @@ def train(
 
 
 def spent(config: TrainConfig, state: TrainState) -> float:
-    """Share of the budget that is spent, 0..1 and beyond: of the steps or of the minutes, whichever is more."""
+    """Return the share of the budget that is spent, 0..1 and beyond: of steps or minutes, whichever is more."""
     by_steps = state.step / config.steps if config.steps else 0.0
     by_clock = state.elapsed / (60.0 * config.minutes) if config.minutes else 0.0
     return max(by_steps, by_clock)

@@ -56,7 +56,7 @@ def lr_range_test(
         objective: as for `train`.
         dataset: as for `train`; the first steps * batch_size samples are used.
         optimizer: kind and weight decay; its rate is not used.
-        batch_size: samples a step. The rate to find depends on it.
+        batch_size: samples per step. The rate to find depends on it.
         steps: of the ramp.
         low: first rate.
         high: last rate.
@@ -98,7 +98,7 @@ def lr_range_test(
 
 
 def steepest_descent(rates: np.ndarray, losses: np.ndarray) -> float | None:
-    """The one of `rates` [N] before the minimum of `losses` [N] where it falls fastest per decade; None if nowhere."""
+    """Return which of `rates` [N] `losses` [N] fall fastest at, per decade and before their minimum; None if none."""
     end = int(np.argmin(losses)) + 1 if len(losses) else 0
     if end < 3:
         return None

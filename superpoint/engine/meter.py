@@ -55,11 +55,11 @@ class Meter:
         return self._sums[name] / self._steps
 
     def rate(self) -> float:
-        """Samples a second."""
+        """Return samples per second."""
         return self._samples / max(self._busy, 1e-9)
 
     def flush(self) -> dict[str, float]:
-        """What happened since the last flush; starts anew.
+        """Return what happened since the last flush, and start anew.
 
         Means of all scalars; "loss_max" and "grad_norm_max"; "loss_jump", the largest change of the loss from one step
         to the next (with its sign), and "loss_jump_step"; "img_per_s" and "data_wait" (share of the time, 0..1).

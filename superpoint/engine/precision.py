@@ -21,9 +21,9 @@ Precision = Literal["bf16-mixed", "32-true"]
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """Launched Fabric for one plain process, or for the processes that torchrun started (one or several machines).
+    """Launch Fabric for one plain process, or for the processes that torchrun started (on one or several machines).
 
-    Under torchrun the number of processes a machine and of machines is read from its environment; they talk by gloo
+    Under torchrun the numbers of machines and of processes per machine are read from its environment; they talk by gloo
     on CPUs and NCCL on GPUs. Raises UserError if the device asked for is absent.
     """
     device = choose_device(config.device)
@@ -38,7 +38,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     else:
         processes, machines, cluster = 1, 1, LightningEnvironment()
     if device == "cuda" and processes > torch.cuda.device_count():
-        raise UserError(f"torchrun: {processes} processes a machine, but {torch.cuda.device_count()} GPUs")
+        raise UserError(f"torchrun: {processes} processes per machine, but {torch.cuda.device_count()} GPUs")
     fabric = Fabric(
         accelerator=device,
         devices=processes,
@@ -55,7 +55,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 
 def choose_device(name: str) -> str:
-    """Device for `train.device`; "auto" is a CUDA GPU if there is one, else the CPU (MPS has to be asked for)."""
+    """Return the device for `train.device`; "auto" is a CUDA GPU if there is one, else the CPU (never MPS)."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -66,7 +66,7 @@ def choose_device(name: str) -> str:
 
 
 def choose_precision(name: str, device: str) -> tuple[Precision, str]:
-    """Fabric's name of the precision for `train.precision` on `device`, and the reason in words.
+    """Return Fabric's name of the precision for `train.precision` on `device`, and the reason in words.
 
     "auto" is bfloat16 autocast where the hardware multiplies bfloat16 natively. Emulated bfloat16 does run, but on a
     CPU with AVX-512 and no AVX512_BF16 it was 2.5 times slower than float32, which is why oneDNN's own "is bf16

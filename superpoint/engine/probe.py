@@ -31,7 +31,7 @@ class Probe(Protocol):
 
 @contextmanager
 def detached_afterwards(probe: Probe | None) -> Iterator[None]:
-    """A step that is probed may end in an exception: NaN, an error of the objective, Ctrl-C twice."""
+    """Detach the probe at the end, also after an exception: NaN, an error of the objective, Ctrl-C twice."""
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ class Processes:
         return self.rank == 0
 
     def decide(self, choose: Callable[[], T]) -> T:
-        """What `choose()` returns in the first process, in all of them. Its UserError ends all; one of them reports."""
+        """Return in all processes what `choose()` returns in the first. Its UserError ends all; one of them reports."""
         if self.count == 1:
             return choose()
         import torch.distributed
@@ -51,7 +51,7 @@ class Processes:
         return value  # type: ignore[return-value]
 
     def gather(self, value: T) -> list[T]:
-        """`value` of every process, by rank; waits for all of them."""
+        """Return the `value` of every process, by rank; waits for all of them."""
         if self.count == 1:
             return [value]
         import torch.distributed
@@ -61,8 +61,8 @@ class Processes:
         return values  # type: ignore[return-value]
 
     def collect(self, find: Callable[[], T]) -> list[T]:
-        """What `find()` returns in each process, by rank; waits for all of them. A UserError of any ends all, after
-        the last; one of them reports the first.
+        """Return what `find()` returns in each process, by rank; waits for all of them. A UserError of any ends all,
+        after the last; one of them reports the first.
         """
         if self.count == 1:
             return [find()]

@@ -85,7 +85,7 @@ def restore(
 
 
 def config_differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
-    """Keys (dotted) whose values differ between two YAML documents, each with its old and its new value.
+    """Return the dotted keys whose values differ between two YAML documents, with the old and the new value.
 
     A key that one of them has not is different unless the other's is null.
     """

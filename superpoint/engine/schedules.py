@@ -12,7 +12,7 @@ ONECYCLE_START = 0.04  # share of the full rate at which a cycle begins: the "di
 
 
 def rate_factor(progress: float, config: ScheduleConfig) -> float:
-    """Share of the full learning rate to use at `progress`.
+    """Return the share of the full learning rate to use at `progress`.
 
     Args:
         progress: share of the budget that is spent, 0..1 (clamped).

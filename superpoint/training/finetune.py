@@ -63,7 +63,7 @@ from superpoint.visualize import save_image
 
 SETTINGS, BEFORE, RESULT, LABELS = "finetune.yaml", "before.json", "finetune.json", "labels.h5"
 DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is there
-LEAST = 8  # photographs
+MIN_IMAGES = 8  # photographs
 COLUMNS = (
     *("correct@1", "correct@3", "correct@5", "auc@5"),
     *("mma@1", "mma@3", "repeatability@1", "repeatability@3", "localisation"),
@@ -76,8 +76,8 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     """Label, train, compare; returns the signal that stopped it, None if it is complete.
 
     Raises:
-        UserError: no folder of at least LEAST photographs, or too few of them readable; weights or labels that cannot
-            be used; a run folder in use without `resume`, or of other settings; under torchrun.
+        UserError: no folder of at least MIN_IMAGES photographs, or too few of them readable; weights or labels that
+            cannot be used; a run folder in use without `resume`, or of other settings; under torchrun.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("finetune: found several processes (torchrun), expected one; for several call train-superpoint")
@@ -130,15 +130,16 @@ def _checked_images(config: FinetuneConfig) -> Path:
     if not Path(config.images).is_dir():
         raise UserError(f"--images: found '{config.images}', expected a folder of photographs")
     count = len(open_source([config.images]))
-    if count < LEAST:
+    if count < MIN_IMAGES:
         raise UserError(
-            f"--images {config.images}: found {count} photographs, expected at least {LEAST} (some hundred do good)"
+            f"--images {config.images}: found {count} photographs, expected at least {MIN_IMAGES} "
+            "(some hundred do good)"
         )
     return Path(config.images)
 
 
 def start_weights(weights: str | None) -> tuple[str, str]:
-    """What training starts from, and what there is to say about that choice (empty if it was given)."""
+    """Return what training starts from, and what to say about that choice (empty if it was given)."""
     if weights is not None:
         return weights, ""
     pretrained = pretrained_names()
@@ -151,7 +152,7 @@ def start_weights(weights: str | None) -> tuple[str, str]:
 
 
 def start_model(weights: str) -> tuple[ModelConfig, bool]:
-    """The network that `weights` are of, with descriptors, and whether they have these already.
+    """Return the network of `weights`, with descriptors, and whether they have these already.
 
     A MagicPoint gets a new descriptor head, of 64 dimensions if it is a small one, else of 256, and a fine branch if
     it has none and its encoder can have one: the labels are sharpened, and without it that is mostly lost.
@@ -167,15 +168,15 @@ def start_model(weights: str) -> tuple[ModelConfig, bool]:
 
 
 def check_labels(path: Path, images: Path) -> None:
-    """Raises: UserError unless the feature file has labels of at least LEAST images below `images`."""
+    """Check a feature file. Raises: UserError unless it labels at least MIN_IMAGES images below `images`."""
     with FeatureFile(path) as labels:
         named = labels.names()
         usable = sum((images / name).is_file() for name in named)
         reasons = labels.skipped()
-    if usable < LEAST:
+    if usable < MIN_IMAGES:
         first = next((f"; {name}: {reason}" for name, reason in reasons.items()), "")
         raise UserError(
-            f"{path}: found labels of {usable} photographs in {images}, expected at least {LEAST} "
+            f"{path}: found labels of {usable} photographs in {images}, expected at least {MIN_IMAGES} "
             f"({len(reasons)} could not be read{first})"
         )
 
@@ -197,17 +198,17 @@ def _keep_settings(folder: Path, config: FinetuneConfig, begun: bool) -> None:
 def measure(
     config: SuperPointConfig, weights: str | None, described: bool, picture: Path | None = None
 ) -> dict[str, float]:
-    """Figures of a network, or of SIFT (None), on generated pairs of held-out photographs that nothing is selected on.
+    """Measure a network, or SIFT (None), on generated pairs of held-out photographs that nothing is selected on.
 
-    Of weights without descriptors only those of detection.
+    Weights without descriptors have figures of detection only.
     """
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    most = config.validation.max_keypoints
+    max_keypoints = config.validation.max_keypoints
     with torch.inference_mode():
         if weights is None:
-            features = describe_pairs(sift_describer(most), pairs)
+            features = describe_pairs(sift_describer(max_keypoints), pairs)
         elif described:
-            features = describe_pairs(network_describer(load_network(weights), most), pairs)
+            features = describe_pairs(network_describer(load_network(weights), max_keypoints), pairs)
         else:
             features = describe_pairs(_points_alone(weights, config), pairs)
     measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
@@ -246,7 +247,7 @@ def _write_summary(folder: Path, training: SuperPointConfig) -> None:
 
 
 def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) -> Table:
-    """Before, after, SIFT."""
+    """Return the table of before, after and SIFT."""
     size = f"{training.validation.height}x{training.validation.width}"
     table = Table(
         title=f"{result['after']['pairs']} generated pairs of held-out photographs, {size}, "
@@ -261,7 +262,7 @@ def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) ->
 
 
 def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:
-    """Whether it was worth it, in a sentence. Nothing is called better on fewer than FEW held-out photographs."""
+    """Return in a sentence whether it was worth it. Nothing is called better on fewer than FEW held-out photographs."""
     few = too_few(photographs, "training.data.holdout")
     before, after = result["before"].get("auc@5"), result["after"]["auc@5"]
     if before is None:

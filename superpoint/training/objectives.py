@@ -53,7 +53,7 @@ class DetectorObjective:
         return self.of_logits(logits, batch["target"], batch["valid"])
 
     def of_logits(self, logits: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """What calling it returns, from logits [B, 65, H / 8, W / 8] of any floating type."""
+        """Return what calling it returns, from logits [B, 65, H / 8, W / 8] of any floating type."""
         logits = logits.float()
         shift = torch.zeros(CHANNELS, device=logits.device)
         shift[DUSTBIN] = -self.dustbin_shift
@@ -68,7 +68,7 @@ class DetectorObjective:
 
 
 def detector_objective(config: MagicPointConfig) -> DetectorObjective:
-    """That of a run: of its `loss` weights."""
+    """Return the detector's objective with the `loss` weights of `config`."""
     return DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
 
 
@@ -150,7 +150,7 @@ class JointObjective:
 def descriptor_statistics(
     descriptors_a: Tensor, descriptors_b: Tensor, points_a: Tensor, points_b: Tensor, valid: Tensor
 ) -> dict[str, Tensor]:
-    """How well descriptors [B, K, D] of corresponding points [B, K, 2] tell places apart; `valid` bool [B, K].
+    """Compute how well descriptors [B, K, D] of correspondences [B, K, 2] tell them apart; `valid` bool [B, K].
 
     Returns scalars:
         positive_similarity: mean cosine of the two descriptors of a place; near 1.

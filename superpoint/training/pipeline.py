@@ -115,7 +115,7 @@ def pipeline(
 
 
 def check_photographs(images: str) -> None:
-    """Raises: UserError unless `images` is a folder of two photographs or more that can be read."""
+    """Check the photographs. Raises: UserError unless `images` is a folder with two or more that can be read."""
     if not Path(images).is_dir():
         raise UserError(f"images: found '{images}', expected a folder of photographs")
     source = open_source([images])
@@ -134,7 +134,7 @@ def check_photographs(images: str) -> None:
 
 
 def check_settings(folder: Path, config: PipelineConfig, first: str | None = None) -> None:
-    """Raises: UserError if a setting has changed of a stage that has begun and is not done anew from `first` on."""
+    """Compare settings. Raises: UserError if one changed of a stage that has begun and is not done anew."""
     path = folder / SETTINGS
     if not path.exists():
         return
@@ -151,7 +151,7 @@ def check_settings(folder: Path, config: PipelineConfig, first: str | None = Non
 
 
 def owner_of(key: str) -> str | None:
-    """The first stage that a key of the configuration decides about, None if it decides about no result."""
+    """Return the first stage that a key of the configuration decides about, None if it decides about no result."""
     for name in (key, key.partition(".")[0]):
         if name in OWNERS:
             return OWNERS[name]
@@ -175,7 +175,7 @@ def set_aside(folder: Path, first: str) -> list[Path]:
 
 
 def write_samples(folder: Path) -> None:
-    """The photographs of scikit-image as PNG files, those that are not there yet."""
+    """Write the photographs of scikit-image as PNG files, those that are not there yet."""
     make_folder(folder)
     for name, rgb in sample_photographs():
         path = folder / f"{name}.png"
@@ -279,7 +279,7 @@ def _write_summary(folder: Path, images: Path) -> None:
 
 
 def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
-    """A row a stage: how long its last session took, what it reached, where it lies."""
+    """Return one row per stage: how long its last session took, what it reached, where it lies."""
     table = Table(title="The chain, stage by stage")
     for column in ("stage", "minutes", "result", "folder"):
         table.add_column(column, justify="right" if column == "minutes" else "left")
@@ -296,7 +296,7 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
 
 
 def figure_table(evaluation: dict[str, Any]) -> Table:
-    """The network and SIFT on the same pairs; pairs.md has more."""
+    """Return the network's and SIFT's figures on the same pairs; pairs.md has more."""
     methods = evaluation["methods"]
     pairs = next(iter(methods.values()))["pairs"]
     table = Table(title=f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px")

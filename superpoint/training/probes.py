@@ -57,7 +57,7 @@ class DetectorProbe:
         self._handles.append(model.register_forward_hook(self._output_hook))
 
     def before_update(self, model: nn.Module) -> None:
-        """Gradients, and the weights before they change."""
+        """Keep the gradients, and the weights before they change."""
         for name, (_, weight) in probed_layers(model).items():
             self._before[name] = weight.detach().clone()
             if weight.grad is not None:
@@ -115,7 +115,7 @@ class DetectorProbe:
 
 
 def probed_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Parameter]]:
-    """The layers worth a look in the order of the model, by module path: where to listen, and the weight."""
+    """Return the layers worth a look by module path, in the model's order: where to listen, and the weight."""
     layers: dict[str, tuple[nn.Module, nn.Parameter]] = {}
     inside: set[nn.Module] = set()
     for name, module in model.named_modules():
@@ -128,7 +128,7 @@ def probed_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Parameter]]
 
 
 def activation_statistics(output: Tensor, *, rectified: bool) -> dict[str, Tensor]:
-    """Mean and std of a layer's output [B, C, ...]; if `rectified`, also the share of channels nowhere above 0."""
+    """Compute mean and std of a layer's output [B, C, ...]; if `rectified` also the share of dead channels."""
     values = output.detach()
     variance, mean = torch.var_mean(values.float(), correction=0)
     found = {"mean": mean, "std": variance.sqrt()}

@@ -38,7 +38,7 @@ from superpoint.training.magicpoint import train_magicpoint
 
 SETTINGS = "adapt.yaml"
 COMPARED = 1000  # images, evenly chosen, whose labels are compared with those of the round before
-LEAST_POINTS = 0.5  # of the round before, median of the images; with fewer the labels are collapsing
+MIN_SHARE = 0.5  # of the round before, median of the images; with fewer the labels are collapsing
 
 
 def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
@@ -139,7 +139,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def label_agreement(before: str | Path, after: str | Path) -> float | None:
-    """Share of the points in either feature file with one of the other within 1 px of the image the network saw.
+    """Compute the share of points in either feature file with one of the other within 1 px, as the network saw them.
 
     Mean over up to COMPARED images that both files hold, evenly chosen; None if there is none.
     """
@@ -153,8 +153,8 @@ def label_agreement(before: str | Path, after: str | Path) -> float | None:
 
 
 def collapse(before: float, after: float) -> str | None:
-    """What to say if the labels have become so much fewer (median of the images) that training on them spirals down."""
-    if after >= LEAST_POINTS * before:
+    """Return a warning if the median image has so many fewer points that training on them would spiral down."""
+    if after >= MIN_SHARE * before:
         return None
     return (
         f"the median image has {after:g} points, {before:g} in the round before: the labels collapse; lower "

@@ -57,7 +57,7 @@ def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> Train
 
 
 def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) -> Path:
-    """Network and SIFT on `validation.final_pairs` generated pairs that nothing was selected on, as a table.
+    """Measure network and SIFT on `validation.final_pairs` generated pairs that nothing was selected on.
 
     Writes evaluation/generated_pairs.json, .md and matches.png to the run folder.
     """
@@ -68,10 +68,10 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
         console.print(f"{folder}: evaluated before, see generated_pairs.md there")
         return report
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    most = config.validation.max_keypoints
+    limit = config.validation.max_keypoints
     results = {}
     for name in ("network", "sift"):
-        describe = sift_describer(most) if name == "sift" else network_describer(load_network(config.run), most)
+        describe = sift_describer(limit) if name == "sift" else network_describer(load_network(config.run), limit)
         with torch.inference_mode():
             features = describe_pairs(describe, pairs)
         measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
@@ -79,7 +79,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
         if name == "network":
             save_image(folder / "matches.png", matches_picture(pairs, features, measured))
     size = f"{config.validation.height}x{config.validation.width}"
-    table = Table(title=f"{len(pairs)} generated pairs, {size}, {most} points, mutual nearest neighbours, RANSAC 3 px")
+    table = Table(title=f"{len(pairs)} generated pairs, {size}, {limit} points, mutual nearest neighbours, RANSAC 3 px")
     table.add_column("features")
     table.add_column("pairs")
     for column in (*COLUMNS, "px", "matches"):

@@ -22,7 +22,7 @@ from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training import finetune as stage
-from superpoint.training.finetune import LEAST, finetune, start_model, start_weights, verdict
+from superpoint.training.finetune import MIN_IMAGES, finetune, start_model, start_weights, verdict
 from superpoint.training.magicpoint import load_start
 
 TINY = [
@@ -39,7 +39,7 @@ TINY = [
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
-    for name, rgb in sample_photographs()[:LEAST]:
+    for name, rgb in sample_photographs()[:MIN_IMAGES]:
         small = cv2.resize(rgb, (96, 72), interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(folder / f"{name}.png"), small[:, :, ::-1])
     return folder
@@ -187,10 +187,10 @@ def test_verdict() -> None:
     [
         ("missing", "expected a folder of photographs"),
         ("empty", "found no image"),
-        ("two", f"found 2 photographs, expected at least {LEAST}"),
+        ("two", f"found 2 photographs, expected at least {MIN_IMAGES}"),
         (
             "unreadable",
-            f"found labels of 0 photographs in .*, expected at least {LEAST} \\(9 could not be read; 0.png: ",
+            f"found labels of 0 photographs in .*, expected at least {MIN_IMAGES} \\(9 could not be read; 0.png: ",
         ),
     ],
 )
