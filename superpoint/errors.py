@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -16,11 +17,25 @@ class UserError(Exception):
     """
 
 
+def did_you_mean(value: object, options: Iterable[str]) -> str:
+    """Return the end of a message, "; did you mean 'vgg'?", or nothing where no option is near."""
+    near = difflib.get_close_matches(str(value), list(options), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def near_file(path: str | Path) -> str:
+    """Return what `did_you_mean` says about the names beside a file that is not there."""
+    path = Path(path)
+    try:
+        return did_you_mean(path, [str(path.parent / each.name) for each in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
 def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
-        hint = difflib.get_close_matches(str(value), options, 1)
-        suffix = f"; did you mean '{hint[0]}'?" if hint else ""
-        raise UserError(f"{key}: found '{value}', expected one of {', '.join(options)}{suffix}")
+        hint = did_you_mean(value, options)
+        raise UserError(f"{key}: found '{value}', expected one of {', '.join(options)}{hint}")
 
 
 def check_number(

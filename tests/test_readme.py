@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from superpoint import pretrained
 from superpoint.cli import app
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.inference import DEFAULT_MODEL
-from superpoint.models import weights
 from superpoint.visualize import save_image
 from tests.inference.networks import write_network
 
@@ -65,11 +65,11 @@ def test_python_code_runs_as_written(
     for name, part in (("first", image[:184, :280]), ("second", image[16:, 16:])):
         save_image(tmp_path / f"{name}.png", np.ascontiguousarray(part))
         (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
-    if DEFAULT_MODEL not in weights.pretrained_names():  # until it is pretrained: one with random descriptors
+    if DEFAULT_MODEL not in pretrained.pretrained_names():  # until it is pretrained: one with random descriptors
         registry = tmp_path / "pretrained"
-        shutil.copytree(weights.PRETRAINED, registry)
+        shutil.copytree(pretrained.PRETRAINED, registry)
         write_network(registry / f"{DEFAULT_MODEL}.safetensors")
-        monkeypatch.setattr(weights, "PRETRAINED", registry)
+        monkeypatch.setattr(pretrained, "PRETRAINED", registry)
     monkeypatch.chdir(tmp_path)
     exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "readme"})
     assert re.search(r"[1-9]\d* matches, [1-9]\d* agree with a homography", capsys.readouterr().out)

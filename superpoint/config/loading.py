@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from superpoint.errors import UserError
+from superpoint.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -83,9 +82,8 @@ def find_config(path: str | Path) -> Path:
     if str(path) in recipes:
         return folder / f"{path}.yaml"
     name = str(path).removeprefix("configs/").removesuffix(".yaml")
-    near = difflib.get_close_matches(name, recipes, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"recipes are {', '.join(recipes)}"
-    raise UserError(f"{path}: no such config file or recipe; {hint}")
+    hint = did_you_mean(name, recipes) or f"; recipes are {', '.join(recipes)}"
+    raise UserError(f"{path}: no such config file or recipe{hint}")
 
 
 def _pop_stage(file: Path, content: DictConfig, example: str = "") -> str:

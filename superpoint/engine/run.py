@@ -25,7 +25,7 @@ from superpoint.engine.environment import describe_environment
 from superpoint.engine.lock import UNSUPPORTED, FolderLock
 from superpoint.errors import UserError
 from superpoint.files import write_atomically
-from superpoint.models.weights import result_run
+from superpoint.pretrained import result_run
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

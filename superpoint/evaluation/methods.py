@@ -32,7 +32,8 @@ from superpoint.evaluation.classical import classical_detector
 from superpoint.features import Features
 from superpoint.models import load_network
 from superpoint.models.decode import DECODER_VERSION, detect_points, sample_descriptors
-from superpoint.models.weights import load_weights, model_hash, pretrained_names
+from superpoint.models.weights import load_weights, model_hash
+from superpoint.pretrained import pretrained_names
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]

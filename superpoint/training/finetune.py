@@ -41,7 +41,8 @@ from superpoint.files import make_folder, write_atomically
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.decode import detect_points
-from superpoint.models.weights import load_weights, pretrained_names
+from superpoint.models.weights import load_weights
+from superpoint.pretrained import pretrained_names
 from superpoint.training.fit import Conclude
 from superpoint.training.pair_validation import (
     BORDER,

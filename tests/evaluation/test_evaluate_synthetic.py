@@ -11,7 +11,7 @@ import pytest
 from superpoint.errors import UserError
 from superpoint.evaluation import evaluate_synthetic as evaluate
 from superpoint.evaluation.evaluate_synthetic import evaluate_run
-from superpoint.models.weights import PRETRAINED
+from superpoint.pretrained import PRETRAINED
 
 NAME = "magicpoint-lite"
 

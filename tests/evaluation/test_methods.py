@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from superpoint import pretrained as registry
 from superpoint.config import ModelConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
@@ -20,7 +21,6 @@ from superpoint.errors import UserError
 from superpoint.evaluation import methods
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.methods import default_methods, make_method
-from superpoint.models import weights
 from superpoint.models.superpoint import build_model
 from superpoint.models.weights import save_weights
 
@@ -167,7 +167,7 @@ def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
 def test_default_methods_are_of_networks_that_are_there(
     pretrained: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(registry, "PRETRAINED", tmp_path)
     for name, length in pretrained.items():
         config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": length}
         save_weights(tmp_path / f"{name}.safetensors", build_model(ModelConfig(**config)), config)
@@ -177,7 +177,7 @@ def test_default_methods_are_of_networks_that_are_there(
 
 def test_default_methods_of_this_package() -> None:
     network, *others = default_methods()
-    assert network in weights.pretrained_names()
+    assert network in registry.pretrained_names()
     assert others[-2:] == ["sift", "orb"]
 
 

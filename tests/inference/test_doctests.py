@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import superpoint
+from superpoint import pretrained
 from superpoint.inference import DEFAULT_MODEL
-from superpoint.models import weights as registry
 from superpoint.visualize import save_image
 from tests.inference.networks import photograph, write_network
 
@@ -46,7 +46,7 @@ def test_examples_of_the_page(project: Path) -> None:
 
 def test_the_default_comes_from_the_released_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_network(tmp_path / f"{DEFAULT_MODEL}.safetensors")
-    monkeypatch.setattr(registry, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
     model = superpoint.load_model(device="cpu", backend="torch")
     assert model.descriptor_dim > 0
     assert len(model.detect(np.asarray(photograph("coffee")))) > 10

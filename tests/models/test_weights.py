@@ -8,11 +8,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from superpoint import pretrained as registry
 from superpoint.config import FinetuneConfig, ModelConfig, PipelineConfig
 from superpoint.errors import UserError
-from superpoint.models import weights
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
-from superpoint.models.weights import load_model_state, load_weights, model_hash, result_run, save_weights
+from superpoint.models.weights import load_model_state, load_weights, model_hash, save_weights
+from superpoint.pretrained import result_run
 
 CONFIG = {"encoder": "tiny", "head_channels": 6, "descriptor_dim": 0, "init": "kaiming"}
 
@@ -222,7 +223,7 @@ class TestReleasedNames:
         pretrained.mkdir()
         (here / "superpoint").mkdir(parents=True)  # as in a clone of this project
         save_weights(pretrained / "superpoint.safetensors", network(), CONFIG, {"from": "release"})
-        monkeypatch.setattr(weights, "PRETRAINED", pretrained)
+        monkeypatch.setattr(registry, "PRETRAINED", pretrained)
         monkeypatch.chdir(here)
         assert load_weights("superpoint")[2] == {"from": "release"}
         save_weights(here / "superpoint/weights.safetensors", network(), CONFIG, {"from": "run"})

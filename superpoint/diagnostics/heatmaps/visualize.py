@@ -29,7 +29,8 @@ from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
 from superpoint.models.decode import pad_to_multiple
-from superpoint.models.weights import load_weights, model_from_state, result_run
+from superpoint.models.weights import load_weights, model_from_state
+from superpoint.pretrained import result_run
 from superpoint.visualize import save_figure
 
 SCENES = 3  # shown by default, the first at full augmentation

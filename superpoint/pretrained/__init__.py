@@ -1,0 +1,62 @@
+"""The weights that ship with the package, and the file that a name, a run or another folder stands for.
+
+Without PyTorch, so that the command line can say within a second that there are no such weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from superpoint.errors import UserError, did_you_mean, near_file
+
+PRETRAINED = Path(__file__).parent
+RESULTS = {"finetune.yaml": "training", "pipeline.yaml": "superpoint"}  # of a folder with that file: its last training
+OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")  # the first that is there
+
+
+def pretrained_names() -> list[str]:
+    """Return the names of the pretrained weights."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def result_run(folder: str | Path) -> Path:
+    """Return the run whose weights a folder of `finetune` or `pipeline` ends with; any other path as it is.
+
+    Raises: UserError if that training has not begun.
+    """
+    path = Path(folder)
+    for settings, result in RESULTS.items():
+        if (path / settings).is_file():
+            if not (path / result).is_dir():
+                stage = settings.removesuffix(".yaml")
+                raise UserError(f"{path}: this {stage} has not come to its {result} yet; go on with it by --resume")
+            return path / result
+    return path
+
+
+def resolve_weights(source: str | Path) -> Path:
+    """Return the file that `source` stands for.
+
+    Args:
+        source: the name of pretrained weights (`pretrained_names`), a file, a run folder, which stands for the first of
+            OF_A_RUN, or the folder of a finetune or pipeline, which stands for its `result_run`. A file or run goes
+            before pretrained weights of that name; another folder, such as this package's own, does not.
+
+    Raises: UserError if there is no such file, or the folder holds no weights.
+    """
+    path = result_run(source)
+    names = pretrained_names()
+    found = [path / name for name in OF_A_RUN if (path / name).is_file()]
+    if path.is_file():
+        return path
+    if found:
+        return found[0]
+    if str(path) in names:
+        return PRETRAINED / f"{path}.safetensors"
+    if path.is_dir():
+        raise UserError(f"{path}: found no checkpoint, expected one of {', '.join(OF_A_RUN)}")
+    hint = did_you_mean(path, names) or near_file(path)
+    raise UserError(
+        f"{path}: no such file, expected weights (.safetensors), a checkpoint (.ckpt), a run folder or the name of "
+        f"pretrained weights ({', '.join(names) or 'none'}){hint}"
+    )
