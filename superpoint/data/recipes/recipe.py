@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from superpoint.data.recipes.download import download, read_checksum, verify, write_checksum
+from superpoint.data.recipes.download import download, verify
 from superpoint.data.recipes.unpack import unpack
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
@@ -73,24 +73,21 @@ def recipe_options(description: str | None, root: Path) -> argparse.ArgumentPars
 def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
     """Download an archive to the data root, verify it and unpack it to `folder`; nothing is done if that exists.
 
-    An archive of no known checksum has it noted in <name>.sha256 the first time, and is held to it from then on.
     Raises: UserError, see `download` and `unpack`; `folder` is there whole or not at all.
     """
     if folder.exists():
         return
     archive = archive.at(url=options.url, mirror=options.mirror, sha256=options.sha256)
-    file = make_folder(options.out) / archive.name if options.archive is None else Path(options.archive)
-    record = options.out / file.name  # the checksum stays in the data root, wherever the archive lies
-    known = archive.sha256 if archive.sha256 is not None else read_checksum(record)
     if options.archive is None:
+        file = make_folder(options.out) / archive.name
         say(f"{file.name} from {archive.url}")
-        with _bar(f"{file.name}") as progress:
-            download(archive.url, file, size=archive.size, sha256=known, progress=progress)
+        with _bar(file.name) as progress:
+            download(archive.url, file, size=archive.size, sha256=archive.sha256, progress=progress)
     else:
-        verify(file, size=archive.size if options.url is None else None, sha256=known)
-    if known is None:
-        noted = write_checksum(record, verify(file))
-        say(f"no checksum of {file.name} is published or given: noted in {noted}, verified from the next time on")
+        file = Path(options.archive)
+        verify(file, size=archive.size if options.url is None else None, sha256=archive.sha256)
+    if archive.sha256 is None:
+        say(f"no checksum of {file.name} is known; it has --sha256 {verify(file)}")
     else:
         say(f"{file.name}: SHA-256 as expected")
     make_folder(folder.parent)
