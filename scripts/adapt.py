@@ -1,7 +1,7 @@
 """Label a folder of photographs by homographic adaptation and train on the labels.
 
-python scripts/adapt.py --config adaptation/default images=photos run=runs/adapted
-python scripts/adapt.py --config adaptation/default images=photos run=runs/adapted --resume
+python scripts/adapt.py --config adapt/default images=photos run=runs/adapt
+python scripts/adapt.py --config adapt/default images=photos run=runs/adapt --resume
 python scripts/adapt.py images=photos rounds=2 training.train.minutes=30
 """
 

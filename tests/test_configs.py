@@ -25,7 +25,7 @@ from superpoint.training.magicpoint import load_start
 FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 STAGES = {
     "magicpoint": MagicPointConfig,
-    "adaptation": AdaptConfig,
+    "adapt": AdaptConfig,
     "superpoint": SuperPointConfig,
     "pipeline": PipelineConfig,
     "classifier": ClassifierConfig,

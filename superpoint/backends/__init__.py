@@ -2,6 +2,6 @@
 
 from superpoint.backends.choice import make_network, resolve
 from superpoint.backends.network import Network
-from superpoint.config.runtime import BACKENDS, PRECISIONS
+from superpoint.config.inference import BACKENDS, PRECISIONS
 
 __all__ = ["BACKENDS", "PRECISIONS", "Network", "make_network", "resolve"]

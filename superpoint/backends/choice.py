@@ -12,7 +12,7 @@ from superpoint.backends.network import Network
 from superpoint.backends.onnxruntime import OnnxRuntimeNetwork
 from superpoint.backends.openvino import OpenVinoNetwork
 from superpoint.backends.pytorch import TorchNetwork
-from superpoint.config.runtime import check_runtime
+from superpoint.config.inference import check_runtime
 from superpoint.errors import UserError
 from superpoint.models.superpoint import SuperPoint
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from superpoint.commands.options import ConfigFile, PrintConfig, command_group
-from superpoint.config import ExportConfig, dump_config, load_config
+from superpoint.config import LabellingConfig, dump_config, load_config
 from superpoint.errors import UserError
 
 app = command_group()
@@ -47,7 +47,7 @@ def export_detections_command(
     overrides = ["adaptation.homographies=0" if text == "adaptation=none" else text for text in overrides]
     if weights is not None:
         overrides.append(f"weights={weights}")
-    settings = load_config(ExportConfig, config, overrides)
+    settings = load_config(LabellingConfig, config, overrides)
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return

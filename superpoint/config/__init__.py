@@ -4,15 +4,12 @@ The defaults below are a complete recipe, so every stage runs without a file. A 
 Model, loss and loop code receive values from here, never these objects' parents.
 """
 
-from superpoint.config.adapt import AdaptConfig
-from superpoint.config.adaptation import AdaptationConfig
+from superpoint.config.chains import AdaptConfig, ChainConfig, FinetuneConfig, PipelineConfig
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
-from superpoint.config.export import ExportConfig
-from superpoint.config.finetune import FinetuneConfig
+from superpoint.config.labelling import AdaptationConfig, LabellingConfig
 from superpoint.config.loading import dump_config, load_config, read_config, read_stage
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
-from superpoint.config.pipeline import PipelineConfig
 from superpoint.config.superpoint import (
     DescriptorLossConfig,
     PairDataConfig,
@@ -26,12 +23,13 @@ __all__ = [
     "TEST_SEED",
     "AdaptConfig",
     "AdaptationConfig",
+    "ChainConfig",
     "DataConfig",
     "DecodeConfig",
     "DescriptorLossConfig",
-    "ExportConfig",
     "FinetuneConfig",
     "HomographyConfig",
+    "LabellingConfig",
     "LossConfig",
     "MagicPointConfig",
     "ModelConfig",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from superpoint.errors import UserError, check_number, check_one_of, check_range
+
+if TYPE_CHECKING:
+    from superpoint.config.labelling import AdaptationConfig
 
 
 @dataclass(frozen=True)
@@ -26,18 +30,14 @@ class PhotometricConfig:
     probability: float = 0.5  # of each of the effects above, independently
 
     def __post_init__(self) -> None:
-        check_number("data.photometric.strength", self.strength, 0, 10)
-        check_number("data.photometric.brightness", self.brightness, 0, 255)
+        limits = {"strength": 10, "brightness": 255, "speckle_noise": 1, "motion_blur": 101, "defocus_blur": 50}
+        for key, limit in (limits | {"jpeg_quality": 95, "probability": 1}).items():
+            check_number(f"data.photometric.{key}", getattr(self, key), 0, limit)
+        check_number("data.photometric.lamplight", self.lamplight, 1, 100)
+        check_number("data.photometric.gamma", self.gamma, 1, 10)
         check_range("data.photometric.contrast", self.contrast, 0.0, 10.0)
         check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)
-        check_number("data.photometric.speckle_noise", self.speckle_noise, 0, 1)
         check_range("data.photometric.shade", self.shade, -1.0, 1.0)
-        check_number("data.photometric.lamplight", self.lamplight, 1, 100)
-        check_number("data.photometric.motion_blur", self.motion_blur, 0, 101)
-        check_number("data.photometric.defocus_blur", self.defocus_blur, 0, 50)
-        check_number("data.photometric.gamma", self.gamma, 1, 10)
-        check_number("data.photometric.jpeg_quality", self.jpeg_quality, 0, 95)
-        check_number("data.photometric.probability", self.probability, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,20 @@ class HomographyConfig:
     border_margin: int = 3  # pixels by which the valid mask is eroded
 
     def __post_init__(self) -> None:
-        check_range("data.homography.scale", self.scale, 0.05, 20.0)
-        if self.scale[1] < 0.4:
-            raise UserError(f"data.homography.scale: found {list(self.scale)}, expected a highest zoom of 0.4 or more")
-        limits = {"probability": 1, "rotation": 180, "shear": 0.5, "translation": 1, "border_margin": 100}
-        for key, limit in limits.items():
-            check_number(f"data.homography.{key}", getattr(self, key), 0, limit)
-        if not 0 <= self.perspective < 0.5:  # beyond, corners would cross
-            raise UserError(f"data.homography.perspective: found {self.perspective}, expected >= 0 and < 0.5")
+        check_warps("data.homography", self)
+        check_number("data.homography.probability", self.probability, 0, 1)
+        check_number("data.homography.border_margin", self.border_margin, 0, 100)
+
+
+def check_warps(name: str, config: HomographyConfig | AdaptationConfig) -> None:
+    """Raise UserError unless the ranges of random homographies in the section `name` can be drawn from."""
+    for key, limit in {"rotation": 180, "shear": 0.5, "translation": 1}.items():
+        check_number(f"{name}.{key}", getattr(config, key), 0, limit)
+    check_range(f"{name}.scale", config.scale, 0.05, 20.0)
+    if config.scale[1] < 0.4:
+        raise UserError(f"{name}.scale: found {list(config.scale)}, expected a highest zoom of 0.4 or more")
+    if not 0 <= config.perspective < 0.5:  # beyond, corners would cross
+        raise UserError(f"{name}.perspective: found {config.perspective}, expected >= 0 and < 0.5")
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class SyntheticConfig:
     )  # relative frequency of each primitive; 0 = never, one that is not named keeps its default
     compose: float = 0.5  # probability of several primitives in one image, each in a region of its own
     texture: float = 0.5  # probability that a background or a fill is textured rather than uniform
-    min_contrast: float = 25.0  # least grey-level difference between a shape and what lies behind it
+    min_contrast: float = 25.0  # min grey-level difference between a shape and what lies behind it
 
     def __post_init__(self) -> None:
         if not any(weight > 0 for weight in self.primitives.values()):
@@ -128,9 +134,7 @@ class DataConfig:
         check_number("data.label_threshold", self.label_threshold, 0, 1)
         check_number("data.labelled_share", self.labelled_share, 0.01, 0.99)
         check_number("data.holdout", self.holdout, 0.001, 0.5)
-        check_number("data.height", self.height, 16)
-        check_number("data.width", self.width, 16)
-        check_number("data.curriculum", self.curriculum, 0)
-        check_number("data.overfit", self.overfit, 0)
+        limits = {"height": 16, "width": 16, "curriculum": 0, "overfit": 0, "workers": -1}
+        for key, limit in limits.items():
+            check_number(f"data.{key}", getattr(self, key), limit)
         check_number("data.overfit_first", self.overfit_first, 0, 2**62)
-        check_number("data.workers", self.workers, -1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from superpoint.config.inference import NMS_RADIUS
-from superpoint.config.runtime import check_runtime
+from superpoint.config.inference import BORDER, NMS_RADIUS, check_runtime
 from superpoint.errors import UserError, check_number, check_one_of
 
 # Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
@@ -27,7 +26,7 @@ class EvaluatePairsConfig:
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
     max_keypoints: int = 1000  # strongest points kept in an image
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
-    border: int = 4  # points of networks and corner detectors nearer to the image edge are dropped
+    border: int = BORDER  # points of networks and corner detectors nearer to the image edge are dropped
     threshold: float = 0.0005  # least probability of networks, so low that `max_keypoints` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax
     ratio: float = 0.8  # of the matcher ratio
@@ -76,9 +75,8 @@ class EvaluatePairsConfig:
             raise UserError(f"confidence: found {self.confidence}, expected >= 0.5 and < 1")
 
     def describe(self) -> str:
-        """The protocol's name and, where values differ from those of the preset, their names and values."""
-        values: dict[str, Any] = _values(self.protocol)
-        preset = EvaluatePairsConfig(**values)
+        """Return the protocol's name, and the names and values that differ from the preset."""
+        preset = EvaluatePairsConfig(self.protocol, **PROTOCOLS[self.protocol])
         changed = [
             f"{each.name}={getattr(self, each.name)}"
             for each in fields(self)
@@ -89,27 +87,18 @@ class EvaluatePairsConfig:
 
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured
 
-# What each sets, as `key=value`. `paper`: DeTone et al. 2018, section 7 (homography estimation on 480x640 with 1000
+# What each sets. `paper`: DeTone et al. 2018, section 7 (homography estimation on 480x640 with 1000
 # points and NMS 8, repeatability on 240x320 with 300 points and NMS 4); the images are scaled to cover that size and
 # cut about the centre, as the published re-implementation does, for the paper does not say. `dev`: quicker, and
 # without a cut, so that sequences of every shape are seen whole. `fullres`: what a reconstruction would use.
-PROTOCOLS: dict[str, list[str]] = {
-    "dev": [],
-    "paper": ["size=[480,640]", "nms_radius=8", "repeatability_size=[240,320]"],
-    "fullres": ["longest=0", "max_keypoints=2048"],
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "dev": {},
+    "paper": {"size": [480, 640], "nms_radius": 8, "repeatability_size": [240, 320]},
+    "fullres": {"longest": 0, "max_keypoints": 2048},
 }
 
 
 def protocol_overrides(name: str) -> list[str]:
-    """The preset `name` as `key=value`, to come before those of the user. Raises: UserError if there is none."""
+    """Return the preset `name` as `key=value`, to come before those of the user. Raises: UserError if there is none."""
     check_one_of("--protocol", name, list(PROTOCOLS))
-    return [f"protocol={name}", *PROTOCOLS[name]]
-
-
-def _values(name: str) -> dict[str, object]:
-    pairs = (text.split("=") for text in PROTOCOLS[name])
-    return {"protocol": name, **{key: _parse(value) for key, value in pairs}}
-
-
-def _parse(value: str) -> int | list[int]:
-    return [int(number) for number in value[1:-1].split(",")] if value.startswith("[") else int(value)
+    return [f"protocol={name}", *(f"{key}={value}" for key, value in PROTOCOLS[name].items())]

@@ -1,9 +1,10 @@
-"""The network, its loss, and how its output becomes points."""
+"""The network, its loss, and how its output becomes keypoints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from superpoint.config.inference import BORDER, THRESHOLD
 from superpoint.errors import UserError, check_number, check_one_of
 
 FINE = {"compact": 16, "lite": 8, "vgg": 16}  # SuperPoint's own encoders, and the usual `fine` with each
@@ -60,12 +61,12 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """From logits to points. See `models/decode.py`."""
+    """From logits to keypoints. See `models/decode.py`."""
 
     nms_radius: int = 4  # pixels
-    threshold: float = 0.015  # least probability
-    border: int = 4  # points nearer to the image edge than this many pixels are dropped
-    max_keypoints: int = 0  # strongest points kept; 0 = all
+    threshold: float = THRESHOLD
+    border: int = BORDER
+    max_keypoints: int = 0  # strongest keypoints kept; 0 = all
     subpixel: bool = True
 
     def __post_init__(self) -> None:

@@ -124,10 +124,10 @@ def shrunk(
 def _write_features(
     inputs: Sequence[str], out: str | Path, config: InferenceConfig, root: str | Path | None, resume: bool
 ) -> int | None:
-    from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig
+    from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
     from superpoint.labelling.export import export_detections
 
-    settings = ExportConfig(
+    settings = LabellingConfig(
         weights=config.model,
         resize=config.resize,
         backend=config.backend,

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
-from superpoint.config.inference import NMS_RADIUS
-from superpoint.config.runtime import check_runtime
+from superpoint.config.inference import NMS_RADIUS, check_runtime
 from superpoint.errors import UserError, check_number
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points

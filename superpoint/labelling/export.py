@@ -21,8 +21,8 @@ import cv2
 from rich.console import Console
 
 from superpoint.backends import resolve
-from superpoint.config import ExportConfig, dump_config
-from superpoint.config.export import MAY_CHANGE
+from superpoint.config import LabellingConfig, dump_config
+from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import own_limit
@@ -76,7 +76,7 @@ class Task(NamedTuple):
 
 
 def export_detections(
-    config: ExportConfig,
+    config: LabellingConfig,
     inputs: Sequence[str],
     out: str | Path,
     *,
@@ -111,7 +111,7 @@ def export_detections(
 
         source, complete = processes.decide(prepare)
         plan = {**settings, "source": source.describe()}
-        kept = {field.name: field.default for field in fields(ExportConfig) if field.name in MAY_CHANGE}
+        kept = {field.name: field.default for field in fields(LabellingConfig) if field.name in MAY_CHANGE}
         attributes = {
             "writer": f"superpoint {importlib.metadata.version('superpoint')}",
             "model": settings["model"],
@@ -139,7 +139,7 @@ def export_detections(
         return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
 
 
-def _resolved(config: ExportConfig, processes: Processes) -> ExportConfig:
+def _resolved(config: LabellingConfig, processes: Processes) -> LabellingConfig:
     """`config` with what "auto" comes to here: each choice gives other last bits, and shards must not be of several.
 
     Raises: UserError if one is impossible, or not the same in all processes.
@@ -196,7 +196,7 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
 
 
 def _label_share(
-    config: ExportConfig,
+    config: LabellingConfig,
     model: Any,
     source: ImageSource,
     shards: ShardFolder,
@@ -286,7 +286,7 @@ def _label_share(
     return Share(progress.rate, tuple(broken), stop.signal)
 
 
-def _working_size(config: ExportConfig) -> Callable[[int, int], tuple[int, int]]:
+def _working_size(config: LabellingConfig) -> Callable[[int, int], tuple[int, int]]:
     return lambda width, height: working_size(width, height, config.resize)
 
 
@@ -308,7 +308,7 @@ def _amount(
     return images(mine), images(ended), "images"
 
 
-def _finish(config: ExportConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
+def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
     """Summarise `path` (from its labels if `again`, else by what the shards say of theirs), tidy up, report."""
     if again:
         with FeatureFile(path) as labels:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from superpoint.backends import make_network
-from superpoint.config import ExportConfig
+from superpoint.config import LabellingConfig
 from superpoint.data.images import resize_with_points
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -51,7 +51,7 @@ def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
     return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
 
 
-def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
+def shrink(image: NDArray[np.uint8], config: LabellingConfig) -> WorkingImage:
     """Image uint8 [H, W] in the size the network works at. Raises: UserError if that is still too large."""
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
@@ -68,7 +68,7 @@ def shrink(image: NDArray[np.uint8], config: ExportConfig) -> WorkingImage:
     return WorkingImage(small, (width, height), sharp)
 
 
-def labeller(model: SuperPoint, config: ExportConfig) -> Labeller:
+def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
     """The function (image, name) -> features in pixels of the image as it came.
 
     With adaptation the points of many warped views (`superpoint.labelling`), without it those of one pass, and their

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig, dump_config, load_config
-from superpoint.config.export import MAY_CHANGE
 from superpoint.config.inference import NMS_RADIUS
+from superpoint.config.labelling import MAY_CHANGE
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
@@ -99,7 +99,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     if config.labels is None:
         console.rule(f"labels of {weights}")
         make_folder(labels.parent)
-        export = replace(config.export, weights=weights)
+        export = replace(config.labelling, weights=weights)
         exported = export_detections(export, [str(images)], labels, root=images, resume=True)
         if exported.signal is not None:
             return exported.signal
@@ -187,7 +187,7 @@ def _keep_settings(folder: Path, config: FinetuneConfig, begun: bool) -> None:
     path = folder / SETTINGS
     if begun and path.exists():
         load_config(FinetuneConfig, path)  # damaged, or of another version: said in one line
-        free = {"run", *(f"export.{key}" for key in MAY_CHANGE)}
+        free = {"run", *(f"labelling.{key}" for key in MAY_CHANGE)}
         for key, old, new in config_differences(path.read_text(encoding="utf-8"), dump_config(config)):
             if key not in free:
                 raise UserError(

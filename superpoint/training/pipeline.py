@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config import PipelineConfig, dump_config, load_config
-from superpoint.config.export import MAY_CHANGE
-from superpoint.config.pipeline import STAGES
+from superpoint.config.chains import STAGES
+from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.data.sources.source import open_source

@@ -1,6 +1,6 @@
 """Stage adapt: photographs in, a detector trained on its own labels of them out, in one round or several.
 
-    superpoint adapt --config adaptation/default images=photos run=runs/adapted
+    superpoint adapt --config adapt/default images=photos run=runs/adapt
 
 Round n labels the photographs by homographic adaptation (labels<n>.h5) and trains on the labels (round<n>/, a run
 folder as of train-magicpoint). Killed at any instant, the same command with --resume goes on where it was. At the end,
@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superpoint.config import AdaptConfig, MagicPointConfig, dump_config, load_config
-from superpoint.config.export import MAY_CHANGE
+from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
 from superpoint.engine.run import WEIGHTS, RunFolder
@@ -65,11 +65,11 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
     _check_architecture(config)
     make_folder(folder)
     _keep_config(folder, config, begun)
-    weights, rows = config.export.weights, []
+    weights, rows = config.labelling.weights, []
     for number in range(1, config.rounds + 1):
         labels = folder / f"labels{number}.h5"
         console.rule(f"round {number} of {config.rounds}: labels of {weights}")
-        export = replace(config.export, weights=weights)
+        export = replace(config.labelling, weights=weights)
         exported = export_detections(export, [config.images], labels, root=config.images, resume=resume)
         if exported.signal is not None or exported.summary is None:
             return exported.signal
@@ -96,13 +96,13 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
 
 def _check_architecture(config: AdaptConfig) -> None:
     """Training on from weights of another network fails only after the labels are made: so ask first."""
-    weights = config.export.weights
+    weights = config.labelling.weights
     _, found, _ = load_weights(weights)
     wanted = config.training.model
     if config.from_previous and found.get("descriptor_dim"):
         raise UserError(
-            f"export.weights: {weights} has descriptors of {found['descriptor_dim']} dimensions, which this stage does "
-            "not train; start from weights of train-magicpoint, or set from_previous=false"
+            f"labelling.weights: {weights} has descriptors of {found['descriptor_dim']} dimensions, which this stage "
+            "does not train; start from weights of train-magicpoint, or set from_previous=false"
         )
     # A start without the fine branch gets one, see `load_start`; one that has it cannot lose it, nor change its width.
     for key in ("encoder", "head_channels", *(("fine",) if found.get("fine") else ())):
@@ -120,7 +120,7 @@ def _keep_config(folder: Path, config: AdaptConfig, begun: bool) -> None:
     if begun and path.exists():
         made = load_config(AdaptConfig, path)
         before, now = _flat(asdict(made)), _flat(asdict(config))
-        free = {"rounds", *(f"export.{key}" for key in MAY_CHANGE)}
+        free = {"rounds", *(f"labelling.{key}" for key in MAY_CHANGE)}
         other = [key for key, value in now.items() if key not in free and before.get(key) != value]
         if other:
             found = ", ".join(f"{key}={before.get(key)}" for key in other[:3])
@@ -131,7 +131,7 @@ def _keep_config(folder: Path, config: AdaptConfig, begun: bool) -> None:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"export.decode.threshold": 0.015, ...}."""
+    """Nested settings as {"labelling.decode.threshold": 0.015, ...}."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
@@ -158,7 +158,7 @@ def collapse(before: float, after: float) -> str | None:
         return None
     return (
         f"the median image has {after:g} points, {before:g} in the round before: the labels collapse; lower "
-        "export.decode.threshold, train each round longer, or stop at the round before"
+        "labelling.decode.threshold, train each round longer, or stop at the round before"
     )
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from superpoint.backends import BACKENDS
-from superpoint.config import ExportConfig
-from superpoint.config.runtime import check_runtime
+from superpoint.config import LabellingConfig
+from superpoint.config.inference import check_runtime
 from superpoint.errors import UserError
 
 
@@ -14,6 +14,6 @@ def test_names() -> None:
     with pytest.raises(UserError, match=r"--backend: found 'onnx', expected one of auto, torch, openvino, onnxruntime"):
         check_runtime("onnx", "fp32", "cpu", prefix="--")
     with pytest.raises(UserError, match=r"^precision: found 'fp16', expected one of auto, fp32, bf16"):
-        ExportConfig(precision="fp16")
+        LabellingConfig(precision="fp16")
     with pytest.raises(UserError, match=r"^device: found 'gpu', expected one of auto, cpu, cuda, mps"):
-        ExportConfig(device="gpu")
+        LabellingConfig(device="gpu")

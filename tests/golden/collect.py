@@ -53,8 +53,8 @@ CLASSIFIER = [
     "train.precision=fp32", "train.device=cpu", "train.channels_last=false", "train.log_every=1", "train.report=false",
 ]  # fmt: skip
 FINETUNE = [
-    "export.resize=64", "export.backend=torch", "export.precision=fp32", "export.adaptation.homographies=2",
-    "export.decode.threshold=0.001", "export.decode.max_keypoints=40", "training.data.height=48",
+    "labelling.resize=64", "labelling.backend=torch", "labelling.precision=fp32", "labelling.adaptation.homographies=2",
+    "labelling.decode.threshold=0.001", "labelling.decode.max_keypoints=40", "training.data.height=48",
     "training.data.width=64",
     "training.data.workers=0", "training.train.minutes=null", "training.train.steps=4", "training.train.batch_size=2",
     "training.train.precision=fp32", "training.train.log_every=1", "training.train.report=false",
@@ -71,7 +71,7 @@ LABELLING = [
     "decode.max_keypoints=40",
 ]  # fmt: skip
 ADAPT = [
-    "rounds=2", "export.weights=magicpoint-compact", *(f"export.{each}" for each in LABELLING),
+    "rounds=2", "labelling.weights=magicpoint-compact", *(f"labelling.{each}" for each in LABELLING),
     *(f"training.{each}" for each in ROUND), "training.model.encoder=compact", "training.model.head_channels=128",
 ]  # fmt: skip
 PIPELINE = [

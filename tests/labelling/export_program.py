@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig
+from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.labelling.export import export_detections
 
-CONFIG = ExportConfig(
+CONFIG = LabellingConfig(
     weights="magicpoint-lite",
     resize=64,
     shard_size=4,

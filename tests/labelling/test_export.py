@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superpoint.config import AdaptationConfig, DecodeConfig, ExportConfig, ModelConfig
+from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig, ModelConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME
 from superpoint.data.images import sample_photographs
@@ -27,7 +27,7 @@ from superpoint.labelling.export import export_detections
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
 
-CONFIG = ExportConfig(
+CONFIG = LabellingConfig(
     weights="magicpoint-lite",
     resize=64,
     shard_size=4,
@@ -53,7 +53,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def export(images: object, out: Path, config: ExportConfig = CONFIG, **options: object) -> FeatureFile:
+def export(images: object, out: Path, config: LabellingConfig = CONFIG, **options: object) -> FeatureFile:
     result = export_detections(config, [str(images)], out, **options)  # type: ignore[arg-type]
     return FeatureFile(result.path)
 

@@ -26,9 +26,9 @@ from superpoint.training.finetune import MIN_IMAGES, finetune, start_model, star
 from superpoint.training.magicpoint import load_start
 
 TINY = [
-    "export.sharpen=true", "export.corners=20",
-    "export.resize=64", "export.backend=torch", "export.precision=fp32", "export.adaptation.homographies=2",
-    "export.decode.threshold=0.001", "export.decode.max_keypoints=40", "training.data.height=48",
+    "labelling.sharpen=true", "labelling.corners=20",
+    "labelling.resize=64", "labelling.backend=torch", "labelling.precision=fp32", "labelling.adaptation.homographies=2",
+    "labelling.decode.threshold=0.001", "labelling.decode.max_keypoints=40", "training.data.height=48",
     "training.data.width=64", "training.data.workers=0", "training.train.minutes=null", "training.train.steps=2",
     "training.train.batch_size=2", "training.train.log_every=1", "training.train.report=false",
     "training.validation.images=2", "training.validation.final_images=9", "training.validation.pairs=2",
@@ -216,11 +216,11 @@ def test_bad_photographs_are_one_line(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("training.run=x", "training.run: is set by this stage"),
+        ("training.run=x", "training.run: is set by this recipe"),
         ("training.weights=magicpoint", "training.weights: is set"),
         ("training.model.descriptor_dim=8", "training.model: is set"),
-        ("export.weights=x", "export.weights"),
-        ("training.data.overfit=2", "training.data.overfit"),
+        ("labelling.weights=x", "labelling.weights: is set"),
+        ("training.data.overfit=2", "training.data.overfit: is set"),
     ],
 )
 def test_what_the_stage_sets_itself_is_refused(override: str, words: str) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from superpoint.cli import main
 from superpoint.config import MagicPointConfig, PipelineConfig, SuperPointConfig, load_config
-from superpoint.config.pipeline import STAGES
+from superpoint.config.chains import STAGES
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
@@ -249,14 +249,14 @@ def test_which_stage_a_key_belongs_to() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["magicpoint.run=x"], "magicpoint.run: is set by this recipe, from run"),
-        (["superpoint.weights=x"], "superpoint.weights: is set by this recipe, from the stage before"),
+        (["magicpoint.run=x"], "magicpoint.run: is set by this recipe"),
+        (["superpoint.weights=x"], "superpoint.weights: is set by this recipe"),
         (["superpoint.seed=4"], "superpoint.seed: is set by this recipe"),
-        (["superpoint.model.descriptor_dim=64"], "superpoint.model: is set by this recipe, from model"),
+        (["superpoint.model.descriptor_dim=64"], "superpoint.model: is set by this recipe"),
         (["labels.weights=x"], "labels.weights: is set"),
-        (["labels.merge=false"], "labels.merge: found false"),
+        (["labels.merge=false"], "labels.merge: is set"),
         (["model.descriptor_dim=0"], "model.descriptor_dim: found 0"),
-        (["superpoint.data.overfit=1"], "superpoint.data.overfit: found 1"),
+        (["superpoint.data.overfit=1"], "superpoint.data.overfit: is set"),
         (["seed=1000003"], "seed: found 1000003"),
         (["magicpoint.train.stepz=1"], "stepz"),
     ],

@@ -21,17 +21,13 @@ from superpoint.training.rounds import adapt, collapse, label_agreement
 from superpoint.visualize import save_image
 
 TINY = [
-    *["export.weights=magicpoint-lite", "export.adaptation.homographies=3", "export.resize=96", "export.backend=torch"],
-    *["training.model.encoder=lite", "training.model.head_channels=128", "training.data.height=48"],
-    *["training.data.width=64", "training.data.workers=0", "training.data.holdout=0.3", "training.train.minutes=null"],
-    *["training.train.batch_size=2", "training.train.precision=fp32", "training.validation.images=4"],
-    *[
-        "training.validation.final_images=9",
-        "training.train.log_every=1",
-        "training.train.report=false",
-        "training.train.steps=2",
-    ],
-]
+    "labelling.weights=magicpoint-lite", "labelling.adaptation.homographies=3", "labelling.resize=96",
+    "labelling.backend=torch", "training.model.encoder=lite", "training.model.head_channels=128",
+    "training.data.height=48", "training.data.width=64", "training.data.workers=0", "training.data.holdout=0.3",
+    "training.train.minutes=null", "training.train.batch_size=2", "training.train.precision=fp32",
+    "training.validation.images=4", "training.validation.final_images=9", "training.train.log_every=1",
+    "training.train.report=false", "training.train.steps=2",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +67,8 @@ def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in run.glob("labels*.h5")} == before
     with pytest.raises(UserError, match="the folder is not empty"):
         adapt(settings)
-    with pytest.raises(UserError, match=r"made with other settings \(export\.resize=96\)"):
-        adapt(config(photographs, run, "rounds=2", "export.resize=80"), resume=True)
+    with pytest.raises(UserError, match=r"made with other settings \(labelling\.resize=96\)"):
+        adapt(config(photographs, run, "rounds=2", "labelling.resize=80"), resume=True)
     with pytest.raises(UserError, match=r"rounds: found 1, but .* has 2; expected as many, or more"):
         adapt(config(photographs, run, "rounds=1"), resume=True)
 
@@ -82,7 +78,7 @@ def test_more_rounds_can_be_added(photographs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert adapt(config(photographs, run)) is None
     first = (run / "labels1.h5").stat().st_mtime_ns
-    assert adapt(config(photographs, run, "rounds=2", "export.readers=1"), resume=True) is None
+    assert adapt(config(photographs, run, "rounds=2", "labelling.readers=1"), resume=True) is None
     assert (run / "labels1.h5").stat().st_mtime_ns == first
     assert [row["round"] for row in json.loads((run / "rounds.json").read_text())] == [1, 2]
     assert "rounds: 2\n" in (run / "adapt.yaml").read_text()
@@ -119,16 +115,16 @@ def test_bad_input(photographs: Path, tmp_path: Path) -> None:
     save_weights(tmp_path / "fine.safetensors", build_model(ModelConfig(**fine)), fine)
     for width in (0, 4):  # without, and narrower
         words = rf"training\.model\.fine: found {width}, but .*fine\.safetensors has 8; set it alike"
-        more = [f"export.weights={tmp_path / 'fine.safetensors'}", f"training.model.fine={width}"]
+        more = [f"labelling.weights={tmp_path / 'fine.safetensors'}", f"training.model.fine={width}"]
         with pytest.raises(UserError, match=words) as caught:
             adapt(config(photographs, tmp_path / "run", *more))
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"training\.data\.kind"):
+    with pytest.raises(UserError, match=r"training\.weights: is set by this recipe"):
         config(photographs, tmp_path, "training.weights=magicpoint")
     with pytest.raises(UserError, match="expected at least 2"):
-        config(photographs, tmp_path, "export.adaptation.homographies=1")
+        config(photographs, tmp_path, "labelling.adaptation.homographies=1")
     with pytest.raises(UserError, match=r"nowhere: no such file, expected weights"):
-        adapt(config(photographs, tmp_path / "run", "export.weights=nowhere"))
+        adapt(config(photographs, tmp_path / "run", "labelling.weights=nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no image"):
         adapt(config(tmp_path / "empty", tmp_path / "run"))
@@ -140,7 +136,7 @@ def test_bad_input(photographs: Path, tmp_path: Path) -> None:
 def test_weights_with_descriptors(photographs: Path, tmp_path: Path) -> None:
     model = ModelConfig(encoder="lite", head_channels=128, descriptor_dim=8)
     save_weights(tmp_path / "both.safetensors", build_model(model), asdict(model))
-    more = [f"export.weights={tmp_path / 'both.safetensors'}"]
+    more = [f"labelling.weights={tmp_path / 'both.safetensors'}"]
     with pytest.raises(UserError, match=r"both\.safetensors has descriptors of 8 dimensions, .* from_previous=false"):
         adapt(config(photographs, tmp_path / "run", *more))
 
