@@ -10,34 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpoint.cli import main
 from superpoint.config import ModelConfig
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
-
-TINY = ["data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16"]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    captured = capsys.readouterr()
-    code = stopped.value.code
-    assert isinstance(code, int)
-    return code, captured.out, captured.err
+from tests.conftest import TINY, CommandLine
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line of an error."""
-    code, _, error = run(capsys, *arguments)
-    assert code == 2
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
-
-
-def test_print_config_is_complete_yaml(capsys: pytest.CaptureFixture[str]) -> None:
-    code, output, _ = run(capsys, "train-magicpoint", "--print-config", "train.steps=3")
+def test_print_config_is_complete_yaml(cli: CommandLine) -> None:
+    code, output, _ = cli("train-magicpoint", "--print-config", "train.steps=3")
     assert code == 0
     assert "  steps: 3\n" in output
     assert "checkerboard: 1.0" in output
@@ -68,11 +48,11 @@ def test_print_config_is_complete_yaml(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    arguments: list[str], message: str, cli: CommandLine, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert message in fails(capsys, *arguments)
+    assert message in cli.fails(*arguments)
 
 
 def test_typer_itself_exits_with_2_for_unknown_options() -> None:
@@ -83,8 +63,8 @@ def test_typer_itself_exits_with_2_for_unknown_options() -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    code, output, error = run(capsys)
+def test_no_arguments_show_the_help(cli: CommandLine) -> None:
+    code, output, error = cli()
     assert code == 2
     assert "train-magicpoint" in output + error
 
@@ -96,21 +76,21 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in result.stderr
 
 
-def test_run_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_run_folder_that_cannot_be_written(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    error = fails(capsys, "train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/file/run")
+    error = cli.fails("train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/file/run")
     assert f"{tmp_path}/file/run" in error
     for command in (["visualize-dataset"], ["find-lr", *TINY]):
-        assert "cannot be written" in fails(capsys, *command, "--out", f"{tmp_path}/file/out")
+        assert "cannot be written" in cli.fails(*command, "--out", f"{tmp_path}/file/out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_read_only_folder(cli: CommandLine, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    assert str(tmp_path) in fails(capsys, "train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/run")
+    assert str(tmp_path) in cli.fails("train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/run")
 
 
-def make_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def make_run(folder: Path, cli: CommandLine) -> Path:
     arguments = [
         *TINY,
         "train.steps=1",
@@ -119,47 +99,47 @@ def make_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         "validation.images=2",
         "validation.final_images=2",
     ]
-    assert run(capsys, "train-magicpoint", *arguments, "train.minutes=null", f"run={folder}")[0] == 0
+    assert cli("train-magicpoint", *arguments, "train.minutes=null", f"run={folder}")[0] == 0
     return folder
 
 
-def test_checkpoints_that_do_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", capsys)
+def test_checkpoints_that_do_not_fit(cli: CommandLine, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", cli)
     resume = ["train-magicpoint", *TINY, "train.steps=2", "train.minutes=null", "--resume", f"run={folder}"]
-    assert "model.head_channels" in fails(capsys, *resume, "model.head_channels=24")
+    assert "model.head_channels" in cli.fails(*resume, "model.head_channels=24")
 
     last = folder / "checkpoints/last.ckpt"
     whole = last.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         last.write_bytes(damaged)
-        assert "last.ckpt" in fails(capsys, *resume)
+        assert "last.ckpt" in cli.fails(*resume)
     torch.save({"something": "else"}, last)
-    assert "last.ckpt" in fails(capsys, *resume)
+    assert "last.ckpt" in cli.fails(*resume)
 
 
-def test_weights_that_do_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_weights_that_do_not_fit(cli: CommandLine, tmp_path: Path) -> None:
     model = build_model(ModelConfig(encoder="lite", head_channels=16))
     path = tmp_path / "w.safetensors"
     out = ["--out", str(tmp_path / "out")]
     save_weights(path, model, {"encoder": "lite", "head_channels": 32})
-    assert "another architecture" in fails(capsys, "detect-samples", str(path), *out)
+    assert "another architecture" in cli.fails("detect-samples", str(path), *out)
     save_weights(path, model, {"encoder": "lite", "head_channels": 16, "colour": 1})
-    assert "'colour'" in fails(capsys, "detect-samples", str(path), *out)
+    assert "'colour'" in cli.fails("detect-samples", str(path), *out)
     path.write_bytes(path.read_bytes()[:100])
-    assert "w.safetensors" in fails(capsys, "detect-samples", str(path), *out)
+    assert "w.safetensors" in cli.fails("detect-samples", str(path), *out)
     save_weights(path, model, {"encoder": "lite", "head_channels": 16})
-    assert "--out" in fails(capsys, "detect-samples", str(path))
+    assert "--out" in cli.fails("detect-samples", str(path))
 
 
-def test_exported_weights_load_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", capsys)
+def test_exported_weights_load_again(cli: CommandLine, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", cli)
     out = tmp_path / "half.safetensors"
-    assert run(capsys, "export-weights", str(folder), str(out), "--half")[0] == 0
+    assert cli("export-weights", str(folder), str(out), "--half")[0] == 0
     assert out.stat().st_size < 0.6 * (folder / "weights.safetensors").stat().st_size
-    assert run(capsys, "detect-samples", str(out), "max_keypoints=5", "--out", str(tmp_path / "pictures"))[0] == 0
+    assert cli("detect-samples", str(out), "max_keypoints=5", "--out", str(tmp_path / "pictures"))[0] == 0
     assert (tmp_path / "pictures/all.png").exists()
-    assert "ends in .safetensors" in fails(capsys, "export-weights", str(folder), str(tmp_path / "w.pt"))
-    assert "no such folder" in fails(capsys, "export-weights", str(folder), str(tmp_path / "no/w.safetensors"))
+    assert "ends in .safetensors" in cli.fails("export-weights", str(folder), str(tmp_path / "w.pt"))
+    assert "no such folder" in cli.fails("export-weights", str(folder), str(tmp_path / "no/w.safetensors"))
 
 
 def test_help_and_mistakes_do_not_import_torch_training() -> None:

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import TINY_TRAINING
+
 pytestmark = pytest.mark.slow
 
-TINY = [
-    "model.encoder=lite", "model.head_channels=16", "data.height=48", "data.width=64", "train.batch_size=2",
-    "train.minutes=null", "train.log_every=2", "validation.images=4", "validation.final_images=9",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "validation.images=4"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -35,7 +34,7 @@ def run(command: list[str], folder: Path) -> str:
 def test_the_four_commands_of_the_readme(tmp_path: Path) -> None:
     run(superpoint("visualize-dataset", "--out", "dataset", "--columns", "2", "--index", "7"), tmp_path)
     assert {path.name for path in (tmp_path / "dataset").iterdir()} == {"primitives.png", "samples.png", "sample_7.png"}
-    run(superpoint("train-magicpoint", *TINY, "train.steps=4", "run=run"), tmp_path)
+    run(superpoint("train-magicpoint", *SETTINGS, "train.steps=4", "run=run"), tmp_path)
     run(superpoint("evaluate", "synthetic", "run", "--images", "9"), tmp_path)
     output = run(superpoint("detect-samples", "run", "max_keypoints=20"), tmp_path)
     assert "pictures: run/detections" in output
@@ -43,7 +42,7 @@ def test_the_four_commands_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_find_lr_draws_its_curve(tmp_path: Path) -> None:
-    output = run(superpoint("find-lr", *TINY, "train.steps=30", "--steps", "30", "--out", "lr"), tmp_path)
+    output = run(superpoint("find-lr", *SETTINGS, "train.steps=30", "--steps", "30", "--out", "lr"), tmp_path)
     assert "lr/lr_finder.png" in output
     found = json.loads((tmp_path / "lr/lr_finder.json").read_text())
     assert len(found["rates"]) == len(found["losses"]) > 5
@@ -51,7 +50,7 @@ def test_find_lr_draws_its_curve(tmp_path: Path) -> None:
 
 def test_stage_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_path: Path) -> None:
     options = [
-        *TINY,
+        *SETTINGS,
         "train.report=false",
         "train.steps=14",
         "train.checkpoint_every=3",
@@ -81,7 +80,7 @@ def test_stage_killed_at_any_moment_and_resumed_ends_with_the_same_weights(tmp_p
 
 
 def test_torchrun_trains_on_the_same_samples(tmp_path: Path, project: Path) -> None:
-    options = [*TINY, "train.report=false", "train.steps=4"]
+    options = [*SETTINGS, "train.report=false", "train.steps=4"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, str(project / "scripts/train_magicpoint.py"), *options, "run=two"], tmp_path)
     run(superpoint("train-magicpoint", *options, "run=one"), tmp_path)

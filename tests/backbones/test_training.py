@@ -13,18 +13,15 @@ from superpoint.errors import UserError
 from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights
 from superpoint.training.magicpoint import train_magicpoint
+from tests.conftest import TINY_TRAINING
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.head_channels=16", "train.batch_size=2",
-    "train.log_every=1", "train.steps=2", "train.minutes=null", "train.probe_every=1", "train.report=false",
-    "validation.images=18", "validation.final_images=9",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "train.log_every=1", "train.steps=2", "train.probe_every=1", "train.report=false"]
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2", "vgg16_bn"])
 def test_two_steps_of_the_stage(tmp_path: Path, encoder: str) -> None:
     run = tmp_path / "run"
-    config = load_config(MagicPointConfig, None, [*TINY, f"model.encoder={encoder}", f"run={run}"])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"model.encoder={encoder}", f"run={run}"])
     assert train_magicpoint(config).step == 2
     network = load_network(run / "weights.safetensors")
     assert network.encoder.name == encoder

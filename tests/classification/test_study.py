@@ -22,14 +22,14 @@ from superpoint.errors import UserError
 from superpoint.visualize import figure_to_image
 from tests.classification.data.drawings import write_folder, write_idx
 
-TINY = [
+QUICK = [
     *("epochs=2", "train.batch_size=8", "train.precision=fp32", "train.channels_last=false", "data.workers=0"),
     "train.log_every=2",
 ]
 
 
 def settings(name: str, train: Path, *more: str) -> ClassifierConfig:
-    return load_config(ClassifierConfig, None, [*DEFAULTS[name], *TINY, f"data.train={train}", *more])
+    return load_config(ClassifierConfig, None, [*DEFAULTS[name], *QUICK, f"data.train={train}", *more])
 
 
 def test_the_study_of_digits_ends_in_tables_and_a_figure(tmp_path: Path) -> None:

@@ -4,29 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.cli import main
 from tests.classification.data.drawings import write_folder
+from tests.conftest import CommandLine
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(list(arguments))
-    code = caught.value.code
-    captured = capsys.readouterr()
-    return int(code or 0), captured.out, captured.err  # type: ignore[arg-type]
-
-
-def test_a_list_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_is_written(tmp_path: Path, cli: CommandLine) -> None:
     write_folder(tmp_path / "data", count=5)
     out = tmp_path / "lists" / "classes.csv"
-    code, text, _ = run(capsys, "classes", "csv", str(tmp_path / "data"), "--out", str(out))
+    code, text, _ = cli("classes", "csv", str(tmp_path / "data"), "--out", str(out))
     assert code == 0
     assert "12 training and 3 test images" in text
     assert len(out.read_text().splitlines()) == 16
 
 
-def test_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text, _ = run(capsys, "train-classifier", "model.name=vgg11_bn", "--print-config")
+def test_the_configuration_is_printed(cli: CommandLine) -> None:
+    code, text, _ = cli("train-classifier", "model.name=vgg11_bn", "--print-config")
     assert code == 0
     assert "name: vgg11_bn" in text
     assert "test_crops: 1" in text
@@ -54,14 +46,14 @@ def test_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
 def test_mistakes_are_one_line_and_exit_code_2(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    cli: CommandLine,
     arguments: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "data", count=3)
     (tmp_path / "empty").mkdir()
-    code, _, error = run(capsys, *arguments)
+    code, _, error = cli(*arguments)
     last = [line for line in error.splitlines() if line.startswith("error:")]
     assert code == 2
     assert len(last) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,21 +14,9 @@ from superpoint.cli import main
 from superpoint.commands.labels import OVERRIDE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
+from tests.conftest import CommandLine
 
-TINY = ["weights=magicpoint-lite", "resize=64", "backend=torch", "adaptation=none", "decode.threshold=0.005"]
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(each) for each in arguments])
-        captured = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, captured.out, captured.err
-
-    return run
+QUICK = ["weights=magicpoint-lite", "resize=64", "backend=torch", "adaptation=none", "decode.threshold=0.005"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("labels") / "labels.h5"
     with pytest.raises(SystemExit) as stopped:
-        main(["export-detections", str(photos), "--out", str(out), *TINY])
+        main(["export-detections", str(photos), "--out", str(out), *QUICK])
     assert stopped.value.code == 0
     return out
 
@@ -59,27 +46,29 @@ def test_arguments_are_told_apart() -> None:
         assert not OVERRIDE.fullmatch(text)
 
 
-def test_export(cli: Cli, photos: Path, labels: Path, tmp_path: Path) -> None:
+def test_export(cli: CommandLine, photos: Path, labels: Path, tmp_path: Path) -> None:
     assert len(FeatureFile(labels)) == 5
     globbed = tmp_path / "globbed.h5"
-    code, output, error = cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)
+    code, output, error = cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *QUICK)
     assert code == 0, error
     assert "4 labelled, 0 skipped" in output
     assert FeatureFile(globbed).names() == [f"c/{each}.png" for each in ("camera", "chelsea", "coffee", "coins")]
-    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY)[0] == 2
-    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *TINY, "--resume")[0] == 0
+    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *QUICK)[0] == 2
+    assert cli("export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *QUICK, "--resume")[0] == 0
 
 
-def test_what_exists_is_an_input(cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_exists_is_an_input(
+    cli: CommandLine, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "year=2024").mkdir()
     (tmp_path / "year=2024/a.png").write_bytes((photos / "c/camera.png").read_bytes())
-    code, _, error = cli("export-detections", "year=2024/a.png", "--out", "a.h5", *TINY)
+    code, _, error = cli("export-detections", "year=2024/a.png", "--out", "a.h5", *QUICK)
     assert code == 0, error
     assert FeatureFile("a.h5").names() == ["a.png"]
 
 
-def test_print_config(cli: Cli) -> None:
+def test_print_config(cli: CommandLine) -> None:
     code, output, _ = cli("export-detections", "--print-config", "adaptation=none", "--weights", "runs/x", "resize=9")
     assert code == 0
     assert "weights: runs/x\nresize: 9\n" in output
@@ -101,7 +90,7 @@ def test_print_config(cli: Cli) -> None:
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    cli: Cli, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, error = cli("export-detections", *arguments)
@@ -111,7 +100,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_info(cli: Cli, labels: Path) -> None:
+def test_info(cli: CommandLine, labels: Path) -> None:
     code, output, _ = cli("labels", "info", labels)
     assert code == 0
     assert "5 labelled, 1 skipped" in output
@@ -120,7 +109,7 @@ def test_info(cli: Cli, labels: Path) -> None:
     assert "descriptors: none" in output
 
 
-def test_show(cli: Cli, labels: Path, photos: Path, tmp_path: Path) -> None:
+def test_show(cli: CommandLine, labels: Path, photos: Path, tmp_path: Path) -> None:
     code, output, _ = cli("labels", "show", labels, photos, "--out", tmp_path / "a.png", "--count", 4, "--columns", 2)
     assert code == 0
     assert "contact sheet" in output
@@ -137,7 +126,7 @@ def test_show(cli: Cli, labels: Path, photos: Path, tmp_path: Path) -> None:
     assert "expected the folder" in cli("labels", "show", labels, labels / "x.tar")[2]
 
 
-def test_check(cli: Cli, labels: Path, tmp_path: Path) -> None:
+def test_check(cli: CommandLine, labels: Path, tmp_path: Path) -> None:
     code, output, _ = cli("labels", "check", labels)
     assert (code, output.strip().rpartition(": ")[2]) == (0, "5 images, whole")
     points = FeatureFile(labels).read("c/camera.png").keypoints.tobytes()

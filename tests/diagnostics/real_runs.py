@@ -20,17 +20,17 @@ from superpoint.engine import make_fabric
 from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.training.detector_validation import DetectorValidation
+from tests.conftest import TINY_TRAINING
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "data.curriculum=0", "model.encoder=lite",
-    "model.head_channels=16", "train.minutes=null", "train.batch_size=4", "train.precision=fp32", "train.ema=0",
-    "train.probe_every=0", "validation.images=18",
+SETTINGS = [
+    *TINY_TRAINING, "data.curriculum=0", "train.batch_size=4", "train.precision=fp32", "train.ema=0",
+    "train.probe_every=0",
 ]  # fmt: skip
 
 
 def run(folder: Path, *overrides: str, dataset: type[SyntheticShapes] = SyntheticShapes, validate: Any = None) -> Case:
     """The case of a real run; one that ends with NaN is a case too."""
-    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", *overrides])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", *overrides])
     with contextlib.suppress(UserError):
         stage.fit_detector(
             config,
@@ -51,7 +51,7 @@ class TwoImages(SyntheticShapes):
 def two_images(folder: Path) -> Case:
     """Learnt by heart; validation is on scenes of which nothing was learnt."""
     overrides = ("train.steps=120", "train.validate_every=40", "optimizer.lr=6e-3", "train.batch_size=2")
-    validate = DetectorValidation(load_config(MagicPointConfig, None, [*TINY, "train.steps=1"]))
+    validate = DetectorValidation(load_config(MagicPointConfig, None, [*SETTINGS, "train.steps=1"]))
     return run(folder, *overrides, dataset=TwoImages, validate=validate)
 
 

@@ -23,18 +23,16 @@ from superpoint.diagnostics.reading import read_case
 from superpoint.engine import make_fabric
 from superpoint.training.detector_validation import DetectorValidation
 from superpoint.training.magicpoint import fit_detector
+from tests.conftest import TINY_TRAINING
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "data.curriculum=0", "model.encoder=lite",
-    "model.head_channels=16", "train.minutes=null", "train.batch_size=2", "train.precision=fp32", "train.log_every=2",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "data.curriculum=0", "train.precision=fp32"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is far too short to find anything, at a rate that throws it off course."""
     folder = tmp_path_factory.mktemp("doctor") / "run"
-    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", "train.steps=24", "optimizer.lr=3"])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", "train.steps=24", "optimizer.lr=3"])
     dataset = SyntheticShapes(config.data, config.seed)
     fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
     return folder

@@ -15,15 +15,13 @@ from superpoint.diagnostics.reading import read_case, read_run
 from superpoint.engine import RunFolder, make_fabric
 from superpoint.errors import UserError
 from superpoint.training.magicpoint import fit_detector
+from tests.conftest import TINY_TRAINING
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16", "seed=4",
-    "train.minutes=null", "train.batch_size=2", "train.precision=fp32", "train.log_every=2", "train.ema=0.9",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "seed=4", "train.precision=fp32", "train.ema=0.9"]
 
 
 def train(folder: Path, *overrides: str) -> Path:
-    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}", *overrides])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", *overrides])
     dataset = SyntheticShapes(config.data, config.seed)
     fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
     return folder

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.cli import main
 from superpoint.commands.runs import format_age
 from superpoint.engine.run import RunFolder
 from superpoint.engine.runs import find_runs, read_status
 from superpoint.errors import UserError
+from tests.conftest import CommandLine
 
 
 def write(folder: Path, *events: str, stage: str = "train-magicpoint") -> Path:
@@ -59,12 +59,9 @@ def test_all_runs_below_a_folder_the_latest_first(tmp_path: Path) -> None:
         find_runs(tmp_path / "none")
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, cli: CommandLine) -> None:
     def output(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            main(["runs", str(tmp_path), *arguments])
-        assert stopped.value.code == 0
-        return capsys.readouterr().out
+        return cli.succeeds("runs", tmp_path, *arguments)
 
     assert "no runs yet" in output()
     write(tmp_path / "x", "interrupted")

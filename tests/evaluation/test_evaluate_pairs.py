@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from superpoint.cli import main
 from superpoint.config.evaluation import EvaluatePairsConfig, protocol_overrides
 from superpoint.config.loading import load_config
 from superpoint.data.images import sample_photographs
@@ -25,6 +24,7 @@ from superpoint.evaluation.methods import Method, network_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.views import ViewPair, fit_pair, generated_views
 from superpoint.visualize import save_image
+from tests.conftest import CommandLine
 
 SIZE = (144, 192)
 CONFIG = EvaluatePairsConfig(max_keypoints=200, iterations=1000)
@@ -281,16 +281,8 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
         (["confidence=1"], "confidence: found 1"),
     ],
 )
-def test_mistakes_are_one_line(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as exit_code:
-        main(["evaluate", "pairs", "--out", str(tmp_path), *arguments])
-    assert exit_code.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert error.startswith("error: ")
-    assert "\n" not in error
+def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path, cli: CommandLine) -> None:
+    assert message in cli.fails("evaluate", "pairs", "--out", tmp_path, *arguments)
 
 
 def test_a_set_without_usable_pair_is_an_error(tmp_path: Path) -> None:

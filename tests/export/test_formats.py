@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from superpoint.backends import Network, resolve
-from superpoint.cli import main
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model
 from superpoint.export import parity as parity_module
@@ -17,6 +16,7 @@ from superpoint.export.formats import FORMATS, SUFFIXES
 from superpoint.export.parity import measure_parity
 from superpoint.models import SuperPoint
 from superpoint.models.decode import detect_points
+from tests.conftest import CommandLine
 
 SETTINGS = Settings(max_keypoints=200)
 
@@ -90,13 +90,11 @@ class TestFast:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "onnx-full", "torch-export"])
-def test_command(form: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / f"model{SUFFIXES[form]}"
-    with pytest.raises(SystemExit) as exit_info:
-        main(["export-model", weights, "--format", form, "--out", str(out), "--points", "150"])
-    assert exit_info.value.code == 0
-    assert "of the points within 0.5 px of torch's" in capsys.readouterr().out
+    output = cli.succeeds("export-model", weights, "--format", form, "--out", out, "--points", "150")
+    assert "of the points within 0.5 px of torch's" in output
     report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
     assert report["parity"][0]["agreement"] >= 0.995
     assert report["parity"][0]["points"][0] > 200

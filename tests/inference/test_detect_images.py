@@ -14,7 +14,7 @@ from superpoint.errors import UserError
 from superpoint.inference import load_model
 from superpoint.inference.detect_images import detect_images
 from superpoint.visualize import save_image
-from tests.inference.networks import photograph
+from tests.conftest import photograph
 
 CONFIG = InferenceConfig("magicpoint-lite", backend="torch", precision="fp32", device="cpu")
 

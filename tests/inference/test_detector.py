@@ -20,7 +20,8 @@ from superpoint.inference import FeatureDetector, Features, load_model
 from superpoint.inference import detector as module
 from superpoint.models import load_network
 from superpoint.models.decode import detect_points
-from tests.inference.networks import DIM, photograph
+from tests.conftest import photograph
+from tests.inference.networks import DIM
 
 HEAVY = ("superpoint.engine", "superpoint.stages", "lightning_fabric", "matplotlib", "kornia", "tensorboard", "h5py")
 

@@ -13,7 +13,8 @@ import superpoint
 from superpoint import pretrained
 from superpoint.inference import DEFAULT_MODEL
 from superpoint.visualize import save_image
-from tests.inference.networks import photograph, write_network
+from tests.conftest import photograph
+from tests.inference.networks import write_network
 
 MODULES = (*("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.matching"),)
 FLAGS = doctest.ELLIPSIS

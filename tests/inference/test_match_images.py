@@ -11,7 +11,8 @@ from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_matrix, warp_image
 from superpoint.inference.match_images import match_images
 from superpoint.visualize import save_image
-from tests.inference.networks import photograph, write_network
+from tests.conftest import photograph
+from tests.inference.networks import write_network
 
 SHIFT = np.array([[1.0, 0, -16], [0, 1, 8], [0, 0, 1]])
 

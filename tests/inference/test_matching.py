@@ -12,7 +12,7 @@ from superpoint.errors import UserError
 from superpoint.geometry.homography import sample_homography, warp_image, warp_points
 from superpoint.inference import FeatureDetector, Features, Matches, estimate_homography, match
 from superpoint.matching import ESTIMATORS
-from tests.inference.networks import photograph
+from tests.conftest import photograph
 from tests.inference.test_images import one_line
 
 

@@ -14,7 +14,8 @@ from superpoint.inference import track_video as stage
 from superpoint.inference.track_video import track_points
 from superpoint.inference.video import FrameSource, VideoFile
 from superpoint.visualize import save_image
-from tests.inference.networks import photograph, write_network
+from tests.conftest import photograph
+from tests.inference.networks import write_network
 
 FRAMES = 6
 

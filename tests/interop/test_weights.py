@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from superpoint.cli import main
 from superpoint.errors import UserError
 from superpoint.interop.weights import convert_weights
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
+from tests.conftest import CommandLine
 
 State = dict[str, Tensor]
 WIDTHS = [1, 64, 64, 64, 64, 128, 128, 128, 128]
@@ -88,15 +88,13 @@ LAYOUTS = {"original": (original_state, original_forward), "port": (port_state, 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_computes_the_same(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_computes_the_same(layout: str, tmp_path: Path, cli: CommandLine) -> None:
     make: Callable[[], State]
     make, forward = LAYOUTS[layout]
     state = make()
     torch.save({"model": state} if layout == "port" else state, tmp_path / "theirs.pth")
-    with pytest.raises(SystemExit) as exit_info:
-        main(["convert-weights", str(tmp_path / "theirs.pth"), "--out", str(tmp_path / "ours.safetensors")])
-    assert exit_info.value.code == 0
-    assert "licence: the converted file stays under the licence of theirs.pth" in capsys.readouterr().out
+    output = cli.succeeds("convert-weights", tmp_path / "theirs.pth", "--out", tmp_path / "ours.safetensors")
+    assert "licence: the converted file stays under the licence of theirs.pth" in output
     model = load_network(tmp_path / "ours.safetensors")
     assert load_weights(tmp_path / "ours.safetensors")[2]["layout"] == layout
     image = torch.rand((2, 1, 40, 56), generator=torch.Generator().manual_seed(2))
@@ -156,8 +154,6 @@ class TestErrors:
         with pytest.raises(UserError, match=r"found a layer of shape \[32, 64, 3, 3\]"):
             convert_weights(tmp_path / "a.pth")
 
-    def test_target(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as exit_info:
-            main(["convert-weights", "x.pth", "--out", str(tmp_path / "a.pth")])
-        assert exit_info.value.code == 2
-        assert "expected a file name that ends in .safetensors" in capsys.readouterr().err
+    def test_target(self, tmp_path: Path, cli: CommandLine) -> None:
+        message = cli.fails("convert-weights", "x.pth", "--out", tmp_path / "a.pth")
+        assert "expected a file name that ends in .safetensors" in message

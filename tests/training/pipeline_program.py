@@ -19,18 +19,19 @@ from superpoint.config import PipelineConfig, load_config
 from superpoint.training import pipeline as stage
 from superpoint.training.detector_validation import DetectorValidation
 from superpoint.training.pair_validation import PairValidation
+from tests.conftest import TINY_DATA, under
 
 TRAINING = [
-    "data.height=48", "data.width=64", "data.workers=0", "data.curriculum=4", "train.batch_size=2", "train.steps=4",
-    "train.minutes=null", "train.log_every=2", "train.validate_every=2", "train.precision=fp32", "train.report=false",
-    "validation.images=4", "validation.final_images=9",
+    *TINY_DATA, "data.curriculum=4", "train.batch_size=2", "train.steps=4", "train.minutes=null", "train.log_every=2",
+    "train.validate_every=2", "train.precision=fp32", "train.report=false", "validation.images=4",
+    "validation.final_images=9",
 ]  # fmt: skip
-TINY = [
+SETTINGS = [
     "model.encoder=compact", "model.head_channels=16", "model.fine=4", "model.descriptor_dim=16", "labels.resize=64",
     "labels.sharpen=true", "labels.corners=20",
     "labels.backend=torch", "labels.precision=fp32", "labels.adaptation.homographies=2",
-    "labels.decode.threshold=0.001", "labels.decode.max_keypoints=40", *(f"magicpoint.{each}" for each in TRAINING),
-    *(f"superpoint.{each}" for each in TRAINING), "superpoint.validation.pairs=2",
+    "labels.decode.threshold=0.001", "labels.decode.max_keypoints=40", *under("magicpoint", TRAINING),
+    *under("superpoint", TRAINING), "superpoint.validation.pairs=2",
     "superpoint.validation.final_pairs=2", "superpoint.validation.height=64", "superpoint.validation.width=80",
     "evaluation.generated_size=[64,80]", "evaluation.generated_pairs=1", "evaluation.max_keypoints=50",
     "evaluation.backend=torch", "evaluation.precision=fp32",
@@ -62,7 +63,7 @@ def main() -> None:
     run, images, place, *overrides = sys.argv[1:]
     if place != "none":
         prepare_death(place)
-    settings = [*TINY, f"run={run}", f"images={images}", *overrides]
+    settings = [*SETTINGS, f"run={run}", f"images={images}", *overrides]
     resume = Path(run).exists()
     sys.exit(stage.pipeline(load_config(PipelineConfig, None, settings), resume=resume) or 0)
 

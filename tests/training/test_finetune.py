@@ -8,14 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from superpoint.cli import main
 from superpoint.config import FinetuneConfig, ModelConfig, load_config
 from superpoint.data.feature_writer import save_features
-from superpoint.data.images import sample_photographs
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -24,25 +21,17 @@ from superpoint.models.weights import load_weights, save_weights
 from superpoint.training import finetune as stage
 from superpoint.training.finetune import MIN_IMAGES, finetune, start_model, start_weights, verdict
 from superpoint.training.magicpoint import load_start
+from tests.conftest import TINY_DATA, CommandLine, under
 
-TINY = [
+SETTINGS = [
     "labelling.sharpen=true", "labelling.corners=20",
     "labelling.resize=64", "labelling.backend=torch", "labelling.precision=fp32", "labelling.adaptation.homographies=2",
-    "labelling.decode.threshold=0.001", "labelling.decode.max_keypoints=40", "training.data.height=48",
-    "training.data.width=64", "training.data.workers=0", "training.train.minutes=null", "training.train.steps=2",
+    "labelling.decode.threshold=0.001", "labelling.decode.max_keypoints=40", *under("training", TINY_DATA),
+    "training.train.minutes=null", "training.train.steps=2",
     "training.train.batch_size=2", "training.train.log_every=1", "training.train.report=false",
     "training.validation.images=2", "training.validation.final_images=9", "training.validation.pairs=2",
     "training.validation.final_pairs=2", "training.validation.height=64", "training.validation.width=80",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    for name, rgb in sample_photographs()[:MIN_IMAGES]:
-        small = cv2.resize(rgb, (96, 72), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(folder / f"{name}.png"), small[:, :, ::-1])
-    return folder
 
 
 def weights(path: Path, dim: int, encoder: str = "lite", **more: Any) -> Path:
@@ -52,20 +41,12 @@ def weights(path: Path, dim: int, encoder: str = "lite", **more: Any) -> Path:
     return path
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(["finetune", *map(str, arguments)])
-    captured = capsys.readouterr()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code, captured.out, captured.err
-
-
 def test_before_and_after_on_photographs_that_were_held_out(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photographs: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16, fine=4)
-    command = ["--images", photographs, "--weights", start, f"run={folder}", *TINY]
-    code, output, error = run(capsys, *command)
+    command = ["--images", photographs, "--weights", start, f"run={folder}", *SETTINGS]
+    code, output, error = cli("finetune", *command)
     assert code == 0, error
     assert "2 generated pairs of held-out photographs" in output
     result = json.loads((folder / "finetune.json").read_text())
@@ -86,12 +67,12 @@ def test_before_and_after_on_photographs_that_were_held_out(
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} | {
         path: path.stat().st_mtime_ns for path in (folder / "training/weights.safetensors", folder / "before.json")
     }
-    assert run(capsys, *command, "--resume")[0] == 0
+    assert cli("finetune", *command, "--resume")[0] == 0
     assert all(path.stat().st_mtime_ns == time for path, time in files.items())
-    code, _, error = run(capsys, *command)
+    code, _, error = cli("finetune", *command)
     assert code == 2
     assert "--resume" in error
-    code, _, error = run(capsys, *command, "--resume", "training.optimizer.lr=1")
+    code, _, error = cli("finetune", *command, "--resume", "training.optimizer.lr=1")
     assert (code, error.count("\n")) == (2, 1)
     assert "training.optimizer.lr: found 1.0, but the run was begun with 0.0002" in error
 
@@ -107,7 +88,7 @@ def test_it_goes_on_where_it_was_stopped(
     )
     given = {"images": str(photographs), "weights": str(start), "labels": str(tmp_path / "labels.h5")}
     config = load_config(
-        FinetuneConfig, None, [*TINY, f"run={tmp_path / 'run'}", *(f"{k}={v}" for k, v in given.items())]
+        FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", *(f"{k}={v}" for k, v in given.items())]
     )
     measured: list[str | None] = []
     trained: list[int | None] = [signal.SIGTERM, None]
@@ -206,7 +187,7 @@ def test_bad_photographs_are_one_line(
     with pytest.raises(UserError, match=words) as caught:
         finetune(
             load_config(
-                FinetuneConfig, None, [*TINY, f"run={tmp_path / 'run'}", f"images={folder}", f"weights={start}"]
+                FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", f"images={folder}", f"weights={start}"]
             )
         )
     assert "\n" not in str(caught.value)
@@ -228,7 +209,7 @@ def test_what_the_stage_sets_itself_is_refused(override: str, words: str) -> Non
         load_config(FinetuneConfig, None, [override])
 
 
-def test_without_images_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, error = run(capsys)
+def test_without_images_it_says_so(cli: CommandLine) -> None:
+    code, _, error = cli("finetune")
     assert code == 2
     assert error == "error: --images: expected a folder of photographs\n"

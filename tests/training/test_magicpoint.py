@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from superpoint.cli import main
 from superpoint.commands.conclusion import conclude
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
@@ -20,15 +19,11 @@ from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training.detector_validation import DetectorValidation, detector_objective, labelled_batch
 from superpoint.training.magicpoint import train_magicpoint
-
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
-    "train.batch_size=2", "train.log_every=2", "validation.images=18", "validation.final_images=9",
-]  # fmt: skip
+from tests.conftest import TINY_TRAINING, CommandLine
 
 
 def tiny(run: Path, *overrides: str) -> MagicPointConfig:
-    return load_config(MagicPointConfig, None, [*TINY, f"run={run}", "train.minutes=null", *overrides])
+    return load_config(MagicPointConfig, None, [*TINY_TRAINING, f"run={run}", *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +97,7 @@ def test_exported_weights_are_the_averaged_ones_of_the_best_checkpoint(trained: 
 
 
 def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
-    trained: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, cli: CommandLine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trained / "weights.safetensors").read_bytes()
     config = tiny(trained, "train.steps=4")
@@ -111,23 +106,17 @@ def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
     assert result.step == 4
     assert (trained / "weights.safetensors").read_bytes() == before
     assert "evaluated before" in " ".join(capsys.readouterr().out.split())
-    arguments = ["train-magicpoint", *TINY, f"run={trained}", "train.steps=4"]
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    assert "--resume" in capsys.readouterr().err
+    arguments = ["train-magicpoint", *TINY_TRAINING, f"run={trained}", "train.steps=4"]
+    assert "--resume" in cli.fails(*arguments)
 
 
-def test_detections_are_drawn_on_photographs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["detect-samples", str(trained), "threshold=0.02", "max_keypoints=50"])
-    assert stopped.value.code == 0
+def test_detections_are_drawn_on_photographs(trained: Path, cli: CommandLine) -> None:
+    output = cli.succeeds("detect-samples", trained, "threshold=0.02", "max_keypoints=50")
     pictures = sorted((trained / "detections").glob("*.png"))
     assert len(pictures) > 8
     assert (trained / "detections/all.png") in pictures
     camera = np.asarray(Image.open(trained / "detections/camera.png"))
     assert camera.ndim == 3
-    output = capsys.readouterr().out
     assert "camera" in output
     assert "border" in output
 

@@ -27,16 +27,13 @@ from superpoint.training.pair_validation import (
     validation_pairs,
 )
 from superpoint.visualize import save_image
+from tests.conftest import TINY_PAIRS, TINY_TRAINING
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
-    "model.descriptor_dim=8", "weights=null", "validation.images=18", "validation.pairs=4", "validation.height=64",
-    "validation.width=80",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, *TINY_PAIRS, "weights=null", "train.steps=1"]
 
 
 def tiny(*overrides: str) -> SuperPointConfig:
-    return load_config(SuperPointConfig, None, [*TINY, *overrides])
+    return load_config(SuperPointConfig, None, [*SETTINGS, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +93,7 @@ def test_the_network_describes_views_of_any_size_in_their_own_frame() -> None:
         first, second = list(network_describer(model, 40)([image, image[:, ::-1].copy()]))
     for points, descriptors in (first, second):
         assert points.shape == (40, 2)
-        assert descriptors.shape == (40, 8)
+        assert descriptors.shape == (40, 16)
         assert (points >= 3).all()
         assert (points <= (80, 58)).all()
         np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)

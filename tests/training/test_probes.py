@@ -22,8 +22,8 @@ from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.superpoint import SuperPoint
 from superpoint.training.magicpoint import fit_detector, initial_model
 from superpoint.training.probes import DetectorProbe, activation_statistics, probed_layers
+from tests.conftest import TINY_MODEL
 
-TINY = ModelConfig(encoder="lite", head_channels=16)
 BLOCKS = [f"encoder.stages.{stage}.{block}" for stage in range(4) for block in range(2)] + ["detector.hidden"]
 
 
@@ -62,7 +62,7 @@ def train_tiny(run: Path, *overrides: str) -> list[dict[str, Any]]:
 
 
 def test_layers_are_the_blocks_and_the_last_convolutions() -> None:
-    model = build_model(TINY)
+    model = build_model(TINY_MODEL)
     layers = probed_layers(model)
     assert list(layers) == [*BLOCKS, "detector.logits"]
     assert layers["detector.logits"][1] is model.detector.logits.weight
@@ -134,7 +134,7 @@ def test_nothing_stays_on_the_model_of_a_run_that_ends_with_nan(
 
 
 def test_nothing_stays_on_the_model() -> None:
-    model, probe = build_model(TINY).train(), DetectorProbe()
+    model, probe = build_model(TINY_MODEL).train(), DetectorProbe()
     probe.before_step(model)
     attached = hooks(model)
     assert attached == len(BLOCKS) + 2  # the logits and the model itself
@@ -148,7 +148,7 @@ def test_nothing_stays_on_the_model() -> None:
 
 
 def test_numbers_are_those_of_the_step() -> None:
-    model, probe = build_model(TINY).train(), DetectorProbe()
+    model, probe = build_model(TINY_MODEL).train(), DetectorProbe()
     weight, before = model.detector.logits.weight, model.detector.logits.weight.detach().clone()
     found = step(probe, model, image(seed=1), image(seed=2))
     layer = found["layers"]["detector.logits"]
@@ -156,7 +156,7 @@ def test_numbers_are_those_of_the_step() -> None:
     assert layer["grad_norm"] == pytest.approx(float(weight.grad.norm()))
     assert layer["weight_norm"] == pytest.approx(float(before.norm()))
     assert layer["update_ratio"] == pytest.approx(0.1 * layer["grad_norm"] / layer["weight_norm"], rel=1e-4)
-    fresh = build_model(TINY).train()
+    fresh = build_model(TINY_MODEL).train()
     fresh(image(seed=1))
     logits = fresh(image(seed=2))["logits"].detach()
     assert found["output"] == pytest.approx(output_statistics(logits))
@@ -167,7 +167,7 @@ def test_numbers_are_those_of_the_step() -> None:
 
 
 def test_dead_channels_are_seen() -> None:
-    model = build_model(TINY).train()
+    model = build_model(TINY_MODEL).train()
     norm = model.get_submodule("encoder.stages.2.0.1")
     with torch.no_grad():
         norm.get_parameter("bias")[:16] = -100.0  # 16 of 64 channels never pass the ReLU
@@ -177,7 +177,7 @@ def test_dead_channels_are_seen() -> None:
 
 
 def test_half_precision_frozen_layers_and_other_networks() -> None:
-    model = build_model(TINY).train()
+    model = build_model(TINY_MODEL).train()
     model.encoder.requires_grad_(False)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with torch.autocast("cpu", torch.bfloat16):
@@ -197,7 +197,7 @@ def test_half_precision_frozen_layers_and_other_networks() -> None:
 
 @pytest.mark.filterwarnings("default")  # torch's compiler warns about itself
 def test_compiled_networks_are_probed_too_and_stay_compiled() -> None:
-    model, probe, graphs = build_model(TINY).train(), DetectorProbe(), []
+    model, probe, graphs = build_model(TINY_MODEL).train(), DetectorProbe(), []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
         """Captures as the real one does, but needs no C++ compiler."""

@@ -7,39 +7,32 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import pytest
 
 from superpoint.config import AdaptConfig, ModelConfig, load_config
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.labelling.export import ExportResult
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training.rounds import adapt, collapse, label_agreement
-from superpoint.visualize import save_image
+from tests.conftest import TINY_TRAINING, under, write_photographs
 
-TINY = [
-    "labelling.weights=magicpoint-lite", "labelling.adaptation.homographies=3", "labelling.resize=96",
-    "labelling.backend=torch", "training.model.encoder=lite", "training.model.head_channels=128",
-    "training.data.height=48", "training.data.width=64", "training.data.workers=0", "training.data.holdout=0.3",
-    "training.train.minutes=null", "training.train.batch_size=2", "training.train.precision=fp32",
-    "training.validation.images=4", "training.validation.final_images=9", "training.train.log_every=1",
+SETTINGS = [
+    "labelling.weights=magicpoint-lite", "labelling.adaptation.homographies=3", "labelling.resize=96", "labelling.backend=torch",
+    *under("training", TINY_TRAINING), "training.model.head_channels=128", "training.data.holdout=0.3",
+    "training.train.precision=fp32", "training.validation.images=4", "training.train.log_every=1",
     "training.train.report=false", "training.train.steps=2",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    for name, rgb in sample_photographs()[:5]:
-        save_image(folder / f"{name}.png", cv2.resize(rgb, (128, 96), interpolation=cv2.INTER_AREA))
-    return folder
+    return write_photographs(tmp_path_factory.mktemp("photographs"), 5, (128, 96))
 
 
 def config(photographs: Path, run: Path, *more: str) -> AdaptConfig:
-    return load_config(AdaptConfig, None, [*TINY, f"images={photographs}", f"run={run}", *more])
+    return load_config(AdaptConfig, None, [*SETTINGS, f"images={photographs}", f"run={run}", *more])
 
 
 def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpoint.cli import main
 from superpoint.commands.conclusion import conclude
 from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.diagnostics.reading import read_run
@@ -18,18 +17,14 @@ from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training.magicpoint import load_start
 from superpoint.training.superpoint import train_superpoint
+from tests.conftest import TINY_PAIRS, TINY_TRAINING, CommandLine
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
-    "model.descriptor_dim=16", "train.batch_size=2", "train.log_every=2", "train.minutes=null", "validation.images=18",
-    "validation.final_images=9", "validation.pairs=4", "validation.final_pairs=4", "validation.height=64",
-    "validation.width=80",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, *TINY_PAIRS]
 DETECTOR = {"encoder": "lite", "head_channels": 16, "descriptor_dim": 0, "init": "kaiming"}
 
 
 def tiny(run: Path, *overrides: str) -> SuperPointConfig:
-    return load_config(SuperPointConfig, None, [*TINY, f"run={run}", *overrides])
+    return load_config(SuperPointConfig, None, [*SETTINGS, f"run={run}", *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +87,9 @@ def test_doctor_and_report_recognise_the_run(trained: Path) -> None:
     assert "No heatmaps" not in page
 
 
-def test_a_finished_run_resumes_to_nothing(trained: Path, detector: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_resumes_to_nothing(
+    trained: Path, detector: Path, cli: CommandLine, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (trained / "weights.safetensors").read_bytes()
     config = tiny(trained, f"weights={detector}", "train.steps=4")
     result = train_superpoint(config, resume=True)
@@ -100,10 +97,8 @@ def test_a_finished_run_resumes_to_nothing(trained: Path, detector: Path, capsys
     assert result.step == 4
     assert (trained / "weights.safetensors").read_bytes() == before
     assert "generated_pairs.md" in " ".join(capsys.readouterr().out.split())
-    with pytest.raises(SystemExit) as stopped:
-        main(["train-superpoint", *TINY, f"run={trained}", f"weights={detector}", "train.steps=4"])
-    assert stopped.value.code == 2
-    assert "--resume" in capsys.readouterr().err
+    error = cli.fails("train-superpoint", *SETTINGS, f"run={trained}", f"weights={detector}", "train.steps=4")
+    assert "--resume" in error
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(detector: Path, tmp_path: Path) -> None:
@@ -172,14 +167,10 @@ def test_which_weights_are_loaded_and_which_are_new(detector: Path, tmp_path: Pa
         load_start(wider, str(path))
 
 
-def test_the_command_prints_its_configuration(
-    capsys: pytest.CaptureFixture[str], project: Path, tmp_path: Path
-) -> None:
+def test_the_command_prints_its_configuration(cli: CommandLine, project: Path, tmp_path: Path) -> None:
     config = project / "configs/superpoint/lite.yaml"
-    with pytest.raises(SystemExit) as stopped:
-        main(["train-superpoint", "--config", str(config), "--print-config", "descriptor.name=dense_hinge"])
-    assert stopped.value.code == 0
-    (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
+    printed = cli.succeeds("train-superpoint", "--config", config, "--print-config", "descriptor.name=dense_hinge")
+    (tmp_path / "config.yaml").write_text(printed)
     loaded = load_run_config(tmp_path / "config.yaml")
     assert isinstance(loaded, SuperPointConfig)
     assert (loaded.descriptor.name, loaded.model.descriptor_dim, loaded.weights) == (

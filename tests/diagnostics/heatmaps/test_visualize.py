@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from superpoint.cli import main
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.heatmaps import visualize as heatmaps
@@ -25,18 +24,16 @@ from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
 from superpoint.training.magicpoint import fit_detector
+from tests.conftest import TINY_TRAINING, CommandLine
 
-TINY = [
-    "data.height=44", "data.width=60", "data.workers=0", "data.curriculum=5", "model.encoder=lite",
-    "model.head_channels=16", "train.batch_size=2", "train.steps=2", "train.minutes=null",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "data.height=44", "data.width=60", "data.curriculum=5", "train.steps=2"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder of two steps on images whose sides are no multiples of 8."""
     folder = tmp_path_factory.mktemp("heatmaps") / "run"
-    config = load_config(MagicPointConfig, None, [*TINY, f"run={folder}"])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}"])
     dataset = SyntheticShapes(config.data, config.seed)
     fit_detector(config, make_fabric(config.train), dataset, lambda _: {"selected_by": "AP", "AP": 0.0})
     return folder
@@ -70,14 +67,12 @@ def panels(figure: Figure) -> set[str]:
     return {str(axes.get_label()) for axes in figure.axes}
 
 
-def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run_command("visualize-heatmaps", run, "--image", photo, "--longest", 64, "--worst", 1)
-    assert caught.value.code == 0
+def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, cli: CommandLine) -> None:
+    output = cli.succeeds("visualize-heatmaps", run, "--image", photo, "--longest", 64, "--worst", 1)
     path = run / "heatmaps" / "street.png"
     with Image.open(path) as image:
         assert image.width == 1600
-    assert str(path) in capsys.readouterr().out
+    assert str(path) in output
     assert [one.name for one in path.parent.iterdir()] == ["street.png"]
 
 
@@ -171,57 +166,45 @@ def test_output_that_is_not_finite_names_the_checkpoint() -> None:
         detector_logits(Checkpoint("run x, step 3", "x", Broken()), np.zeros((8, 8), np.uint8))  # type: ignore[arg-type]
 
 
-def run_command(*arguments: object) -> None:
-    main([str(argument) for argument in arguments])
-
-
 class TestErrors:
     """Each is one line on standard error and exit code 2, and nothing is written."""
 
-    def fails(self, capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
-        with pytest.raises(SystemExit) as caught:
-            run_command("visualize-heatmaps", *arguments, "--out", out)
-        assert caught.value.code == 2
+    def fails(self, cli: CommandLine, out: Path, *arguments: object) -> str:
+        error = cli.fails("visualize-heatmaps", *arguments, "--out", out)
         assert not out.exists()
-        text = capsys.readouterr().err
-        assert text.count("\n") == 1
-        return text
+        return error
 
-    def test_images(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+    def test_images(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
         out = tmp_path / "out"
         text = tmp_path / "text.jpg"
         text.write_text("not an image")
-        assert "nope.jpg: no such file" in self.fails(capsys, out, "magicpoint-lite", "--image", "nope.jpg")
-        assert "text.jpg: found a file that is not an image" in self.fails(
-            capsys, out, "magicpoint-lite", "--image", text
-        )
+        assert "nope.jpg: no such file" in self.fails(cli, out, "magicpoint-lite", "--image", "nope.jpg")
+        assert "text.jpg: found a file that is not an image" in self.fails(cli, out, "magicpoint-lite", "--image", text)
 
-    def test_labels(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+    def test_labels(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
         out = tmp_path / "out"
         labels = tmp_path / "labels.csv"
         labels.write_text("1,2\n3,4,five\n")
-        message = self.fails(capsys, out, "magicpoint-lite", "--image", photo, "--labels", labels)
+        message = self.fails(cli, out, "magicpoint-lite", "--image", photo, "--labels", labels)
         assert "labels.csv" in message
         labels.write_text("1000,2\n")  # not on the image
-        assert "labels.csv" in self.fails(capsys, out, "magicpoint-lite", "--image", photo, "--labels", labels)
-        message = self.fails(capsys, out, "magicpoint-lite", "--labels", labels)
+        assert "labels.csv" in self.fails(cli, out, "magicpoint-lite", "--image", photo, "--labels", labels)
+        message = self.fails(cli, out, "magicpoint-lite", "--labels", labels)
         assert "found 0 times --image, expected the one image it belongs to" in message
 
-    def test_sources(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path) -> None:
+    def test_sources(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
         out = tmp_path / "out"
-        assert "runs/no: no such file" in self.fails(capsys, out, "runs/no")
+        assert "runs/no: no such file" in self.fails(cli, out, "runs/no")
         empty = tmp_path / "empty"
         empty.mkdir()
-        assert "empty: found no checkpoint" in self.fails(capsys, out, empty, "--image", photo)
+        assert "empty: found no checkpoint" in self.fails(cli, out, empty, "--image", photo)
         other = tmp_path / "other.safetensors"
         config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": 0, "init": "kaiming"}
         save_weights(other, nn.Conv2d(1, 2, 3), config)
-        assert "other.safetensors: another architecture" in self.fails(capsys, out, other, "--image", photo)
-        message = self.fails(capsys, out, "magicpoint-lite", "--index", 3)
+        assert "other.safetensors: another architecture" in self.fails(cli, out, other, "--image", photo)
+        message = self.fails(cli, out, "magicpoint-lite", "--index", 3)
         assert "magicpoint-lite: found weights without the configuration of a run, which --index needs" in message
 
-    def test_weights_need_a_place(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as caught:
-            run_command("visualize-heatmaps", "magicpoint-lite")
-        assert caught.value.code == 2
-        assert "say with --out where the pictures should go" in capsys.readouterr().err
+    def test_weights_need_a_place(self, cli: CommandLine) -> None:
+        message = cli.fails("visualize-heatmaps", "magicpoint-lite")
+        assert "say with --out where the pictures should go" in message

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.cli import main
 from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.diagnostics.overfit.pair_watch import MatchScore
 from superpoint.diagnostics.overfit.pairs import explain_matching, overfit_pairs
@@ -15,35 +14,28 @@ from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
+from tests.conftest import CommandLine
 
-TINY = [
+SETTINGS = [
     "data.height=64", "data.width=64", "model.encoder=lite", "model.head_channels=128", "model.descriptor_dim=32",
     "weights=magicpoint-lite", "optimizer.lr=0.003", "train.precision=fp32",
 ]  # fmt: skip
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(["overfit", *map(str, arguments)])
-    captured = capsys.readouterr()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code, captured.out, captured.err
-
-
-def attempt(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> tuple[int, str]:
-    code, output, error = run(capsys, *TINY, "--out", folder, *arguments)
+def attempt(cli: CommandLine, folder: Path, *arguments: object) -> tuple[int, str]:
+    code, output, error = cli("overfit", *SETTINGS, "--out", folder, *arguments)
     assert error == "" or code == 2 or "warning" not in error
     return code, output
 
 
 @pytest.mark.parametrize("name", ["dual_softmax", "sampled_hinge", "dense_hinge"])
-def test_one_pair_is_learnt_with_every_loss(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_pair_is_learnt_with_every_loss(name: str, tmp_path: Path, cli: CommandLine) -> None:
     folder = tmp_path / "run"
     settings = [f"descriptor.name={name}", "--steps", 150]
     settings += (
         ["descriptor.positive_weight=13"] if name == "dense_hinge" else []
     )  # 250 is for 1200 cells, these are 64
-    code, output = attempt(capsys, folder, *settings)
+    code, output = attempt(cli, folder, *settings)
     assert code == 0, output
     assert "PASS: all " in output
     found = json.loads((folder / "overfit.json").read_text())
@@ -72,7 +64,7 @@ def test_the_file_of_the_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("superpoint.diagnostics.overfit.pairs.fit", begun)
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 128}
     save_weights(tmp_path / "start.safetensors", build_model(ModelConfig(**network)), network)
-    given = [*TINY, "model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}"]
+    given = [*SETTINGS, "model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}"]
     config = load_config(SuperPointConfig, None, [*given, f"weights={tmp_path / 'start.safetensors'}"])
     with pytest.raises(Begun):
         overfit_pairs(config, out=tmp_path / "with")
@@ -81,9 +73,9 @@ def test_the_file_of_the_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest
         overfit_pairs(config, out=tmp_path / "without")
 
 
-def test_too_few_steps_fail_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_steps_fail_and_say_so(tmp_path: Path, cli: CommandLine) -> None:
     settings = ["weights=null", "descriptor.name=dual_softmax", "--steps", 30, "--images", 2]
-    code, output = attempt(capsys, tmp_path / "run", *settings, "optimizer.lr=0.0005")
+    code, output = attempt(cli, tmp_path / "run", *settings, "optimizer.lr=0.0005")
     assert code == 1
     assert "FAIL: The budget ended too early." in output
     assert "pairs 1, " in output
@@ -91,23 +83,23 @@ def test_too_few_steps_fail_and_say_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads((tmp_path / "run/overfit.json").read_text())["matching"]["wrong"] > 0
 
 
-def test_a_run_that_blows_up_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_blows_up_names_the_cause(tmp_path: Path, cli: CommandLine) -> None:
     settings = ["descriptor.name=dual_softmax", "--steps", 30, "optimizer.lr=1e8", "optimizer.name=sgd"]
-    code, output = attempt(capsys, tmp_path / "run", *settings, "train.clip_norm=0")
+    code, output = attempt(cli, tmp_path / "run", *settings, "train.clip_norm=0")
     assert code == 1
     assert "FAIL: " in output
     assert "optimizer.lr" in output
 
 
 def test_the_cause_of_matches_that_stay_wrong() -> None:
-    score, config = MatchScore(200, 40, "places"), load_config(SuperPointConfig, None, TINY)
+    score, config = MatchScore(200, 40, "places"), load_config(SuperPointConfig, None, SETTINGS)
     assert score.accuracy == 0.8
     alike = explain_matching(score, {"positive_similarity": 0.99, "negative_similarity": 0.97}, config)
     assert "All descriptors are alike" in alike.cause
     assert "40 of 200 places matched wrongly" in alike.evidence
     figures = {"positive_similarity": 0.9, "negative_similarity": 0.1}
     assert "not told apart" in explain_matching(score, figures, config).cause
-    dense = load_config(SuperPointConfig, None, [*TINY, "descriptor.name=dense_hinge"])
+    dense = load_config(SuperPointConfig, None, [*SETTINGS, "descriptor.name=dense_hinge"])
     found = explain_matching(score, figures, dense)
     assert "250 outweighs the others" in found.cause
     assert "descriptor.positive_weight=13 at this size" in found.remedy
@@ -123,10 +115,8 @@ def test_the_cause_of_matches_that_stay_wrong() -> None:
         (["model.head_channels=16"], "another architecture"),
     ],
 )
-def test_mistakes_are_one_line(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _, error = run(capsys, *TINY, "--out", tmp_path / "run", "descriptor.name=dual_softmax", *arguments)
+def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path, cli: CommandLine) -> None:
+    code, _, error = cli("overfit", *SETTINGS, "--out", tmp_path / "run", "descriptor.name=dual_softmax", *arguments)
     assert code == 2
     assert words in error
     assert error.strip().count("\n") == 0
@@ -134,23 +124,16 @@ def test_mistakes_are_one_line(
 
 @pytest.mark.slow
 def test_a_photograph_is_learnt_and_a_joint_file_makes_the_kind(
-    tmp_path: Path, project: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, project: Path, cli: CommandLine
 ) -> None:
     from superpoint.data.images import sample_photographs
     from superpoint.visualize import save_image
 
     save_image(tmp_path / "camera.png", dict(sample_photographs())["camera"])
-    settings = [
-        "--config",
-        project / "configs/superpoint/lite.yaml",
-        "data.height=128",
-        "data.width=128",
-    ]  # of 96x96 a cell has more than one place
-    code, output, _ = run(
-        capsys, *settings, "--image", tmp_path / "camera.png", "--out", tmp_path / "run", "optimizer.lr=0.003"
-    )
+    settings = ["--config", project / "configs/superpoint/lite.yaml", "data.height=128", "data.width=128"]
+    settings += ["optimizer.lr=0.003"]  # of 96x96 a cell has more than one place
+    image, out = tmp_path / "camera.png", tmp_path / "run"
+    code, output, _ = cli("overfit", *settings, "--image", image, "--out", out)
     assert code == 0, output
     assert "two views of camera.png" in output
-    with pytest.raises(SystemExit):
-        main(["doctor", str(tmp_path / "run"), "--no-range-test"])
-    assert "descriptor_matching PASS" in " ".join(capsys.readouterr().out.split())
+    assert "descriptor_matching PASS" in " ".join(cli("doctor", out, "--no-range-test").output.split())

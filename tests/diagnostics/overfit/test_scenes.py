@@ -11,7 +11,6 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from superpoint.cli import main
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import sample_photographs
@@ -27,18 +26,10 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models.weights import export_weights
 from superpoint.visualize import save_image
+from tests.conftest import TINY, CommandLine
 
-TINY = ["data.height=48", "data.width=64", "model.encoder=lite", "model.head_channels=32", "optimizer.lr=0.01"]
+SETTINGS = [*TINY, "model.head_channels=32", "optimizer.lr=0.01"]
 BLOW_UP = ["optimizer.name=sgd", "optimizer.momentum=0.9"]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(["overfit", *arguments])
-    captured = capsys.readouterr()
-    code = stopped.value.code
-    assert isinstance(code, int)
-    return code, captured.out, captured.err
 
 
 class Recording(CellWatch):
@@ -51,12 +42,10 @@ class Recording(CellWatch):
         Recording.wrong = [int(self.frames[0].wrong.sum())]
 
 
-def test_learns_every_cell_and_says_so(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_learns_every_cell_and_says_so(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("superpoint.diagnostics.overfit.scenes.CellWatch", Recording)
     folder = tmp_path / "run"
-    code, output, _ = run(capsys, *TINY, "--out", str(folder), "--steps", "300")
+    code, output, _ = cli("overfit", *SETTINGS, "--out", str(folder), "--steps", "300")
     assert code == 0
     assert "PASS: all 48 cells right after" in output
     validations = RunFolder(folder).history().events("validate")
@@ -80,15 +69,15 @@ def test_learns_every_cell_and_says_so(
     export_weights(RunFolder(folder).best, tmp_path / "learnt.safetensors", metadata={})
     again = tmp_path / "again"
     weights = f"weights={tmp_path / 'learnt.safetensors'}"
-    run(capsys, *TINY, weights, "optimizer.lr=1e-6", "--out", str(again), "--steps", "5")
+    cli("overfit", *SETTINGS, weights, "optimizer.lr=1e-6", "--out", str(again), "--steps", "5")
     assert Recording.wrong == [0]
     (first,) = (event for event in RunFolder(again).history().entries if event["event"] == "initial_loss")
     assert first["loss"] < 1
 
 
-def test_several_scenes_from_an_index_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, output, _ = run(
-        capsys, *TINY, "--out", str(tmp_path / "run"), "--index", "4", "--images", "2", "--steps", "5"
+def test_several_scenes_from_an_index_on(cli: CommandLine, tmp_path: Path) -> None:
+    code, output, _ = cli(
+        "overfit", *SETTINGS, "--out", str(tmp_path / "run"), "--index", "4", "--images", "2", "--steps", "5"
     )
     assert code == 1  # far too few steps
     assert "scenes 4, " in output
@@ -112,11 +101,11 @@ def test_several_scenes_from_an_index_on(capsys: pytest.CaptureFixture[str], tmp
     ],
 )
 def test_failures_name_their_cause(
-    overrides: list[str], words: str, first: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    overrides: list[str], words: str, first: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     steps = "105" if first == "learning_rate" else "45"  # a loss that does not fall is judged after 100 steps
-    code, output, _ = run(capsys, *TINY, *BLOW_UP, *overrides, "--out", str(folder), "--steps", steps)
+    code, output, _ = cli("overfit", *SETTINGS, *BLOW_UP, *overrides, "--out", str(folder), "--steps", steps)
     assert code == 1
     assert output.count("FAIL: ") == 1
     assert words in output
@@ -132,14 +121,14 @@ def test_failures_name_their_cause(
 
 
 def test_photographs_with_labels_from_a_file_or_the_released_detector(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gray = np.ascontiguousarray(dict(sample_photographs())["camera"][:, :, 0])
     Image.fromarray(gray).save(tmp_path / "camera.png")
     (tmp_path / "labels.csv").write_text("x,y\n150.5,200\n300,90\n")
-    arguments = [*TINY, "--image", str(tmp_path / "camera.png"), "--steps", "5"]
+    arguments = [*SETTINGS, "--image", str(tmp_path / "camera.png"), "--steps", "5"]
     monkeypatch.chdir(tmp_path)
-    _, output, _ = run(capsys, *arguments, "--labels", "labels.csv", "--out", "a")
+    _, output, _ = cli("overfit", *arguments, "--labels", "labels.csv", "--out", "a")
     assert "camera.png, labels: 2 points of" in output
     assert "2 of 48 cells hold a point" in output
 
@@ -160,7 +149,7 @@ def test_photographs_with_labels_from_a_file_or_the_released_detector(
     assert findings["labels"].details["labelled_cells"] == 2
 
     monkeypatch.chdir(tmp_path)
-    _, output, _ = run(capsys, *arguments, "--out", "b")
+    _, output, _ = cli("overfit", *arguments, "--out", "b")
     assert "detections of the pretrained magicpoint" in output
     image, points, _ = read_run(tmp_path / "b").case.dataset.draw(0)
     assert np.array_equal(image, wanted)
@@ -180,11 +169,9 @@ def photographs(tmp_path: Path) -> list[str]:
     return ["data.kind=labelled", f"data.labels={tmp_path / 'labels.h5'}", f"data.images={tmp_path / 'photos'}"]
 
 
-def test_learns_what_the_configuration_names(
-    photographs: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_learns_what_the_configuration_names(photographs: list[str], cli: CommandLine, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "run")]
-    code, output, _ = run(capsys, *TINY, *photographs, *out, "--images", "2", "--steps", "5")
+    code, output, _ = cli("overfit", *SETTINGS, *photographs, *out, "--images", "2", "--steps", "5")
     assert code == 1
     assert "photographs one.png, two.png of" in output
     assert "3 of 96 cells hold a point" in output
@@ -195,25 +182,25 @@ def test_learns_what_the_configuration_names(
         ([*photographs, "--labels", "x.csv"], "found no --image"),
         (["weights=nowhere.safetensors"], "nowhere.safetensors"),
     ):
-        code, _, error = run(capsys, *TINY, *arguments, "--out", str(tmp_path / "other"))
+        code, _, error = cli("overfit", *SETTINGS, *arguments, "--out", str(tmp_path / "other"))
         assert (code, error.count("\n"), error[:7]) == (2, 1, "error: "), arguments
         assert message in error
         assert not (tmp_path / "other").exists()
 
 
 def test_a_photograph_goes_before_the_data_of_the_configuration(
-    photographs: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    photographs: list[str], cli: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "points.txt").write_text("39 29\n")
     alone = ["--image", str(tmp_path / "photos/two.png"), "--labels", str(tmp_path / "points.txt")]
     out = tmp_path / "run"
-    _, output, _ = run(capsys, *TINY, *photographs, "data.kind=mixed", *alone, "--out", str(out), "--steps", "2")
+    _, output, _ = cli("overfit", *SETTINGS, *photographs, "data.kind=mixed", *alone, "--out", str(out), "--steps", "2")
     assert "two.png, labels: 1 points of" in output
     data = load_config(MagicPointConfig, out / "config.yaml").data
     assert (data.kind, Path(data.labels or "").parent) == ("labelled", out)
 
 
-def test_mistakes_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_mistakes_are_one_line_and_exit_code_2(cli: CommandLine, tmp_path: Path) -> None:
     Image.fromarray(np.full((60, 80), 90, np.uint8)).save(tmp_path / "empty.png")
     Image.fromarray(np.full((60, 200), 90, np.uint8)).save(tmp_path / "wide.png")
     (tmp_path / "columns.txt").write_text("1 2 3 4\n")
@@ -239,19 +226,17 @@ def test_mistakes_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
         (["run=x"], "by --out"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ):
-        code, _, error = run(capsys, *TINY, *arguments, "--out", str(tmp_path / "run"))
+        code, _, error = cli("overfit", *SETTINGS, *arguments, "--out", str(tmp_path / "run"))
         assert (code, error.count("\n"), error[:7]) == (2, 1, "error: "), arguments
         assert message in error
         assert not (tmp_path / "run").exists()
-    code, _, error = run(capsys, *TINY, "--out", str(tmp_path / "full"))
+    code, _, error = cli("overfit", *SETTINGS, "--out", str(tmp_path / "full"))
     assert code == 2
     assert "full: found a folder that is not empty, expected a new one" in error
 
 
-def test_the_last_frame_has_the_step_at_which_the_budget_ended(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    code, _, _ = run(capsys, *TINY, "--out", str(tmp_path / "[run]"), "--steps", "7")
+def test_the_last_frame_has_the_step_at_which_the_budget_ended(cli: CommandLine, tmp_path: Path) -> None:
+    code, _, _ = cli("overfit", *SETTINGS, "--out", str(tmp_path / "[run]"), "--steps", "7")
     assert code == 1
     assert json.loads((tmp_path / "[run]/overfit.json").read_text())["frames"] == [0, 5, 7]
 
@@ -290,9 +275,9 @@ def test_the_default_recipe_learns_ten_of_ten_scenes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_default_recipe_learns_a_photograph(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_default_recipe_learns_a_photograph(cli: CommandLine, tmp_path: Path) -> None:
     save_image(tmp_path / "camera.png", dict(sample_photographs())["camera"])
-    code, output, _ = run(capsys, "--image", str(tmp_path / "camera.png"), "--out", str(tmp_path / "run"))
+    code, output, _ = cli("overfit", "--image", str(tmp_path / "camera.png"), "--out", str(tmp_path / "run"))
     assert code == 0, output
     assert "detections of the pretrained magicpoint" in output
     assert "PASS: all 300 cells right after" in output

@@ -7,22 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.cli import main
 from superpoint.data.images import read_rgb
-
-TINY = ["data.height=48", "data.width=64", "train.batch_size=2", "model.head_channels=16"]
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["lr-study", *arguments])
-    return int(stopped.value.code or 0)
+from tests.conftest import TINY, CommandLine
 
 
-def test_a_grid_of_four_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_of_four_runs(tmp_path: Path, cli: CommandLine) -> None:
     out = tmp_path / "study"
-    assert run(*TINY, "--out", str(out), "--rates", "0.01,1e6", "--momenta", "0,0.9", "--steps", "8") == 0
-    output = capsys.readouterr().out
+    grid = ["--rates", "0.01,1e6", "--momenta", "0,0.9", "--steps", "8"]
+    output = cli.succeeds("lr-study", *TINY, "train.batch_size=2", "--out", out, *grid)
     assert "momentum" in output
     assert "diverged" in output
     study = json.loads((out / "lr_study.json").read_text())
@@ -51,20 +43,15 @@ def test_a_grid_of_four_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["data.overfit=3"], "data.overfit: found 3, expected 0 or train.batch_size=8"),
     ],
 )
-def test_wrong_options_are_one_line(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("--out", str(tmp_path / "study"), *options) == 2
-    error = capsys.readouterr().err
-    assert f"error: {message}" in error
-    assert len(error.strip().splitlines()) == 1
+def test_wrong_options_are_one_line(options: list[str], message: str, tmp_path: Path, cli: CommandLine) -> None:
+    assert message in cli.fails("lr-study", "--out", tmp_path / "study", *options)
     assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.slow
-def test_the_default_grid_shows_the_fates(tmp_path: Path) -> None:
+def test_the_default_grid_shows_the_fates(cli: CommandLine, tmp_path: Path) -> None:
     """As students compare them: momentum helps a small rate and spoils a large one."""
-    assert run("--out", str(tmp_path)) == 0
+    cli.succeeds("lr-study", "--out", tmp_path)
     fates = {
         (entry["rate"], entry["momentum"]): entry for entry in json.loads((tmp_path / "lr_study.json").read_text())
     }

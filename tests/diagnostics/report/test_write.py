@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 
-from superpoint.cli import main
 from superpoint.commands.conclusion import conclude
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.diagnostics.report import write as stage
@@ -23,15 +22,12 @@ from superpoint.diagnostics.report.write import write_report
 from superpoint.errors import UserError
 from superpoint.training.magicpoint import train_magicpoint
 from superpoint.visualize import save_image
+from tests.conftest import TINY_TRAINING, CommandLine
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-TINY = [
-    "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
-    "train.batch_size=2", "train.log_every=2", "train.probe_every=2", "validation.images=2",
-    "validation.final_images=9", "train.minutes=null", "train.steps=4", "train.report=false",
-]  # fmt: skip
+SETTINGS = [*TINY_TRAINING, "train.probe_every=2", "validation.images=2", "train.steps=4", "train.report=false"]
 EVIL = "a <script>alert(1)</script> & b"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -40,7 +36,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps whose name wants to be a script, examined by a doctor who says little."""
     folder = tmp_path_factory.mktemp("report") / EVIL.replace("/", "\u2215")
-    config = load_config(MagicPointConfig, None, [*TINY, f"run={json.dumps(str(folder))}"])
+    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={json.dumps(str(folder))}"])
     conclude(config, train_magicpoint(config))
     finding = {"check": "border", "status": "FAIL", "evidence": "e " * 200, "cause": EVIL, "remedy": "x" * 300}
     (folder / "doctor").mkdir()
@@ -84,11 +80,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["report", str(run), "--out", str(tmp_path / "new/page.html")])
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out.split()[-1] == str(tmp_path / "new/page.html")
+def test_command(run: Path, tmp_path: Path, cli: CommandLine) -> None:
+    output = cli.succeeds("report", run, "--out", tmp_path / "new/page.html")
+    assert output.split()[-1] == str(tmp_path / "new/page.html")
     assert (tmp_path / "new/page.html").read_text().startswith("1 ")
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "tensorboard", "*.html"))
@@ -96,14 +90,9 @@ def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("place", ["nowhere", "", "page.html"])
-def test_no_run_folder_is_one_line(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_run_folder_is_one_line(place: str, tmp_path: Path, cli: CommandLine) -> None:
     (tmp_path / "page.html").write_text("")
-    with pytest.raises(SystemExit) as stopped:
-        main(["report", str(tmp_path / place)])
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
+    cli.fails("report", tmp_path / place)
 
 
 @pytest.mark.usefixtures("quick")

@@ -5,20 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.cli import main
 from superpoint.diagnostics.summary.show import network_config, show_summary
 from superpoint.models import load_network
+from tests.conftest import CommandLine
 
 
-def succeed(*arguments: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["summary", *arguments])
-    assert caught.value.code == 0
-
-
-def test_table_when_piped_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    succeed("magicpoint-lite")
-    text = capsys.readouterr().out
+def test_table_when_piped_is_plain_and_whole(cli: CommandLine) -> None:
+    text = cli.succeeds("summary", "magicpoint-lite")
     parameters = sum(p.numel() for p in load_network("magicpoint-lite").parameters())
     assert f"{parameters:,} parameters" in text
     assert "a multiply-add is 2 FLOPs" in text
@@ -27,9 +20,9 @@ def test_table_when_piped_is_plain_and_whole(capsys: pytest.CaptureFixture[str])
     assert not set(text) & set("│┃━┏…")
 
 
-def test_json_is_the_only_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    succeed("model.encoder=lite", "--height", "48", "--width", "64", "--json", "--out", str(tmp_path / "a.svg"))
-    content = json.loads(capsys.readouterr().out)
+def test_json_is_the_only_output(tmp_path: Path, cli: CommandLine) -> None:
+    options = ["--height", 48, "--width", 64, "--json", "--out", tmp_path / "a.svg"]
+    content = json.loads(cli.succeeds("summary", "model.encoder=lite", *options))
     assert content["height"] == 48
     assert content["parameters"] == sum(layer["parameters"] for layer in content["layers"])
     assert (tmp_path / "a.svg").stat().st_size > 10_000
@@ -44,9 +37,8 @@ def test_configuration_file_and_overrides(tmp_path: Path) -> None:
     assert summary.blocks[-1].shape == (6, 8, 64)
 
 
-def test_padding_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    succeed("magicpoint-lite", "--height", "100")
-    assert "the image is padded to 104 x 160" in capsys.readouterr().out
+def test_padding_is_mentioned(cli: CommandLine) -> None:
+    assert "the image is padded to 104 x 160" in cli.succeeds("summary", "magicpoint-lite", "--height", "100")
 
 
 @pytest.mark.parametrize(
@@ -65,10 +57,5 @@ def test_padding_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config", "no.yaml"], "no.yaml: no such config file"),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["summary", *arguments])
-    assert caught.value.code == 2
-    text = capsys.readouterr().err
-    assert message in text
-    assert text.count("\n") == 1
+def test_errors_are_one_line(arguments: list[str], message: str, cli: CommandLine) -> None:
+    assert message in cli.fails("summary", *arguments)
