@@ -19,7 +19,8 @@ from superpoint.training.rounds import adapt, collapse, label_agreement
 from tests.conftest import TINY_TRAINING, under, write_photographs
 
 SETTINGS = [
-    "labelling.weights=magicpoint-lite", "labelling.adaptation.homographies=3", "labelling.resize=96", "labelling.backend=torch",
+    "labelling.weights=magicpoint-lite", "labelling.adaptation.homographies=3", "labelling.resize=96",
+    "labelling.backend=torch",
     *under("training", TINY_TRAINING), "training.model.head_channels=128", "training.data.holdout=0.3",
     "training.train.precision=fp32", "training.validation.images=4", "training.train.log_every=1",
     "training.train.report=false", "training.train.steps=2",
