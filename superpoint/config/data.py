@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from superpoint.errors import UserError, check_number, check_one_of, check_range
-
-if TYPE_CHECKING:
-    from superpoint.config.labelling import AdaptationConfig
+from superpoint.geometry.ranges import HomographyRanges
 
 
 @dataclass(frozen=True)
@@ -41,33 +38,19 @@ class PhotometricConfig:
 
 
 @dataclass(frozen=True)
-class HomographyConfig:
+class HomographyConfig(HomographyRanges):
     """Random homographies, convexity-checked. See `geometry/homography.py`."""
 
     enable: bool = True
     probability: float = 0.6  # of warping a sample at all
-    rotation: float = 45.0  # degrees, uniform in [-rotation, rotation]
-    scale: list[float] = field(default_factory=lambda: [0.75, 1.5])  # zoom factor, log-uniform
-    perspective: float = 0.15  # largest displacement of a corner, as a share of the image side
-    shear: float = 0.1  # largest displacement shared by a side's two corners, as a share of the image side
-    translation: float = 0.05  # of the centre, as a share of the image side
+    scale: list[float] = field(default_factory=lambda: [0.75, 1.5])
+    translation: float = 0.05
     border_margin: int = 3  # pixels by which the valid mask is eroded
 
     def __post_init__(self) -> None:
-        check_warps("data.homography", self)
+        self.check("data.homography")
         check_number("data.homography.probability", self.probability, 0, 1)
         check_number("data.homography.border_margin", self.border_margin, 0, 100)
-
-
-def check_warps(name: str, config: HomographyConfig | AdaptationConfig) -> None:
-    """Raise UserError unless the ranges of random homographies in the section `name` can be drawn from."""
-    for key, limit in {"rotation": 180, "shear": 0.5, "translation": 1}.items():
-        check_number(f"{name}.{key}", getattr(config, key), 0, limit)
-    check_range(f"{name}.scale", config.scale, 0.05, 20.0)
-    if config.scale[1] < 0.4:
-        raise UserError(f"{name}.scale: found {list(config.scale)}, expected a highest zoom of 0.4 or more")
-    if not 0 <= config.perspective < 0.5:  # beyond, corners would cross
-        raise UserError(f"{name}.perspective: found {config.perspective}, expected >= 0 and < 0.5")
 
 
 @dataclass(frozen=True)

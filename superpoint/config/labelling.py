@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from superpoint.config.data import check_warps
 from superpoint.config.inference import check_resize, check_runtime
 from superpoint.config.model import DecodeConfig
 from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.geometry.ranges import HomographyRanges
 
 
 @dataclass(frozen=True)
-class AdaptationConfig:
+class AdaptationConfig(HomographyRanges):
     """Homographic adaptation, see `superpoint/labelling`: how many views, how far they are warped, how they are joined.
 
     `decode` finds the keypoints in the aggregated map, as in a plain one.
@@ -20,11 +20,8 @@ class AdaptationConfig:
 
     homographies: int = 100  # views, the unwarped image among them; 0 or 1 = plain detection
     seed: int = 0  # the views of an image depend on this and on its name only
-    rotation: float = 45.0  # degrees, uniform in [-rotation, rotation]
-    scale: list[float] = field(default_factory=lambda: [0.7, 1.4])  # zoom factor, log-uniform
-    perspective: float = 0.1  # largest displacement of a corner, as a share of the image side
-    shear: float = 0.05  # largest displacement shared by a side's two corners, as a share of the image side
-    translation: float = 0.1  # of the centre, as a share of the image side
+    perspective: float = 0.1
+    shear: float = 0.05
     right_angles: bool = False  # turn the views by 0, 90, 180, 270 degrees in turn, besides `rotation`
     scales: list[float] = field(default_factory=lambda: [1.0])  # resolutions of the views, taken in turn
     aggregation: str = "mean"  # mean | max over the views that see a pixel
@@ -36,7 +33,7 @@ class AdaptationConfig:
     memory: int = 0  # MB for the views of one chunk; 0 = a quarter of what is free, at most 512 MB
 
     def __post_init__(self) -> None:
-        check_warps("adaptation", self)
+        self.check("adaptation")
         limits = {"homographies": 100_000, "seed": 2**63, "margin": 100, "settle": 1, "memory": 2**40}
         for key, limit in limits.items():
             check_number(f"adaptation.{key}", getattr(self, key), 0, limit)

@@ -67,17 +67,7 @@ def generated_pair(
     if kind == "photometric":
         change = photometric or PhotometricConfig()
         return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3))
-    ranges = homography or HomographyConfig()
-    h_a_b = sample_homography(
-        rng,
-        height,
-        width,
-        rotation=ranges.rotation,
-        scale=ranges.scale,
-        perspective=ranges.perspective,
-        shear=ranges.shear,
-        translation=ranges.translation,
-    )
+    h_a_b = sample_homography(rng, height, width, homography or HomographyConfig())
     return Pair(name, image_a, resample(source, h_a_b @ h_source_a, size), h_a_b)
 
 

@@ -113,15 +113,7 @@ def _warp(
     size = image.shape[0], image.shape[1]
     if not config.enable or rng.random() >= config.probability * share:
         return image, points, np.ones(size, bool)
-    h_scene_sample = sample_homography(
-        rng,
-        *size,
-        rotation=config.rotation,
-        scale=config.scale,
-        perspective=config.perspective,
-        shear=config.shear,
-        translation=config.translation,
-    )
+    h_scene_sample = sample_homography(rng, *size, config)
     # Beyond the scene's outline: black, as in homographic adaptation, or its last pixels drawn out.
     border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
     warped = warp_image(image, h_scene_sample, size, border)

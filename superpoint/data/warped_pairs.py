@@ -28,6 +28,7 @@ from superpoint.geometry.homography import (
     warp_points,
     warp_valid,
 )
+from superpoint.geometry.ranges import HomographyRanges
 
 VIEW_STREAM, ENCODE_STREAM = 7301, 7302  # keep these random numbers apart from those of other samples
 DRAWS = 20  # of the second view, until the two share enough
@@ -247,15 +248,14 @@ def _random_warp(rng: np.random.Generator, size: tuple[int, int], config: Homogr
     """A homography whose ranges are `strength` times the configured ones; the identity if it is not to be warped."""
     if not config.enable or strength == 0 or rng.random() >= config.probability:
         return np.eye(3)
-    return sample_homography(
-        rng,
-        *size,
+    ranges = HomographyRanges(
         rotation=config.rotation * strength,
         scale=[float(zoom) ** strength for zoom in config.scale],
         perspective=config.perspective * strength,
         shear=config.shear * strength,
         translation=config.translation * strength,
     )
+    return sample_homography(rng, *size, ranges)
 
 
 def _on(points: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

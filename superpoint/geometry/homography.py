@@ -7,13 +7,12 @@ width W spans x in [-0.5, W - 0.5]. Resizing by s therefore maps x -> (x + 0.5) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.errors import UserError
+from superpoint.geometry.ranges import HomographyRanges
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -90,36 +89,28 @@ def frame_corners(height: int, width: int) -> NDArray[np.float64]:
 
 
 def sample_homography(
-    rng: np.random.Generator,
-    height: int,
-    width: int,
-    *,
-    rotation: float = 45.0,
-    scale: Sequence[float] = (0.7, 1.4),
-    perspective: float = 0.15,
-    shear: float = 0.1,
-    translation: float = 0.1,
+    rng: np.random.Generator, height: int, width: int, ranges: HomographyRanges | None = None
 ) -> Matrix:
-    """A random homography [3, 3] of a frame onto itself.
+    """Draw a random homography [3, 3] of a frame onto itself.
 
     The frame's corners are displaced (perspective: each alone; shear: the two of a side together), zoomed, rotated and
     moved about the centre; the draw is repeated until the result is convex, unmirrored and covers at least 5 % of
-    the frame. Rotation in degrees, scale log-uniform, the others as shares of the image side.
-    Raises: UserError if 1000 draws give none.
+    the frame. Raises: UserError if 1000 draws give none.
     """
+    ranges = ranges or HomographyRanges()
     source = frame_corners(height, width)
     centre = source.mean(axis=0)
     side = np.array([width, height], np.float64)
     for _ in range(1000):
         corners = (source - centre) / side
-        corners = corners + rng.uniform(-perspective, perspective, (4, 2))
-        push = rng.uniform(-shear, shear, 2)
+        corners = corners + rng.uniform(-ranges.perspective, ranges.perspective, (4, 2))
+        push = rng.uniform(-ranges.shear, ranges.shear, 2)
         corners[:, 0] += push[0] * np.sign(corners[:, 1])
         corners[:, 1] += push[1] * np.sign(corners[:, 0])
-        corners = corners * side * np.exp(rng.uniform(*np.log(scale)))
-        angle = np.deg2rad(rng.uniform(-rotation, rotation))
+        corners = corners * side * np.exp(rng.uniform(*np.log(ranges.scale)))
+        angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        corners = corners @ turn.T + centre + rng.uniform(-translation, translation, 2) * side
+        corners = corners @ turn.T + centre + rng.uniform(-ranges.translation, ranges.translation, 2) * side
         if is_convex(corners, least_area=0.05 * height * width):
             matrix = cv2.getPerspectiveTransform(source.astype(np.float32), corners.astype(np.float32))
             return np.asarray(matrix, np.float64)

@@ -50,16 +50,7 @@ def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -
     for index in range(config.homographies):
         warp = np.eye(3)
         if index:
-            warp = sample_homography(
-                rng,
-                height,
-                width,
-                rotation=config.rotation,
-                scale=config.scale,
-                perspective=config.perspective,
-                shear=config.shear,
-                translation=config.translation,
-            )
+            warp = sample_homography(rng, height, width, config)
         scale = config.scales[index % len(config.scales)]
         turns = index // len(config.scales) % 4 if config.right_angles else 0
         views.append(_view(warp, height, width, scale, turns, config.margin))

@@ -19,6 +19,7 @@ from superpoint.evaluation.pairs import (
     nearest_neighbour_precision,
 )
 from superpoint.geometry.homography import inverse, sample_homography
+from superpoint.geometry.ranges import HomographyRanges
 from superpoint.matching import compare_descriptors
 
 SIZE = (480, 640)
@@ -104,7 +105,7 @@ def test_neighbours_are_those_of_all_distances(eps: float) -> None:
 
 def test_planted_errors_lower_every_metric() -> None:
     rng = np.random.default_rng(4)
-    h_a_b = sample_homography(rng, *SIZE, rotation=20, scale=(0.9, 1.2))
+    h_a_b = sample_homography(rng, *SIZE, HomographyRanges(rotation=20, scale=[0.9, 1.2]))
     first = rng.uniform((100, 100), (540, 380), (100, 2)).astype(np.float32)
     homogeneous = np.c_[first, np.ones(100)] @ h_a_b.T
     second = (homogeneous[:, :2] / homogeneous[:, 2:]).astype(np.float32)

@@ -9,6 +9,7 @@ import pytest
 
 from superpoint.evaluation.repeatability import Repeatability, RepeatabilityProtocol, repeatability
 from superpoint.geometry.homography import inside, inverse, sample_homography, warp_points
+from superpoint.geometry.ranges import HomographyRanges
 
 SIZE = (240, 320)
 
@@ -56,7 +57,7 @@ def test_no_points() -> None:
 
 def test_perfect_points_repeat_and_a_wrong_homography_does_not() -> None:
     rng = np.random.default_rng(0)
-    h_a_b = sample_homography(rng, *SIZE, rotation=30, scale=(0.8, 1.25))
+    h_a_b = sample_homography(rng, *SIZE, HomographyRanges(rotation=30, scale=[0.8, 1.25]))
     first = rng.uniform((0, 0), (319, 239), (200, 2)).astype(np.float32)
     second = warp_points(first, h_a_b)
     second = second[inside(second, *SIZE)]

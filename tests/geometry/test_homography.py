@@ -20,6 +20,7 @@ from superpoint.geometry.homography import (
     warp_points,
     warp_valid,
 )
+from superpoint.geometry.ranges import HomographyRanges
 
 
 def spot(points: np.ndarray, height: int, width: int, sigma: float = 2.0) -> np.ndarray:
@@ -94,18 +95,16 @@ def test_image_and_points_warp_together(seed: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(seeds, st.floats(0, 180), st.floats(0, 0.45))
 def test_sampled_homographies_are_convex_unmirrored_and_cover(seed: int, rotation: float, perspective: float) -> None:
-    matrix = sample_homography(
-        np.random.default_rng(seed), 120, 160, rotation=rotation, perspective=perspective, scale=(0.5, 2)
-    )
+    ranges = HomographyRanges(rotation=rotation, perspective=perspective, scale=[0.5, 2])
+    matrix = sample_homography(np.random.default_rng(seed), 120, 160, ranges)
     corners = warp_points(frame_corners(120, 160), matrix)
     assert is_convex(corners, least_area=0.04 * 120 * 160)
     assert np.isfinite(np.linalg.inv(matrix)).all()
 
 
 def test_sampling_without_any_motion_is_the_identity() -> None:
-    matrix = sample_homography(
-        np.random.default_rng(0), 120, 160, rotation=0, scale=(1, 1), perspective=0, shear=0, translation=0
-    )
+    still = HomographyRanges(rotation=0, scale=[1, 1], perspective=0, shear=0, translation=0)
+    matrix = sample_homography(np.random.default_rng(0), 120, 160, still)
     np.testing.assert_allclose(matrix, np.eye(3), atol=1e-6)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from superpoint.geometry.homography import inverse, sample_homography, warp_points
+from superpoint.geometry.ranges import HomographyRanges
 from superpoint.losses import dense_hinge_loss, dual_softmax_loss, sampled_hinge_loss
 
 ROWS, COLUMNS = 3, 4
@@ -25,7 +26,8 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 
 def homographies(count: int) -> Tensor:
     rng = np.random.default_rng(5)
-    drawn = [sample_homography(rng, 8 * ROWS, 8 * COLUMNS, rotation=20, translation=0.2) for _ in range(count)]
+    ranges = HomographyRanges(rotation=20, translation=0.2)
+    drawn = [sample_homography(rng, 8 * ROWS, 8 * COLUMNS, ranges) for _ in range(count)]
     return torch.tensor(np.stack(drawn), dtype=torch.float32)
 
 

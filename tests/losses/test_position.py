@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from superpoint.geometry.homography import inverse, sample_homography, warp_points
+from superpoint.geometry.ranges import HomographyRanges
 from superpoint.losses import position_loss
 
 HEIGHT, WIDTH = 48, 64
@@ -95,7 +96,7 @@ def test_nothing_found_costs_nothing_and_has_a_gradient() -> None:
 
 def test_it_does_not_depend_on_the_order_of_views() -> None:
     rng = np.random.default_rng(3)
-    matrix = sample_homography(rng, HEIGHT, WIDTH, rotation=15, scale=[0.9, 1.2], perspective=0.05)
+    matrix = sample_homography(rng, HEIGHT, WIDTH, HomographyRanges(rotation=15, scale=[0.9, 1.2], perspective=0.05))
     moved = warp_points(np.array(PLACES), matrix) + rng.normal(0, 0.3, (3, 2))
     first, second = peaks(PLACES), peaks([tuple(place) for place in moved])
     there, count = loss(first, second, matrix)
