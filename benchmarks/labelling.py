@@ -110,7 +110,7 @@ def main() -> int:
     for index, (name, rgb) in enumerate(sample_photographs()[: arguments.images + 1 if arguments.images else 0]):
         image = resize_with_points(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.empty((0, 2)), size)[0]  # type: ignore[arg-type]
         start = time.perf_counter()
-        ours = adaptation(image, name).points
+        ours = adaptation(image, name).keypoints
         middle = time.perf_counter()
         if index == 0:
             continue  # to warm up

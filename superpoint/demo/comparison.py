@@ -21,7 +21,7 @@ from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrunk_size
 from superpoint.inference.pictures import match_figure
 from superpoint.matching import THRESHOLDS, estimate_homography, match
-from superpoint.models.decode import probability_map
+from superpoint.models.extract import dense_maps
 from superpoint.visualize import Image, contact_sheet, draw_points, figure_to_image, overlay_heatmap
 
 Gray = NDArray[np.uint8]
@@ -164,4 +164,4 @@ def _spread(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 def _probability(model: FeatureDetector, image: Gray) -> NDArray[np.float32]:
     pixels = torch.from_numpy(image)[None, None].to(model.device).float() / 255
     with torch.inference_mode():
-        return probability_map(model.network, pixels)[0].cpu().numpy()
+        return dense_maps(model.network, pixels).probability[0].cpu().numpy()

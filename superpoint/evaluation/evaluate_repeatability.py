@@ -66,7 +66,7 @@ def make_detector(method: str, homographies: int = 100) -> Detector:
     network = make_network(load_network(method.removeprefix(ADAPTED)))
     decode = DecodeConfig(threshold=THRESHOLD)
     adaptation = HomographicAdaptation(network, AdaptationConfig(homographies=views), decode, network.device)
-    return Detector(method, lambda image, name: adaptation(image, name).points)
+    return Detector(method, lambda image, name: adaptation(image, name).keypoints)
 
 
 def _random_points(image: Image, name: str) -> NDArray[np.floating]:

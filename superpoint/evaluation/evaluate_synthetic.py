@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from superpoint.config import TEST_SEED, PhotometricConfig, SyntheticConfig
+from superpoint.config import TEST_SEED, DecodeConfig, PhotometricConfig, SyntheticConfig
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.synthetic import PRIMITIVES, ShapeGenerator
 from superpoint.errors import UserError
@@ -36,7 +37,7 @@ from superpoint.evaluation.synthetic import (
 )
 from superpoint.files import make_folder, write_atomically
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points
+from superpoint.models.extract import features
 from superpoint.visualize import precision_recall_figure, save_figure
 
 VARIANTS = ("clean", "noisy")
@@ -47,22 +48,9 @@ def batch_detector(
     model: nn.Module, protocol: SyntheticProtocol
 ) -> Callable[[np.ndarray], list[tuple[np.ndarray, np.ndarray]]]:
     """`model` as a function of images uint8 [B, H, W] -> for each image points [N, 2] and scores [N]."""
-    device = next(model.parameters()).device
-
-    def detect(images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        batch = torch.from_numpy(images)[:, None].to(device).float() / 255
-        found = detect_points(
-            model,
-            batch,
-            nms_radius=protocol.nms_radius,
-            threshold=protocol.threshold,
-            border=protocol.border,
-            max_keypoints=protocol.max_keypoints,
-            subpixel=protocol.subpixel,
-        )
-        return [(detections.points.cpu().numpy(), detections.scores.cpu().numpy()) for detections in found]
-
-    return detect
+    settings = asdict(protocol)
+    decode = DecodeConfig(**{each.name: settings[each.name] for each in fields(DecodeConfig)})
+    return lambda images: [(found.keypoints, found.scores) for found in features(model, images, decode)]
 
 
 def shape_samples(variant: str, height: int, width: int, count: int, seed: int) -> Iterator[Sample]:

@@ -20,18 +20,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from superpoint import __version__
-from superpoint.backends import Network, make_network
+from superpoint.backends import make_network
+from superpoint.config import DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
 from superpoint.features import Features
 from superpoint.models import load_network
-from superpoint.models.decode import DECODER_VERSION, detect_points, sample_descriptors
+from superpoint.models.decode import DECODER_VERSION
+from superpoint.models.extract import AnyNetwork, features
 from superpoint.models.weights import load_weights, model_hash
 from superpoint.pretrained import pretrained_names
 
@@ -158,32 +158,13 @@ def _split(name: str) -> tuple[str, str | None]:
     return detector, descriptor
 
 
-def network_extractor(
-    network: Callable[[Tensor], dict[str, Tensor]], config: EvaluatePairsConfig, nms_radius: int
-) -> Extract:
+def network_extractor(network: AnyNetwork, config: EvaluatePairsConfig, nms_radius: int) -> Extract:
     """Points of the network, and its descriptors at them if it has any: one pass."""
-    device = network.device if isinstance(network, Network) else torch.device("cpu")
+    decode = DecodeConfig(nms_radius, config.threshold, config.border, config.max_keypoints)
 
     def extract(image: Image) -> Found:
-        output: dict[str, Tensor] = {}
-
-        def run(pixels: Tensor) -> dict[str, Tensor]:
-            output.update(network(pixels))
-            return output
-
-        with torch.inference_mode():
-            (found,) = detect_points(
-                run,
-                torch.from_numpy(image)[None, None].to(device).float() / 255,
-                nms_radius=nms_radius,
-                threshold=config.threshold,
-                border=config.border,
-                max_keypoints=config.max_keypoints,
-            )
-            described = None
-            if "descriptors" in output:
-                described = sample_descriptors(output["descriptors"], [found.points])[0].cpu().numpy()
-        return found.points.cpu().numpy(), found.scores.cpu().numpy(), described
+        (found,) = features(network, [image], decode)
+        return found.keypoints, found.scores, found.descriptors
 
     return extract
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from superpoint.backends import resolve
 from superpoint.backends.exported import open_exported
-from superpoint.config import SyntheticConfig
+from superpoint.config import DecodeConfig, SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.export.formats import Settings
 from superpoint.labelling import agreement
-from superpoint.models.decode import detect_points, logits_to_probability, probability_to_points, sample_descriptors
+from superpoint.models.extract import decode_maps, features, output_maps
 from superpoint.models.superpoint import SuperPoint
 
 # (height, width): both, one and none a multiple of 8; larger and smaller than what was recorded; very wide.
@@ -95,17 +95,8 @@ def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
 
 def _reference(model: SuperPoint, image: Tensor, settings: Settings) -> Found:
     """What the library finds: `models.decode`, the model itself in fp32."""
-    output: dict[str, Tensor] = {}
-
-    def run(pixels: Tensor) -> dict[str, Tensor]:
-        output.update(model(pixels))
-        return output
-
-    with torch.inference_mode():
-        (found,) = detect_points(run, image, **asdict(settings), smoothing=0)
-        if "descriptors" not in output:
-            return found.points.numpy(), None
-        return found.points.numpy(), sample_descriptors(output["descriptors"], [found.points])[0].numpy()
+    (found,) = features(model, image, DecodeConfig(**asdict(settings)), smoothing=0)
+    return found.keypoints, found.descriptors
 
 
 def _from_file(run: Run, image: Tensor, settings: Settings) -> Found:
@@ -115,12 +106,10 @@ def _from_file(run: Run, image: Tensor, settings: Settings) -> Found:
             kept = output["scores"][0] > 0
             described = output["descriptors"][0][kept].numpy() if "descriptors" in output else None
             return output["keypoints"][0][kept].numpy(), described
-        # Not by `detect_points`, which would pad the image: that is the graph's own task here.
-        probability = logits_to_probability(output["logits"])[..., : image.shape[2], : image.shape[3]]
-        (found,) = probability_to_points(probability, **asdict(settings))
-        if "descriptors" not in output:
-            return found.points.numpy(), None
-        return found.points.numpy(), sample_descriptors(output["descriptors"], [found.points])[0].numpy()
+        # Not by `features`, which would pad the image: that is the graph's own task here.
+        maps = output_maps(output, *image.shape[-2:])
+    (found,) = decode_maps(maps, DecodeConfig(**asdict(settings)), smoothing=0)
+    return found.keypoints, found.descriptors
 
 
 def _compare(runtime: str, precision: str, expected: list[Found], found: list[Found]) -> Parity:

@@ -21,7 +21,7 @@ from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.geometry.placement import measure_placement
 from superpoint.models import SuperPoint, load_network
-from superpoint.models.decode import probability_map, probability_to_points
+from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, save_image
 
 LONGEST_SIDE = 480  # pixels; the photographs are shrunk to it
@@ -66,18 +66,10 @@ def detect_samples(run: str | Path, decode: DecodeConfig | None = None, out: str
 
 def _detect(model: SuperPoint, gray: np.ndarray, decode: DecodeConfig) -> tuple[np.ndarray, np.ndarray]:
     """Points [N, 2] and probability map [H, W] of an image uint8 [H, W]."""
-    image = torch.from_numpy(gray)[None, None].float() / 255
     with torch.inference_mode():
-        probability = probability_map(model, image)
-        (found,) = probability_to_points(
-            probability,
-            nms_radius=decode.nms_radius,
-            threshold=decode.threshold,
-            border=decode.border,
-            max_keypoints=decode.max_keypoints,
-            subpixel=decode.subpixel,
-        )
-    return found.points.numpy(), probability[0].numpy()
+        maps = dense_maps(model, [gray])
+        (found,) = decode_maps(maps, decode)
+    return found.keypoints, maps.probability[0].numpy()
 
 
 def _shrink(gray: np.ndarray) -> np.ndarray:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import overload
 
 import torch
-from torch import Tensor
 
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
+from superpoint.config import DecodeConfig
 from superpoint.config.inference import NMS_RADIUS, check_runtime
 from superpoint.errors import UserError, check_number
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
-from superpoint.models.decode import Detections, detect_points, sample_descriptors
+from superpoint.models.extract import features
 from superpoint.models.weights import load_network
 
 DEFAULT_MODEL = "superpoint-lite"
@@ -131,59 +131,21 @@ class FeatureDetector:
         check_number("nms_radius", nms_radius, 0, 1000, whole=True)
         check_number("border", border, 0, whole=True)
         check_number("resize", resize, 0, whole=True)
-        found, several = gray_images(images, resize or None)
-        features: list[Features] = []
-        for group in _groups(found):
-            features += self._detect(
-                group,
-                nms_radius=nms_radius,
-                threshold=THRESHOLD if threshold is None else threshold,
-                border=border,
-                max_keypoints=max_keypoints or 0,
-                subpixel=subpixel,
-            )
-        return features if several else features[0]
-
-    def _detect(
-        self,
-        images: Sequence[GrayImage],
-        *,
-        nms_radius: int,
-        threshold: float,
-        border: int,
-        max_keypoints: int,
-        subpixel: bool,
-    ) -> list[Features]:
-        """Features of images whose pixels have one shape, in one pass."""
-        output: dict[str, Tensor] = {}
-
-        def run(batch: Tensor) -> dict[str, Tensor]:
-            output.update(self.network.maps(batch))
-            return output
-
-        with torch.inference_mode():
-            pixels = [image.pixels.to(self.device)[None, None] for image in images]
-            batch = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
-            detections = detect_points(
-                run,
-                batch,
-                nms_radius=nms_radius,
-                threshold=threshold,
-                border=border,
-                max_keypoints=max_keypoints,
-                subpixel=subpixel,
-            )
-            described: Sequence[Tensor | None] = [None] * len(images)
-            if "descriptors" in output:
-                described = sample_descriptors(output["descriptors"], [each.points for each in detections])
-        return [_features(*each) for each in zip(images, detections, described, strict=True)]
+        grays, several = gray_images(images, resize or None)
+        threshold = THRESHOLD if threshold is None else threshold
+        decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel)
+        found: list[Features] = []
+        for group in _groups(grays):
+            pixels = torch.cat([image.pixels.to(self.device)[None, None] for image in group])
+            found += map(_in_original, group, features(self.network, pixels, decode))
+        return found if several else found[0]
 
 
-def _features(image: GrayImage, detections: Detections, descriptors: Tensor | None) -> Features:
+def _in_original(image: GrayImage, found: Features) -> Features:
+    """Features of the shrunk image in pixels of the original one."""
     height, width = image.pixels.shape
-    points = resize_points(detections.points.cpu().numpy(), image.size[0] / width, image.size[1] / height)
-    values = None if descriptors is None else descriptors.cpu().numpy()
-    return Features(points, detections.scores.cpu().numpy(), values, image.size)
+    points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
+    return Features(points, found.scores, found.descriptors, image.size)
 
 
 def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:

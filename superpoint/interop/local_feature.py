@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from superpoint.config import DecodeConfig
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
-from superpoint.models.decode import detect_points, sample_descriptors
+from superpoint.models.extract import AnyNetwork, features
 
 
 class KorniaFeature(nn.Module):
@@ -27,7 +26,7 @@ class KorniaFeature(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module | Callable[[Tensor], dict[str, Tensor]],
+        network: AnyNetwork,
         num_features: int = 1024,
         *,
         nms_radius: int = NMS_RADIUS,
@@ -48,32 +47,18 @@ class KorniaFeature(nn.Module):
         if img.shape[1] == 3:
             weights = torch.tensor([0.299, 0.587, 0.114], device=img.device, dtype=img.dtype)
             img = (img * weights[:, None, None]).sum(dim=1, keepdim=True)
-        output: dict[str, Tensor] = {}
-
-        def run(pixels: Tensor) -> dict[str, Tensor]:
-            output.update(self.network(pixels))
-            return output
-
-        with torch.no_grad():
-            found = detect_points(
-                run,
-                img.float(),
-                nms_radius=self.nms_radius,
-                threshold=self.threshold,
-                border=self.border,
-                max_keypoints=self.num_features,
-                valid=None if mask is None else mask[:, 0] > 0,
-            )
-            if "descriptors" not in output:
-                raise UserError("network: found no descriptors, expected a network with a descriptor head")
-            described = sample_descriptors(output["descriptors"], [each.points for each in found])
+        decode = DecodeConfig(self.nms_radius, self.threshold, self.border, self.num_features)
+        found = features(self.network, img.float(), decode, valid=None if mask is None else mask[:, 0] > 0)
+        described = [each.descriptors for each in found if each.descriptors is not None]
+        if not described:
+            raise UserError("network: found no descriptors, expected a network with a descriptor head")
         frames = img.new_zeros(len(img), self.num_features, 2, 3)
         responses = img.new_zeros(len(img), self.num_features)
         descriptors = img.new_zeros(len(img), self.num_features, described[0].shape[1])
         for index, (each, values) in enumerate(zip(found, described, strict=True)):
-            count = len(each.points)
+            count = len(each)
             frames[index, :count, 0, 0] = frames[index, :count, 1, 1] = self.scale
-            frames[index, :count, :, 2] = each.points
-            responses[index, :count] = each.scores
-            descriptors[index, :count] = values
+            frames[index, :count, :, 2] = torch.from_numpy(each.keypoints)
+            responses[index, :count] = torch.from_numpy(each.scores)
+            descriptors[index, :count] = torch.from_numpy(values)
         return frames, responses, descriptors

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -12,17 +11,13 @@ from torch import Tensor
 
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
+from superpoint.features import Features
+from superpoint.geometry.peaks import refine_peaks
 from superpoint.labelling.aggregate import Aggregate
 from superpoint.labelling.memory import give_back_freed_memory, largest_chunk
 from superpoint.labelling.views import chunks, sample_views, warp_views
-from superpoint.models.decode import (
-    SMOOTHING,
-    Detections,
-    probability_map,
-    probability_to_points,
-    refine_peaks,
-    sample_descriptors,
-)
+from superpoint.models.decode import Detections, probability_to_points
+from superpoint.models.extract import AnyNetwork, dense_maps, features
 
 # Probabilities of a view up to this are left out as nothing: a peak above the usual thresholds is made of larger ones,
 # and most pixels are below. Fixed, so that the scores do not depend on the threshold; only one below it lowers it.
@@ -30,25 +25,6 @@ FLOOR = 1e-3
 SETTLE_EVERY = 10  # views between two looks at whether the points still move
 SETTLED_WITHIN = 1.0  # px
 TRIM_EVERY = 20  # images of one view between two returns of freed memory, which take about 7 ms; else every image
-
-Network = Callable[[Tensor], dict[str, Tensor]]
-
-
-class Labels(NamedTuple):
-    """Labels of one image.
-
-    points: float32 [N, 2] (x, y), pixel centres at integers, strongest first.
-    scores: float32 [N], 0..1, probability of a point within about 1 px.
-    views: how many views the points were made from; 1 = plain detection.
-    heatmap: float32 [H, W], 0..1, where the points are the peaks; only if asked for.
-    descriptors: float32 [N, D], of unit length; of plain detection only, if asked for and the network has them.
-    """
-
-    points: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    views: int
-    heatmap: NDArray[np.float32] | None = None
-    descriptors: NDArray[np.float32] | None = None
 
 
 class HomographicAdaptation:
@@ -60,70 +36,48 @@ class HomographicAdaptation:
 
     def __init__(
         self,
-        network: Network,
+        network: AnyNetwork,
         config: AdaptationConfig,
         decode: DecodeConfig,
         device: str | torch.device = "cpu",
-        *,
-        describe: bool = False,
     ) -> None:
         """Args:
         network: float32 [B, 1, H, W], 0..1, sides multiples of 8 -> {"logits": [B, 65, H / 8, W / 8], ...}; what
             `backends.make_network` gives, or a `SuperPoint` in evaluation mode, on `device`.
         decode: how points are taken from the aggregated map; the threshold means the same as for plain detection.
-        describe: whether plain detection (at most one view) gives the points' descriptors too.
         """
         self.network = network
-        # The runtime computes the probability itself where it can. It may overwrite the result at its next call; the
-        # views have been added to the sum by then.
-        self._maps: Network = getattr(network, "maps", network)
         self.config = config
         self.decode = decode
         self.device = torch.device(device)
-        self.describe = describe
         self._images = 0
 
-    def __call__(self, image: NDArray[np.uint8], name: str, *, heatmap: bool = False) -> Labels:
+    def __call__(self, image: NDArray[np.uint8], name: str) -> Features:
         """Args:
         image: uint8 [H, W], both at least 1.
         name: of the image; with the seed it decides which views are taken.
-        heatmap: whether to return the map as well.
+
+        Returns:
+            features whose scores are the probability of a keypoint within about 1 px, and `views` how many views they
+            were made from; 1 = plain detection, with descriptors if the network has them.
 
         Raises:
             UserError: the network's output is not finite, or not even one view fits into the memory.
         """
         if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
-        descriptors = None
         with torch.no_grad():
             if self.config.homographies <= 1:
                 largest_chunk(self.config.memory, image.shape, self.device, name)  # does it fit?
-                found, heat, descriptors = self._plain(image)
-                views = 1
+                found = replace(features(self.network, [image], self.decode)[0], views=1)
             else:
-                aggregate, found = self._adapted(image, name)
-                heat, views = aggregate.heatmap() if heatmap else None, aggregate.views
+                aggregate, detections = self._adapted(image, name)
+                xy, scores = (each.cpu().numpy() for each in detections)
+                found = Features(xy, scores, None, (image.shape[1], image.shape[0]), views=aggregate.views)
         self._images += 1
-        if views > 1 or self._images % TRIM_EVERY == 0:
+        if found.views != 1 or self._images % TRIM_EVERY == 0:
             give_back_freed_memory()
-        heat, descriptors = (
-            None if values is None else values.cpu().numpy() for values in (heat if heatmap else None, descriptors)
-        )
-        return Labels(found.points.cpu().numpy(), found.scores.cpu().numpy(), views, heat, descriptors)
-
-    def _plain(self, image: NDArray[np.uint8]) -> tuple[Detections, Tensor, Tensor | None]:
-        output: dict[str, Tensor] = {}
-
-        def run(pixels: Tensor) -> dict[str, Tensor]:
-            output.update(self.network(pixels))
-            return output
-
-        probability = probability_map(run, self._source(image, *image.shape))
-        found = self._points(probability, None, smoothing=SMOOTHING if "descriptors" in output else 0.0)
-        descriptors = None
-        if self.describe and "descriptors" in output:
-            (descriptors,) = sample_descriptors(output["descriptors"], [found.points])
-        return found, probability[0], descriptors
+        return found
 
     def _adapted(self, image: NDArray[np.uint8], name: str) -> tuple[Aggregate, Detections]:
         config, (height, width) = self.config, image.shape
@@ -138,7 +92,7 @@ class HomographicAdaptation:
         for start in range(0, len(views), block):
             for chunk in chunks(views[start : start + block], pixels):
                 warped = warp_views(sources[chunk[0].shrunk], chunk, height, width)
-                aggregate.add(chunk, probability_map(self._maps, warped), floor)
+                aggregate.add(chunk, dense_maps(self.network, warped).probability, floor)
             before, found = found, self._read(aggregate)
             if config.settle and before is not None:
                 stay = agreement(before.points.cpu().numpy(), found.points.cpu().numpy(), SETTLED_WITHIN)
@@ -151,27 +105,12 @@ class HomographicAdaptation:
         """The points of what has been aggregated so far."""
         valid = aggregate.seen() >= min(self.config.min_views, aggregate.views)
         heatmap = aggregate.heatmap()[None]
-        found = self._points(heatmap, valid, subpixel=False)
+        settings = asdict(self.decode) | {"subpixel": False}
+        (found,) = probability_to_points(heatmap, **settings, valid=valid)
         if self.decode.subpixel and len(found.points):
             x, y = found.points.long().unbind(dim=1)
             points = refine_peaks(aggregate.density()[None], torch.zeros_like(x), y, x)
             found = Detections(points, found.scores)
-        return found
-
-    def _points(
-        self, probability: Tensor, valid: Tensor | None, subpixel: bool | None = None, smoothing: float = 0.0
-    ) -> Detections:
-        decode = self.decode
-        (found,) = probability_to_points(
-            probability,
-            nms_radius=decode.nms_radius,
-            threshold=decode.threshold,
-            border=decode.border,
-            max_keypoints=decode.max_keypoints,
-            subpixel=decode.subpixel if subpixel is None else subpixel,
-            valid=valid,
-            smoothing=smoothing,
-        )
         return found
 
     def _source(self, image: NDArray[np.uint8], height: int, width: int) -> Tensor:

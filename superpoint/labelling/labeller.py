@@ -76,9 +76,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
     """
     network = make_network(model, config.backend, config.precision, config.device)
     adapts = config.adaptation.homographies > 1
-    detect = HomographicAdaptation(
-        network, config.adaptation, config.decode, network.device, describe=config.descriptors and not adapts
-    )
+    detect = HomographicAdaptation(network, config.adaptation, config.decode, network.device)
 
     def label(working: WorkingImage, name: str) -> Features:
         try:
@@ -88,8 +86,9 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
             raise NoRoomError(
                 f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
             ) from error
-        views = found.views if adapts else None
-        features = _in_original(Features(found.points, found.scores, found.descriptors, views=views), working)
+        descriptors = found.descriptors if config.descriptors else None
+        found = replace(found, descriptors=descriptors, views=found.views if adapts else None)
+        features = _in_original(found, working)
         return features if working.sharp is None else _sharpened(features, working.sharp, config.corners)
 
     return label

@@ -6,25 +6,20 @@ Pure functions on whatever device the tensors are on; values come in as argument
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
-from superpoint.geometry.peaks import all_finite, plain, raster_places, refine_peaks, smooth_probability, values_at
+from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import suppress_non_maxima
 
 DECODER_VERSION = 4  # raise it when points change: features that older code left in a cache are then made anew
-
-
-# Pixels, for networks that were trained jointly with descriptors: their points are matched, and ranked for that.
-SMOOTHING = 1.0
 
 
 class Detections(NamedTuple):
@@ -126,81 +121,6 @@ def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:
         raise ValueError(f"image: found shape {list(image.shape)}, expected at least 1 x 1 pixel")
     below, right = -height % multiple, -width % multiple
     return functional.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
-
-
-def probability_map(model: nn.Module | Callable[[Tensor], dict[str, Tensor]], image: Tensor) -> Tensor:
-    """Probability that a pixel is an interest point, float32 [B, H, W], of images [B, 1, H, W] of any size.
-
-    The image is padded to multiples of 8 and the map cropped back. Raises: see `detect_points`.
-    """
-    if isinstance(model, nn.Module) and model.training:
-        raise ValueError("probability_map: the model is in training mode; call model.eval() first")
-    height, width = image.shape[-2:]
-    output = model(pad_to_multiple(image))
-    known = output.get("probability")  # of `backends.Network.maps`
-    probability = (logits_to_probability(output["logits"]) if known is None else known)[..., :height, :width]
-    # NaN or +infinity among the logits of a cell makes its whole softmax NaN.
-    if not all_finite(probability):
-        raise UserError("model output: found NaN or infinity, expected finite logits; the weights are broken")
-    return probability
-
-
-def detect_points(
-    model: nn.Module | Callable[[Tensor], dict[str, Tensor]],
-    image: Tensor,
-    *,
-    nms_radius: int = 4,
-    threshold: float = 0.015,
-    border: int = 4,
-    max_keypoints: int = 0,
-    subpixel: bool = True,
-    valid: Tensor | None = None,
-    smoothing: float | None = None,
-) -> list[Detections]:
-    """Runs the network on images of any size and decodes its logits.
-
-    The image is padded to multiples of 8 and the probability map cropped back before suppression, so nothing in the
-    padding is a point or suppresses one.
-
-    Args:
-        model: image [B, 1, H', W'] -> {"logits": [B, 65, H'/8, W'/8], ...}; on the device of `image`, in eval mode. Or,
-            in place of the logits, "probability": [B, H', W'].
-        image: float32 [B, 1, H, W], 0..1.
-        valid: bool [B, H, W] or [H, W].
-        smoothing: None = SMOOTHING if the network has descriptors, else none.
-        Others: see `probability_to_points`.
-
-    Returns:
-        B Detections, coordinates in pixels of `image`.
-
-    Raises:
-        ValueError: the model is in training mode (batch statistics would leak into the result and be changed by it).
-        UserError: the output holds NaN or infinity, so the weights are broken.
-    """
-    if isinstance(model, nn.Module) and model.training:
-        raise ValueError("detect_points: the model is in training mode; call model.eval() first")
-    describes = False
-
-    def run(batch: Tensor) -> dict[str, Tensor]:
-        nonlocal describes
-        output = model(batch)
-        describes = "descriptors" in output
-        return output
-
-    with torch.no_grad():
-        probability = probability_map(run, image)
-        if smoothing is None:
-            smoothing = SMOOTHING if describes else 0.0
-        return probability_to_points(
-            probability,
-            nms_radius=nms_radius,
-            threshold=threshold,
-            border=border,
-            max_keypoints=max_keypoints,
-            subpixel=subpixel,
-            valid=valid,
-            smoothing=smoothing,
-        )
 
 
 def sample_descriptors(descriptors: Tensor, points: Iterable[Tensor]) -> list[Tensor]:

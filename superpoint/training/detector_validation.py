@@ -15,7 +15,8 @@ from superpoint.data.training_set import held_out_photographs
 from superpoint.evaluation.evaluate_synthetic import VARIANTS, batch_detector, shape_samples
 from superpoint.evaluation.synthetic import Sample, SyntheticProtocol, evaluate_synthetic_batched, flat_metrics
 from superpoint.geometry.cells import encode_points, valid_cells
-from superpoint.models.decode import pad_to_multiple, probability_map
+from superpoint.models.decode import pad_to_multiple
+from superpoint.models.extract import dense_maps
 from superpoint.training.objectives import detector_objective
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap
 
@@ -79,9 +80,7 @@ class DetectorValidation:
 
     def _picture(self, model: nn.Module) -> np.ndarray:
         shown = self.sets[self.selecting[0]][:9]
-        device = next(model.parameters()).device
-        images = torch.from_numpy(np.stack([image for _, image, _ in shown]))[:, None].to(device)
-        heatmaps = probability_map(model, images.float() / 255).cpu().numpy()
+        heatmaps = dense_maps(model, [image for _, image, _ in shown]).probability.cpu().numpy()
         truth = [draw_points(image, [], truth=points) for _, image, points in shown]
         heat = [overlay_heatmap(image, heatmap) for (_, image, _), heatmap in zip(shown, heatmaps, strict=True)]
         titles = [name for name, _, _ in shown] + ["probability"] * len(heat)

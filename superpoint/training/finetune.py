@@ -16,18 +16,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig, dump_config, load_config
-from superpoint.config.inference import NMS_RADIUS
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
@@ -40,16 +37,10 @@ from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_atomically
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points
 from superpoint.models.weights import load_weights
 from superpoint.pretrained import pretrained_names
 from superpoint.training.fit import Conclude
 from superpoint.training.pair_validation import (
-    BORDER,
-    THRESHOLD,
-    Describe,
-    Features,
-    Image,
     describe_pairs,
     matches_picture,
     measure_pair,
@@ -208,30 +199,13 @@ def measure(
     with torch.inference_mode():
         if weights is None:
             features = describe_pairs(sift_describer(max_keypoints), pairs)
-        elif described:
-            features = describe_pairs(network_describer(load_network(weights), max_keypoints), pairs)
         else:
-            features = describe_pairs(_points_alone(weights, config), pairs)
+            features = describe_pairs(network_describer(load_network(weights), max_keypoints), pairs)
     measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
     if picture is not None and described:
         save_image(picture, matches_picture(pairs, features, measured))
     found = pair_metrics(measured)
     return {key: found[f"pairs/{key}"] for key in (COLUMNS if described else DETECTION)} | {"pairs": len(pairs)}
-
-
-def _points_alone(weights: str, config: SuperPointConfig) -> Describe:
-    """A network without descriptors as a describer: its points, with a descriptor that says nothing."""
-    model = load_network(weights)
-    settings = {"nms_radius": NMS_RADIUS, "threshold": THRESHOLD, "border": BORDER}
-
-    def describe(images: Sequence[Image]) -> Iterator[Features]:
-        for image in images:
-            batch = torch.from_numpy(image)[None, None].float() / 255
-            (found,) = detect_points(model, batch, **settings, max_keypoints=config.validation.max_keypoints)
-            points = found.points.numpy()
-            yield points, np.ones((len(points), 1), np.float32)
-
-    return describe
 
 
 def _write_summary(folder: Path, training: SuperPointConfig) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import default_collate
 
-from superpoint.config import SuperPointConfig
+from superpoint.config import DecodeConfig, SuperPointConfig
 from superpoint.config.evaluation import REPEATABILITY_NMS
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.data.pairs import KINDS, Pair, generated_pair
@@ -25,13 +24,7 @@ from superpoint.evaluation.evaluate_repeatability import HOMOGRAPHY, PHOTOMETRIC
 from superpoint.evaluation.pairs import area_under_curve, corner_error, correctness, match_errors, matching_accuracy
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
 from superpoint.matching import compare_descriptors, fit_homography, match_compared
-from superpoint.models.decode import (
-    SMOOTHING,
-    logits_to_probability,
-    pad_to_multiple,
-    probability_to_points,
-    sample_descriptors,
-)
+from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation, detector_objective
 from superpoint.training.objectives import JointObjective
 from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
@@ -115,10 +108,10 @@ class PairValidation:
         if self.detector is None:
             return found | {"selected_by": "matching_accuracy"}
         metrics: dict[str, Any] = {**self.detector(model), **found}
-        features = describe_pairs(network_describer(model, self.points), self.pairs)
-        results = [measure_pair(*pair, *views) for pair, views in zip(self.pairs, features, strict=True)]
+        views = describe_pairs(network_describer(model, self.points), self.pairs)
+        results = [measure_pair(*pair, *both) for pair, both in zip(self.pairs, views, strict=True)]
         metrics |= pair_metrics(results)
-        pictures = metrics.pop("images") | {"matches": matches_picture(self.pairs, features, results)}
+        pictures = metrics.pop("images") | {"matches": matches_picture(self.pairs, views, results)}
         return metrics | {"selected_by": "pairs/auc@5", "images": pictures}
 
     def _objective(self, model: nn.Module) -> dict[str, float]:
@@ -169,25 +162,14 @@ def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[tu
 
 
 def network_describer(model: nn.Module, most: int) -> Describe:
-    """`model` as a function of images of one size."""
-    device = next(model.parameters()).device
+    """`model` as a function of images of one size; without a descriptor head the descriptors say nothing."""
+    decode = DecodeConfig(NMS_RADIUS, THRESHOLD, BORDER, most)
 
     def describe(images: Sequence[Image]) -> Iterator[Features]:
-        height, width = images[0].shape
         for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(np.stack(images[start : start + BATCH]))[:, None].to(device).float() / 255
-            output = model(pad_to_multiple(batch))
-            found = probability_to_points(
-                logits_to_probability(output["logits"])[..., :height, :width],
-                nms_radius=NMS_RADIUS,
-                threshold=THRESHOLD,
-                border=BORDER,
-                max_keypoints=most,
-                smoothing=SMOOTHING,
-            )
-            sampled = sample_descriptors(output["descriptors"], [one.points for one in found])
-            for one, descriptors in zip(found, sampled, strict=True):
-                yield one.points.cpu().numpy(), descriptors.cpu().numpy()
+            for found in features(model, images[start : start + BATCH], decode):
+                described = found.descriptors
+                yield found.keypoints, np.ones((len(found), 1), np.float32) if described is None else described
 
     return describe
 

@@ -69,7 +69,7 @@ def photographs() -> list[tuple[str, np.ndarray]]:
 def photograph_labels(backend: str, precision: str, homographies: int) -> list[np.ndarray]:
     config = AdaptationConfig(homographies=homographies)
     adaptation = HomographicAdaptation(pretrained(backend, precision), config, DecodeConfig())
-    return [adaptation(image, name).points for name, image in photographs()]
+    return [adaptation(image, name).keypoints for name, image in photographs()]
 
 
 def pooled_agreement(backend: str, precision: str, homographies: int, within: float) -> float:
@@ -114,7 +114,7 @@ def test_labels_of_the_vgg_network_in_the_size_of_the_paper(
     for name, rgb in sample_photographs()[:6]:
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8)
         image = resize_with_points(gray, none, (240, 320))[0]
-        a, b = ours(image, name).points, reference(image, name).points
+        a, b = ours(image, name).keypoints, reference(image, name).keypoints
         shares.append(agreement(a, b, within))
         counts.append(len(a) + len(b))
     assert sum(counts) > 1000

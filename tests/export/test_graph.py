@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from superpoint.config import DecodeConfig
 from superpoint.data.images import sample_photographs
 from superpoint.export.formats import Settings, make_graph
 from superpoint.export.graph import ROUNDS, suppress
 from superpoint.export.parity import parity_images
 from superpoint.models import SuperPoint
-from superpoint.models.decode import detect_points, pad_to_multiple, sample_descriptors, suppress_non_maxima
+from superpoint.models.decode import pad_to_multiple
+from superpoint.models.extract import dense_maps, features
+from superpoint.models.suppression import suppress_non_maxima
 
 
 def exact(values: Tensor, radius: int) -> Tensor:
@@ -40,13 +43,11 @@ class TestSuppression:
         assert not torch.equal(suppress(values, 4, rounds=2), exact(values, 4))
 
     def test_rounds_are_enough_for_photographs(self, described: SuperPoint) -> None:
-        from superpoint.models.decode import probability_map
-
         assert ROUNDS >= 8
         for _, rgb in sample_photographs()[:3]:
             image = torch.from_numpy(np.asarray(rgb[:240, :320].mean(axis=2), np.float32) / 255)[None, None]
             with torch.no_grad():
-                values = probability_map(described, image)
+                values = dense_maps(described, image).probability
             values = values * (values > 0.001)
             assert exact(values, 4).sum() > 20
             assert torch.equal(suppress(values, 4), exact(values, 4))
@@ -75,25 +76,16 @@ class TestFull:
         graph = make_graph(described, "onnx-full", settings)
         total = 0
         for image in list(parity_images())[::6]:
-            output: dict[str, Tensor] = {}
-
-            def run(pixels: Tensor, output: dict[str, Tensor] = output) -> dict[str, Tensor]:
-                output.update(described(pixels))
-                return output
-
             with torch.no_grad():
                 keypoints, scores, descriptors = graph(image)
-                (found,) = detect_points(
-                    run, image, max_keypoints=40, nms_radius=3, threshold=0.01, border=2, smoothing=0
-                )
-            count = len(found.points)
+            (found,) = features(described, image, DecodeConfig(3, 0.01, 2, 40), smoothing=0)
+            count = len(found)
             total += count
             assert keypoints.shape == (1, 40, 2)
             assert int((scores > 0).sum()) == count
-            assert torch.allclose(keypoints[0, :count], found.points, atol=1e-3)
-            assert torch.allclose(scores[0, :count], found.scores, atol=1e-5)
-            expected = sample_descriptors(output["descriptors"], [found.points])[0]
-            assert torch.allclose(descriptors[0, :count], expected, atol=1e-4)
+            assert torch.allclose(keypoints[0, :count], torch.from_numpy(found.keypoints), atol=1e-3)
+            assert torch.allclose(scores[0, :count], torch.from_numpy(found.scores), atol=1e-5)
+            assert torch.allclose(descriptors[0, :count], torch.tensor(found.descriptors), atol=1e-4)
             assert bool((keypoints[0, count:] == -1).all())
             assert bool((descriptors[0, count:] == 0).all())
         assert total > 30

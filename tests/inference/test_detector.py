@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import superpoint
 from superpoint.backends import make_network
+from superpoint.config import DecodeConfig
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.export import write_model
@@ -19,7 +20,7 @@ from superpoint.export.formats import SUFFIXES
 from superpoint.inference import FeatureDetector, Features, load_model
 from superpoint.inference import detector as module
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points
+from superpoint.models.extract import features
 from tests.conftest import photograph
 from tests.inference.networks import DIM
 
@@ -60,10 +61,9 @@ def test_features_of_an_image(detector: FeatureDetector) -> None:
 
 def test_points_are_those_of_the_decoder(weights: Path, detector: FeatureDetector) -> None:
     image = photograph()
-    pixels = torch.from_numpy(image)[None, None].float() / 255
-    (expected,) = detect_points(load_network(weights), pixels, nms_radius=NMS_RADIUS)
+    (expected,) = features(load_network(weights), [image], DecodeConfig(NMS_RADIUS))
     found = detector.detect(image)
-    np.testing.assert_allclose(found.keypoints, expected.points, atol=1e-3)
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 

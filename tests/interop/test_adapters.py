@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from superpoint.config import ModelConfig
+from superpoint.config import DecodeConfig, ModelConfig
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -15,8 +15,7 @@ from superpoint.interop.lightglue import lightglue_input, matches_of
 from superpoint.interop.local_feature import KorniaFeature
 from superpoint.interop.opencv import from_dmatches, from_keypoints, to_dmatches, to_keypoints
 from superpoint.matching import Matches
-from superpoint.models import SuperPoint, build_model
-from superpoint.models.decode import detect_points
+from superpoint.models import SuperPoint, build_model, extract
 
 
 def features(count: int, seed: int) -> Features:
@@ -72,13 +71,11 @@ class TestKornia:
         assert frames.shape == (2, 400, 2, 3)
         assert descriptors.shape == (2, 400, 8)
         gray = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-        with torch.no_grad():
-            found = detect_points(model, gray, nms_radius=NMS_RADIUS, threshold=0.0)
-        for index, each in enumerate(found):
-            count = len(each.points)
+        for index, each in enumerate(extract.features(model, gray, DecodeConfig(NMS_RADIUS, 0.0))):
+            count = len(each)
             assert 5 < count < 400
-            assert torch.allclose(get_laf_center(frames)[index, :count], each.points)
-            assert torch.allclose(responses[index, :count], each.scores)
+            assert torch.allclose(get_laf_center(frames)[index, :count], torch.from_numpy(each.keypoints))
+            assert torch.allclose(responses[index, :count], torch.from_numpy(each.scores))
             assert bool((frames[index, count:] == 0).all())
             assert descriptors[index, :count].norm(dim=1) == pytest.approx(torch.ones(count), abs=1e-5)
         assert torch.equal(laf_is_filled(frames), responses > 0)

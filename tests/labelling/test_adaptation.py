@@ -12,7 +12,7 @@ from superpoint.evaluation.metrics import average_precision, localisation_error,
 from superpoint.geometry.cells import pixels_to_cells
 from superpoint.labelling import HomographicAdaptation, agreement
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points
+from superpoint.models.extract import features
 
 POINTS = np.array([[30.3, 25.6], [62.8, 40.1], [45.35, 60.25], [75.2, 70.7]], np.float32)
 
@@ -56,27 +56,16 @@ def sorted_points(points: np.ndarray) -> np.ndarray:
 def test_labels_lie_on_the_dots(options: dict) -> None:
     """The whole chain of matrices, on an image whose sides are no multiples of 8."""
     found = adaptation(**options)(dots(), "x")
-    assert len(found.points) == 4
-    assert np.abs(sorted_points(found.points) - POINTS).max() < 0.12
-    assert found.points.dtype == found.scores.dtype == np.float32
+    assert len(found.keypoints) == 4
+    assert np.abs(sorted_points(found.keypoints) - POINTS).max() < 0.12
+    assert found.keypoints.dtype == found.scores.dtype == np.float32
     assert found.views == options.get("homographies", 20)
     assert (np.diff(found.scores) <= 0).all()
-    assert found.heatmap is None
 
 
 def test_whole_pixels_without_subpixel() -> None:
     found = adaptation(decode=DecodeConfig(threshold=0.02, subpixel=False))(dots(), "x")
-    assert np.array_equal(sorted_points(found.points), np.floor(POINTS + 0.5))
-
-
-def test_heatmap_has_its_peaks_where_the_points_are() -> None:
-    for homographies in (20, 0):
-        found = adaptation(homographies=homographies)(dots(), "x", heatmap=True)
-        assert found.heatmap is not None
-        assert found.heatmap.shape == (90, 101)
-        x, y = np.floor(found.points + 0.5).astype(int).T
-        around = [found.heatmap[b - 1 : b + 2, a - 1 : a + 2].max() for a, b in zip(x, y, strict=True)]
-        assert np.allclose(around, found.scores)
+    assert np.array_equal(sorted_points(found.keypoints), np.floor(POINTS + 0.5))
 
 
 @pytest.mark.parametrize("homographies", [0, 1])
@@ -85,12 +74,10 @@ def test_one_view_is_plain_detection(homographies: int) -> None:
     image = ShapeGenerator(SyntheticConfig(), 60, 75, seed=5).scene(3).image
     decode = DecodeConfig(threshold=0.01, border=2, max_keypoints=5)
     found = adaptation(model, decode, homographies=homographies)(image, "x")
-    (plain,) = detect_points(
-        model, torch.from_numpy(image)[None, None].float() / 255, threshold=0.01, border=2, max_keypoints=5
-    )
-    assert len(found.points) > 1
-    assert np.array_equal(found.points, plain.points.numpy())
-    assert np.array_equal(found.scores, plain.scores.numpy())
+    (plain,) = features(model, [image], decode)
+    assert len(found) > 1
+    assert np.array_equal(found.keypoints, plain.keypoints)
+    assert np.array_equal(found.scores, plain.scores)
 
 
 def test_depends_on_image_name_and_seed_alone() -> None:
@@ -98,7 +85,7 @@ def test_depends_on_image_name_and_seed_alone() -> None:
     first = one(dots(), "x")
     other = one(dots(), "y")
     again = one(dots(), "x")
-    assert np.array_equal(first.points, again.points)
+    assert np.array_equal(first.keypoints, again.keypoints)
     assert np.array_equal(first.scores, again.scores)
     assert not np.array_equal(first.scores, other.scores)
     assert not np.array_equal(first.scores, adaptation(seed=1)(dots(), "x").scores)
@@ -106,9 +93,9 @@ def test_depends_on_image_name_and_seed_alone() -> None:
 
 def test_scores_do_not_depend_on_the_threshold() -> None:
     low, high = (adaptation(decode=DecodeConfig(threshold=threshold))(dots(), "x") for threshold in (0.002, 0.04))
-    assert 0 < len(high.points) <= len(low.points)
+    assert 0 < len(high.keypoints) <= len(low.keypoints)
     assert np.array_equal(low.scores[: len(high.scores)], high.scores)
-    assert np.array_equal(low.points[: len(high.points)], high.points)
+    assert np.array_equal(low.keypoints[: len(high.keypoints)], high.keypoints)
 
 
 def test_chunks_follow_the_memory_and_change_nothing() -> None:
@@ -116,7 +103,7 @@ def test_chunks_follow_the_memory_and_change_nothing() -> None:
     small, large = adaptation(few, memory=15)(dots(), "x"), adaptation(many, memory=1000)(dots(), "x")
     assert [shape[0] for shape in few.calls] == [2] * 10  # 96 x 104 pixels are 7 MB
     assert [shape[0] for shape in many.calls] == [20]
-    assert np.allclose(small.points, large.points, atol=1e-3)
+    assert np.allclose(small.keypoints, large.keypoints, atol=1e-3)
 
 
 def test_too_large_for_the_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,24 +118,24 @@ def test_stops_once_the_points_have_settled() -> None:
     found = adaptation(network, homographies=100, settle=0.9)(dots(), "x")
     assert found.views == 20
     assert sum(shape[0] for shape in network.calls) == 20
-    assert agreement(found.points, POINTS) == 1
+    assert agreement(found.keypoints, POINTS) == 1
     assert adaptation(homographies=15, settle=1.0)(dots(), "x").views == 15
 
 
 def test_pixels_seen_too_rarely_hold_no_label() -> None:
     image = dots(points=np.array([[6.0, 6.0], [50.0, 45.0]]))  # the corner is out of many views
     options = {"translation": 0.3, "scale": [1.5, 2.0]}
-    assert len(adaptation(min_views=1, **options)(image, "x").points) == 2
-    assert len(adaptation(min_views=12, **options)(image, "x").points) == 1
+    assert len(adaptation(min_views=1, **options)(image, "x").keypoints) == 2
+    assert len(adaptation(min_views=12, **options)(image, "x").keypoints) == 1
     # Fewer views than `min_views` in all: those must do.
     still = {"rotation": 0, "perspective": 0, "shear": 0, "translation": 0, "scale": [1.0, 1.0]}
-    assert len(adaptation(homographies=3, min_views=12, **still)(image, "x").points) == 2
+    assert len(adaptation(homographies=3, min_views=12, **still)(image, "x").keypoints) == 2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 5), (7, 300), (9, 17)])
 def test_images_of_any_size(size: tuple[int, int]) -> None:
     found = adaptation(decode=DecodeConfig(border=0), homographies=4, scales=[1.0, 0.5])(np.zeros(size, np.uint8), "x")
-    assert found.points.shape == (0, 2)
+    assert found.keypoints.shape == (0, 2)
     assert found.views == 4
 
 
@@ -181,7 +168,7 @@ def test_labels_are_better_and_better_located_than_plain_detections() -> None:
         truth = truth[((truth >= 4) & (truth < np.array([123, 91]))).all(axis=1)]
         for name, detect in (("plain", one), ("adapted", many)):
             found = detect(image, str(index))
-            matches[name].append(match_detections(found.points, found.scores, truth, 2.0))
+            matches[name].append(match_detections(found.keypoints, found.scores, truth, 2.0))
     curves = {name: precision_recall(found) for name, found in matches.items()}
     assert average_precision(curves["adapted"]) > average_precision(curves["plain"])
     errors = {}

@@ -4,12 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superpoint.errors import UserError
 from superpoint.models.decode import (
-    detect_points,
     logits_to_probability,
     pad_to_multiple,
-    probability_map,
     probability_to_points,
     refine_peaks,
     sample_descriptors,
@@ -190,73 +187,6 @@ class TestPoints:
         assert found.scores.tolist() == pytest.approx([0.6])
 
 
-class Echo(nn.Module):
-    """A "network" whose logits mark the pixels that are 1; remembers the size it was given."""
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        self.size = tuple(image.shape[-2:])
-        cells = nn.functional.pixel_unshuffle(image, 8) * 12
-        return {"logits": torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)}
-
-
-class TestDetection:
-    @pytest.mark.parametrize(("height", "width"), [(48, 64), (45, 61), (41, 57), (47, 63)])
-    def test_any_size(self, height: int, width: int) -> None:
-        image = torch.zeros(2, 1, height, width)
-        image[0, 0, 11, 30] = image[0, 0, 40, 5] = image[1, 0, 20, 50] = 1
-        model = Echo().eval()
-        first, second = detect_points(model, image, border=0, subpixel=False)
-        assert model.size == (48, 64)
-        assert sorted(first.points.tolist()) == [[5.0, 40.0], [30.0, 11.0]]
-        assert second.points.tolist() == [[50.0, 20.0]]
-
-    def test_points_in_the_padding_are_dropped_and_suppress_nothing(self) -> None:
-        # the stronger of the two lies 3 px from the other, in the padding of an image 20 px wide
-        logits = torch.maximum(logits_of_points([(18, 10)], 24, 24, 8.0), logits_of_points([(21, 10)], 24, 24, 9.0))
-        (padded,) = detect_points(lambda image: {"logits": logits}, torch.zeros(1, 1, 24, 20), border=0, subpixel=False)
-        (whole,) = detect_points(lambda image: {"logits": logits}, torch.zeros(1, 1, 24, 24), border=0, subpixel=False)
-        assert padded.points.tolist() == [[18.0, 10.0]]
-        assert whole.points.tolist() == [[21.0, 10.0]]
-
-    def test_smallest_image(self) -> None:
-        (found,) = detect_points(Echo().eval(), torch.ones(1, 1, 1, 1), border=0)
-        assert found.points.tolist() == [[0.0, 0.0]]
-
-    def test_training_mode_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"model\.eval\(\)"):
-            detect_points(Echo().train(), torch.zeros(1, 1, 8, 8))
-
-    def test_broken_weights(self) -> None:
-        with pytest.raises(UserError, match="found NaN or infinity"):
-            detect_points(Echo().eval(), torch.full((1, 1, 8, 8), torch.nan))
-
-    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-    @pytest.mark.parametrize("channel", [3, 64])  # a pixel's, and the dustbin's
-    def test_one_broken_logit_of_many(self, value: float, channel: int) -> None:
-        logits = torch.randn(3, 65, 4, 5, generator=generator())
-        logits[1, channel, 2, 3] = value
-        image = torch.zeros(3, 1, 32, 40)
-        if value == -torch.inf:  # the softmax has a value for it: impossible
-            assert probability_map(lambda _: {"logits": logits}, image).isfinite().all()
-            return
-        with pytest.raises(UserError, match="found NaN or infinity"):
-            probability_map(lambda _: {"logits": logits}, image)
-
-    @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
-    def test_infinities_do_not_cancel(self, signs: tuple[int, int]) -> None:
-        logits = torch.zeros(1, 65, 2, 2)
-        for place, sign in enumerate(signs):  # of both signs, in cells of their own: each fills its cell
-            logits[0, :, place, 0] = sign * torch.inf
-        with pytest.raises(UserError, match="found NaN or infinity"):
-            probability_map(lambda _: {"logits": logits}, torch.zeros(1, 1, 16, 16))
-
-    def test_any_callable(self) -> None:
-        (found,) = detect_points(
-            lambda image: {"logits": logits_of_points([(9, 12)], 24, 24)}, torch.zeros(1, 1, 24, 24)
-        )
-        torch.testing.assert_close(found.points, torch.tensor([[9.0, 12.0]]), atol=0.2, rtol=0)
-
-
 def test_padding_repeats_the_edge_on_the_right_and_below() -> None:
     image = torch.rand(1, 1, 13, 17, generator=generator())
     padded = pad_to_multiple(image)
@@ -332,13 +262,3 @@ class TestSmoothing:
         ]
         torch.testing.assert_close(smooth_probability(probability, 0.8), expected)
         assert smooth_probability(torch.ones(1, 5, 5), 1.0).max() == 1
-
-    def test_networks_with_descriptors_are_smoothed(self) -> None:
-        logits = torch.full((1, 65, 5, 5), -20.0)
-        logits[:, 64] = 0
-        logits[0, 27:29, 2, 2] = 3.0  # (19, 19) and (20, 19)
-        image = torch.zeros(1, 1, 40, 40)
-        (plain,) = detect_points(lambda _: {"logits": logits}, image)
-        (joint,) = detect_points(lambda _: {"logits": logits, "descriptors": torch.zeros(1, 4, 5, 5)}, image)
-        (asked,) = detect_points(lambda _: {"logits": logits}, image, smoothing=1.0)
-        assert joint.scores[0] == asked.scores[0] > 1.3 * plain.scores[0]

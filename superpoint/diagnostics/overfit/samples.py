@@ -7,12 +7,11 @@ kept there then names what has been learnt, and checks and report see it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from superpoint.config import DataConfig, MagicPointConfig
 from superpoint.data.feature_writer import save_features
@@ -24,7 +23,7 @@ from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models import load_network
-from superpoint.models.decode import detect_points
+from superpoint.models.extract import features
 from superpoint.visualize import save_image
 
 DETECTOR = "magicpoint"  # pretrained weights that label a photograph that comes without labels
@@ -98,10 +97,8 @@ def single_photograph(
 
 def _detect(config: MagicPointConfig, gray: np.ndarray) -> np.ndarray:
     """Points float32 [N, 2] of the pretrained network on an image uint8 [H, W]."""
-    (found,) = detect_points(
-        load_network(DETECTOR), torch.from_numpy(gray)[None, None].float() / 255, **asdict(config.decode)
-    )
-    return found.points.numpy()
+    (found,) = features(load_network(DETECTOR), [gray], config.decode)
+    return found.keypoints
 
 
 def _data_in(folder: Path, data: DataConfig) -> DataConfig:

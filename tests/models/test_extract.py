@@ -1,0 +1,152 @@
+"""From the definition: cells of 8 pixels, channel 8 * row + column, centres of cells at 8 * c + 3.5."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superpoint.config import DecodeConfig
+from superpoint.errors import UserError
+from superpoint.models import load_network
+from superpoint.models.extract import dense_maps, features
+
+WHOLE = DecodeConfig(threshold=0.1, border=0, subpixel=False)
+
+
+class Echo(nn.Module):
+    """A network whose logits mark the pixels that are bright; remembers the size it was given."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        self.size = tuple(image.shape[-2:])
+        cells = nn.functional.pixel_unshuffle(image, 8) * 12
+        output = {"logits": torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)}
+        if "descriptors" in self.parts:  # each cell's: its column, its row
+            rows, columns = (torch.arange(n).float() for n in cells.shape[-2:])
+            place = torch.stack(torch.meshgrid(columns + 1, rows + 1, indexing="xy"))
+            output["descriptors"] = nn.functional.normalize(place, dim=0).expand(len(image), -1, -1, -1)
+        return output
+
+
+def image_of(points: list[tuple[int, int]], height: int = 48, width: int = 64) -> np.ndarray:
+    image = np.zeros((height, width), np.uint8)
+    for x, y in points:
+        image[y, x] = 255
+    return image
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (45, 61), (41, 57), (47, 63)])
+def test_images_of_any_size_are_padded_to_cells(height: int, width: int) -> None:
+    network = Echo().eval()
+    marked = [[(30, 11), (5, 40)], [(50, 20)]]
+    found = features(network, [image_of(each, height, width) for each in marked], WHOLE)
+    assert network.size == (48, 64)
+    assert [sorted(map(tuple, each.keypoints.tolist())) for each in found] == [[(5, 40), (30, 11)], [(50, 20)]]
+    assert [each.image_size for each in found] == [(width, height)] * 2
+    assert found[0].descriptors is None
+
+
+def test_padding_holds_no_keypoint_and_suppresses_none() -> None:
+    """Of two points the stronger lies 3 px from the other, in the padding of an image 20 px wide."""
+    whole = torch.zeros(1, 1, 24, 24)
+    whole[0, 0, 10, 18], whole[0, 0, 10, 21] = 0.9, 1.0
+    logits = Echo()(whole)
+    (cropped,) = features(lambda _: logits, whole[..., :20], WHOLE)
+    (full,) = features(lambda _: logits, whole, WHOLE)
+    assert cropped.keypoints.tolist() == [[18, 10]]
+    assert full.keypoints.tolist() == [[21, 10]]
+
+
+def test_smallest_image() -> None:
+    (found,) = features(Echo().eval(), torch.ones(1, 1, 1, 1), DecodeConfig(border=0))
+    assert found.keypoints.tolist() == [[0, 0]]
+
+
+def test_keypoints_lie_where_the_probability_has_its_mean() -> None:
+    """The mean of the 5x5 pixels about the peak, whose centres are at whole numbers."""
+    image = torch.zeros(1, 1, 24, 24)
+    image[0, 0, 9, 12], image[0, 0, 9, 13] = 1.0, 0.95
+    p = dense_maps(Echo().eval(), image).probability[0].double()
+    rows, columns = torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 3), indexing="ij")
+    window = p[7:12, 10:15]
+    expected = [12 + float((window * columns).sum() / window.sum()), 9 + float((window * rows).sum() / window.sum())]
+    (found,) = features(Echo().eval(), image)
+    assert found.keypoints[0] == pytest.approx(expected, abs=1e-4)
+    assert found.scores[0] == pytest.approx(float(p[9, 12]))
+    assert 12.2 < found.keypoints[0, 0] < 12.5
+
+
+def test_descriptors_are_those_at_the_keypoints() -> None:
+    """Between the centres of cells, at 8 * c + 3.5, they are interpolated and scaled to unit length."""
+    (found,) = features(Echo("descriptors").eval(), [image_of([(30, 11), (5, 40), (62, 46)])], WHOLE)
+    assert found.descriptors is not None
+    assert found.descriptors.shape == (3, 2)
+    cells = Echo("descriptors")(torch.zeros(1, 1, 48, 64))["descriptors"][0].numpy()
+    for (x, y), descriptor in zip(found.keypoints, found.descriptors, strict=True):
+        column, row = np.clip((x - 3.5) / 8, 0, 7), np.clip((y - 3.5) / 8, 0, 5)
+        left, top = min(int(column), 6), min(int(row), 4)
+        a, b = column - left, row - top
+        corners = cells[:, top : top + 2, left : left + 2]
+        mixed = (corners * np.outer([1 - b, b], [1 - a, a])).sum(axis=(1, 2))
+        assert descriptor == pytest.approx(mixed / np.linalg.norm(mixed), abs=1e-5)
+
+
+def test_uint8_images_and_numbers_up_to_one_are_the_same() -> None:
+    network = load_network("superpoint-lite")
+    image = np.random.default_rng(0).integers(0, 256, (50, 61), np.uint8)
+    (one,) = features(network, [image])
+    (other,) = features(network, torch.from_numpy(image)[None, None].float() / 255)
+    assert len(one) > 5
+    assert np.array_equal(one.keypoints, other.keypoints)
+    assert np.array_equal(np.asarray(one.descriptors), np.asarray(other.descriptors))
+
+
+def test_keypoints_lie_in_the_valid_mask() -> None:
+    valid = torch.zeros(48, 64, dtype=torch.bool)
+    valid[:, :32] = True
+    (found,) = features(Echo().eval(), [image_of([(30, 11), (50, 20)])], WHOLE, valid=valid)
+    assert found.keypoints.tolist() == [[30, 11]]
+
+
+def test_networks_with_descriptors_are_smoothed() -> None:
+    """A point between two pixels counts for both of them there."""
+    image = torch.zeros(1, 1, 40, 40)
+    image[0, 0, 19, 19:21] = 0.7
+    scores = [
+        features(Echo(*parts).eval(), image, smoothing=smoothing)[0].scores[0]
+        for parts, smoothing in (([], None), (["descriptors"], None), ([], 1.0), (["descriptors"], 0.0))
+    ]
+    assert scores[1] == scores[2] > 1.3 * scores[0]
+    assert scores[3] == scores[0]
+
+
+def test_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"network\.eval\(\)"):
+        features(Echo().train(), torch.zeros(1, 1, 8, 8))
+
+
+class TestBrokenWeights:
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+    @pytest.mark.parametrize("channel", [3, 64])  # a pixel's, and the dustbin's
+    def test_one_logit_of_many(self, value: float, channel: int) -> None:
+        logits = torch.randn(3, 65, 4, 5, generator=torch.Generator().manual_seed(0))
+        logits[1, channel, 2, 3] = value
+        image = torch.zeros(3, 1, 32, 40)
+        if value == -torch.inf:  # the softmax has a value for it: impossible
+            assert dense_maps(lambda _: {"logits": logits}, image).probability.isfinite().all()
+            return
+        with pytest.raises(UserError, match="found NaN or infinity"):
+            dense_maps(lambda _: {"logits": logits}, image)
+
+    @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
+    def test_infinities_do_not_cancel(self, signs: tuple[int, int]) -> None:
+        logits = torch.zeros(1, 65, 2, 2)
+        for place, sign in enumerate(signs):  # of both signs, in cells of their own: each fills its cell
+            logits[0, :, place, 0] = sign * torch.inf
+        with pytest.raises(UserError, match="found NaN or infinity"):
+            features(lambda _: {"logits": logits}, torch.zeros(1, 1, 16, 16))
