@@ -75,7 +75,7 @@ def adapt_command(
     if print_config:
         typer.echo(dump_config(settings), nl=False)
         return
-    from superpoint.training.rounds import adapt
+    from superpoint.training.adapt import adapt
 
     signal = adapt(settings, resume=resume, conclude=conclude)
     if signal is not None:

@@ -15,7 +15,6 @@ The same held-out photographs, as other pairs, chose the checkpoint that is kept
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig, dump_config, load_config
-from superpoint.config.labelling import MAY_CHANGE
+from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import held_out_source
-from superpoint.engine.resume import config_differences
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
-from superpoint.evaluation.synthetic import markdown_table
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
 from superpoint.pretrained import pretrained_names
-from superpoint.training.fit import Conclude
+from superpoint.training.chain import Conclude, begin, check_photographs, keep, publish, run_training, write_settings
 from superpoint.training.pair_validation import (
     describe_pairs,
     matches_picture,
@@ -53,7 +48,7 @@ from superpoint.training.pair_validation import (
 from superpoint.training.superpoint import train_superpoint
 from superpoint.visualize import save_image
 
-SETTINGS, BEFORE, RESULT, LABELS = "finetune.yaml", "before.json", "finetune.json", "labels.h5"
+BEFORE, RESULT, LABELS = "before.json", "finetune.json", "labels.h5"
 DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is there
 MIN_IMAGES = 8  # photographs
 COLUMNS = (
@@ -65,69 +60,43 @@ NOTICED = 0.01  # of AUC@5: less is noise
 
 
 def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
-    """Label, train, compare; returns the signal that stopped it, None if it is complete.
+    """Label, train, compare. Return the signal that stopped it, None if it is complete.
 
-    Raises:
-        UserError: no folder of at least MIN_IMAGES photographs, or too few of them readable; weights or labels that
-            cannot be used; a run folder in use without `resume`, or of other settings; under torchrun.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or if weights or labels cannot be used.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("finetune: found several processes (torchrun), expected one; for several call train-superpoint")
-    folder, console = Path(config.run), Console(stderr=True)
-    images = _checked_images(config)
+    folder, console = begin(config, resume=resume, remedy=keep), Console(stderr=True)
+    images = check_photographs(config.images, MIN_IMAGES)
     weights, note = start_weights(config.weights)
     model, described = start_model(weights)
     if config.labels is not None:
         check_labels(Path(config.labels), images)
-    begun = folder.exists() and any(each.name != SETTINGS for each in folder.iterdir())
-    if begun and not resume:
-        raise UserError(f"run={folder}: the folder is not empty; go on with it by --resume, or take another run=...")
-    make_folder(folder)
-    _keep_settings(folder, config, begun)
+    write_settings(config)
     if note:
         console.print(note, soft_wrap=True)
     labels = Path(config.labels) if config.labels is not None else folder / "labels" / LABELS
     if config.labels is None:
         console.rule(f"labels of {weights}")
         make_folder(labels.parent)
-        export = replace(config.labelling, weights=weights)
-        exported = export_detections(export, [str(images)], labels, root=images, resume=True)
+        labelling = replace(config.labelling, weights=weights)
+        exported = export_detections(labelling, [str(images)], labels, root=images, resume=True)
         if exported.signal is not None:
             return exported.signal
         check_labels(labels, images)
     training = config.of_training(model, weights, str(labels), str(images))
     if not (folder / BEFORE).exists():
         console.rule("before")
-        found = measure(training, weights, described, folder / "matches_before.png")
-        write_atomically(folder / BEFORE, lambda file: file.write(json.dumps(found, indent=1).encode()))
+        write_json(folder / BEFORE, measure(training, weights, described, folder / "matches_before.png"))
     console.rule("training")
-    trained = train_superpoint(training, resume=True)
+    trained = run_training(train_superpoint, training, conclude)
     if trained.signal is not None:
         return trained.signal
-    if conclude is not None:
-        conclude(training, trained)
     if not (folder / RESULT).exists():
         console.rule("after")
         after = measure(training, str(Path(training.run) / WEIGHTS), True, folder / "matches_after.png")
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-        result = {"before": before, "after": after, "sift": measure(training, None, True)}
-        write_atomically(folder / RESULT, lambda file: file.write(json.dumps(result, indent=1).encode()))
+        write_json(folder / RESULT, {"before": before, "after": after, "sift": measure(training, None, True)})
     _write_summary(folder, training)
     return None
-
-
-def _checked_images(config: FinetuneConfig) -> Path:
-    if config.images is None:
-        raise UserError("--images: expected a folder of photographs")
-    if not Path(config.images).is_dir():
-        raise UserError(f"--images: found '{config.images}', expected a folder of photographs")
-    count = len(open_source([config.images]))
-    if count < MIN_IMAGES:
-        raise UserError(
-            f"--images {config.images}: found {count} photographs, expected at least {MIN_IMAGES} "
-            "(some hundred do good)"
-        )
-    return Path(config.images)
 
 
 def start_weights(weights: str | None) -> tuple[str, str]:
@@ -173,20 +142,6 @@ def check_labels(path: Path, images: Path) -> None:
         )
 
 
-def _keep_settings(folder: Path, config: FinetuneConfig, begun: bool) -> None:
-    """Write finetune.yaml or, once there are results, find that it says the same."""
-    path = folder / SETTINGS
-    if begun and path.exists():
-        load_config(FinetuneConfig, path)  # damaged, or of another version: said in one line
-        free = {"run", *(f"labelling.{key}" for key in MAY_CHANGE)}
-        for key, old, new in config_differences(path.read_text(encoding="utf-8"), dump_config(config)):
-            if key not in free:
-                raise UserError(
-                    f"{path}: {key}: found {new}, but the run was begun with {old}; set it back or take another run=..."
-                )
-    write_atomically(path, lambda file: file.write(dump_config(config).encode()))
-
-
 def measure(
     config: SuperPointConfig, weights: str | None, described: bool, picture: Path | None = None
 ) -> dict[str, float]:
@@ -210,15 +165,13 @@ def measure(
 
 def _write_summary(folder: Path, training: SuperPointConfig) -> None:
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    table = comparison(result, training)
-    sentence = verdict(result, len(held_out_source(training.data)))
-    weights = Path(training.run) / WEIGHTS
-    console = Console(width=max(Console().width, 140))
-    console.print(table)
-    lines = [sentence, f"weights: {weights}", f"report: {Path(training.run) / 'report.html'}", f"tables: {folder}"]
-    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
-    text = f"{table.title}\n\n{markdown_table(table)}\n{sentence}\n\n" + "".join(f"- {line}\n" for line in lines[1:])
-    write_atomically(folder / "finetune.md", lambda file: file.write(text.encode()))
+    lines = [
+        verdict(result, len(held_out_source(training.data))),
+        f"weights: {Path(training.run) / WEIGHTS}",
+        f"report: {Path(training.run) / 'report.html'}",
+        f"tables: {folder}",
+    ]
+    publish(folder / "finetune.md", [comparison(result, training)], lines)
 
 
 def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) -> Table:

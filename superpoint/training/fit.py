@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -37,9 +37,6 @@ class FitConfig(Protocol):
     def schedule(self) -> ScheduleConfig: ...
     @property
     def train(self) -> TrainConfig: ...
-
-
-Conclude = Callable[[Any, TrainResult], object]  # (config of a run, its result): evaluates and reports a complete run
 
 
 def fit(

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,27 +26,33 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import PipelineConfig, dump_config, load_config
+from superpoint.config import PipelineConfig
 from superpoint.config.chains import STAGES
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.data.sources.source import open_source
 from superpoint.data.training_set import split_names
-from superpoint.engine.resume import config_differences
 from superpoint.engine.run import WEIGHTS, RunFolder
-from superpoint.errors import UserError, check_one_of
+from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
-from superpoint.evaluation.synthetic import markdown_table
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_atomically, write_json, write_text
 from superpoint.labelling.export import export_detections
-from superpoint.training.fit import Conclude
+from superpoint.training.chain import (
+    Conclude,
+    begin,
+    check_photographs,
+    format_cell,
+    publish,
+    run_training,
+    write_settings,
+)
 from superpoint.training.magicpoint import train_magicpoint
 from superpoint.training.pair_validation import too_few
 from superpoint.training.superpoint import train_superpoint
 
-SETTINGS = "pipeline.yaml"
+MIN_IMAGES = 2  # photographs: one is held out
 DONE = "stage.json"  # in the folder of a stage that is complete
 LABELS = "labels.h5"
 CHOSEN = "photographs.txt"  # those that `limit` leaves
@@ -68,35 +75,25 @@ class Outcome(NamedTuple):
 def pipeline(
     config: PipelineConfig, *, resume: bool = False, first: str | None = None, conclude: Conclude | None = None
 ) -> int | None:
-    """Do all stages that are not done; returns the signal that stopped them, None if they are complete.
+    """Do all stages that are not done. Return the signal that stopped them, None if they are complete.
 
     Args:
         resume: go on with the run folder, or start it.
         first: do this stage and those after it anew; implies `resume`.
         conclude: called with the configuration and the result of each training that is complete.
 
-    Raises:
-        UserError: no photographs; a run folder in use without `resume`; a changed setting of a stage that has begun;
-            under torchrun.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or for an unknown stage.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("pipeline: found several processes (torchrun), expected one; call the stages in turn")
     if first is not None:
         check_one_of("--from", first, list(STAGES))
-    folder, console = Path(config.run), Console(stderr=True)
-    images = Path(config.images) if config.images is not None else folder / "images"
-    if config.images is not None:
-        check_photographs(config.images)
-    # What a command that failed before its first stage has left behind does not bar the way of its correction.
-    begun = folder.exists() and any(each.name not in (SETTINGS, "images") for each in folder.iterdir())
-    if begun and not (resume or first):
-        raise UserError(f"run={folder}: the folder is not empty; go on with it by --resume, or take another run=...")
+    folder = begin(config, resume=resume or first is not None, remedy=partial(_remedy, config, first), own=("images",))
+    console = Console(stderr=True)
+    images = check_photographs(config.images, MIN_IMAGES) if config.images is not None else folder / "images"
     make_folder(folder)
-    check_settings(folder, config, first)
     if first is not None:
         for moved in set_aside(folder, first):
             console.print(f"kept as {moved}", soft_wrap=True)
-    write_atomically(folder / SETTINGS, lambda file: file.write(dump_config(config).encode()))
+    write_settings(config)
     if config.images is None:
         write_samples(images)
     for number, stage in enumerate(STAGES, 1):
@@ -109,45 +106,19 @@ def pipeline(
         if outcome.signal is not None:
             return outcome.signal
         content = {"stage": stage, "seconds": round(time.monotonic() - began, 1), **outcome.figures}
-        write_atomically(done, lambda file, content=content: file.write(json.dumps(content, indent=1).encode()))
+        write_json(done, content)
     _write_summary(folder, images)
     return None
 
 
-def check_photographs(images: str) -> None:
-    """Check the photographs. Raises: UserError unless `images` is a folder with two or more that can be read."""
-    if not Path(images).is_dir():
-        raise UserError(f"images: found '{images}', expected a folder of photographs")
-    source = open_source([images])
-    count, readable, reason = len(source), 0, ""
-    for item in source.read(0, count):  # before the hours that come before they are needed
-        try:
-            item.load()
-        except UserError as error:
-            reason = reason or f" ({error})"
-            continue
-        readable += 1
-        if readable == 2:
-            return
-    found = f"{count} photograph" if readable == count else f"{readable} of {count} photographs readable{reason}"
-    raise UserError(f"images: found {found} in {images}, expected at least 2: one is held out")
-
-
-def check_settings(folder: Path, config: PipelineConfig, first: str | None = None) -> None:
-    """Compare settings. Raises: UserError if one changed of a stage that has begun and is not done anew."""
-    path = folder / SETTINGS
-    if not path.exists():
-        return
-    load_config(PipelineConfig, path)  # damaged, or of another version: said in one line
+def _remedy(config: PipelineConfig, first: str | None, key: str, _old: Any, _new: Any) -> str | None:
+    """A setting may change of a stage that has not begun, or is done anew."""
+    owner = owner_of(key)
     anew = STAGES[STAGES.index(first) :] if first is not None else ()
-    for key, old, new in config_differences(path.read_text(encoding="utf-8"), dump_config(config)):
-        owner = owner_of(key)
-        begun = [stage for stage in STAGES[STAGES.index(owner) :] if (folder / stage).exists()] if owner else []
-        if any(stage not in anew for stage in begun):
-            raise UserError(
-                f"{path}: {key}: found {new}, but the run was begun with {old}; set it back, take another run=..., "
-                f"or do that again by --from {owner}"
-            )
+    begun = [each for each in STAGES[STAGES.index(owner) :] if (Path(config.run) / each).exists()] if owner else []
+    if all(stage in anew for stage in begun):
+        return None
+    return f"set it back, take another run=..., or do that again by --from {owner}"
 
 
 def owner_of(key: str) -> str | None:
@@ -186,12 +157,10 @@ def write_samples(folder: Path) -> None:
 
 def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
     training = config.of_magicpoint()
-    result = train_magicpoint(training, resume=True)
-    if conclude is not None:
-        conclude(training, result)
+    result = run_training(train_magicpoint, training, conclude)
     best = RunFolder(training.run).history().best
-    return Outcome({"steps": result.step, "ap_clean": best.get("clean/ap@4"), "ap_noisy": best.get("noisy/ap@4")},
-                   result.signal)  # fmt: skip
+    precision = {f"ap_{name}": best.get(f"{name}/ap@4") for name in ("clean", "noisy")}
+    return Outcome({"steps": result.step, **precision}, result.signal)
 
 
 def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
@@ -214,12 +183,9 @@ def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None)
     folder = Path(config.run)
     weights, labels = folder / "magicpoint" / WEIGHTS, folder / "labels" / LABELS
     training = config.of_superpoint(str(weights), str(labels), str(images))
-    result = train_superpoint(training, resume=True)
-    if conclude is not None:
-        conclude(training, result)
-    return Outcome(
-        {"steps": result.step, "auc@5": RunFolder(training.run).history().best.get("pairs/auc@5")}, result.signal
-    )
+    result = run_training(train_superpoint, training, conclude)
+    best = RunFolder(training.run).history().best
+    return Outcome({"steps": result.step, "auc@5": best.get("pairs/auc@5")}, result.signal)
 
 
 def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
@@ -243,7 +209,7 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
 
 def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
     text = "".join(f"{os.path.abspath(images / name)}\n" for name in names)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
@@ -257,25 +223,17 @@ DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
 def _write_summary(folder: Path, images: Path) -> None:
     """Print what came of it, and write it to pipeline.md."""
     done = {stage: json.loads((folder / stage / DONE).read_text(encoding="utf-8")) for stage in STAGES}
-    stages = stage_table(done, folder)
-    figures = figure_table(done["evaluation"])
-    console = Console(width=max(Console().width, 130))
-    for table in (stages, figures):
-        console.print(table)
-    places = {
-        "photographs": images,
-        "weights": folder / "superpoint" / WEIGHTS,
-        "labels": folder / "labels" / LABELS,
-        "reports": f"{folder / 'magicpoint/report.html'}, {folder / 'superpoint/report.html'}",
-        "pairs": folder / "evaluation" / "pairs.md",
-    }
     few = too_few(done["evaluation"]["photographs"], "superpoint.data.holdout")
-    lines = [*([few] if few else []), *(f"{name}: {place}" for name, place in places.items())]
-    text = "".join(f"{table.title}\n\n{markdown_table(table)}\n" for table in (stages, figures))
-    text += "".join(f"- {line}\n" for line in lines)
-    write_atomically(folder / "pipeline.md", lambda file: file.write(text.encode()))
-    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"try it: superpoint evaluate pairs --extractors {folder / 'superpoint'},sift", soft_wrap=True)
+    lines = [
+        *([few] if few else []),
+        f"photographs: {images}",
+        f"weights: {folder / 'superpoint' / WEIGHTS}",
+        f"labels: {folder / 'labels' / LABELS}",
+        f"reports: {folder / 'magicpoint/report.html'}, {folder / 'superpoint/report.html'}",
+        f"pairs: {folder / 'evaluation/pairs.md'}",
+        f"try it: superpoint evaluate pairs --extractors {folder / 'superpoint'},sift",
+    ]
+    publish(folder / "pipeline.md", [stage_table(done, folder), figure_table(done["evaluation"])], lines)
 
 
 def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
@@ -284,10 +242,11 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
     for column in ("stage", "minutes", "result", "folder"):
         table.add_column(column, justify="right" if column == "minutes" else "left")
     one, two, three, four = (done[stage] for stage in STAGES)
+    precision = [format_cell(one[key]) for key in ("ap_clean", "ap_noisy")]
     results = [
-        f"{one['steps']:,} steps; AP at 4 px {_cell(one['ap_clean'])} clean, {_cell(one['ap_noisy'])} noisy shapes",
-        f"{two['images']} photographs, {two['points']:.0f} points each (median)",
-        f"{three['steps']:,} steps; AUC@5 px of homographies {_cell(three['auc@5'])}",
+        f"{one['steps']:,} steps; AP at 4 px {precision[0]} clean, {precision[1]} noisy shapes",
+        f"{two['images']} photographs, {two['points']:.0f} keypoints each (median)",
+        f"{three['steps']:,} steps; AUC@5 px of homographies {format_cell(three['auc@5'])}",
         f"{four['photographs']} of the {four['held_out']} photographs that were held out",
     ]
     for stage, result in zip(STAGES, results, strict=True):
@@ -304,9 +263,5 @@ def figure_table(evaluation: dict[str, Any]) -> Table:
     for column in ("RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"):
         table.add_column(column, justify="right")
     for name, found in methods.items():
-        table.add_row(name, *(_cell(found[key]) for key in FIGURES))
+        table.add_row(name, *(format_cell(found[key]) for key in FIGURES))
     return table
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -25,7 +25,7 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.training import pipeline as stage
-from superpoint.training.pipeline import check_settings, owner_of, pipeline, set_aside, write_samples
+from superpoint.training.pipeline import owner_of, pipeline, set_aside, write_samples
 from tests.conftest import CommandLine, write_photographs
 from tests.training.pipeline_program import SETTINGS
 
@@ -203,32 +203,26 @@ def test_a_run_of_another_version_says_so(stages: Stages, photographs: Path, tmp
         pipeline(given, resume=True)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (
-            "magicpoint.train.steps=8",
-            "magicpoint.train.steps: found 8, but .* begun with 4.*--from magicpoint",
-        ),
-        ("model.head_channels=8", "model.head_channels: found 8.*--from magicpoint"),
-        ("labels.resize=80", "labels.resize: found 80.*--from labels"),
-        ("seed=1", "seed: found 1.*--from magicpoint"),
-    ],
-)
 def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
-    changed: str, message: str, stages: Stages, photographs: Path, tmp_path: Path
+    stages: Stages, photographs: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     stages.stop = {"labels": signal.SIGTERM}
     pipeline(config(run, f"images={photographs}"))
     before = (run / "pipeline.yaml").read_bytes()
-    with pytest.raises(UserError, match=message) as caught:
-        pipeline(config(run, f"images={photographs}", changed), resume=True)
-    assert "\n" not in str(caught.value)
+    messages = {
+        "magicpoint.train.steps=8": "magicpoint.train.steps: found 8, but .* begun with 4.*--from magicpoint",
+        "model.head_channels=8": "model.head_channels: found 8.*--from magicpoint",
+        "labels.resize=80": "labels.resize: found 80.*--from labels",
+        "seed=1": "seed: found 1.*--from magicpoint",
+    }
+    for changed, message in messages.items():
+        with pytest.raises(UserError, match=f"^[^\n]*{message}[^\n]*$"):
+            pipeline(config(run, f"images={photographs}", changed), resume=True)
     assert (run / "pipeline.yaml").read_bytes() == before
     # What has not begun, or decides nothing, may be set anew.
     free = ("superpoint.train.steps=8", "evaluation.max_keypoints=60", "model.descriptor_dim=8", "labels.readers=1")
-    check_settings(run, config(run, f"images={photographs}", *free))
+    assert pipeline(config(run, f"images={photographs}", *free), resume=True) == signal.SIGTERM
 
 
 def test_which_stage_a_key_belongs_to() -> None:
@@ -271,7 +265,11 @@ def test_bad_photographs_are_refused_before_anything_is_made(
     for folder in (empty, one):
         folder.mkdir()
     cv2.imwrite(str(one / "a.png"), np.zeros((20, 20), np.uint8))
-    cases = {empty: "found no image", one: "found 1 photograph", tmp_path / "none": "expected a folder of photographs"}
+    cases = {
+        empty: "found no image",
+        one: "found 1 of 1",
+        tmp_path / "none": "expected a folder of photographs",
+    }
     for folder, words in cases.items():
         assert words in cli.fails("pipeline", f"run={tmp_path / 'run'}", f"images={folder}")
     assert not (tmp_path / "run").exists()

@@ -15,7 +15,7 @@ from superpoint.errors import UserError
 from superpoint.labelling.export import ExportResult
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
-from superpoint.training.rounds import adapt, collapse, label_agreement
+from superpoint.training.adapt import adapt, collapse, label_agreement
 from tests.conftest import TINY_TRAINING, under, write_photographs
 
 SETTINGS = [
@@ -61,9 +61,9 @@ def test_two_rounds_build_on_each_other(photographs: Path, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in run.glob("labels*.h5")} == before
     with pytest.raises(UserError, match="the folder is not empty"):
         adapt(settings)
-    with pytest.raises(UserError, match=r"made with other settings \(labelling\.resize=96\)"):
+    with pytest.raises(UserError, match=r"labelling\.resize: found 80, but the run was begun with 96; set it back"):
         adapt(config(photographs, run, "rounds=2", "labelling.resize=80"), resume=True)
-    with pytest.raises(UserError, match=r"rounds: found 1, but .* has 2; expected as many, or more"):
+    with pytest.raises(UserError, match=r"rounds: found 1, but .* with 2; expected as many, or more"):
         adapt(config(photographs, run, "rounds=1"), resume=True)
 
 
@@ -81,7 +81,7 @@ def test_more_rounds_can_be_added(photographs: Path, tmp_path: Path) -> None:
 def test_alarm_if_the_labels_become_few() -> None:
     assert collapse(300, 150) is None
     assert collapse(0, 0) is None
-    assert "has 149 points, 300 in the round before: the labels collapse" in str(collapse(300, 149))
+    assert "has 149 keypoints, 300 in the round before: the labels collapse" in str(collapse(300, 149))
 
 
 def test_from_nothing(photographs: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_from_nothing(photographs: Path, tmp_path: Path) -> None:
 def test_a_start_without_fine_branch_gets_one(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("superpoint.training.rounds.export_detections", lambda *_, **__: SimpleNamespace(signal=15))
+    monkeypatch.setattr("superpoint.training.adapt.export_detections", lambda *_, **__: SimpleNamespace(signal=15))
     assert adapt(config(photographs, tmp_path / "run", "training.model.fine=8")) == 15  # labelling was begun
 
 
@@ -143,7 +143,7 @@ def test_settings_alone_do_not_bar_the_way(photographs: Path, tmp_path: Path, mo
     def stopped(*_: object, **__: object) -> ExportResult:
         return ExportResult(run, None, 0.0, 15)
 
-    monkeypatch.setattr("superpoint.training.rounds.export_detections", stopped)
+    monkeypatch.setattr("superpoint.training.adapt.export_detections", stopped)
     assert adapt(config(photographs, run)) == 15
     assert f"images: {photographs}\n" in (run / "adapt.yaml").read_text()
 
