@@ -16,7 +16,8 @@ from superpoint.config import ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.visualize import save_image
 
-TINY_DATA = ["data.height=48", "data.width=64", "data.workers=0"]
+TINY_SIZE = ["data.height=48", "data.width=64"]
+TINY_DATA = [*TINY_SIZE, "data.workers=0"]
 TINY_NETWORK = ["model.encoder=lite", "model.head_channels=16"]
 TINY = [*TINY_DATA, *TINY_NETWORK]
 TINY_TRAINING = [

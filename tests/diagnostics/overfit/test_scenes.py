@@ -26,9 +26,9 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models.weights import export_weights
 from superpoint.visualize import save_image
-from tests.conftest import TINY, CommandLine
+from tests.conftest import TINY_NETWORK, TINY_SIZE, CommandLine
 
-SETTINGS = [*TINY, "model.head_channels=32", "optimizer.lr=0.01"]
+SETTINGS = [*TINY_SIZE, *TINY_NETWORK, "model.head_channels=32", "optimizer.lr=0.01"]
 BLOW_UP = ["optimizer.name=sgd", "optimizer.momentum=0.9"]
 
 
