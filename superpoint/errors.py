@@ -32,6 +32,11 @@ def near_file(path: str | Path) -> str:
         return ""
 
 
+def one_line(error: object) -> str:
+    """Return the message of an error on one line, of a long one the beginning; without a message its type."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
         hint = did_you_mean(value, options)

@@ -1,9 +1,10 @@
-"""Writing files so that a reader, after any crash, finds the old content or the new one."""
+"""Writing files so that a reader, after any crash, finds the old content or the new one; the order of their names."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,12 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return folder
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a sorting key that takes runs of digits as numbers: image2 before image10; "01" and "1" stay apart."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), part) if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def refuse_inputs(target: str | Path, inputs: Iterable[str | Path]) -> None:

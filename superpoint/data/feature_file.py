@@ -1,4 +1,4 @@
-"""Feature files: the points of images in HDF5, in the layout that hloc reads and writes.
+"""Feature files: the keypoints of images in HDF5, in the layout that hloc reads and writes.
 
     photos/one.jpg/keypoints      float32 [N, 2], (x, y) in pixels of the original image, strongest first;
                                   attribute "uncertainty": standard deviation in those pixels
@@ -17,17 +17,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.features import Features
+from superpoint.files import natural_order
+from superpoint.geometry.homography import inside
 
 FORMAT = "superpoint features"
 VERSION = 1
@@ -35,6 +36,7 @@ DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what HDF5 r
 KEYPOINTS = b"/keypoints"
 CACHE = 1 << 20  # bytes of HDF5's cache of what it has visited; as it comes, a listing takes 7 KB an image, for good
 READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
+OUTSIDE = 0.01  # share of the image side by which a keypoint may lie outside: half a pixel of a small working size
 
 
 class FeatureFile:
@@ -58,7 +60,7 @@ class FeatureFile:
         self.open()
 
     def names(self) -> list[str]:
-        """Image names in natural order: image2 before image10."""
+        """Return the image names in natural order: image2 before image10."""
         return list(self._index())
 
     def __len__(self) -> int:
@@ -73,35 +75,28 @@ class FeatureFile:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """File attributes (of the first file of a folder)."""
+        """Return the file attributes (of the first file of a folder)."""
         with _readable(f"{self.path}: its attributes cannot be read"):
             return dict(self.open().attrs)
 
     def skipped(self) -> dict[str, str]:
-        """Name -> reason of the images that could not be labelled; {} in files that are not ours."""
+        """Return name -> reason of the images that could not be labelled; {} in files that are not ours."""
         reasons: dict[str, str] = {}
         for index, path in enumerate(self.files):
             with _readable(f"{path}: its attribute 'skipped' cannot be read"):
                 reasons |= json.loads(str(self.open(index).attrs.get("skipped", "{}")))
         return reasons
 
-    def read(self, name: str) -> Features:
-        """Features of an image; float16 keypoints, which hloc once wrote, become float32.
+    def read(self, name: str, *, descriptors: bool = True) -> Features:
+        """Return the features of an image; without the `descriptors`, which are most of the bytes, if not wanted.
 
         Raises: UserError if there is no such image, or its data is damaged or of another layout.
         """
-        return self._read(name, descriptors=True)
-
-    def read_points(self, name: str) -> Features:
-        """As `read`, but without the descriptors, which are most of the bytes."""
-        return self._read(name, descriptors=False)
-
-    def _read(self, name: str, *, descriptors: bool) -> Features:
         with _readable(f"{self.path}: '{name}' cannot be read"):
             return features_of(self.group(name), descriptors=descriptors)
 
     def group(self, name: str) -> h5py.Group:
-        """The group of an image, good until the next call. Raises: UserError if there is none."""
+        """Return the group of an image, good until the next call. Raises: UserError if there is none."""
         where = self._index().get(name)
         self._reads += 1
         if self._reads % READS == 0:
@@ -115,29 +110,24 @@ class FeatureFile:
         return group
 
     def open(self, index: int = 0) -> h5py.File:
-        """The open file `index`; only the last one used stays open, and never one of another process."""
+        """Return the open file `index`; only the last one used stays open, and never one of another process."""
         if self._handle is not None and self._handle[:2] == (os.getpid(), index):
             return self._handle[2]
-        # A handle that came by fork is dropped, not closed: its file belongs to the parent.
-        if self._handle is not None and self._handle[0] == os.getpid():
-            self._handle[2].close()
-        self._handle = None
+        self.close()
         path = self.files[index]
         with _readable(f"{path}: not a readable HDF5 file"):
             # Finished files do not change, and some network file systems refuse locks.
             file = h5py.File(path, "r", locking="best-effort")
             limit_cache(file)
-        try:
-            version = int(file.attrs.get("version", VERSION)) if file.attrs.get("format") == FORMAT else VERSION
-        except DAMAGE as error:
-            file.close()
-            raise UserError(f"{path}: damaged, its attributes cannot be read ({_one_line(error)})") from error
         self._handle = (os.getpid(), index, file)
+        with _readable(f"{path}: damaged, its attributes cannot be read"):
+            version = int(file.attrs.get("version", VERSION)) if file.attrs.get("format") == FORMAT else VERSION
         if version > VERSION:
             raise UserError(f"{path}: found version {version} of the format, this program knows up to {VERSION}")
         return file
 
     def close(self) -> None:
+        # A handle that came by fork is dropped, not closed: its file belongs to the parent.
         if self._handle is not None and self._handle[0] == os.getpid():
             self._handle[2].close()
         self._handle = None
@@ -145,9 +135,7 @@ class FeatureFile:
     def __enter__(self) -> FeatureFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,7 +153,7 @@ class FeatureFile:
 
 
 def features_of(group: h5py.Group, *, descriptors: bool = True) -> Features:
-    """Read the features of the group of an image. Raises: ValueError, or an error of HDF5, for damage."""
+    """Return the features of the group of an image. Raises: ValueError, or an error of HDF5, for damage."""
     keypoints = group["keypoints"]
     uncertainty, views = keypoints.attrs.get("uncertainty"), group.attrs.get("views")
     return Features(
@@ -178,13 +166,59 @@ def features_of(group: h5py.Group, *, descriptors: bool = True) -> Features:
     )
 
 
+class Problem(NamedTuple):
+    name: str  # of the image; "" for the file as a whole
+    text: str
+
+
+def check_features(file: FeatureFile) -> Iterator[Problem]:
+    """Find what is wrong in a file, image by image: damage (checksums), shapes that do not fit, values that cannot be.
+
+    Files of other programs have no checksums; their shapes and values are checked.
+    """
+    attributes = file.attributes
+    expected = attributes.get("images")
+    if len(file.files) == 1 and attributes.get("format") == FORMAT and expected != len(file):
+        yield Problem("", f"holds {len(file)} images, its header says {expected}")
+    for name in file.names():
+        try:
+            yield from (Problem(name, text) for text in _check_group(file.group(name)))
+        except DAMAGE as error:
+            yield Problem(name, f"cannot be read ({one_line(error)})")
+
+
+def _check_group(group: h5py.Group) -> Iterator[str]:
+    arrays = {key: np.asarray(item) for key, item in group.items() if isinstance(item, h5py.Dataset)}
+    wanted = group.attrs.get("crc32")
+    if wanted is not None and int(wanted) != int(checksum(arrays)):
+        yield "its checksum is not that of its content: the data is damaged or was edited"
+    try:
+        features = features_of(group)
+    except ValueError as error:
+        yield str(error)
+        return
+    width, height = features.image_size
+    out = int((~inside(features.keypoints, height, width, -OUTSIDE * max(width, height))).sum())
+    if out and features.image_size != (0, 0):
+        yield f"{out} of {len(features)} keypoints lie outside the image of {width} x {height}"
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> np.uint32:
+    """Return the CRC-32 of the arrays of one image, as they are in the file, in the order of their names."""
+    value = 0
+    for key in sorted(arrays):
+        value = zlib.crc32(np.ascontiguousarray(arrays[key]).tobytes(), value)
+    return np.uint32(value)
+
+
 @contextlib.contextmanager
 def _readable(what: str) -> Iterator[None]:
     """Turn any error of a damaged file into a UserError that begins with `what`."""
     try:
         yield
     except DAMAGE as error:
-        raise UserError(f"{what} ({_one_line(error)})") from error
+        # HDF5's messages go on with addresses of buffers; the first clause says what is wrong.
+        raise UserError(f"{what} ({one_line(error).partition(', buf')[0]})") from error
 
 
 def limit_cache(file: h5py.File) -> None:
@@ -194,12 +228,6 @@ def limit_cache(file: h5py.File) -> None:
     config.initial_size = config.min_size = config.max_size = CACHE
     config.incr_mode = config.flash_incr_mode = config.decr_mode = 0  # and it neither grows nor shrinks
     file.id.set_mdc_config(config)
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorting key that takes runs of digits as numbers: image2 before image10; "01" and "1" stay apart."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(part), part) if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def _list(file: h5py.File) -> Iterator[str]:
@@ -217,8 +245,3 @@ def _list(file: h5py.File) -> Iterator[str]:
 
     file.id.links.visit(visit)
     return (name.decode("utf-8", "surrogateescape") for name in names if name not in folders)
-
-
-def _one_line(error: BaseException) -> str:
-    """HDF5's messages go on with addresses of buffers; the first clause says what is wrong."""
-    return " ".join(str(error).split()).partition(", buf")[0][:200] or type(error).__name__

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import h5py
 import numpy as np
 from h5py import h5f, h5g, h5p  # type: ignore[attr-defined]  # compiled, unknown to type checkers
 
-from superpoint.data.feature_file import FORMAT, VERSION, FeatureFile
-from superpoint.errors import UserError
+from superpoint.data.feature_file import FORMAT, VERSION, FeatureFile, checksum
+from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import write_atomically
 
@@ -150,26 +149,16 @@ def _add(file: h5py.File, name: str, features: Features, made: set[str]) -> None
     group.attrs["crc32"] = checksum(arrays)
 
 
-def checksum(arrays: Mapping[str, np.ndarray]) -> np.uint32:
-    """CRC-32 of the arrays of one image, as they are in the file, in the order of their names."""
-    value = 0
-    for key in sorted(arrays):
-        value = zlib.crc32(np.ascontiguousarray(arrays[key]).tobytes(), value)
-    return np.uint32(value)
-
-
 def _copy(source: h5py.Group, target: h5py.Group, part: str | Path) -> None:
     try:
         for key, item in source.items():
             if isinstance(item, h5py.Dataset):
                 source.copy(item, target, name=key)
-        for key, value in source.attrs.items():
-            target.attrs[key] = value
+        target.attrs.update(source.attrs)
     except (KeyError, OSError, RuntimeError) as error:
         if _system_error(error) is not None:
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{part}: damaged at '{source.name}' ({reason}); remove it and resume") from error
+        raise UserError(f"{part}: damaged at '{source.name}' ({one_line(error)}); remove it and resume") from error
 
 
 def _system_error(error: Exception) -> OSError | None:
@@ -179,6 +168,4 @@ def _system_error(error: Exception) -> OSError | None:
 
 
 def _describe(file: h5py.File, images: int, attributes: Mapping[str, Any]) -> None:
-    fixed: dict[str, Any] = {"format": FORMAT, "version": VERSION, "images": images}
-    for key, value in {**fixed, **attributes}.items():
-        file.attrs[key] = value
+    file.attrs.update({"format": FORMAT, "version": VERSION, "images": images, **attributes})

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.feature_check import check_labels
-from superpoint.data.feature_file import FeatureFile
+from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.evaluation.methods import Method
@@ -83,7 +82,7 @@ class FeatureStore:
         try:
             with FeatureFile(path) as file:
                 features = file.read(NAME)
-                whole = not list(check_labels(file))
+                whole = not list(check_features(file))
                 whole = whole and features.descriptors is not None and file.attributes.get("method") == self.method.key
         except UserError:
             whole, features = False, None

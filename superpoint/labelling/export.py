@@ -313,7 +313,7 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
     if again:
         with FeatureFile(path) as labels:
             skipped = labels.skipped()
-            features = (labels.read_points(name) for name in labels.names())
+            features = (labels.read(name, descriptors=False) for name in labels.names())
             summary = summarise(features, _working_size(config), len(skipped))
     else:
         tally, skipped = shards.tally()

@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpoint.data.feature_check import check_labels
-from superpoint.data.feature_file import FeatureFile
+from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import HDF5
@@ -66,7 +65,7 @@ def labels_info(path: str | Path) -> Summary:
         resize = config.get("resize", 0)
         names = labels.names()
         summary = summarise(
-            (labels.read_points(name) for name in names),
+            (labels.read(name, descriptors=False) for name in names),
             lambda width, height: working_size(width, height, resize),
             len(skipped),
         )
@@ -121,7 +120,7 @@ def labels_check(path: str | Path) -> int:
     console = Console()
     with FeatureFile(path) as labels:
         count = 0
-        for problem in check_labels(labels):
+        for problem in check_features(labels):
             count += 1
             if count <= SHOWN:
                 where = f"{problem.name}: " if problem.name else ""

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from superpoint.data.feature_file import FeatureFile, natural_order
+from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.files import natural_order
 
 
 def make(count: int = 5, seed: int = 0, descriptors: int = 0) -> Features:
@@ -67,8 +68,9 @@ def test_what_was_written_is_read(path: Path) -> None:
             np.testing.assert_array_equal(getattr(found, key), getattr(written, key))
         assert (found.image_size, found.uncertainty, found.views) == ((64, 48), 1.5, 100)
         assert [name for name, _ in labels] == labels.names()
-        assert labels.read_points("b.png").descriptors is None
-        np.testing.assert_array_equal(labels.read_points("b.png").keypoints, written.keypoints)
+        plain = labels.read("b.png", descriptors=False)
+        assert plain.descriptors is None
+        np.testing.assert_array_equal(plain.keypoints, written.keypoints)
         assert labels.attributes["images"] == 4
 
 
@@ -183,3 +185,52 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.h5 file"):
         FeatureFile(tmp_path / "empty")
+
+
+POINTS = np.array([[1, 2], [30, 40]], np.float32)
+
+
+def problems(path: Path) -> list[str]:
+    return [f"{name}: {text}" for name, text in check_features(FeatureFile(path))]
+
+
+def test_a_whole_file_has_no_problem(path: Path) -> None:
+    assert problems(path) == []
+
+
+def test_a_flipped_bit_is_found(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    where = content.index(make(seed=0, descriptors=8).keypoints.tobytes())
+    content[where + 2] ^= 1
+    path.write_bytes(content)
+    (problem,) = problems(path)
+    assert "checksum" in problem
+
+
+def test_a_lost_group_is_found(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["b.png"]
+    assert problems(path) == [": holds 3 images, its header says 4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("keypoints", np.zeros((2, 3)), "keypoints: found shape [2, 3], expected [N, 2]"),
+        ("keypoints", np.array([[1, np.nan], [2, 2]]), "keypoints: found values that are not finite"),
+        ("keypoints", np.array([[1, 50.0], [2, 2]]), "1 of 2 keypoints lie outside the image of 64 x 48"),
+        ("scores", np.ones(3), "scores: found shape [3], expected [2]"),
+        ("scores", np.array([1, np.inf]), "scores: found values that are not finite"),
+        ("descriptors", np.ones((2, 4)), "descriptors: found shape [4, 2], expected [2, D]"),
+        ("descriptors", np.full((4, 2), np.nan), "descriptors: found values that are not finite"),
+    ],
+)
+def test_values_that_cannot_be(tmp_path: Path, key: str, value: np.ndarray, message: str) -> None:
+    """In a file of hloc's, that has no checksums."""
+    content = {"keypoints": POINTS, "scores": np.ones(2), "descriptors": np.ones((4, 2)), "image_size": [64, 48]}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, array in (content | {key: value}).items():
+            file[f"db/1.jpg/{name}"] = array
+    (problem,) = problems(tmp_path / "a.h5")
+    assert problem.startswith("db/1.jpg: ")
+    assert message in problem

@@ -12,10 +12,9 @@ import numpy as np
 
 from superpoint.classification.data.folder import read_class_folder
 from superpoint.classification.data.images import ClassImages
-from superpoint.data.feature_file import natural_order
 from superpoint.data.images import read_rgb
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, natural_order, write_atomically
 
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "test")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from superpoint.classification.data.images import ClassImages
-from superpoint.data.feature_file import natural_order
 from superpoint.data.images import read_rgb
 from superpoint.data.sources.source import EXTENSIONS, open_source
 from superpoint.errors import UserError
+from superpoint.files import natural_order
 
 
 def read_class_folder(folder: str | Path) -> ClassImages:

@@ -16,10 +16,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.feature_file import READS, limit_cache, natural_order
+from superpoint.data.feature_file import READS, limit_cache
 from superpoint.data.images import read_gray
 from superpoint.data.sources.streams import never, open_stream
 from superpoint.errors import UserError
+from superpoint.files import natural_order
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CHANNELS = (1, 3, 4)  # of an image [H, W, C]

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.feature_file import natural_order
 from superpoint.data.images import read_gray
 from superpoint.data.sources.archives import Hdf5Images, Item, TarImages, is_tar
 from superpoint.data.sources.streams import never
 from superpoint.errors import UserError
+from superpoint.files import natural_order
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"),
