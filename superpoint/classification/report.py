@@ -3,128 +3,106 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from superpoint.classification.case import read_classifier_case
 from superpoint.classification.config import ClassifierConfig
-from superpoint.data.images import read_rgb
-from superpoint.diagnostics.report.compare import comparison_heading, config_differences
-from superpoint.diagnostics.report.curves import Curve, Panel
-from superpoint.diagnostics.report.figures import panel_grid, probe_section
-from superpoint.diagnostics.report.page import (
-    Html,
-    figure,
-    image_uri,
-    join,
-    missing,
-    page,
-    paragraph,
-    picture,
-    png_figure,
-    section,
-    table,
-    tag,
-)
+from superpoint.classification.metrics import fit
+from superpoint.diagnostics.report.curves import Panel
+from superpoint.diagnostics.report.facts import Table, figure
+from superpoint.diagnostics.report.page import Content, Section
+from superpoint.diagnostics.report.panels import POSITIVE, SHARE, compared, curves, gradient_panel, learning
+from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import RunRecord, number
-from superpoint.diagnostics.report.sections import config_section, doctor_section, environment_section, heading
+from superpoint.diagnostics.report.sections import (
+    configuration,
+    curves_section,
+    diagnosis,
+    differences,
+    environment,
+    inside,
+    samples_section,
+)
 from superpoint.errors import UserError
 
-Sheet = Sequence[tuple[str, NDArray[np.uint8]]]
 RESULTS = "evaluation/classes.json"
-SHARE, POSITIVE = (0.0, 1.02), (0.0, None)
+SAMPLES = 24
 
 
-def is_classifier(record: RunRecord) -> bool:
-    """Return whether a run is of train-classifier."""
-    return record.config.get("stage") == ClassifierConfig.stage
-
-
-def render_classifier_report(records: Sequence[RunRecord], samples: Sheet, now: float) -> str:
-    """HTML of one run, or the comparison of several.
-
-    samples: training samples of a single run as (title, uint8 [H, W, 3]), as the network sees them.
-    """
-    if len(records) == 1:
-        record = records[0]
-        sections = [
-            doctor_section(record),
-            section("curves", "Curves", panel_grid(panels_of_one(record))),
-            section("evaluation", "Evaluation on the test images", *evaluation_content(record)),
-            samples_section(samples),
-            probe_section(record),
-            config_section(record),
-            environment_section(record),
-        ]
-        return page(f"{record.label}: training report", heading(record, now), tag("main", *sections))
-    sections = [
-        section("curves", "Curves", panel_grid(panels_of_several(records))),
-        section("evaluation", "Evaluation on the test images", comparison_table(records)),
-        config_differences(records),
+def classifier_sections(records: Sequence[RunRecord]) -> list[Section]:
+    """Return the parts of the page of one run, or of the comparison of several."""
+    title = "Evaluation on the test images"
+    if len(records) > 1:
+        evaluation = Section("evaluation", title, Content(tables=[comparison_table(records)]))
+        return [curves_section(panels_of_several(records), records), evaluation, differences(records)]
+    record = records[0]
+    text = "The first samples of the run, augmented as the network sees them."
+    return [
+        diagnosis(record),
+        curves_section(panels_of_one(record), records),
+        Section("evaluation", title, evaluation_content(record)),
+        samples_section(training_samples(record), text),
+        inside(record),
+        configuration(record, ClassifierConfig),
+        environment(record),
     ]
-    title = f"Comparison of {', '.join(record.label for record in records)}"
-    return page(title, comparison_heading(records, now), tag("main", *sections))
+
+
+OTHER_REPORTS = {ClassifierConfig.stage: classifier_sections}  # for `diagnostics.report.write.write_report`
+
+
+def training_samples(record: RunRecord) -> list[Picture]:
+    """Return some with their classes; none if configuration or images cannot be read."""
+    try:
+        case = read_classifier_case(record.path)
+        return [
+            Picture(case.spec.classes[int(sample["label"])], fit(np.moveaxis(sample["image"].numpy(), 0, -1)))
+            for sample in case.samples(SAMPLES)
+        ]
+    except UserError:  # no checkpoint yet, or the images have moved
+        return []
 
 
 def panels_of_one(record: RunRecord) -> list[Panel]:
     expected = number(record.last("initial_loss").get("expected"))
     best = [record.best[1]] if record.best else []
-    level = expected if math.isfinite(expected) else None
+    names = ("training, as augmented", "test")
     return [
         Panel(
-            "Loss", "cross-entropy, nats",
-            [
-                Curve("training, as augmented", *record.curve("train", "loss"), index=0, noisy=True),
-                Curve("test", *record.curve("validate", "loss"), index=1),
-            ],
-            log=True, level=level, note="Dotted: ln(classes), expected of an untrained network." if level else "",
+            "Loss", "cross-entropy, nats", learning(record, "loss", *names), log=True, level=expected,
+            note="Dotted: ln(classes), expected of an untrained network." if expected > 0 else "",
         ),
         Panel(
-            "Accuracy", "share of right answers",
-            [
-                Curve("training, as augmented", *record.curve("train", "accuracy"), index=0, noisy=True),
-                Curve("test", *record.curve("validate", "accuracy"), index=1),
-            ],
-            limits=SHARE, marks=best, note="Dashed line: best checkpoint." if best else "",
+            "Accuracy", "share of right answers", learning(record, "accuracy", *names), limits=SHARE, marks=best,
+            note="Dashed line: best checkpoint." if best else "",
         ),
-        Panel("Learning rate", "rate", [Curve("rate", *record.curve("train", "lr"))], limits=POSITIVE),
-        Panel(
-            "Gradient norm, before clipping", "norm",
-            [
-                Curve("mean", *record.curve("train", "grad_norm"), index=0, noisy=True),
-                Curve("largest since the last line", *record.curve("train", "grad_norm_max"), index=1, noisy=True),
-            ],
-            log=True,
-        ),
-        Panel("Throughput", "images a second", [Curve("images", *record.curve("train", "img_per_s"), noisy=True)]),
-        Panel("Time of an epoch", "seconds", [Curve("epoch", *record.curve("validate", "epoch_seconds"))],
-              limits=POSITIVE),
+        Panel("Learning rate", "rate", curves(record, "train", {"lr": "rate"}), limits=POSITIVE),
+        gradient_panel(record),
+        Panel("Throughput", "images per second", curves(record, "train", {"img_per_s": "images"})),
+        Panel("Time of an epoch", "seconds", curves(record, "validate", {"epoch_seconds": "epoch"}), limits=POSITIVE),
     ]  # fmt: skip
 
 
 def panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
-    def curves(event: str, key: str) -> list[Curve]:
-        return [
-            Curve(record.label, *record.curve(event, key), index=index, noisy=event == "train", faint=False)
-            for index, record in enumerate(records)
-        ]
+    def panel(title: str, unit: str, event: str, key: str, **options: Any) -> Panel:
+        return Panel(title, unit, compared(records, event, key), **options)
 
+    loss, accuracy = "cross-entropy, nats", "share of right answers"
     return [
-        Panel("Training loss, as augmented", "cross-entropy, nats", curves("train", "loss"), log=True),
-        Panel("Test loss", "cross-entropy, nats", curves("validate", "loss"), log=True),
-        Panel("Training accuracy, as augmented", "share of right answers", curves("train", "accuracy"), limits=SHARE),
-        Panel("Test accuracy", "share of right answers", curves("validate", "accuracy"), limits=SHARE),
-        Panel("Learning rate", "rate", curves("train", "lr"), limits=POSITIVE),
-        Panel("Gradient norm, before clipping", "norm", curves("train", "grad_norm"), log=True),
+        panel("Training loss, as augmented", loss, "train", "loss", log=True),
+        panel("Test loss", loss, "validate", "loss", log=True),
+        panel("Training accuracy, as augmented", accuracy, "train", "accuracy", limits=SHARE),
+        panel("Test accuracy", accuracy, "validate", "accuracy", limits=SHARE),
+        panel("Learning rate", "rate", "train", "lr", limits=POSITIVE),
+        panel("Gradient norm, before clipping", "norm", "train", "grad_norm", log=True),
     ]
 
 
 def read_results(record: RunRecord) -> dict[str, Any]:
-    """Content of evaluation/classes.json; empty if it cannot be read."""
+    """Return the content of evaluation/classes.json; empty if it cannot be read."""
     try:
         found = json.loads((record.path / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,63 +110,34 @@ def read_results(record: RunRecord) -> dict[str, Any]:
     return found if isinstance(found, dict) and {"accuracy", "confusion", "classes", "images"} <= set(found) else {}
 
 
-def evaluation_content(record: RunRecord) -> list[Html]:
+def evaluation_content(record: RunRecord) -> Content:
     found = read_results(record)
     if not found:
-        return [missing(f"{RESULTS} is missing or cannot be read; it is written at the end of the training.")]
+        return Content(notes=[f"{RESULTS} is missing or cannot be read; it is written at the end of the training."])
     confusion = np.asarray(found["confusion"])
     rows = []
-    for label, name in enumerate(found["classes"]):
-        true, said, right = confusion[label].sum(), confusion[:, label].sum(), confusion[label, label]
-        shares = [f"{right / total:.3f}" if total else "-" for total in (true, said)]
-        rows.append([name, str(true), *shares])
-    words = (
+    for name, right, true, said in zip(
+        found["classes"], confusion.diagonal(), confusion.sum(1), confusion.sum(0), strict=True
+    ):
+        rows.append([name, true, *(f"{right / total:.3f}" if total else "-" for total in (true, said))])
+    text = (
         f"Weights of step {found.get('step', '?')}, the best on these very images (so a little too good); "
         f"{found.get('crops', 1)} crop(s) of each. Accuracy {found['accuracy']:.4f} of {found['images']} images, mean "
-        f"over the classes {found.get('balanced_accuracy', math.nan):.4f}; at the end of the training "
-        f"{number(found.get('last_accuracy')):.4f}."
+        f"over the classes {figure(found.get('balanced_accuracy'), 4)}; at the end of the training "
+        f"{figure(found.get('last_accuracy'), 4)}."
     )
-    content = [paragraph(words)]
-    matrix, mistakes = (record.path / "evaluation" / name for name in ("confusion.png", "mistakes.png"))
-    if matrix.is_file():
-        content.append(png_figure(matrix, "Confusion matrix", "Shares of each true class by predicted class"))
-    if mistakes.is_file():
-        content.append(_photographs(mistakes, "Worst mistakes: true class, answer (its probability)"))
-    return [*content, table(["class", "images", "recall", "precision"], rows, numeric=range(1, 4))]
+    folder = record.path / "evaluation"
+    matrix, damage = read_picture(folder / "confusion.png", "Confusion matrix")
+    # Photographs: as PNG they would make most of the page.
+    mistakes, more = read_picture(folder / "mistakes.png", "Worst mistakes: true class, answer (its probability)", 90)
+    table = Table(["class", "images", "recall", "precision"], rows)
+    return Content(text, figures=[*matrix, *mistakes], tables=[table], notes=[*damage, *more])
 
 
-def _photographs(path: Path, title: str) -> Html:
-    """A sheet of photographs, which as PNG would make most of the page."""
-    try:
-        image = read_rgb(path)
-    except UserError as error:
-        return missing(f"{error}.")
-    shown = picture(image_uri(image), f"{title}.", width=image.shape[1], height=image.shape[0])
-    return figure(title, shown)
-
-
-def comparison_table(records: Sequence[RunRecord]) -> Html:
+def comparison_table(records: Sequence[RunRecord]) -> Table:
     rows = []
     for record in records:
         found = read_results(record)
-        values = [number(found.get(key)) for key in ("accuracy", "balanced_accuracy", "last_accuracy")]
-        rows.append([record.label, str(found.get("images", "-")), *(f"{v:.4f}" if v == v else "-" for v in values)])
-    return table(
-        ["run", "images", "best accuracy", "mean over classes", "accuracy at the end"], rows, numeric=range(1, 5)
-    )
-
-
-def samples_section(samples: Sheet) -> Html:
-    if not samples:
-        text = "They cannot be drawn: config.yaml or the images cannot be read."
-        return section("samples", "Training samples", missing(text))
-    shown = [
-        tag(
-            "figure",
-            tag("figcaption", title),
-            picture(image_uri(image), f"{title}.", width=image.shape[1], height=image.shape[0]),
-        )
-        for title, image in samples
-    ]
-    text = paragraph("The first samples of the run, augmented as the network sees them.")
-    return section("samples", "Training samples", text, tag("div", join(shown), class_="sheet"))
+        values = [figure(found.get(key), 4) for key in ("accuracy", "balanced_accuracy", "last_accuracy")]
+        rows.append([record.label, found.get("images", "-"), *values])
+    return Table(["run", "images", "best accuracy", "mean over classes", "accuracy at the end"], rows)

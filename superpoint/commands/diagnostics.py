@@ -50,9 +50,10 @@ def report_command(
     ] = None,
 ) -> None:
     """One HTML page about a run (curves, findings, heatmaps, samples, evaluation), or a comparison of several."""
+    from superpoint.classification.report import OTHER_REPORTS
     from superpoint.diagnostics.report.write import write_report
 
-    typer.echo(f"report: {write_report(runs, out)}")
+    typer.echo(f"report: {write_report(runs, out, OTHER_REPORTS)}")
 
 
 @app.command("overfit")

@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, plot_color
 
 Color = tuple[int, int, int]
 ORDER: tuple[Color, ...] = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on white
 DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 2.5), (1.5, 1.8), (7.0, 2.0, 1.5, 2.0))  # SVG's unit: CSS pixels
 WIDTH, HEIGHT = 388, 236  # CSS pixels: three panels beside each other on a page 1200 wide, one on a telephone
-MOST_POINTS = 400  # of a curve, about the pixels of its axis; longer ones are averaged
+MAX_POINTS = 400  # of a curve, about the pixels of its axis; longer ones are averaged
+MAX_COLUMNS = 200  # of a matrix
 SMOOTHED_FROM = 50  # points from which a noisy curve gets a mean drawn over it
 WINDOW = 25  # that mean covers 1 / WINDOW of the points
 LOG_FROM = 5.0  # largest over smallest value from which a logarithmic axis is worth it
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.linewidth": 0.6,
     "axes.edgecolor": "#7a7a7a",
-    "axes.labelcolor": "#333333",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "path.simplify": True,
-    "svg.fonttype": "path",  # the same on every machine
-    "svg.hashsalt": "superpoint",  # and in every process
+    "svg.hashsalt": "superpoint",  # the same document in every process
 }
 
 
@@ -72,86 +67,172 @@ class Curve:
     def dashes(self) -> tuple[float, ...]:
         return DASHES[self.index % len(DASHES)]
 
+    @property
     def ends(self) -> tuple[float, float] | None:
         """The first and the last finite value."""
         finite = [value for value in self.y if math.isfinite(value)]
         return (finite[0], finite[-1]) if finite else None
 
 
+class Drawing:
+    """A plot of `width` x `height` CSS pixels: `draw` fills its figure."""
+
+    width, height = WIDTH, HEIGHT
+    shown: Sequence[Curve] = ()  # what the legend names
+    note = ""  # sentence below the title
+
+    def draw(self, figure: Figure) -> None:
+        raise NotImplementedError
+
+    def svg(self) -> str:
+        buffer = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=(self.width / 96, self.height / 96))  # 96 CSS pixels per inch
+            self.draw(figure)
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=192)
+        text = buffer.getvalue()
+        return text[text.index("<svg") :]
+
+    @property
+    def uri(self) -> str:
+        return data_uri(self.svg().encode(), "image/svg+xml")
+
+
 @dataclass(frozen=True)
-class Panel:
+class Panel(Drawing):
     """Curves with common axes.
 
     Attributes:
         title: what is shown.
         unit: label of the y axis.
         log: logarithmic y axis, if the values span enough for it.
-        level: a value to mark by a dotted line, such as the loss of an untrained network.
+        level: a value to mark by a dotted line, such as the loss of an untrained network; NaN is none.
         marks: x to mark by a vertical line, such as the best validation.
         limits: of the y axis; None = those of the data.
-        x_end: where the x axis ends at the least, so that panels beside each other have the same.
-        note: sentence below the title.
+        x_end: the x axis ends there or later, so that panels beside each other have the same.
     """
 
     title: str
     unit: str
     curves: Sequence[Curve]
     log: bool = False
-    level: float | None = None
+    level: float = math.nan
     marks: Sequence[float] = ()
     limits: tuple[float | None, float | None] | None = None
     x_label: str = "step"
-    x_end: float | None = None
+    x_end: float = 0.0
     note: str = ""
 
     @property
-    def drawn(self) -> bool:
-        """Whether there is a value to draw."""
-        return any(curve.ends() for curve in self.curves)
+    def shown(self) -> list[Curve]:
+        """The curves that have a value."""
+        return [curve for curve in self.curves if curve.ends]
 
     @property
     def logarithmic(self) -> bool:
         finite = [value for curve in self.curves for value in curve.y if math.isfinite(value)]
         return self.log and bool(finite) and min(finite) > 0 and max(finite) >= LOG_FROM * min(finite)
 
-    def description(self) -> str:
-        """The panel in words, for those who cannot see it."""
-        parts = []
-        for curve in self.curves:
-            ends = curve.ends()
-            if ends:
-                parts.append(f"{curve.name}: from {ends[0]:.3g} to {ends[1]:.3g}")
-        return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {'; '.join(parts)}."
-
     @property
     def last(self) -> float:
         """Where the x axis ends."""
-        return max([curve.x[-1] for curve in self.curves if len(curve.x)] + [self.x_end or 0.0])
+        return max([curve.x[-1] for curve in self.curves if len(curve.x)] + [self.x_end])
+
+    @property
+    def alt(self) -> str:
+        """The panel in words, for those who cannot see it."""
+        parts = [
+            f"{curve.name}: from {curve.ends[0]:.3g} to {curve.ends[1]:.3g}" for curve in self.curves if curve.ends
+        ]
+        return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {'; '.join(parts)}."
+
+    def draw(self, figure: Figure) -> None:
+        # Fixed margins: the frames of panels above each other line up whatever their tick labels.
+        axes = figure.add_axes((70 / WIDTH, 42 / HEIGHT, 1 - 84 / WIDTH, 1 - 52 / HEIGHT))
+        for curve in self.curves:
+            _draw_curve(axes, curve)
+        _scale_axes(axes, self)
+        if math.isfinite(self.level):
+            axes.axhline(self.level, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
+        for mark in self.marks:
+            axes.axvline(mark, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.set_xlabel(self.x_label)
+        axes.set_ylabel(f"{self.unit} (log scale)" if self.logarithmic else self.unit, parse_math=False)
+        axes.yaxis.set_label_coords(-57 / (WIDTH - 84), 0.5)
 
 
-def thin_out(
-    x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most `most` points of a curve: means over equal groups of neighbours, NaN left out of them."""
-    steps, values = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(steps) <= most:
-        return steps, values
-    groups = np.array_split(np.arange(len(steps)), most)
-    finite = np.isfinite(values)
-    means = [values[group][finite[group]].mean() if finite[group].any() else np.nan for group in groups]
-    return np.array([steps[group].mean() for group in groups]), np.array(means)
+@dataclass(frozen=True)
+class Matrix(Drawing):
+    """Values [rows, steps] as colours with a colour bar; not finite is white.
+
+    Attributes:
+        rows: names, from top to bottom.
+        steps: where each column begins; it reaches to the next.
+        log: colours follow the logarithm; values that are not positive are white. Otherwise they begin at 0 if no value
+            is negative.
+        colors: name of the colour map.
+    """
+
+    title: str
+    unit: str
+    rows: Sequence[str]
+    steps: Sequence[float]
+    values: NDArray[np.float64]
+    log: bool = False
+    colors: str = "viridis"
+
+    @property
+    def height(self) -> int:
+        return max(HEIGHT, 60 + 14 * len(self.rows))
+
+    @property
+    def alt(self) -> str:
+        ends = zip(self.rows, (row[np.isfinite(row)] for row in self.values), strict=True)
+        words = ", ".join(f"{name} {row[-1]:.2g}" for name, row in ends if len(row))
+        return f"{self.title} by row and step. At the end: {words}."
+
+    def draw(self, figure: Figure) -> None:
+        size = -(-len(self.steps) // MAX_COLUMNS)
+        values = np.stack([groups(row, size).mean(axis=1).filled(np.nan) for row in self.values])
+        values = np.ma.masked_invalid(np.where(values > 0, values, np.nan) if self.log else values)
+        low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 1.0)
+        norm = LogNorm(low, max(high, 1.5 * low)) if self.log else Normalize(min(low, 0.0), max(high, 0.1))
+        steps = self.steps[::size]
+        edges = np.append(steps, 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[-1] + 1)
+        figure.set_layout_engine("constrained")
+        axes = figure.subplots()
+        mesh = axes.pcolormesh(
+            edges, np.arange(len(self.rows) + 1), values, cmap=self.colors, norm=norm, rasterized=True
+        )
+        axes.set_yticks(np.arange(len(self.rows)) + 0.5, self.rows, parse_math=False)
+        axes.tick_params(axis="y", length=0, labelsize=7)
+        axes.invert_yaxis()
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(_steps(float(edges[-1])))
+        axes.set_xlabel("step")
+        ticks = _ticks(low, high) if self.log else MaxNLocator(5)
+        bar = figure.colorbar(mesh, ax=axes, ticks=ticks, format=PLAIN, aspect=28, pad=0.02)
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label(self.unit, parse_math=False)
 
 
-def extremes(y: Sequence[float], most: int = MOST_POINTS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and largest of the same groups: a spike that the mean hides. NaN where a group has no finite value."""
-    values = np.asarray(y, np.float64)
-    groups = [group[np.isfinite(group)] for group in np.array_split(values, min(most, len(values)))]
-    low, high = ([bound(group) if len(group) else np.nan for group in groups] for bound in (np.min, np.max))
-    return np.array(low), np.array(high)
+def data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def groups(values: ArrayLike, size: int) -> np.ma.MaskedArray:
+    """Return a curve in groups of `size` neighbours [N, size]; what is not finite or beyond its end is masked."""
+    array = np.asarray(values, np.float64)
+    padded = np.pad(array, (0, -len(array) % size), constant_values=np.nan)
+    return np.ma.masked_invalid(padded.reshape(-1, size))
 
 
 def moving_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a centred window of 1 / WINDOW of the points (an odd number, fewer at the ends), NaN left out."""
+    """Return the mean over a centred window of 1 / WINDOW of the points (an odd number, fewer at the ends).
+
+    NaN stays NaN and is left out of the means.
+    """
     half = max(1, len(values) // WINDOW // 2)
     kernel = np.ones(2 * half + 1)
     finite = np.isfinite(values)
@@ -160,68 +241,7 @@ def moving_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(finite, total / np.maximum(count, 1), np.nan)
 
 
-def draw_panel(panel: Panel, *, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """The panel as an SVG document of width x height CSS pixels."""
-
-    def draw(axes: Axes) -> None:
-        for curve in panel.curves:
-            _draw_curve(axes, curve)
-        _scale_axes(axes, panel)
-        if panel.level is not None:
-            axes.axhline(panel.level, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
-        for mark in panel.marks:
-            axes.axvline(mark, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
-        axes.set_xlabel(panel.x_label)
-        axes.set_ylabel(f"{panel.unit} (log scale)" if panel.logarithmic else panel.unit, parse_math=False)
-        axes.yaxis.set_label_coords(-57 / (width - 84), 0.5)
-
-    return _svg(draw, width, height, (70, 14, 10, 42))
-
-
-def draw_matrix(
-    values: NDArray[np.float64], rows: Sequence[str], steps: Sequence[float], unit: str, *, log: bool, name: str
-) -> str:
-    """Values [rows, columns] as colours with a colour bar; not finite is white.
-
-    Args:
-        rows: names, from top to bottom.
-        steps: where each column begins; it reaches to the next.
-        log: colours follow the logarithm; values that are not positive are white. Otherwise they begin at 0 if no value
-            is negative.
-        name: of the colour map.
-
-    Returns: an SVG document WIDTH wide.
-    """
-    height = max(HEIGHT, 60 + 14 * len(rows))
-    left = min(170, 12 + round(5.6 * max(map(len, rows))))  # a letter of 7 pt is at most that wide on average
-    right, top, bottom = 74, 10, 42
-    shown = np.ma.masked_invalid(np.where(values > 0, values, np.nan) if log else values)
-    low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 1.0)
-    if log:
-        norm = LogNorm(low, max(high, 1.5 * low))
-    else:
-        norm = Normalize(min(low, 0.0), max(high, 0.1))
-    edges = np.append(steps, 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[-1] + 1)
-
-    def draw(axes: Axes) -> None:
-        mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1), shown, cmap=name, norm=norm, rasterized=True)
-        axes.set_yticks(np.arange(len(rows)) + 0.5, rows, parse_math=False)
-        axes.tick_params(axis="y", length=0, labelsize=7)
-        axes.invert_yaxis()
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(_short(float(edges[-1])))
-        axes.set_xlabel("step")
-        inside = axes.inset_axes((1 + 8 / (WIDTH - left - right), 0, 9 / (WIDTH - left - right), 1))
-        bar = Colorbar(inside, mesh, ticks=_ticks(low, high) if log else MaxNLocator(5))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.ax.tick_params(labelsize=7)
-        bar.set_label(unit, parse_math=False)
-
-    return _svg(draw, WIDTH, height, (left, right, top, bottom))
-
-
-def _short(last: float) -> FuncFormatter:
+def _steps(last: float) -> FuncFormatter:
     """Steps up to `last` as tick labels: 15,000 but 150k."""
     return FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value and last > 20_000 else f"{value:,.6g}")
 
@@ -231,38 +251,27 @@ def _ticks(low: float, high: float) -> LogLocator:
     return LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0))
 
 
-def _svg(draw: Callable[[Axes], None], width: int, height: int, margins: tuple[int, int, int, int]) -> str:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width / 96, height / 96))  # 96 CSS pixels an inch
-        # Fixed margins: the frames of panels above each other line up whatever their tick labels.
-        left, right, top, bottom = margins
-        draw(figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)))
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=192)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
 def _draw_curve(axes: Axes, curve: Curve) -> None:
-    x, y = thin_out(curve.x, curve.y)
-    color = tuple(channel / 255 for channel in curve.color)
-    points = 0.75  # a CSS pixel in matplotlib's unit of line widths
-    line = {"color": color, "solid_capstyle": "round", "solid_joinstyle": "round"}
-    if curve.steps:
-        line["drawstyle"] = "steps-pre"  # between two thresholds the envelope is that of the larger recall
-    bold = y
+    size = max(1, -(-len(curve.x) // MAX_POINTS))
+    x, grouped = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
+    y = bold = grouped.mean(axis=1).filled(np.nan)
+    color = plot_color(curve.color)
+    line: Mapping[str, Any] = {"color": color, "solid_capstyle": "round", "solid_joinstyle": "round"}
     if curve.noisy and len(y) >= SMOOTHED_FROM:
-        if curve.faint and len(curve.y) > len(y):
-            low, high = extremes(curve.y)
+        bold = moving_mean(y)
+        if curve.faint and size > 1:  # a spike that the mean hides stays visible
+            low, high = (bound.filled(np.nan) for bound in (grouped.min(axis=1), grouped.max(axis=1)))
             axes.fill_between(x, low, high, color=color, alpha=0.3, linewidth=0)
         elif curve.faint:
             axes.plot(x, y, linewidth=0.5, alpha=0.45, **line)
-        bold = moving_mean(y)
     # A value without neighbours draws no line: few points are marked one by one.
-    marker = {"marker": "o", "markersize": 3.2} if len(y) < 30 and not curve.steps else {}
-    (drawn,) = axes.plot(x, bold, linewidth=1.5, **line, **marker)
+    marker = "o" if len(y) < 30 and not curve.steps else ""
+    # Between two thresholds the envelope of precision is the one at the larger recall.
+    style = "steps-pre" if curve.steps else "default"
+    (drawn,) = axes.plot(x, bold, linewidth=1.5, marker=marker, markersize=3.2, drawstyle=style, **line)
     if curve.dashes:
-        drawn.set_dashes([length * points / 1.5 for length in curve.dashes])  # in units of the line's width
+        pixel = 0.75  # in matplotlib's unit of line widths
+        drawn.set_dashes([length * pixel / 1.5 for length in curve.dashes])  # in units of the line's width
 
 
 def _scale_axes(axes: Axes, panel: Panel) -> None:
@@ -270,15 +279,13 @@ def _scale_axes(axes: Axes, panel: Panel) -> None:
     axes.set_axisbelow(True)
     if panel.logarithmic:
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(_ticks(low, high))
+        axes.yaxis.set_major_locator(_ticks(*axes.get_ylim()))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(PLAIN)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if panel.limits is not None:
             axes.set_ylim(*panel.limits)
-    last = panel.last
-    axes.set_xlim(0, 1.02 * last if last > 0 else 1)
+    axes.set_xlim(0, 1.02 * panel.last if panel.last > 0 else 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=panel.x_label == "step"))
-    axes.xaxis.set_major_formatter(_short(last))
+    axes.xaxis.set_major_formatter(_steps(panel.last))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,13 +13,50 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from superpoint.data.images import read_rgb
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict
 from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, measure_output
+from superpoint.diagnostics.report.curves import data_uri
+from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, DUSTBIN, valid_cells
 from superpoint.models.decode import pad_to_multiple
-from superpoint.visualize import colormap, draw_points, enlarge, to_rgb
+from superpoint.visualize import Image, colormap, draw_points, enlarge, to_rgb
 
 SHOWN_WIDTH = 300  # pixels; a smaller image is enlarged to at least this
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on the page, uint8 [H, W, 3]: JPEG with full colour resolution, or PNG if the quality is 0."""
+
+    title: str
+    image: Image
+    quality: int = 90
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
+
+    @property
+    def uri(self) -> str:
+        pixels = cv2.cvtColor(to_rgb(self.image), cv2.COLOR_RGB2BGR)
+        if self.quality == 0:
+            return data_uri(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes(), "image/png")
+        settings = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        return data_uri(cv2.imencode(".jpg", pixels, settings)[1].tobytes(), "image/jpeg")
+
+
+def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture], list[str]]:
+    """Return the picture that another stage has written, if there is one, and why it cannot be shown."""
+    try:
+        return ([Picture(title, read_rgb(path), quality=quality)] if path.is_file() else []), []
+    except UserError as error:
+        return [], [f"{error}."]
 
 
 @dataclass(frozen=True)
@@ -36,13 +74,13 @@ class Output:
 
     Attributes:
         subject: the image.
-        pictures: (title, uint8 [H, W, 3]): input, probability, dustbin, detections.
+        pictures: input, probability, dustbin, detections.
         facts: one line of figures.
         logits: float32 [65, Hc, Wc].
     """
 
     subject: Subject
-    pictures: list[tuple[str, NDArray[np.uint8]]]
+    pictures: list[Picture]
     facts: str
     logits: torch.Tensor
 
@@ -52,14 +90,14 @@ class DescriptorPictures:
     """What the network makes of some training pairs.
 
     Attributes:
-        positive, negative: cosine similarities of two views of a place, and of different places.
-        pictures: pairs with their matches as (title, uint8 [H, W, 3]).
+        positive, negative: cosine similarities of correspondences, and of keypoints that do not correspond.
+        pictures: pairs with their matches.
         notes: why something is not here.
     """
 
     positive: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
     negative: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
-    pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()
+    pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
 
 
@@ -69,16 +107,16 @@ class RunPictures:
     weights: which weights made the outputs, in words.
     outputs: by subject.
     statistics: `evaluation.statistics.output_statistics` by group of subjects ("synthetic scenes", "photographs").
-    samples: training samples with their labels as (title, uint8 [H, W, 3]).
+    samples: training samples with their labels.
     notes: why something is not here.
     descriptors: of a run that trains them, what they make of training pairs.
     """
 
     weights: str = ""
-    outputs: list[Output] = field(default_factory=list)
+    outputs: Sequence[Output] = ()
     statistics: dict[str, dict[str, float]] = field(default_factory=dict)
-    samples: list[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    samples: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
     descriptors: DescriptorPictures | None = None
 
 
@@ -101,12 +139,13 @@ def show_output(model: nn.Module, subject: Subject) -> Output:
     heat = enlarge(colormap(np.sqrt(maps.probability)), scale)
     drawn = draw_points(subject.image, [], truth=truth, scale=scale, radius=4)
     found = draw_points(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0)
-    pictures = [
-        ("input" if truth is None else "input and labels", drawn),
-        ("probability", heat),
-        ("dustbin, by cell", dustbin),
-        ("detections", found),
-    ]
+    named = {
+        "input" if truth is None else "input and labels": drawn,
+        "probability": heat,
+        "dustbin, by cell": dustbin,
+        "detections": found,
+    }
+    pictures = [Picture(kind, image) for kind, image in named.items()]
     return Output(subject, pictures, _facts(output), logits)
 
 

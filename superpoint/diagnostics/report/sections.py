@@ -1,250 +1,209 @@
-"""Sections of the report that are text and tables: heading, findings, evaluation, configuration, environment."""
+"""The parts of a page about runs of a detector or of a SuperPoint, and those that every page has."""
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from superpoint.diagnostics.report.curves import Curve, Panel
-from superpoint.diagnostics.report.page import (
-    Html,
-    details,
-    join,
-    missing,
-    paragraph,
-    png_figure,
-    section,
-    table,
-    tag,
+from superpoint.config import MagicPointConfig, SuperPointConfig
+from superpoint.diagnostics.report.curves import Drawing, Panel
+from superpoint.diagnostics.report.facts import (
+    config_differences,
+    config_tables,
+    evaluation_comparison,
+    pair_table,
+    rich_table,
+    statistics_table,
 )
-from superpoint.diagnostics.report.record import RunRecord, ap_keys, date, default_config, duration, moment, number
-from superpoint.evaluation.synthetic import precision_recall_curves, primitive_table, summary_table
+from superpoint.diagnostics.report.page import Content, Section
+from superpoint.diagnostics.report.panels import (
+    descriptor_panels,
+    layer_maps,
+    precision_recall_panels,
+    probe_panels,
+    similarity_panel,
+    training_panels,
+)
+from superpoint.diagnostics.report.pictures import Picture, RunPictures, read_picture
+from superpoint.diagnostics.report.record import PAIRS, RunRecord
+from superpoint.evaluation.synthetic import primitive_table, summary_table
 
-SIGNS = {"PASS": "✓", "WARN": "!", "FAIL": "✗"}  # beside the colour, for those who do not see it
-SEVERITY = ("FAIL", "WARN")
-
-
-def state_badge(record: RunRecord, now: float) -> Html:
-    word, _ = record.state(now)
-    return tag("span", word, class_=f"badge {word}")
-
-
-def status_badge(status: str) -> Html:
-    return tag("span", f"{SIGNS.get(status, '?')} {status}", class_=f"badge {status}")
-
-
-def heading(record: RunRecord, now: float) -> Html:
-    """Name, state and the figures one asks for first."""
-    _, sentence = record.state(now)
-    facts = [f"step {record.step:,}", f"{duration(record.elapsed)} of training"]
-    if record.environment.get("date"):
-        facts.append(f"last session begun {date(record.environment['date'])}")
-    facts.append(f"report made {moment(now)}")
-    tiles = join(
-        tag("div", tag("dt", name), tag("dd", value, *([" ", tag("small", aside)] if aside else [])))
-        for name, value, aside in key_figures(record)
-    )
-    return tag(
-        "header",
-        tag("h1", record.label, " ", state_badge(record, now)),
-        paragraph(sentence),
-        paragraph(" · ".join(facts), kind="note"),
-        tag("dl", tiles, class_="tiles"),
-    )
+EVALUATION = "evaluation/synthetic.json"
 
 
-def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
-    """(name, value, unit or place) of what sums a run up; values are those of the last line that has them."""
-    figures = [("diagnosis", verdict(record, passes=False), "")] if record.findings else []
-    figures.append(("training loss", _figure(number(record.last("train").get("loss")), "{:.3f}"), "nats"))
-    validation = record.last("validate")
-    if "loss" in validation:
-        figures.append(("validation loss", _figure(number(validation["loss"]), "{:.3f}"), "nats"))
-    if record.best:
-        figures.append((f"best {record.selected_by}", f"{record.best[0]:.3f}", f"at step {record.best[1]:,}"))
-    scores = ap_keys(record)
-    widest = max((float(eps) for _, _, eps in scores), default=0.0)
-    for key, variant, eps in scores:
-        if float(eps) == widest:
-            error = number(validation.get(f"{variant}/localisation@{eps}"))
-            figures.append((f"AP@{eps} {variant}", _figure(number(validation.get(key)), "{:.3f}"), ""))
-            if math.isfinite(error):
-                figures.append((f"error@{eps} {variant}", f"{error:.2f}", "px"))
-    rates = [rate for rate in record.curve("train", "img_per_s")[1] if math.isfinite(rate)]
-    if rates:
-        figures.append(("throughput", f"{sorted(rates)[len(rates) // 2]:.0f}", "images/s"))
-    return figures
+def is_joint(record: RunRecord) -> bool:
+    """Return whether the run trains descriptors, by its configuration."""
+    return any(key.startswith("descriptor.") for key in record.config)
 
 
-def verdict(record: RunRecord, *, passes: bool = True) -> str:
-    """1 FAIL, 1 WARN, 13 PASS; with `passes` false the last only if it is all."""
-    found = [str(finding.get("status")) for finding in record.findings.get("findings", [])]
-    counts = {status: found.count(status) for status in ("FAIL", "WARN", "PASS")}
-    if not passes and counts["FAIL"] + counts["WARN"]:
-        del counts["PASS"]
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no findings"
+def detector_sections(records: Sequence[RunRecord], pictures: Mapping[str, RunPictures]) -> list[Section]:
+    """Return the parts of the page of one run, or of the comparison of several.
+
+    Args:
+        records: what the run folders say, see `record.read_records`.
+        pictures: of each record, by its label.
+    """
+    curves, output = curves_section(training_panels(records), records), output_section(records, pictures)
+    kinds = [SuperPointConfig if is_joint(record) else MagicPointConfig for record in records]
+    if len(records) > 1:
+        tables, notes = evaluation_comparison(records)
+        evaluation = Section("evaluation", "Evaluation on synthetic shapes", Content(tables=tables, notes=notes))
+        each = [
+            (
+                record.label,
+                [diagnosis(record), evaluation_section(record), configuration(record, kind), environment(record)],
+            )
+            for record, kind in zip(records, kinds, strict=True)
+        ]
+        return [curves, differences(records), evaluation, output, Section("runs", "Each run", each, "runs.html")]
+    record, shown = records[0], pictures[records[0].label]
+    return [
+        diagnosis(record),
+        curves,
+        *([descriptor_section(record, shown)] if shown.descriptors else []),
+        inside(record),
+        output,
+        samples_section(
+            shown.samples,
+            "Samples from where the curriculum ends, augmented as in training. Crosses: labels as they are encoded. "
+            "Darkened: cells the loss ignores.",
+        ),
+        evaluation_section(record),
+        configuration(record, kinds[0]),
+        environment(record),
+    ]
 
 
-def doctor_section(record: RunRecord) -> Html:
-    """Findings, the worst first, and the range test."""
-    return section("diagnosis", "Diagnosis", *doctor_content(record))
+def diagnosis(record: RunRecord) -> Section:
+    """Return the doctor's findings, the worst first, and the range test."""
+    figures, notes = read_picture(record.path / "doctor" / "lr_finder.png", "Learning-rate range test")
+    content = {"record": record, "figures": figures, "notes": notes}
+    return Section("diagnosis", "Diagnosis", content, "diagnosis.html")
 
 
-def doctor_content(record: RunRecord) -> list[Html]:
-    command = tag("code", f"superpoint doctor {shlex.quote(str(record.path))}")
-    if not record.findings:
-        reason = record.missing.get("doctor/findings.json", "")
-        return [missing(f"{reason} The checks that name the usual causes of a failing run are made by ", command, ".")]
-    numbered = list(enumerate(record.findings["findings"], 1))
-    worst = [pair for status in SEVERITY for pair in numbered if pair[1].get("status") == status]
-    rest = [pair for pair in numbered if pair not in worst]
-    content = [paragraph(verdict(record), f". {_made_at(record)}")]
-    if worst:
-        content.append(_findings_table(worst))
-    if rest:
-        content.append(details(f"{len(rest)} check{'s' * (len(rest) > 1)} that passed", _findings_table(rest)))
-    curve = record.path / "doctor" / "lr_finder.png"
-    if curve.is_file():
-        shown = png_figure(curve, "Learning-rate range test", "Loss over the learning rate of a range test")
-        content.append(details("Learning-rate range test", shown))
-    return content
+def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Section:
+    """Return everything that the log holds a curve of, and the names of what it does not hold."""
+    drawn, absent = plots(panels), [panel.title.lower() for panel in panels if not panel.shown]
+    notes = [
+        f"{record.label}: {damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out."
+        for record in records
+        if (damaged := len(record.history.damaged) + record.history.truncated)
+    ]
+    if not drawn:
+        silent = "Nothing of training has been logged yet."
+        notes += sorted({record.missing.get("metrics.jsonl", silent) for record in records})
+    elif absent:
+        notes.append(f"Not logged (yet): {', '.join(absent)}.")
+    text = "Means over 1 / 25 of the curve."
+    if len(records) == 1:
+        text = (
+            "Thin: every line of the log, as a band from lowest to highest where there are more than 400. "
+            "Bold: mean over 1 / 25 of the curve."
+        )
+    return Section("curves", "Curves", Content(text if drawn else "", drawn, named=len(records) == 1, notes=notes))
 
 
-def _findings_table(numbered: Sequence[tuple[int, Mapping[str, Any]]]) -> Html:
-    rows = []
-    for place, finding in numbered:
-        text = [tag("p", finding.get("evidence", ""))]
-        for name, key in (("Likely cause", "cause"), ("Remedy", "remedy")):
-            if finding.get(key):
-                text.append(tag("p", tag("b", f"{name}: "), finding[key]))
-        rows.append([place, tag("code", finding["check"]), status_badge(str(finding.get("status"))), join(text)])
-    return table(["no.", "check", "status", "evidence, likely cause and remedy"], rows, kind="findings")
+def plots(panels: Sequence[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
+    """Return the panels that have a value, under their heading; empty without one."""
+    drawn = [panel for panel in panels if panel.shown]
+    return {heading: drawn} if drawn else {}
 
 
-def _made_at(record: RunRecord) -> str:
-    step = record.findings.get("step")
-    if not isinstance(step, int):
-        return ""
-    later = f"; the run has gone on to step {record.step:,} since" if record.step > step else ""
-    return f"Made at step {step:,}{later}."
+def descriptor_section(record: RunRecord, pictures: RunPictures) -> Section:
+    """Return curves, histogram, pairs with their matches, and the table of generated pairs beside SIFT."""
+    assert pictures.descriptors is not None
+    found = pictures.descriptors
+    notes = [*found.notes, *([record.missing[PAIRS]] if PAIRS in record.missing else [])]
+    panels = plots([*descriptor_panels(record), similarity_panel(found)])
+    tables = [pair_table(record)] if record.pairs else []
+    content = Content(panels=panels, figures=found.pictures, tables=tables, notes=notes)
+    return Section("descriptors", "Descriptors", content)
 
 
-def evaluation_section(record: RunRecord, draw: Any) -> Html:
-    """Tables and precision-recall curves of evaluation/synthetic.json. `draw`: panel -> figure."""
-    return section("evaluation", "Evaluation on synthetic shapes", *evaluation_content(record, draw))
+def inside(record: RunRecord) -> Section:
+    """Return layers and output in the steps that were probed."""
+    layers = layer_maps(record)
+    panels = ({"Layers": layers} if layers else {}) | plots(probe_panels(record), "Output")
+    content = Content("Single steps, train.probe_every apart. Layers: a row each, input on top.", panels)
+    if not panels:
+        text = "The log holds no line of the event probe; train.probe_every sets how often one is written."
+        content = Content(notes=[text])
+    return Section("inside", "Inside the network", content)
 
 
-def evaluation_content(record: RunRecord, draw: Any) -> list[Html]:
+def output_section(records: Sequence[RunRecord], pictures: Mapping[str, RunPictures]) -> Section:
+    """Return a row of pictures for each subject, or for each subject and run, and the figures of the output."""
+    several = len(records) > 1
+    shown = {record.label: pictures[record.label] for record in records}
+    groups: dict[str, list] = {}
+    statistics, figures = {}, []
+    notes = [f"{label}: {note}" if several else note for label, one in shown.items() for note in one.notes]
+    for record in records:
+        for output in shown[record.label].outputs:
+            name = output.subject.name
+            groups.setdefault(name if several else "", []).append((record.label if several else name, output))
+        for group, found in shown[record.label].statistics.items():
+            statistics[f"{record.label}, {group}" if several else group] = found
+        if not several:  # of overfitting
+            figures, damage = read_picture(record.path / "strip.png", "From the first step to the last")
+            notes += damage
+    content = {
+        "weights": {label if several else "Weights": one.weights for label, one in shown.items() if one.outputs},
+        "groups": groups,
+        "statistics": statistics_table(statistics),
+        "figures": figures,
+        "notes": notes if notes or groups else ["No weights to show."],
+    }
+    return Section("output", "Heatmaps", content, "output.html")
+
+
+def samples_section(samples: Sequence[Picture], text: str) -> Section:
+    """Return what the network is trained on."""
+    absent = ["They cannot be drawn: config.yaml or the training set cannot be read."]
+    content = Content(text, sheet=samples) if samples else Content(notes=absent)
+    return Section("samples", "Training samples", content)
+
+
+def evaluation_section(record: RunRecord) -> Section:
+    """Return tables and precision-recall curves of evaluation/synthetic.json."""
+    return Section("evaluation", "Evaluation on synthetic shapes", _evaluation(record))
+
+
+def _evaluation(record: RunRecord) -> Content:
     results = record.evaluation
-    command = tag("code", f"superpoint evaluate synthetic {shlex.quote(str(record.path))}")
     if not results:
-        return [missing(record.missing.get("evaluation/synthetic.json", ""), " It is made by ", command, ".")]
+        command = f"superpoint evaluate synthetic {shlex.quote(str(record.path))}"
+        return Content(notes=[f"{record.missing.get(EVALUATION, '')} This command writes it: {command}"])
     try:
-        widest = max(results[0]["pooled"], key=float)
-        tables = [rich_table(summary_table(results)), rich_table(primitive_table(results, float(widest)))]
-        panels = precision_recall_panels(results, float(widest))
-        protocol = results[0]["protocol"]
-        words = (
+        protocol, loosest = results[0]["protocol"], max(results[0]["pooled"], key=float)
+        tables = [rich_table(summary_table(results)), rich_table(primitive_table(results, float(loosest)))]
+        panels = plots(precision_recall_panels(results, float(loosest)))
+        text = (
             f"Protocol {protocol['name']}: suppression within {protocol['nms_radius']} px, probability above "
             f"{protocol['threshold']:g}, border {protocol['border']} px, matched {protocol['matching']}. "
             f"{results[0]['images']} scenes; the classical detectors calibrate the protocol. "
-            "Of primitives without labels the second table counts false positives an image (fp)."
+            "Of primitives without labels the second table counts false positives per image (fp)."
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # a file of another version
-        return [missing(f"evaluation/synthetic.json cannot be read ({type(error).__name__}: {error}).")]
-    return [paragraph(words), tag("div", *(draw(panel) for panel in panels), class_="panels"), *tables]
+        return Content(notes=[f"{EVALUATION} cannot be read ({type(error).__name__}: {error})."])
+    return Content(text, panels, tables=tables)
 
 
-def precision_recall_panels(results: Sequence[Mapping[str, Any]], eps: float) -> list[Panel]:
-    """A panel a variant: (recall, precision) of every detector."""
-    panels = []
-    for variant in dict.fromkeys(result["variant"] for result in results):
-        chosen = [result for result in results if result["variant"] == variant]
-        curves = [
-            Curve(name.removesuffix(f", {variant}"), recall, precision, index=index, steps=True)
-            for index, (name, (recall, precision)) in enumerate(precision_recall_curves(chosen, eps).items())
-        ]
-        panels.append(
-            Panel(
-                f"Precision and recall, {variant}, matches within {eps:g} px", "precision", curves,
-                x_label="recall", x_end=1.0, limits=(0.0, 1.02),
-            )
-        )  # fmt: skip
-    return panels
+def differences(records: Sequence[RunRecord]) -> Section:
+    """Return the keys whose values differ between the runs."""
+    table = config_differences(records)
+    notes = [f"{one.label}: {one.missing['config.yaml']}" for one in records if "config.yaml" in one.missing]
+    same = "" if table.rows or len(table.headers) < 3 else "The configurations are the same but for the run folder."
+    content = Content(same, tables=[table] if table.rows else [], notes=notes)
+    return Section("differences", "Configuration: what differs", content)
 
 
-def rich_table(shown: Any) -> Html:
-    """A Rich table as HTML, with its title."""
-    headers = [str(column.header) for column in shown.columns]
-    rows = list(zip(*(column.cells for column in shown.columns), strict=True))
-    numeric = [index for index, column in enumerate(shown.columns) if column.justify == "right"]
-    return join([tag("h3", str(shown.title)), table(headers, rows, numeric=numeric)])
+def configuration(record: RunRecord, kind: type) -> Section:
+    """Return what differs from the defaults of a stage's configuration `kind`, then everything."""
+    content = {"record": record, **config_tables(record, kind)}
+    return Section("configuration", "Configuration", content, "configuration.html")
 
 
-def config_section(record: RunRecord) -> Html:
-    return section("configuration", "Configuration", *config_content(record))
-
-
-def config_content(record: RunRecord) -> list[Html]:
-    """What differs from the defaults, then everything."""
-    if not record.config:
-        return [missing(record.missing.get("config.yaml", "config.yaml is empty."))]
-    defaults = default_config(record.config)
-    differing = [
-        (key, value, defaults.get(key, "no such key in this version"))
-        for key, value in record.config.items()
-        if key != "run" and value != defaults.get(key)
-    ]
-    content = [paragraph("All as in the defaults.")]
-    if differing:
-        rows = [[tag("code", key), tag("code", value), tag("code", default)] for key, value, default in differing]
-        content = [table(["differs from the defaults", "this run", "default"], rows, kind="config")]
-    rows = [[tag("code", key), tag("code", value)] for key, value in record.config.items()]
-    absent = [key for key in defaults if key not in record.config]
-    if absent:
-        names = join([tag("code", key) for key in absent], ", ")
-        content.append(paragraph("Keys of this version that the run does not know: ", names, "."))
-    return [*content, details(f"All {len(rows)} keys", table(["key", "value"], rows, kind="config"))]
-
-
-def environment_section(record: RunRecord) -> Html:
-    return section("environment", "Environment", *environment_content(record))
-
-
-def environment_content(record: RunRecord) -> list[Html]:
-    """Versions, machine and code of the last session; a row for each session."""
-    found = record.environment
-    if not found:
-        return [missing(record.missing.get("environment.json", "environment.json is empty."))]
-    known = found.get("versions")
-    versions = {"python": found.get("python")} | (known if isinstance(known, dict) else {})
-    rows: list[list[object]] = [["run folder", str(record.path)]]
-    machine = ", ".join(str(found[key]) for key in ("cpu", "platform") if found.get(key))
-    rows.append(["machine", f"{machine}; {found.get('cores', '?')} cores"])
-    rows.append(["versions", join([f"{k} {v}" for k, v in versions.items()], ", ")])
-    earlier = found.get("earlier_sessions")
-    sessions = [one for one in [*(earlier if isinstance(earlier, list) else []), found] if isinstance(one, dict)]
-    commands = [
-        [index, date(one.get("date", "")), _revision(one.get("git")), tag("code", _command(one.get("argv")))]
-        for index, one in enumerate(sessions, 1)
-    ]
-    return [
-        table([], rows, kind="facts"),
-        table(["session", "began", "code", "command"], commands, kind="sessions"),
-    ]
-
-
-def _revision(git: Any) -> str:
-    if not isinstance(git, Mapping) or not git.get("revision"):
-        return "no git revision"
-    return f"git {str(git['revision'])[:10]}{' with changes' if git.get('dirty') else ''}"
-
-
-def _command(argv: Any) -> str:
-    return " ".join(shlex.quote(str(part)) for part in argv) if isinstance(argv, list) else ""
-
-
-def _figure(value: float, form: str) -> str:
-    return form.format(value) if math.isfinite(value) else "-"
+def environment(record: RunRecord) -> Section:
+    """Return versions, machine and code of the last session, and a row for each session."""
+    return Section("environment", "Environment", {"record": record}, "environment.html")

@@ -8,35 +8,33 @@ Reads the run folder and the images that are installed; trains nothing. The page
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from superpoint.classification.case import read_classifier_case
-from superpoint.classification.metrics import fit
-from superpoint.classification.report import is_classifier, render_classifier_report
 from superpoint.config import MagicPointConfig, load_run_config
-from superpoint.data.images import read_rgb, sample_photographs
+from superpoint.data.images import sample_photographs
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.checks.pairs import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
 from superpoint.diagnostics.overfit.correspondences import draw_places
 from superpoint.diagnostics.reading import read_case
-from superpoint.diagnostics.report import render_report
-from superpoint.diagnostics.report.descriptors import is_joint
+from superpoint.diagnostics.report.page import Section, render_page
 from superpoint.diagnostics.report.pictures import (
     DescriptorPictures,
+    Picture,
     RunPictures,
     Subject,
     fit_cells,
+    read_picture,
     show_output,
     shrink,
 )
 from superpoint.diagnostics.report.record import RunRecord, read_records
+from superpoint.diagnostics.report.sections import detector_sections, is_joint
 from superpoint.errors import UserError
 from superpoint.evaluation.evaluate_synthetic import shape_samples
 from superpoint.evaluation.statistics import output_statistics
@@ -51,30 +49,38 @@ SAMPLES = 12
 HELD_OUT = 2  # photographs of a labelled training set
 SHOWN_PAIRS = 2  # training pairs with their matches
 
+Sections = Callable[[Sequence[RunRecord]], list[Section]]
 
-def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
+
+def write_report(
+    runs: Sequence[str | Path], out: str | Path | None = None, others: Mapping[str, Sections] | None = None
+) -> Path:
     """Write the page of one run, or the comparison of several, and return where it is.
 
     Args:
         runs: run folders; the run may have just begun, be going on, or have failed: what is missing is said there.
         out: the file; by default report.html in the run folder, or comparison.html in that of the first of several.
+        others: by stage, what makes the sections of runs that are not of a detector.
 
     Raises:
-        UserError: a folder is no run folder; the file cannot be written.
+        UserError: a folder is no run folder; runs of different kinds; the file cannot be written.
     """
     records = read_records(runs)
     name = "report.html" if len(records) == 1 else "comparison.html"
     target = Path(out) if out is not None else records[0].path / name
     if target.is_dir():
         raise UserError(f"{target}: found a folder, expected the name of an HTML file")
-    kinds = {is_classifier(record) for record in records}
-    if len(kinds) > 1:
-        raise UserError("report: found classifiers beside detectors, expected runs of one kind")
-    if kinds == {True}:
-        text = render_classifier_report(records, _class_samples(records), time.time())
-        make_folder(target.parent)
-        write_atomically(target, lambda file: file.write(text.encode()))
-        return target
+    makers = [(others or {}).get(record.config.get("stage", ""), _detector_sections) for record in records]
+    if len(set(makers)) > 1:
+        stages = ", ".join(f"{record.label} ({record.config.get('stage', '?')})" for record in records)
+        raise UserError(f"report: found {stages}, expected runs of one kind")
+    text = render_page(records, makers[0](records))
+    make_folder(target.parent)
+    write_atomically(target, lambda file: file.write(text.encode()))
+    return target
+
+
+def _detector_sections(records: Sequence[RunRecord]) -> list[Section]:
     # The images are those of the first run for all, so that the networks are shown the same.
     subjects, notes = _subjects(records[0])
     pictures = {record.label: _outputs(record, subjects) for record in records}
@@ -82,24 +88,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
     samples = _training_samples(records[0]) if len(records) == 1 else []
     found = _descriptors(records[0]) if len(records) == 1 and is_joint(records[0]) else None
     pictures[records[0].label] = replace(first, samples=samples, notes=[*notes, *first.notes], descriptors=found)
-    text = render_report(records, pictures, time.time())
-    make_folder(target.parent)
-    write_atomically(target, lambda file: file.write(text.encode()))
-    return target
-
-
-def _class_samples(records: Sequence[RunRecord]) -> list[tuple[str, np.ndarray]]:
-    """Training samples of a single classifier, with their classes; none if configuration or images cannot be read."""
-    if len(records) > 1:
-        return []
-    try:
-        case = read_classifier_case(records[0].path)
-    except UserError:  # no checkpoint yet, or the images have moved
-        return []
-    samples = []
-    for sample in case.samples(2 * SAMPLES):
-        samples.append((case.spec.classes[int(sample["label"])], fit(np.moveaxis(sample["image"].numpy(), 0, -1))))
-    return samples
+    return detector_sections(records, pictures)
 
 
 def _descriptors(record: RunRecord) -> DescriptorPictures:
@@ -113,16 +102,13 @@ def _descriptors(record: RunRecord) -> DescriptorPictures:
             views = [seen.batch[f"image_{name}"][index, 0].numpy() for name in ("a", "b")]
             points = [seen.batch[f"places_{name}"][index].numpy() for name in ("a", "b")]
             drawn = draw_places(views, points, seen.forth.of_image(index), max(1, 480 // views[0].shape[1]))
-            pictures.append((f"Training pair {index + 1}: places joined with their nearest descriptor", drawn))
+            title = f"Training pair {index + 1}: correspondences joined with their nearest descriptor"
+            pictures.append(Picture(title, drawn, quality=70))
     except UserError as error:  # no checkpoint yet, the labelled photographs have moved
         notes.append(f"No descriptors of training pairs: {error}.")
     matches = record.path / "evaluation" / "matches.png"
-    if matches.is_file():
-        try:
-            pictures.append(("Generated pairs of held-out photographs", read_rgb(matches)))
-        except UserError as error:
-            notes.append(f"{error}.")
-    return DescriptorPictures(positive, negative, pictures, notes)
+    generated, damage = read_picture(matches, "Generated pairs of held-out photographs", quality=70)
+    return DescriptorPictures(positive, negative, [*pictures, *generated], [*notes, *damage])
 
 
 def _outputs(record: RunRecord, subjects: Mapping[str, Sequence[Subject]]) -> RunPictures:
@@ -163,9 +149,8 @@ def _subjects(record: RunRecord) -> tuple[dict[str, list[Subject]], list[str]]:
         subjects["overfitted samples" if config.data.overfit else "synthetic scenes"] = _scenes(config)
         if config.data.kind != "synthetic" and not config.data.overfit:
             held_out = held_out_photographs(config.data, HELD_OUT)
-            names = (f"held-out photograph {number}" for number in range(HELD_OUT))
             subjects["held-out photographs"] = [
-                Subject(name, *pair) for name, pair in zip(names, held_out, strict=False)
+                Subject(f"held-out photograph {number}", *pair) for number, pair in enumerate(held_out)
             ]
     except UserError as error:  # the labelled photographs of the run have moved
         notes.append(f"No photographs of the training set: {error}.")
@@ -177,22 +162,20 @@ def _subjects(record: RunRecord) -> tuple[dict[str, list[Subject]], list[str]]:
     return subjects, notes
 
 
-def _training_samples(record: RunRecord) -> list[tuple[str, np.ndarray]]:
+def _training_samples(record: RunRecord) -> list[Picture]:
     """Samples as the run sees them once its curriculum is over; none if configuration or data cannot be read."""
     samples = []
     try:
         config = load_run_config(record.path / "config.yaml")
         dataset = training_samples(config.data, config.seed)
-        first, count = config.data.curriculum, SAMPLES
-        if config.data.overfit:
-            first, count = 0, min(SAMPLES, config.data.overfit)
-        for index in range(first, first + count):
+        first, count = (0, config.data.overfit) if config.data.overfit else (config.data.curriculum, SAMPLES)
+        for index in range(first, first + min(SAMPLES, count)):
             image, points, _ = dataset.draw(index)
             labels = int(inside(points, *image.shape).sum())
             picture = draw_sample(dataset, index, max(1, 256 // config.data.width))
-            samples.append((f"sample {index}: {labels} labels", picture))
+            samples.append(Picture(f"sample {index}: {labels} labels", picture))
     except UserError:  # the notes on the heatmaps and the section on the configuration say why
-        return samples
+        pass
     return samples
 
 

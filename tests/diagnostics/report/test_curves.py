@@ -4,47 +4,40 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from superpoint.diagnostics.report.curves import (
-    Curve,
-    Panel,
-    draw_matrix,
-    draw_panel,
-    extremes,
-    moving_mean,
-    thin_out,
-)
+from superpoint.diagnostics.report.curves import Curve, Matrix, Panel, groups, moving_mean
 
 NAN = float("nan")
 
 
-def lines(svg: str) -> int:
-    """Drawn lines: the curves, but also axes and ticks."""
-    return sum(1 for element in ET.fromstring(svg).iter() if element.get("id", "").startswith("line2d"))
+def axes(panel: Panel) -> Axes:
+    figure = Figure()
+    panel.draw(figure)
+    return figure.axes[0]
 
 
 def test_long_curves_are_averaged_not_cut() -> None:
-    x = np.arange(10_000.0)
-    y = np.sin(x / 800)
+    y = np.sin(np.arange(9_990.0) / 800)
     y[100:120] = np.nan
-    steps, values = thin_out(x.tolist(), y.tolist(), 200)
-    assert len(steps) == len(values) == 200
-    assert values.mean() == pytest.approx(np.nanmean(y), abs=1e-3)
-    assert np.isfinite(values).all()
-    short = thin_out([1.0, 2.0], [3.0, NAN], 200)
-    np.testing.assert_array_equal(short[1], [3.0, np.nan])
+    grouped = groups(y, 50)
+    assert grouped.shape == (200, 50)
+    means = grouped.mean(axis=1).filled(np.nan)
+    assert means.mean() == pytest.approx(np.nanmean(y), abs=1e-3)
+    np.testing.assert_array_equal(groups([3.0, NAN], 1).mean(axis=1).filled(np.nan), [3.0, NAN])
+    (drawn,) = axes(Panel("t", "u", [Curve("a", list(range(9_990)), y.tolist())])).get_lines()
+    assert 200 < len(drawn.get_xydata()) <= 400
 
 
 def test_a_spike_in_a_long_curve_stays_visible() -> None:
     y = np.ones(10_000)
     y[5000], y[5001], y[:50] = 90.0, -3.0, np.nan
-    low, high = extremes(y.tolist(), 200)
-    assert len(low) == len(high) == 200
-    assert (np.nanmin(low), np.nanmax(high)) == (-3.0, 90.0)
-    assert np.isnan(low[0])
-    band = Panel("t", "u", [Curve("a", list(range(10_000)), y.tolist(), noisy=True)])
-    assert "FillBetweenPolyCollection" in draw_panel(band)
-    assert thin_out(range(10_000), y.tolist())[1][200:201] < 90
+    drawn = axes(Panel("t", "u", [Curve("a", list(range(10_000)), y.tolist(), noisy=True)]))
+    (band,) = drawn.collections
+    extent = np.concatenate([path.vertices for path in band.get_paths()])[:, 1]
+    assert (extent.min(), extent.max()) == (-3.0, 90.0)
+    assert np.nanmax(drawn.get_lines()[0].get_ydata()) < 90
 
 
 def test_moving_mean_keeps_gaps_and_levels() -> None:
@@ -60,21 +53,17 @@ def test_moving_mean_keeps_gaps_and_levels() -> None:
 
 def test_svg_is_well_formed_and_the_same_every_time() -> None:
     panel = Panel("Loss", "nats", [Curve("a", [0, 10, 20], [4.0, 1.0, 0.5])], log=True, level=4.17, marks=[10])
-    svg = draw_panel(panel)
-    assert svg == draw_panel(panel)
-    assert ET.fromstring(svg).tag.endswith("svg")
-    assert "DOCTYPE" not in svg
-    assert lines(svg) == lines(draw_panel(Panel("Loss", "nats", panel.curves, log=True))) + 2  # level and mark
+    assert panel.svg() == panel.svg()
+    assert ET.fromstring(panel.svg()).tag.endswith("svg")
+    assert "DOCTYPE" not in panel.svg()
+    assert len(axes(panel).get_lines()) == 3  # curve, level and mark
+    assert panel.uri.startswith("data:image/svg+xml;base64,")
 
 
-def test_noisy_curves_get_a_mean_over_them() -> None:
-    x = list(range(60))
-    plain = Curve("a", x, [1.0] * 60)
-    counts = [
-        lines(draw_panel(Panel("t", "u", [curve])))
-        for curve in (plain, Curve("a", x, [1.0] * 60, noisy=True), Curve("a", x, [1.0] * 60, noisy=True, faint=False))
-    ]
-    assert counts == [counts[0], counts[0] + 1, counts[0]]
+@pytest.mark.parametrize(("noisy", "faint", "count"), [(False, True, 1), (True, True, 2), (True, False, 1)])
+def test_noisy_curves_get_a_mean_over_them(noisy: bool, faint: bool, count: int) -> None:
+    curve = Curve("a", list(range(60)), [1.0] * 60, noisy=noisy, faint=faint)
+    assert len(axes(Panel("t", "u", [curve])).get_lines()) == count
 
 
 @pytest.mark.parametrize(
@@ -84,21 +73,21 @@ def test_noisy_curves_get_a_mean_over_them() -> None:
 def test_logarithmic_only_where_it_helps(values: list[float], log: bool) -> None:
     panel = Panel("t", "u", [Curve("a", list(range(len(values))), values)], log=True)
     assert panel.logarithmic is log
-    assert panel.drawn is any(np.isfinite(values))
-    draw_panel(panel)  # an empty or a constant curve draws without a warning
+    assert bool(panel.shown) is any(np.isfinite(values))
+    panel.svg()  # an empty or a constant curve draws without a warning
 
 
 def test_names_that_matplotlib_would_read_as_formulas() -> None:
     panel = Panel("t", "a$\\frac$b", [Curve("$\\bad{", [0, 1], [1.0, 2.0])])
-    assert "svg" in draw_panel(panel)
-    assert "from 1 to 2" in panel.description()
-    assert "svg" in draw_matrix(np.ones((1, 2)), ["$x\\"], [0, 100], "$", log=False, name="viridis")
+    assert "svg" in panel.svg()
+    assert "from 1 to 2" in panel.alt
+    assert "svg" in Matrix("t", "$", ["$x\\"], [0, 100], np.ones((1, 2))).svg()
 
 
 def test_axes_share_an_end() -> None:
     panel = Panel("t", "u", [Curve("a", [50], [1.0])], x_end=1234.0)
     assert panel.last == 1234
-    assert "up to 1,234" in panel.description()
+    assert "up to 1,234" in panel.alt
 
 
 def test_no_two_of_twelve_curves_look_alike() -> None:
@@ -107,8 +96,13 @@ def test_no_two_of_twelve_curves_look_alike() -> None:
 
 
 @pytest.mark.parametrize("log", [True, False])
-def test_matrix_with_gaps_constants_and_one_column(log: bool) -> None:
+def test_matrix_with_gaps_constants_and_many_columns(log: bool) -> None:
     values = np.array([[1e-3, np.nan, 0.0], [2e-3, 5e-3, -1.0]])
-    for matrix, steps in ((values, [0, 100, 200]), (values[:, :1], [0]), (np.full((2, 2), np.nan), [0, 1])):
-        svg = draw_matrix(matrix, ["first", "second"], steps, "ratio", log=log, name="viridis")
-        assert ET.fromstring(svg).tag.endswith("svg")
+    many = np.tile(values, 100)
+    for matrix in (values, values[:, :1], np.full((2, 2), np.nan), many):
+        one = Matrix("t", "ratio", ["first", "second"], range(matrix.shape[1]), matrix, log=log)
+        assert ET.fromstring(one.svg()).tag.endswith("svg")
+    figure = Figure()
+    one.draw(figure)
+    assert figure.axes[0].collections[0].get_array().shape == (2, 150)  # type: ignore[union-attr]
+    assert "first 0, second -1" in one.alt

@@ -1,110 +1,139 @@
+"""The page as a whole: what it shows of a run, whatever the run folder holds. Browsers: test_write.py."""
+
 from __future__ import annotations
 
-import base64
-from html.parser import HTMLParser
+from dataclasses import replace
 
-import cv2
 import numpy as np
+import pytest
 
-from superpoint.diagnostics.report.page import (
-    Html,
-    color_bar,
-    data_uri,
-    figure,
-    image_uri,
-    join,
-    legend,
-    page,
-    picture,
-    png_size,
-    swatch,
-    table,
-    tag,
-)
+from superpoint.diagnostics.report.facts import default_config
+from superpoint.diagnostics.report.page import gradient
+from superpoint.diagnostics.report.pictures import Picture, RunPictures
+from tests.diagnostics.report.made_up import Outline, bare, finding, probe_line, record, render
 
 EVIL = "<script>alert('1')</script>&\""
 
 
-class Parser(HTMLParser):
-    """Collects the tags that are opened, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.words: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
+@pytest.fixture(scope="module")
+def page() -> Outline:
+    """Of a run without anything special."""
+    return Outline(render(record()))
 
 
-def test_text_and_attributes_are_escaped_and_html_is_not() -> None:
-    found = Parser(tag("p", EVIL, tag("b", EVIL), title=EVIL, class_="x"))
-    assert found.tags == ["p", "b"]
-    assert "".join(found.words) == EVIL + EVIL
-    assert found.attributes == [("title", EVIL), ("class", "x")]
-    assert isinstance(join([EVIL, Html("<i>")]), Html)
+def test_structure(page: Outline) -> None:
+    assert page.levels[0] == 1
+    assert page.levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(page.levels, page.levels[1:], strict=False))
+    ids = page.values("id")
+    assert sorted(page.values("href")) == sorted(f"#{name}" for name in ids)
+    assert len(set(ids)) == len(ids)
+    assert page.images
+    assert all(image["alt"] and image["width"] and str(image["src"]).startswith("data:") for image in page.images)
 
 
-def test_escaped_in_every_place() -> None:
-    image = picture("data:,", EVIL, width=3, height=2)
-    parts = [
-        table([EVIL, EVIL], [[EVIL, EVIL]], numeric=[1], kind=EVIL),
-        figure(EVIL, image, EVIL),
-        legend([(swatch((1, 2, 3)), EVIL)]),
-    ]
-    text = page(EVIL, *parts)
-    assert "script" not in Parser(text).tags
-    assert Parser(text).words.count(EVIL) >= 6
-    assert ("alt", EVIL) in Parser(image).attributes
-
-
-def test_page_loads_nothing_and_declares_its_language() -> None:
-    text = page("t", tag("h1", "t"))
+def test_it_loads_nothing_and_declares_its_language() -> None:
+    text = render(bare())
     assert text.startswith('<!doctype html>\n<html lang="en">')
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in dict(
-        (name, value) for name, value in Parser(text).attributes if name == "content" and value and "src" in value
-    ).get("content", "")
-    assert not {"link", "script", "iframe"} & set(Parser(text).tags)
+    found = Outline(text)
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in found.values("content")
+    assert not {"link", "iframe"} & set(found.tags)
     assert "url(" not in text
     assert "@import" not in text
 
 
-def test_table_cells_have_scopes_and_a_box() -> None:
-    found = Parser(table(["a", "b"], [["x", 1], ["y", 2]], numeric=[1]))
-    assert found.tags.count("td") == 2
-    assert [value for name, value in found.attributes if name == "scope"] == ["col", "col", "row", "row"]
-    assert [value for name, value in found.attributes if value == "number"] == ["number"] * 3
-    assert "thead" not in Parser(table([], [["x", 1]])).tags
+def test_key_figures_are_in_the_heading(page: Outline) -> None:
+    assert page.says("0.610 at step 60")
+    assert page.says("1 min 0 s of training")
+    assert page.says("finished")
+    assert page.says("AP@4 clean0.660")
 
 
-def test_images_come_back_from_their_uri() -> None:
-    image = np.zeros((16, 24, 3), np.uint8)
-    image[:, :12] = (200, 30, 90)
-    kind, data = image_uri(image).split(";base64,")
-    back = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert kind == "data:image/jpeg"
-    assert back is not None
-    assert np.abs(back[:, 2:10].astype(int) - (200, 30, 90)).max() < 6
-    assert np.abs(back[:, 14:].astype(int)).max() < 6
-    assert data_uri(b"abc", "text/plain") == "data:text/plain;base64,YWJj"
+@pytest.mark.parametrize("label", [EVIL, "a&b\"'", "$x$"])
+def test_everything_is_escaped(label: str) -> None:
+    evil = record(
+        label,
+        [{"step": 99, "event": "validate", f"{EVIL}/ap@4": 0.5, "selected_by": "AP", "AP": 0.5}, probe_line(99)],
+        config={"run": "x", EVIL: EVIL, "train.clip_norm": EVIL, "descriptor.name": EVIL},
+        environment={"argv": [EVIL], "date": EVIL, "cpu": EVIL, "versions": {EVIL: EVIL}, "git": {"revision": EVIL}},
+        findings={"step": EVIL, "findings": [finding(EVIL, EVIL, cause=EVIL, remedy=EVIL)]},
+        missing={"evaluation/synthetic.json": EVIL},
+        resume=EVIL,
+    )
+    pictures = RunPictures(weights=EVIL, notes=[EVIL], samples=[Picture(EVIL, np.zeros((8, 8, 3), np.uint8))])
+    for text in (render(evil, pictures=pictures), render(evil, record("b"), pictures=pictures)):
+        assert "<script" not in text
+        page = Outline(text)
+        assert page.says(label)
+        assert page.says(EVIL)
 
 
-def test_size_of_a_png() -> None:
-    data = cv2.imencode(".png", np.zeros((5, 7), np.uint8))[1].tobytes()
-    assert png_size(data) == (7, 5)
-    assert png_size(data[:20]) is None
-    assert png_size(b"JFIF" * 20) is None
+@pytest.mark.parametrize(
+    ("state", "history", "words"),
+    [
+        ("running", [], "A process trains into this folder."),
+        ("crashed", [], "Nothing has been logged yet. To go on: superpoint"),
+        ("crashed", [{"step": 9, "event": "train"}], "probably killed"),
+        ("crashed", [{"step": 61, "event": "nonfinite", "file": "bad.pt"}], "at step 61; the batch is in bad.pt."),
+    ],
+)
+def test_the_heading_says_how_the_run_stands(state: str, history: list, words: str) -> None:
+    resume = "superpoint train" if state == "crashed" else None
+    assert Outline(render(record(history=history, state=state, resume=resume))).says(words)
 
 
-def test_color_bar_follows_the_power() -> None:
-    straight, rooted = color_bar("viridis", "0", "1"), color_bar("viridis", "0", "1", power=0.5)
+def test_only_what_differs_from_the_defaults_is_listed_first() -> None:
+    config = default_config() | {"train.batch_size": "5", "new.key": "7"}
+    del config["train.ema"]
+    text = render(bare(config=config))
+    first = text.split("<details")[0]
+    assert "new.key" in first
+    assert "train.batch_size" in first
+    assert "optimizer.name" not in first
+    assert Outline(text).says("Keys of this version that the run does not know: train.ema")
+    assert Outline(render(bare())).says("All as in the defaults.")
+
+
+def test_findings_come_worst_first_with_cause_and_remedy() -> None:
+    findings = [finding("input", "PASS"), finding("labels", "WARN"), finding("border", "FAIL", cause="C", remedy="R")]
+    text = render(bare(findings={"step": 40, "findings": findings}))
+    assert text.index("evidence of border") < text.index("evidence of labels") < text.index("evidence of input")
+    page = Outline(text)
+    for words in (
+        "1 FAIL, 1 WARN, 1 PASS", "Likely cause: C", "Remedy: R", "1 check that passed",
+        "Made at step 40; the run has gone on to step 60 since.",
+    ):  # fmt: skip
+        assert page.says(words), words
+    assert Outline(render(bare())).says("superpoint doctor runs/x")
+
+
+def test_missing_parts_are_named(page: Outline) -> None:
+    assert page.says("Not logged (yet): largest loss and largest change.")
+    assert page.says("train.probe_every sets")
+    empty = record(history=[], config={}, missing={"config.yaml": "config.yaml is odd."})
+    for text in (render(empty), render(empty, replace(empty, label="other"))):
+        found = Outline(text)
+        assert found.says("config.yaml is odd.")
+        assert found.says("Nothing of training has been logged yet.")
+        assert found.says("superpoint evaluate synthetic runs/x")
+
+
+def test_comparison_shows_each_run_and_what_differs() -> None:
+    other = record("other", config=default_config() | {"optimizer.lr": "0.5"})
+    page = Outline(render(record(), other))
+    assert page.says("Comparison of 2 runs")
+    assert page.says("optimizer.lr0.0010.5")
+    assert Outline(render(bare(), bare("same"))).says("The configurations are the same")
+
+
+def test_probe_lines_become_pictures() -> None:
+    page = Outline(render(record(history=[probe_line(step) for step in (0, 20)], config={})))
+    assert any("encoder.0 0.021, detector 0.002" in str(image["alt"]) for image in page.images)
+
+
+def test_a_color_bar_follows_the_power() -> None:
+    straight, rooted = gradient("viridis"), gradient("viridis", 0.5)
     assert straight != rooted
     for bar in (straight, rooted):
         assert "rgb(68,1,84)" in bar  # the ends of viridis
-        assert "rgb(253,231,37" in bar.replace("rgb(253,231,36", "rgb(253,231,37")
+        assert "rgb(253,231,37)" in bar.replace("rgb(253,231,36)", "rgb(253,231,37)")

@@ -2,22 +2,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
 
 from superpoint.config import MagicPointConfig, dump_config
-from superpoint.diagnostics.report.record import (
-    RunRecord,
-    ap_keys,
-    date,
-    default_config,
-    duration,
-    flatten,
-    read_record,
-    read_records,
-)
+from superpoint.diagnostics.report.facts import default_config
+from superpoint.diagnostics.report.record import RunRecord, date, duration, flatten, read_record, read_records
+from superpoint.engine.run import History
 from superpoint.errors import UserError
 
 
@@ -35,12 +27,14 @@ def train_line(step: int, **values: object) -> dict[str, object]:
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     record = read_record(make_run(tmp_path / "run"))
-    assert record.history == []
-    assert record.state(now=0.0)[0] == "begun"
+    assert record.history.entries == []
+    assert record.state == "crashed"
+    assert record.resume is not None
     assert record.best is None
     assert (record.step, record.elapsed) == (0, 0.0)
     assert set(record.missing) == {
         "metrics.jsonl", "environment.json", "doctor/findings.json", "evaluation/synthetic.json",
+        "evaluation/generated_pairs.json",
     }  # fmt: skip
     assert record.config == default_config()
 
@@ -55,43 +49,27 @@ def test_damaged_files_become_notes(tmp_path: Path) -> None:
     (run / "doctor/findings.json").write_text('{"findings": 3}')
     (run / "evaluation").mkdir()
     (run / "evaluation/synthetic.json").write_text("[]")
+    (run / "evaluation/generated_pairs.json").write_text('{"network": 3}')
     record = read_record(run)
-    assert [entry["step"] for entry in record.history] == [20]
-    assert record.damaged == 1
-    for name in ("config.yaml", "environment.json", "doctor/findings.json", "evaluation/synthetic.json"):
-        assert "cannot be read" in record.missing[name], name
-        assert "\n" not in record.missing[name]
-    assert (record.config, record.environment, record.findings, record.evaluation) == ({}, {}, {}, [])
+    assert [entry["step"] for entry in record.history.entries] == [20]
+    assert record.history.truncated
+    assert len(record.missing) == 5
+    for name, words in record.missing.items():
+        assert "cannot be read" in words, name
+        assert "\n" not in words
+    assert not any((record.config, record.environment, record.findings, record.evaluation, record.pairs))
 
 
-@pytest.mark.parametrize(
-    ("last", "word"),
-    [
-        ({"step": 9, "event": "finished"}, "finished"),
-        ({"step": 9, "event": "interrupted"}, "interrupted"),
-        ({"step": 9, "event": "nonfinite", "loss": None, "file": "nonfinite_step_9.pt"}, "non-finite"),
-    ],
-)
-def test_the_last_line_tells_how_it_ended(tmp_path: Path, last: dict, word: str) -> None:
-    record = read_record(make_run(tmp_path / "run", train_line(8), last))
-    state, sentence = record.state(now=1e12)
-    assert state == word
-    assert word != "non-finite" or "nonfinite_step_9.pt" in sentence
-
-
-def test_a_resumed_run_is_not_interrupted_and_silence_means_killed(tmp_path: Path) -> None:
-    lines = [train_line(8), {"step": 8, "event": "interrupted"}, train_line(10)]
-    run = make_run(tmp_path / "run", *lines)
-    os.utime(run / "metrics.jsonl", (1000.0, 1000.0))
-    record = read_record(run)
-    assert record.state(now=1042.0)[0] == "running"
-    assert "42 s" in record.state(now=1042.0)[1]
-    assert record.state(now=1000.0 + 3600)[0] == "stopped"
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_the_last_line_tells_how_it_ended(tmp_path: Path, state: str) -> None:
+    record = read_record(make_run(tmp_path / "run", train_line(8), {"step": 9, "event": state}))
+    assert record.state == state
+    assert (record.resume is None) == (state == "finished")
 
 
 def test_curves_keep_gaps_where_a_number_was_not_finite() -> None:
     history = [train_line(1), train_line(2, loss=None), train_line(3, loss="text"), {"step": 4, "event": "probe"}]
-    steps, values = RunRecord(Path("run"), "run", history).curve("train", "loss")
+    steps, values = RunRecord(Path("run"), "run", History(history)).curve("train", "loss")
     assert steps == [1, 2]
     assert values[0] == 1.0
     assert math.isnan(values[1])
@@ -102,12 +80,12 @@ def test_best_is_the_first_of_the_highest_scores() -> None:
         {"step": s, "event": "validate", "selected_by": "AP", "AP": m}
         for s, m in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))
     ]
-    assert RunRecord(Path("run"), "run", history).best == (0.9, 10)
+    assert RunRecord(Path("run"), "run", History(history)).best == (0.9, 10)
 
 
 def test_keys_of_average_precision_in_both_forms() -> None:
     line = {"step": 1, "event": "validate", "clean/ap@2": 0.5, "noisy/ap@4/pooled": 0.6, "clean/f1@2": 1, "loss": 2}
-    found = ap_keys(RunRecord(Path("run"), "run", [line]))
+    found = RunRecord(Path("run"), "run", History([line])).ap_keys
     assert found == [("clean/ap@2", "clean", "2"), ("noisy/ap@4/pooled", "noisy", "4")]
 
 

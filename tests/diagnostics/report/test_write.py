@@ -75,7 +75,7 @@ def test_default_place_and_content(run: Path, written: Path) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of one line, without pictures: for what does not depend on them."""
-    monkeypatch.setattr(stage, "render_report", lambda records, pictures, now: f"{len(records)} {sorted(pictures)}")
+    monkeypatch.setattr(stage, "render_page", lambda records, sections: f"{len(records)} {len(sections)}")
     monkeypatch.setattr(stage, "_outputs", lambda record, subjects: stage.RunPictures())
 
 

@@ -1,0 +1,200 @@
+"""Figures and tables of the report, from what the run folders say."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from superpoint.config import MagicPointConfig, dump_config
+from superpoint.diagnostics.report.record import RunRecord, is_number, number, parse_config
+
+ABSENT = "-"
+STATUSES = ("FAIL", "WARN", "PASS")
+# What `output_statistics` measures, in words; its docstring says how.
+STATISTICS = {
+    "dustbin": "mean probability of the dustbin",
+    "detections": "detections per image, probability > 0.015",
+    "sharpness": "share of a peak in its 5x5 window; 1 = one pixel, 0.04 = flat",
+    "border": "density of detections within 8 px of the border; 1 = as elsewhere",
+    "fullest": "share of detections in the commonest row or column of the cell; 0.125 = even",
+    "cell_pattern": "share of the variation inside a cell that all cells have in common; 1 = all look the same",
+    "input_sensitivity": "share of the output's variance that the input explains; 0 = input ignored",
+    "cell_scale": "range of logsumexp over the cells, nats",
+    "logit_max": "largest absolute logit",
+    "naive_exp_overflow": "share of cells where a naive exp() in fp32 overflows or vanishes",
+}
+PAIR_COLUMNS = {
+    "correct@1": "homography within 1 px", "correct@3": "3 px", "correct@5": "5 px", "auc@5": "AUC@5",
+    "mma@1": "MMA@1", "mma@3": "MMA@3", "repeatability@1": "repeatability at 1 px", "repeatability@3": "3 px",
+    "localisation": "error, px", "matches": "matches",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, each beginning with its name; `kind` is the class in the style sheet ("numbers", "config")."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+    note: str = ""
+    kind: str = "numbers"
+
+
+def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Return (name, value, unit or aside) of what sums a run up, each from the last line that has it."""
+    figures = [("diagnosis", verdict(record, passes=False), "")] if record.findings else []
+    figures.append(("training loss", figure(record.last("train").get("loss")), "nats"))
+    validation = record.last("validate")
+    if "loss" in validation:
+        figures.append(("validation loss", figure(validation["loss"]), "nats"))
+    if record.best:
+        figures.append((f"best {record.selected_by}", f"{record.best[0]:.3f}", f"at step {record.best[1]:,}"))
+    loosest = max((float(eps) for _, _, eps in record.ap_keys), default=0.0)
+    for key, variant, eps in record.ap_keys:
+        if float(eps) == loosest:
+            figures.append((f"AP@{eps} {variant}", figure(validation.get(key)), ""))
+            error = validation.get(f"{variant}/localisation@{eps}")
+            figures += [(f"error@{eps} {variant}", figure(error, 2), "px")] if is_number(error) else []
+    rates = sorted(rate for rate in record.curve("train", "img_per_s")[1] if math.isfinite(rate))
+    if rates:
+        figures.append(("throughput", f"{rates[len(rates) // 2]:.0f}", "images/s"))
+    return figures
+
+
+def verdict(record: RunRecord, *, passes: bool = True) -> str:
+    """Return 1 FAIL, 1 WARN, 13 PASS; with `passes` false the last only if it is all."""
+    found = [finding.get("status") for finding in record.findings["findings"]]
+    counts = {status: found.count(status) for status in STATUSES}
+    if not passes and counts["FAIL"] + counts["WARN"]:
+        counts["PASS"] = 0
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no findings"
+
+
+def split_findings(record: RunRecord) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the findings that need attention, the worst first, and the others; each with its number."""
+    numbered = [{**finding, "number": place} for place, finding in enumerate(record.findings.get("findings", []), 1)]
+    worst = [finding for status in ("FAIL", "WARN") for finding in numbered if finding.get("status") == status]
+    return worst, [finding for finding in numbered if finding not in worst]
+
+
+def rich_table(shown: RichTable) -> Table:
+    rows = list(zip(*(column.cells for column in shown.columns), strict=True))
+    return Table([str(column.header) for column in shown.columns], rows, str(shown.title))
+
+
+def pair_table(record: RunRecord) -> Table:
+    """Return network and SIFT on generated pairs, as train-superpoint measured them at its end."""
+    rows = []
+    for name, values in record.pairs.items():
+        for kind in dict.fromkeys(key.split("/")[0] for key in values):
+            cells = [figure(values.get(f"{kind}/{key}"), 0 if key == "matches" else 3) for key in PAIR_COLUMNS]
+            rows.append([f"{name}, {'all pairs' if kind == 'pairs' else kind}", *cells])
+    note = "Pairs of held-out photographs that nothing was selected on. RANSAC 3 px, mutual nearest neighbours."
+    return Table(["generated pairs", *PAIR_COLUMNS.values()], rows, "Generated pairs, beside SIFT", note)
+
+
+def statistics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return figures of `output_statistics`, a column per group of images or run."""
+    rows = [
+        [words, *(f"{found[key]:.3g}" if key in found else ABSENT for found in columns.values())]
+        for key, words in STATISTICS.items()
+        if any(key in found for found in columns.values())
+    ]
+    return Table(["output over these images", *columns], rows)
+
+
+def evaluation_comparison(records: Sequence[RunRecord]) -> tuple[list[Table], list[str]]:
+    """Return the network's figures in evaluation/synthetic.json, a row per run and variant, and what is missing."""
+    rows: list[list[object]] = []
+    notes: list[str] = []
+    distances: list[str] = []
+    for record in records:
+        if not record.evaluation:
+            notes.append(f"{record.label}: {record.missing.get('evaluation/synthetic.json', 'not evaluated')}")
+        try:
+            for result in record.evaluation:
+                if result["detector"] == "network":
+                    distances = distances or list(result["pooled"])
+                    cells = [cell for eps in distances for cell in _evaluation_cells(result, eps)]
+                    rows.append([f"{record.label}, {result['variant']}", result["images"], *cells])
+        except (KeyError, TypeError, AttributeError) as error:  # a file of another version
+            notes.append(f"{record.label}: evaluation/synthetic.json cannot be read ({error!r}).")
+    names = [f"{name} @{eps} px" for eps in distances for name in ("AP", "mean AP", "F1", "error")]
+    note = "AP pooled over all scenes; mean AP over primitives; error: mean distance in px."
+    return [Table(["run", "scenes", *names], rows, note=note)] if rows else [], notes
+
+
+def _evaluation_cells(result: Mapping[str, Any], eps: str) -> list[str]:
+    scores = result["pooled"][eps]
+    best = scores["best_f1"] or {}
+    return [
+        figure(value) for value in (scores["ap"], result["mean_ap"][eps], best.get("f1"), scores["localisation_error"])
+    ]
+
+
+def default_config(kind: type = MagicPointConfig) -> dict[str, str]:
+    """Return the default configuration of a stage in the form of `RunRecord.config`."""
+    return parse_config(dump_config(kind()))
+
+
+def config_differences(records: Sequence[RunRecord]) -> Table:
+    """Return the keys whose values differ between the runs that have a configuration."""
+    known = [record for record in records if record.config]
+    keys = dict.fromkeys(key for record in known for key in record.config if key != "run")
+    rows = [[key, *(record.config.get(key, ABSENT) for record in known)] for key in keys]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    return Table(["key", *(record.label for record in known)], rows, kind="config")
+
+
+def config_tables(record: RunRecord, kind: type) -> dict[str, Any]:
+    """Return what differs from the defaults of the stage's configuration, all keys, and those that are absent."""
+    defaults = default_config(kind)
+    differing = [
+        (key, value, defaults.get(key, "no such key in this version"))
+        for key, value in record.config.items()
+        if key != "run" and value != defaults.get(key)
+    ]
+    return {
+        "differing": Table(["differs from the defaults", "this run", "default"], differing, kind="config"),
+        "all": Table(["key", "value"], list(record.config.items()), kind="config"),
+        "absent": [key for key in defaults if key not in record.config],
+    }
+
+
+def sessions(record: RunRecord) -> list[dict[str, Any]]:
+    """Return date, revision and command of each session of training."""
+    earlier = record.environment.get("earlier_sessions")
+    found = [
+        one for one in [*(earlier if isinstance(earlier, list) else []), record.environment] if isinstance(one, dict)
+    ]
+    return [
+        {"date": one.get("date", ""), "revision": _revision(one.get("git")), "command": _command(one.get("argv"))}
+        for one in found
+    ]
+
+
+def versions(record: RunRecord) -> str:
+    known = record.environment.get("versions")
+    found = {"python": record.environment.get("python")} | (known if isinstance(known, dict) else {})
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _revision(git: Any) -> str:
+    if not isinstance(git, Mapping) or not git.get("revision"):
+        return "no git revision"
+    return f"git {str(git['revision'])[:10]}{' with changes' if git.get('dirty') else ''}"
+
+
+def _command(argv: Any) -> str:
+    return shlex.join(map(str, argv)) if isinstance(argv, list) else ""
+
+
+def figure(value: Any, digits: int = 3) -> str:
+    """Return a number with that many digits; a dash if it is none or not finite."""
+    return f"{number(value):.{digits}f}" if math.isfinite(number(value)) else ABSENT

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from superpoint.config import SuperPointConfig
+from superpoint.diagnostics.report.facts import default_config
+from superpoint.diagnostics.report.panels import (
+    descriptor_panels,
+    layer_maps,
+    precision_recall_panels,
+    probe_panels,
+    similarity_panel,
+    training_panels,
+)
+from superpoint.diagnostics.report.pictures import DescriptorPictures
+from tests.diagnostics.report.made_up import lines, probe_line, record
+
+
+def joint_lines() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for step in range(20, 121, 20):
+        parts = {"loss": 4.0, "detector_loss": 2.0, "descriptor_loss": 2.0 - step / 100, "position_loss": 0.8}
+        similarity = {"positive_similarity": 0.8, "negative_similarity": 0.1, "hardest_negative": 0.6, "collapse": 0.05}
+        found.append({"step": step, "event": "train", **parts, **similarity, "matching_accuracy": step / 200})
+    held_out = {"detector_loss": 2.1, "descriptor_loss": 1.2, "matching_accuracy": 0.5, "selected_by": "AP", "AP": 0.25}
+    figures = {f"pairs/{name}@1": 0.25 for name in ("correct", "mma", "repeatability")}
+    return [*found, {"step": 120, "event": "validate", **held_out, **figures}]
+
+
+def test_several_runs_share_panels_and_axes() -> None:
+    panels = training_panels([record(), record("other")])
+    assert all(len(panel.curves) == 2 for panel in panels if panel.shown)
+    assert {panel.x_end for panel in panels if panel.x_label == "step"} == {60.0}
+
+
+def test_a_run_that_broke_marks_the_step() -> None:
+    broken = {"step": 61, "event": "nonfinite", "loss": None, "file": "nonfinite_step_61.pt"}
+    assert training_panels([record(history=[*lines()[:-1], broken])])[0].marks == [61]
+
+
+def test_probe_lines_become_layers_and_curves() -> None:
+    probed = record(history=[probe_line(step) for step in (0, 20, 40)])
+    maps = layer_maps(probed)
+    assert [each.title for each in maps] == ["Update ratio", "Dead channels"]
+    assert maps[0].rows == ["encoder.0", "detector"]
+    np.testing.assert_allclose(maps[0].values, [[0.001, 0.021, 0.041], [0.002] * 3])
+    assert [panel.curves[0].y for panel in probe_panels(probed) if panel.shown][1] == [0.0, 20.0, 40.0]
+    strange = record(history=[{"step": 0, "event": "probe", "layers": [1], "output": None}])
+    assert layer_maps(strange) == []
+    assert not any(panel.shown for panel in probe_panels(strange))
+
+
+def test_descriptor_curves_are_those_of_the_log() -> None:
+    joint = record(history=joint_lines(), config=default_config(SuperPointConfig))
+    panels = {panel.title: panel for panel in descriptor_panels(joint)}
+    assert all(panel.shown for panel in panels.values())
+    losses = {curve.name: curve for curve in panels["Both parts of the loss"].curves}
+    assert losses["descriptor"].ends == pytest.approx((1.8, 0.8))
+    assert losses["descriptor, held-out pairs"].ends == (1.2, 1.2)
+    assert len({curve.index for curve in losses.values()}) == 4  # told apart by colour and dashes
+    assert panels["Matching accuracy"].curves[0].ends == pytest.approx((0.1, 0.6))
+    assert panels["Homographies of generated pairs"].marks == [120]
+    assert training_panels([joint])[0].unit == "loss of both parts"
+
+
+def test_histogram_of_angles() -> None:
+    panel = similarity_panel(DescriptorPictures(np.array([1.0, 1.0, 0.48, np.nan]), np.array([0.0, -1.0])))
+    same, other = panel.curves
+    assert sum(same.y) == pytest.approx(1)
+    assert same.y[0] == pytest.approx(2 / 3)  # 0 degrees
+    assert same.y[list(same.x).index(64)] == pytest.approx(1 / 3)  # 61 degrees
+    assert other.y[-1] == 0.5  # 180 degrees
+    assert not similarity_panel(DescriptorPictures()).shown
+
+
+def test_precision_and_recall_by_variant() -> None:
+    curve = {"4": {"recall": [0.0, 1.0], "precision": [1.0, 0.5]}}
+    results = [{"detector": name, "variant": kind, "curves": curve} for kind in ("clean", "noisy") for name in "ab"]
+    panels = precision_recall_panels(results, 4.0)
+    assert len(panels) == 2
+    assert [(each.name, each.ends, each.steps) for each in panels[1].curves] == [(n, (1.0, 0.5), True) for n in "ab"]
