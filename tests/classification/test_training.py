@@ -13,6 +13,7 @@ from torch import nn
 
 from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.prediction import identifiers, load_classifier, predict_classes
+from superpoint.classification.report import OTHER_REPORTS
 from superpoint.classification.training import in_steps, read_data, train_classifier
 from superpoint.commands.conclusion import conclude
 from superpoint.config import load_config
@@ -74,20 +75,20 @@ def test_the_report_shows_the_run(run: Path, tmp_path: Path) -> None:
     assert "Keys of this version that the run does not know" not in text
     assert text.count("<img") >= 6 + 1 + 24  # curves, confusion matrix, samples
     shutil.copytree(run, tmp_path / "other")
-    both = write_report([run, tmp_path / "other"], tmp_path / "both.html").read_text()
+    both = write_report([run, tmp_path / "other"], tmp_path / "both.html", OTHER_REPORTS).read_text()
     assert "Test accuracy" in both
     assert "best accuracy" in both
     (tmp_path / "detector").mkdir()
     (tmp_path / "detector" / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(UserError, match="classifiers beside detectors"):
-        write_report([run, tmp_path / "detector"])
+    with pytest.raises(UserError, match="expected runs of one kind"):
+        write_report([run, tmp_path / "detector"], others=OTHER_REPORTS)
 
 
 def test_a_report_of_images_that_have_moved(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     config = (run / "config.yaml").read_text().replace(str(run.parent / "data"), str(tmp_path / "gone"))
     (tmp_path / "run" / "config.yaml").write_text(config)
-    assert "They cannot be drawn" in write_report([tmp_path / "run"]).read_text()
+    assert "They cannot be drawn" in write_report([tmp_path / "run"], others=OTHER_REPORTS).read_text()
     with pytest.raises(UserError, match="gone: no such file or folder"):
         doctor(tmp_path / "run", quiet=True)
 
