@@ -38,31 +38,23 @@ def generated_pair(
     homography: HomographyConfig | None = None,
     photometric: PhotometricConfig | None = None,
 ) -> Pair:
-    """Pair `index` of a photograph, a pure function of (seed, name, index, kind).
+    """Return pair `index` of a photograph, a pure function of (seed, name, index, kind).
 
-    The first view is the photograph, scaled to cover `size` and cut about its centre. The second is, for "viewpoint",
-    a random homography of it, drawn from the photograph itself and not from the first view, so that it is neither
-    blurred by a second interpolation nor short of detail where it is magnified; for "photometric", the first view with
-    other light, noise and blur (and the identity as homography).
+    The first view is the photograph, scaled to cover `size` and cut about its centre. The second is, for "viewpoint", a
+    random homography of the photograph; for "photometric", the first view with other light, noise and blur.
 
     Args:
         photograph: uint8 [H, W].
         size: (height, width) of both views.
-        homography: ranges of the warp, defaults of `HomographyConfig` if None; `enable` and `probability` do not count.
-        photometric: ranges of the photometric change, defaults of `PhotometricConfig` if None.
+        homography: ranges of the warp; `enable` and `probability` do not count.
     """
     if kind not in KINDS:
         raise ValueError(f"kind: found '{kind}', expected one of {', '.join(KINDS)}")
     rng = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode()), index, PAIR_STREAM, KINDS.index(kind)]))
     height, width = size
     cover = max(height / photograph.shape[0], width / photograph.shape[1])
-    # Twice the resolution of the views is enough for the zooms that are drawn, and little enough not to alias.
-    source, reduced = photograph, 1.0
-    if 2 * cover < 1:
-        across, down = (max(1, round(2 * cover * side)) for side in photograph.shape[::-1])
-        source = np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
-        reduced = 2 * cover
-    h_source_a = centred(source.shape, size, cover / reduced)
+    source = at_twice(photograph, cover)
+    h_source_a = centred(source.shape, size, cover if source is photograph else 0.5)
     image_a = resample(source, h_source_a, size)
     if kind == "photometric":
         change = photometric or PhotometricConfig()
@@ -71,22 +63,29 @@ def generated_pair(
     return Pair(name, image_a, resample(source, h_a_b @ h_source_a, size), h_a_b)
 
 
+def at_twice(photograph: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Return a photograph at no more than twice the resolution of views that show it at `scale`.
+
+    That is enough for the zooms that are drawn, and little enough not to alias.
+    """
+    if 2 * scale >= 1:
+        return photograph
+    across, down = (max(1, round(2 * scale * side)) for side in photograph.shape[::-1])
+    return np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Matrix:
-    """The resize of an image by `scale` followed by the cut of `size` about its centre, as a homography."""
+    """Return the homography that resizes an image by `scale` and cuts `size` about its centre."""
     cut = np.eye(3)
     cut[0, 2] = -(shape[1] * scale - size[1]) / 2
     cut[1, 2] = -(shape[0] * scale - size[0]) / 2
     return cut @ resize_matrix(scale, scale)
 
 
-def resample(
-    source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int], border: int = cv2.BORDER_REFLECT
-) -> NDArray[np.uint8]:
-    """A view of (height, width), drawn at twice its size and averaged over 2x2 pixels.
+def resample(source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a view of (height, width), drawn at twice its size and averaged over 2x2 pixels.
 
-    `border` is OpenCV's mode for what lies beyond the source's outline; by default that is mirrored.
-
-    What is mirrored lies outside the other view and so counts for nothing; a black edge would make corners of its own.
+    Beyond the outline the source is mirrored: a black edge would make corners of its own.
     """
-    doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), border)
+    doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), cv2.BORDER_REFLECT)
     return np.asarray(cv2.resize(doubled, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)

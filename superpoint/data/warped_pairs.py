@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,12 +12,11 @@ from torch.utils.data import Dataset
 
 from superpoint.config import HomographyConfig, PairDataConfig
 from superpoint.data.labelled import LabelSource, epoch_order
-from superpoint.data.pairs import centred, resample
+from superpoint.data.pairs import at_twice, centred, resample
 from superpoint.data.photometric import augment_photometric
-from superpoint.data.samples import pad_to_cells
+from superpoint.data.samples import encode
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.errors import UserError
-from superpoint.geometry.cells import encode_points, valid_cells
 from superpoint.geometry.homography import (
     Matrix,
     inside,
@@ -39,31 +37,32 @@ ENDLESS = 2**31  # a source this long is gone through in its own order
 
 @dataclass(frozen=True)
 class View:
-    """A view before encoding: image uint8 [H, W], points float32 [N, 2] (x, y) on it, mask bool [H, W] of what is
-    photograph, and places float32 [K, 2], of which row k is the same place as row k in the other view.
+    """A view before encoding.
+
+    image: uint8 [H, W]. points: float32 [N, 2] (x, y), its labels. mask: bool [H, W], what is photograph.
+    correspondences: float32 [K, 2]; row k shows the same place as row k of the other view.
     """
 
     image: NDArray[np.uint8]
     points: NDArray[np.float32]
     mask: NDArray[np.bool_]
-    places: NDArray[np.float32]
+    correspondences: NDArray[np.float32]
 
 
 class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     """Pairs without end, each a pure function of (seed, index).
 
-    Both views are homographies of the photograph (DeTone et al. 2018, section 3.3, warp only one): the network then
-    never gets to know that one of two is always upright. Each is drawn from the photograph itself at twice the size and
-    averaged down, so neither is blurred by a second interpolation, and has light, noise and blur of its own; labels
-    are warped exactly, as floats.
+    Both views are homographies of the photograph (DeTone et al. 2018, section 3.3, warp only one), so the network does
+    not learn that one of two is always upright. Each is drawn from the photograph itself at twice the size and averaged
+    down, and has light, noise and blur of its own; labels are warped exactly, as floats.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
         image_a, image_b: uint8 [1, H, W], padded on the right and below to multiples of 8.
         target_a, target_b: int64 [H / 8, W / 8] in 0..64, 64 = dustbin.
         valid_a, valid_b: bool [H / 8, W / 8], cells that hold photograph.
         h_a_b: float32 [3, 3], pixels of view a to pixels of view b.
-        places_a, places_b: float32 [K, 2], (x, y) of the same places in both; K = `config.rows`.
-        matched: bool [K], which rows hold a place: labels that both views show first, then random places.
+        correspondences_a, correspondences_b: float32 [K, 2] (x, y); K = `config.rows`.
+        matched: bool [K], which rows hold a correspondence: labels that both views show first, then random points.
 
     Over the first `config.curriculum` samples warps and photometric effects grow from none to all. With
     `config.overfit` = n > 0 only n different pairs exist, warped but otherwise unchanged: the first from number
@@ -95,21 +94,22 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         rng = self._rng(self._number(index), ENCODE_STREAM)
         sample = {"h_a_b": torch.from_numpy(h_a_b.astype(np.float32))}
         for name, view in (("a", view_a), ("b", view_b)):
-            image, target, valid = encode_view(view, rng)
-            sample |= {f"image_{name}": image, f"target_{name}": target, f"valid_{name}": valid}
-            places = np.zeros((self.config.rows, 2), np.float32)
-            places[: len(view.places)] = view.places
-            sample[f"places_{name}"] = torch.from_numpy(places)
-        sample["matched"] = torch.arange(self.config.rows) < len(view_a.places)
+            encoded = encode(view.image, view.points, view.mask, rng)
+            sample |= {f"{key}_{name}": value for key, value in encoded.items()}
+            rows = np.zeros((self.config.rows, 2), np.float32)
+            rows[: len(view.correspondences)] = view.correspondences
+            sample[f"correspondences_{name}"] = torch.from_numpy(rows)
+        sample["matched"] = torch.arange(self.config.rows) < len(view_a.correspondences)
         return sample
 
     def draw(self, index: int) -> tuple[View, View, Matrix]:
-        """The views of pair `index` before encoding, and `h_a_b`."""
+        """Return the views of pair `index` before encoding, and `h_a_b`."""
         return self._draw(self._number(index))
 
     def _draw(self, index: int) -> tuple[View, View, Matrix]:
         config, size = self.config, (self.config.height, self.config.width)
-        photograph, labels = self.source[_which(self.seed, index, len(self.source))]
+        count = len(self.source)
+        photograph, labels = self.source[index % count if count >= ENDLESS else epoch_order(self.seed, index, count)]
         rng = self._rng(index, VIEW_STREAM)
         strength = min(1.0, index / config.curriculum) if config.curriculum and not config.overfit else 1.0
         source, h_photo_source, h_source_crop = _prepare(photograph, size, config.zoom, rng)
@@ -118,21 +118,21 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         images, points, masks = [], [], []
         for h_crop_view in (h_a, h_b):
             h_source_view = h_crop_view @ h_source_crop
-            view = resample(source, h_source_view, size, cv2.BORDER_REFLECT)
+            view = resample(source, h_source_view, size)
             images.append(view if config.overfit else augment_photometric(view, config.photometric, rng, strength))
             points.append(warp_points(labels, h_source_view @ h_photo_source))
             masks.append(warp_valid(h_source_view, source.shape[:2], size, config.homography.border_margin))
-        places = self._places(points, h_a_b, masks, rng)
+        both = self._correspondences(points, h_a_b, masks, rng)
         first_view, second_view = (
-            View(image, xy[inside(xy, *size)], mask, place)
-            for image, xy, mask, place in zip(images, points, masks, places, strict=True)
+            View(image, xy[inside(xy, *size)], mask, rows)
+            for image, xy, mask, rows in zip(images, points, masks, both, strict=True)
         )
         return first_view, second_view, h_a_b
 
-    def _places(
+    def _correspondences(
         self, labels: list[NDArray[np.float32]], h_a_b: Matrix, masks: list[NDArray[np.bool_]], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Up to `config.rows` places that both views show: at most half of them labels, the rest drawn anywhere."""
+        """Up to `config.rows` points that both views show: at most half of them labels, the rest drawn anywhere."""
         (height, width), count = masks[0].shape, self.config.rows
         anywhere = rng.uniform((-0.5, -0.5), (width - 0.5, height - 0.5), (4 * count, 2)).astype(np.float32)
         candidates = ((labels[0], labels[1]), (anywhere, warp_points(anywhere, h_a_b)))
@@ -153,10 +153,9 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
 
 
 class SingleViews(Dataset[dict[str, torch.Tensor]]):
-    """The views of `WarpedPairs` one by one, as what trains a detector alone: for the checks and the report.
+    """The views of `WarpedPairs` one by one, in the form of `PointSamples`: for the checks and the report.
 
-    Sample `index` is view a (even) or b (odd) of pair `index`, in the form of `data.samples.PointSamples`, its labels
-    rounded to the nearest pixel.
+    Sample `index` is view a (even) or b (odd) of pair `index`.
     """
 
     def __init__(self, pairs: WarpedPairs) -> None:
@@ -167,12 +166,11 @@ class SingleViews(Dataset[dict[str, torch.Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        view = self.pairs.draw(index)[:2][index % 2]
         rng = np.random.Generator(np.random.SFC64([self.pairs.seed, index, ENCODE_STREAM + 1]))
-        return dict(zip(("image", "target", "valid"), encode_view(view, rng), strict=True))
+        return encode(*self.draw(index), rng)
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
+        """Return image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
         view = self.pairs.draw(index)[:2][index % 2]
         return view.image, view.points, view.mask
 
@@ -191,22 +189,6 @@ class SyntheticScenes:
         return scene.image, scene.points
 
 
-def encode_view(view: View, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image uint8 [1, H, W], target int64 [H / 8, W / 8] and valid bool [H / 8, W / 8] of a view, padded to cells.
-
-    Drawing the pixel of a label from the four about it, by their bilinear weights (soft targets, in the mean), instead
-    of taking the nearest changed nothing: on 120 generated pairs, after 400 steps from magicpoint-lite, repeatability
-    at 1 px .420 against .421, localisation error 1.08 px either way, AUC@5 .720 against .733.
-    """
-    image, mask = pad_to_cells(view.image, view.mask)
-    target = encode_points(view.points, *image.shape, rng=rng)
-    return torch.from_numpy(image)[None], torch.from_numpy(target), torch.from_numpy(valid_cells(mask))
-
-
-def _which(seed: int, index: int, count: int) -> int:
-    return index % count if count >= ENDLESS else epoch_order(seed, index, count)
-
-
 def _prepare(
     photograph: NDArray[np.uint8], size: tuple[int, int], zoom: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Matrix, Matrix]:
@@ -216,10 +198,7 @@ def _prepare(
     cover = max(size[0] / photograph.shape[0], size[1] / photograph.shape[1])
     # Never magnified beyond the photograph's own pixels, where there is nothing more to see.
     scale = max(cover, min(1.0, cover * zoom ** rng.uniform()))
-    source = photograph
-    if 2 * scale < 1:
-        across, down = (max(1, round(2 * scale * side)) for side in photograph.shape[::-1])
-        source = np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
+    source = at_twice(photograph, scale)
     reduced = source.shape[1] / photograph.shape[1], source.shape[0] / photograph.shape[0]
     # Of the source as rounded to whole pixels: the crop must not jut out by a fraction of one.
     scale = max(scale / min(reduced), size[0] / source.shape[0], size[1] / source.shape[1])

@@ -129,7 +129,7 @@ class JointObjective:
     def _of_descriptors(self, maps: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], those of the first views first."""
         map_a, map_b = maps.chunk(2)
-        places = batch["places_a"], batch["places_b"], batch["matched"]
+        places = batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
         sampled = interpolate_descriptors(map_a, places[0]), interpolate_descriptors(map_b, places[1])
         margins = {"positive_margin": self.positive_margin, "negative_margin": self.negative_margin}
         if self.descriptor == "dense_hinge":

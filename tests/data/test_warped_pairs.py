@@ -43,7 +43,7 @@ def test_shapes_and_types_of_a_view_whose_sides_are_no_multiples_of_8() -> None:
             f"image_{view}": ((1, 56, 64), torch.uint8),
             f"target_{view}": ((7, 8), torch.int64),
             f"valid_{view}": ((7, 8), torch.bool),
-            f"places_{view}": ((86, 2), torch.float32),
+            f"correspondences_{view}": ((86, 2), torch.float32),
         }
     assert found == expected
     assert not data[3]["valid_a"][6].any()  # rows 48..55 are half padding
@@ -103,7 +103,7 @@ def test_correspondences_are_the_same_places_and_visible_in_both_views() -> None
         sample, (a, b, h_a_b) = data[index], data.draw(index)
         used = sample["matched"].numpy()
         assert used.sum() > 20
-        places_a, places_b = sample["places_a"].numpy()[used], sample["places_b"].numpy()[used]
+        places_a, places_b = sample["correspondences_a"].numpy()[used], sample["correspondences_b"].numpy()[used]
         np.testing.assert_allclose(warp_points(places_a, h_a_b), places_b, atol=1e-2)
         for view, places in ((a, places_a), (b, places_b)):
             x, y = np.floor(places + 0.5).astype(int).T

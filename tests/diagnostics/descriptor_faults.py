@@ -137,7 +137,7 @@ def position_code(case: Case) -> Case:
 
 def swapped_places(case: Case) -> Case:
     """Correspondences as (y, x) in the second view."""
-    return with_pairs(case, lambda sample, _: sample | {"places_b": sample["places_b"].flip(-1)})
+    return with_pairs(case, lambda sample, _: sample | {"correspondences_b": sample["correspondences_b"].flip(-1)})
 
 
 def inverse_homography(case: Case) -> Case:
@@ -145,8 +145,8 @@ def inverse_homography(case: Case) -> Case:
 
     def change(sample: Sample, _: Sample) -> Sample:
         h_b_a = torch.linalg.inv(sample["h_a_b"].double())
-        homogeneous = F.pad(sample["places_a"].double(), (0, 1), value=1.0) @ h_b_a.T
-        return sample | {"h_a_b": h_b_a.float(), "places_b": (homogeneous[:, :2] / homogeneous[:, 2:]).float()}
+        homogeneous = F.pad(sample["correspondences_a"].double(), (0, 1), value=1.0) @ h_b_a.T
+        return sample | {"h_a_b": h_b_a.float(), "correspondences_b": (homogeneous[:, :2] / homogeneous[:, 2:]).float()}
 
     return with_pairs(case, change)
 

@@ -87,7 +87,7 @@ def _observe(case: Case) -> PairObservation:
         maps = case.model(images)["descriptors"].float()
     valid = torch.cat([batch["valid_a"], batch["valid_b"]])
     norms = maps.norm(dim=1)[valid]
-    points, matched = (batch["places_a"], batch["places_b"]), batch["matched"]
+    points, matched = (batch["correspondences_a"], batch["correspondences_b"]), batch["matched"]
     first, second = (interpolate_descriptors(each, xy) for each, xy in zip(maps.chunk(2), points, strict=True))
     forth, back = match_places(first, second, *points, matched)
     similarity = first @ second.mT
@@ -115,7 +115,7 @@ def pairs(case: Case) -> Finding:
     shifts, straight, wrong = [], [], []
     for sample in sampled_pairs(case):
         matched = sample["matched"].numpy()
-        a, b = (sample[f"places_{name}"].numpy()[matched] for name in ("a", "b"))
+        a, b = (sample[f"correspondences_{name}"].numpy()[matched] for name in ("a", "b"))
         matrix = sample["h_a_b"].numpy().astype(np.float64)
         if len(a):
             shifts.append(float(np.median(np.linalg.norm(warp_points(a, matrix) - b, axis=1))))

@@ -131,7 +131,7 @@ class PairWatch:
         # As in the objective: no product of matrices in bf16.
         with torch.autocast(device.type, enabled=False):
             maps = kept[0]["descriptors"].float().chunk(2)
-            points = batch["places_a"], batch["places_b"]
+            points = batch["correspondences_a"], batch["correspondences_b"]
             sampled = [interpolate_descriptors(each, xy) for each, xy in zip(maps, points, strict=True)]
             places = match_places(sampled[0], sampled[1], *points, batch["matched"])
             matches = places

@@ -244,6 +244,6 @@ def place_picture(watch: PairWatch) -> NDArray[np.uint8]:
     """The first pair: green lines join places that find each other, orange ones go to where a place was taken for."""
     assert watch.shown is not None
     views = [watch.batch[f"image_{name}"][0, 0].numpy() for name in ("a", "b")]
-    points = [watch.batch[f"places_{name}"][0].numpy() for name in ("a", "b")]
+    points = [watch.batch[f"correspondences_{name}"][0].numpy() for name in ("a", "b")]
     scale = max(1, 512 // views[0].shape[1])
     return draw_places(views, points, watch.shown, scale)

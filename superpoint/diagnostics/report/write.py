@@ -100,7 +100,7 @@ def _descriptors(record: RunRecord) -> DescriptorPictures:
         positive, negative = seen.positive, seen.negative
         for index in range(min(SHOWN_PAIRS, len(seen.batch["image_a"]))):
             views = [seen.batch[f"image_{name}"][index, 0].numpy() for name in ("a", "b")]
-            points = [seen.batch[f"places_{name}"][index].numpy() for name in ("a", "b")]
+            points = [seen.batch[f"correspondences_{name}"][index].numpy() for name in ("a", "b")]
             drawn = draw_places(views, points, seen.forth.of_image(index), max(1, 480 // views[0].shape[1]))
             title = f"Training pair {index + 1}: correspondences joined with their nearest descriptor"
             pictures.append(Picture(title, drawn, quality=70))
