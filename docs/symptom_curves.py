@@ -1,4 +1,4 @@
-"""The loss curves of README's "My training fails": short runs, one healthy, the others each with one fault.
+"""The loss curves of docs/troubleshooting.md: short runs, one healthy, the others each with one fault.
 
 python docs/symptom_curves.py      # from the top of the repository; about two minutes
 

@@ -1,4 +1,4 @@
-"""The pictures of README's "My training fails": planted faults, seen by the network that the package ships.
+"""The pictures of docs/troubleshooting.md: planted faults, seen by the network that the package ships.
 
 python docs/symptoms.py      # from the top of the repository; writes docs/images/symptoms/*.png
 

@@ -62,7 +62,7 @@ def test_joint_training_can_start_from_its_weights(path: Path) -> None:
 
 def test_the_recipe_of_the_readme_trains_one_network(project: Path) -> None:
     """What its second training starts from is what its first one makes."""
-    recipe = (project / "README.md").read_text().partition("Stage by stage")[2].partition("evaluate pairs")[0]
+    recipe = (project / "README.md").read_text().partition("step by step")[2].partition("evaluate pairs")[0]
     first, second = re.findall(r"train-(?:magicpoint|superpoint) --config (\S+)", recipe)
     detector, joint = load_config(MagicPointConfig, first), load_config(SuperPointConfig, second)
     assert (detector.model.encoder, detector.model.head_channels) == (joint.model.encoder, joint.model.head_channels)

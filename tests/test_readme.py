@@ -1,75 +1,192 @@
-"""What README and the pages in docs/ point to exists."""
+"""README and the pages in docs/ are true: links, files, code, commands with their settings, names of functions."""
 
 from __future__ import annotations
 
+import importlib
 import re
-import shutil
+import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
+import yaml
 
-from superpoint import pretrained
+import superpoint
 from superpoint.cli import app
+from superpoint.config.loading import recipe_folder
 from superpoint.data.images import resize_with_points, sample_photographs
-from superpoint.inference import DEFAULT_MODEL
 from superpoint.visualize import save_image
-from tests.inference.networks import write_network
+from tests.conftest import CommandLine
 
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "superpoint/pretrained/README.md"
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), CARD])
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md"), *ROOT.glob("datasets/**/*.md"), CARD])
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+pending = pytest.mark.xfail(reason="the pages follow the grammar that the command line is getting", strict=False)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def blocks(page: Path, language: str = "") -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [content for found, content in fenced if found == language]
+
+
+@each_page
 def test_links_and_files_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
     named = re.findall(
-        r"\b((?:superpoint|configs|scripts|benchmarks|docs|tests|datasets)/[\w/.-]+\.(?:py|yaml|md))\b", text
+        r"(?<![\w/])((?:superpoint|configs|scripts|benchmarks|docs|tests|datasets)/[\w/.-]+\.(?:py|yaml|md))\b", text
     )
     missing = [name for name in [*links, *named] if not (page.parent / name).exists() and not (ROOT / name).exists()]
     assert not missing
-    assert not re.findall(r"^[A-Z_]{6,}$|@[A-Z]+@", text, re.MULTILINE)  # places left to fill in
 
 
-def test_commands_in_readme_exist() -> None:
-    groups = [group.typer_instance for group in app.registered_groups]
-    known: set[str | None] = set()
-    for group in groups:
-        assert group is not None
-        known |= {command.name for command in group.registered_commands}
-        known |= {sub.name for sub in group.registered_groups}
-    used = set(re.findall(r"^superpoint ([a-z][a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
-    assert len(used) > 8
-    assert used <= known
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 180
 
 
-def use_it(page: Path) -> list[str]:
-    """The Python code of docs/api.md, or of the README's section "Use it"."""
-    text = page.read_text(encoding="utf-8")
-    if page.name == "README.md":
-        text = text.partition("\n## Use it\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that `words` name, and what is left of them. Raises: AssertionError if there is none."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert words, "a group without a command"
+        assert words[0] in command.commands, f"no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "api.md"], ids=lambda page: page.name)
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command line in the blocks of a page, also of those started by torchrun."""
+    lines = [line for block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    found = []
+    for line in lines:
+        started = re.sub(
+            r"^(?:srun )?torchrun .*?scripts/(\w+)\.py", lambda m: "superpoint " + m[1].replace("_", "-"), line
+        )
+        if started.startswith("superpoint "):
+            found.append(shlex.split(started, comments=True)[1:])
+    return found
+
+
+@pending
+@each_page
+def test_commands_are_accepted(page: Path, cli: CommandLine) -> None:
+    """Commands with a recipe resolve their settings; of the others the arguments are read."""
+    for words in commands(page):
+        command, arguments = command_of(words)
+        options = {name for parameter in command.params for name in parameter.opts}
+        if "--print-config" in options:
+            assert cli.succeeds(*words, "--print-config").startswith("stage: "), words
+        else:
+            command.make_context(words[0], arguments)
+
+
+@pending
+@each_page
+def test_commands_in_the_text_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for inline in re.findall(r"`superpoint ((?!--)[a-z][^`]*)`", text):
+        command, arguments = command_of(inline.replace("\n", " ").split())
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert {each.partition("=")[0] for each in arguments if each.startswith("--")} <= options | {"--help"}, inline
+
+
+@pending
+def test_every_command_is_explained() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    group: Any = typer.main.get_command(app)
+    names = [
+        f"{name} {child}".rstrip()
+        for name, command in group.commands.items()
+        for child in getattr(command, "commands", [""])
+    ]
+    assert len(names) > 25
+    assert not [name for name in names if not re.search(rf"superpoint {name}\b", text)]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "api.md", DOCS / "interop.md"], ids=lambda page: page.name)
 def test_python_code_runs_as_written(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a folder with the photographs it names, and the pretrained weights."""
-    blocks = use_it(page)
-    assert blocks
-    rgb = dict(sample_photographs())["coffee"]
-    image, _ = resize_with_points(rgb, np.zeros((0, 2), np.float32), (200, 300))
-    for name, part in (("first", image[:184, :280]), ("second", image[16:, 16:])):
-        save_image(tmp_path / f"{name}.png", np.ascontiguousarray(part))
-        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
-    if DEFAULT_MODEL not in pretrained.pretrained_names():  # until it is pretrained: one with random descriptors
-        registry = tmp_path / "pretrained"
-        shutil.copytree(pretrained.PRETRAINED, registry)
-        write_network(registry / f"{DEFAULT_MODEL}.safetensors")
-        monkeypatch.setattr(pretrained, "PRETRAINED", registry)
+    """In a folder with the photographs it names; exported networks have tests of their own."""
+    code = "\n".join(each for each in blocks(page, "python") if "open_exported" not in each)
+    image, _ = resize_with_points(dict(sample_photographs())["coffee"], np.zeros((0, 2), np.float32), (200, 300))
+    for names, part in ((("first", "one"), image[:184, :280]), (("second", "two"), image[16:, 16:])):
+        for name in names:
+            save_image(tmp_path / f"{name}.png", np.ascontiguousarray(part)).rename(tmp_path / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "readme"})
-    assert re.search(r"[1-9]\d* matches, [1-9]\d* agree with a homography", capsys.readouterr().out)
+    exec(compile(code, str(page), "exec"), {"__name__": "readme"})
+    if page.name != "interop.md":
+        assert re.search(r"[1-9]\d* matches, [1-9]\d* agree with a homography", capsys.readouterr().out)
+    if page.name != "api.md":
+        assert (tmp_path / "database.db").stat().st_size > 0
+
+
+@each_page
+def test_python_code_imports_what_exists(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, str(page), "exec")
+        exec("\n".join(re.findall(r"^(?:from superpoint|import).*$", block, re.MULTILINE)), {})
+
+
+def resolve(name: str) -> object:
+    """What a dotted name below `superpoint` means. Raises: AttributeError or ImportError if there is nothing."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(["superpoint", *parts[:count]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part)
+        return found
+    raise ImportError(name)
+
+
+def test_functions_of_the_architecture_exist() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    names = re.findall(r"`([a-z_]+(?:\.\w+)+)`", text.partition("## One image")[2].partition("## Where")[0])
+    assert len(names) > 20
+    for name in names:
+        resolve(name)
+
+
+def test_the_architecture_draws_every_room() -> None:
+    drawn = set(re.findall(r"\b[a-z]+\b", blocks(DOCS / "architecture.md")[0]))
+    rooms = {path.name.removesuffix(".py") for path in (ROOT / "superpoint").iterdir() if path.suffix in ("", ".py")}
+    assert {room for room in rooms if not room.startswith("_")} <= drawn | {"configs"}
+
+
+def test_what_to_open_exists() -> None:
+    table = (
+        (ROOT / "CONTRIBUTING.md").read_text().partition("| to change | open |\n|---|---|\n")[2].partition("\n\n")[0]
+    )
+    rows = table.splitlines()
+    assert 10 <= len(rows) <= 15
+    for row in rows:
+        first, *others = re.findall(r"`([^`]+)`", row.split("|")[2])
+        paths = [ROOT / name for name in (first, *others) if "/" in name or name == "pyproject.toml"]
+        assert paths, row
+        assert all(path.exists() for path in paths), row
+
+
+def test_recipes_and_the_evaluation_page_have_the_same_figures() -> None:
+    page = (DOCS / "evaluation.md").read_text()
+    for name in ("default", "compact", "lite", "quick"):
+        header = (recipe_folder() / f"magicpoint/{name}.yaml").read_text().partition("stage:")[0]
+        clean, noisy, error = re.findall(
+            r"AP (\.\d+) clean, (\.\d+) noisy \(4 px\), localisation error ([\d.]+)", header
+        )[0]
+        assert re.search(rf"^\| `{name}`.*\| {clean} / {noisy} \|.*\| {error} / ", page, re.MULTILINE), name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (superpoint.__version__, "MIT")
+    assert [author["family-names"] for author in citation["references"][0]["authors"]] == [
+        "DeTone", "Malisiewicz", "Rabinovich",
+    ]  # fmt: skip

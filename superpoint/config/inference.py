@@ -15,7 +15,7 @@ BORDER = 4  # px; keypoints nearer to the image edge are dropped
 RESIZE = 1024  # px; longest side at which a network sees an image
 # Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: then fewer
 # points are without their counterpart in the other view and matched to a neighbour of it. On 120 generated pairs
-# (README, "Image pairs") 92.8 % of the matches of `superpoint`, round 3, are within 3 px, instead of 91.5 %.
+# (docs/benchmarks.md) 92.8 % of the matches of `superpoint`, round 3, are within 3 px, instead of 91.5 %.
 NMS_RADIUS = 3  # px
 
 
