@@ -28,9 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 env: $(STAMP) ## make .venv with everything the project needs
 
-magicpoint: env ## train the quick MagicPoint (resuming it if need be), evaluate it, draw its points on photographs
+magicpoint: env ## train the quick MagicPoint (resuming it if need be), evaluate it, draw its keypoints on photographs
 	$(BIN)/superpoint train-magicpoint --config magicpoint/quick --resume run=$(RUN) $(OPTIONS)
-	$(BIN)/superpoint detect-samples $(RUN)
+	$(BIN)/superpoint detect-samples --model $(RUN)
 
 test: env ## the default test suite
 	$(PYTEST) -n 2

@@ -1,6 +1,6 @@
 """Draw the detections of a trained network on the photographs that scikit-image ships.
 
-python scripts/detect_samples.py runs/magicpoint threshold=0.05
+python scripts/detect_samples.py --model runs/magicpoint --threshold 0.05
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Match two images and draw the result; the numbers go to matches.json beside the picture.
 
 python scripts/match_images.py one.jpg two.jpg --out matches.png
-python scripts/match_images.py one.jpg two.jpg --method ratio --estimator magsac --json
+python scripts/match_images.py one.jpg two.jpg --matcher ratio --estimator magsac --json
 """
 
 import sys

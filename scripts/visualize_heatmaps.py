@@ -1,8 +1,8 @@
 """Heatmap, dustbin, logits and wrong cells of a detector on scenes and photographs; several checkpoints side by side.
 
-python scripts/visualize_heatmaps.py runs/lite
-python scripts/visualize_heatmaps.py runs/lite --index 12 --index 4000
-python scripts/visualize_heatmaps.py runs/lite/checkpoints/last.ckpt runs/lite --image street.jpg --labels street.csv
+python scripts/visualize_heatmaps.py --model runs/lite
+python scripts/visualize_heatmaps.py --model runs/lite --index 12 --index 4000
+python scripts/visualize_heatmaps.py --model runs/lite --model magicpoint --image street.jpg --labels street.csv
 """
 
 import sys

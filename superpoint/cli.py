@@ -1,29 +1,41 @@
-"""The console command `superpoint`: one sub-command a stage, see `superpoint.commands`."""
+"""The console command `superpoint`, see `superpoint.commands`."""
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import shlex
+import signal
 import sys
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
-from superpoint.commands import classification, diagnostics, evaluation, inference, interop, labels, runs, training
-from superpoint.commands.options import command_group
+from superpoint import __version__
+from superpoint.commands import convert, diagnose, evaluate, label, train, use
+from superpoint.commands.command import CONFIGS, Stopped, app
 from superpoint.errors import UserError
+
+__all__ = ["app", "convert", "diagnose", "evaluate", "label", "main", "train", "use"]
 
 # Click's, which Typer brings along under a name of its own.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-app = command_group()
-app.info.help = __doc__
-for group in (training, runs, evaluation, diagnostics, labels, classification, inference, interop):
-    app.add_typer(group.app)
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"superpoint {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also SUPERPOINT_DEBUG=1).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
 ) -> None:
     if debug:
         os.environ["SUPERPOINT_DEBUG"] = "1"
@@ -39,33 +51,64 @@ def main(arguments: list[str] | None = None) -> None:
         # Not standalone: Typer would print its own three lines about a mistake.
         raise SystemExit(app(args=arguments, prog_name="superpoint", standalone_mode=False) or 0)
     except UsageError as error:
-        context = getattr(error, "ctx", None)
+        context: Any = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
             print(context.get_help(), file=sys.stderr)
-        else:
-            place = f" (see {context.command_path} --help)" if context is not None else ""
-            message = getattr(error, "format_message", error.__str__)()
-            print(f"error: {' '.join(message.split())}{place}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except typer.Abort:  # Ctrl-C where no stage listens for it
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None
-    except UserError as error:
-        if os.environ.get("SUPERPOINT_DEBUG") == "1":
+            raise SystemExit(2) from None
+        _fail(_usage_line(error, context))
+    except typer.Abort:  # Ctrl-C before the command began
+        _end(Stopped(signal.SIGINT, False), arguments)
+    except Stopped as stopped:
+        _end(stopped, arguments)
+    except (UserError, MemoryError, RuntimeError, OSError) as error:
+        message = _message(error)
+        if message is None or os.environ.get("SUPERPOINT_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except (MemoryError, RuntimeError) as error:
-        # torch raises RuntimeError for an allocation that fails; anything else of that kind is a fault of ours.
-        text = str(error)
-        if os.environ.get("SUPERPOINT_DEBUG") == "1" or not (isinstance(error, MemoryError) or "allocate" in text):
-            raise
-        print(f"error: not enough memory ({' '.join(text.split())[-120:] or 'out of memory'})", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        # A full disk or a vanished folder in the middle of a stage: the user's to mend as well.
-        if os.environ.get("SUPERPOINT_DEBUG") == "1":
-            raise
+        _fail(message)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _end(stopped: Stopped, arguments: list[str]) -> None:
+    """Say what is kept and how to go on."""
+    line = "stopped; no unfinished file stays behind"
+    if stopped.resume:
+        again = shlex.join(["superpoint", *arguments, *([] if "--resume" in arguments else ["--resume"])])
+        line = f"stopped; what is done is kept, go on by: {again}"
+    print(line, file=sys.stderr)
+    raise SystemExit(128 + stopped.number) from None
+
+
+def _message(error: Exception) -> str | None:
+    """Return the line about what a user can mend; None for a fault of ours."""
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):  # a full disk, or a folder that vanished
         place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        return f"{place}{error.strerror or error}"
+    # torch raises RuntimeError for an allocation that fails.
+    if isinstance(error, MemoryError) or "allocate" in text:
+        return f"not enough memory ({' '.join(text.split())[-120:] or 'out of memory'})"
+    return None
+
+
+def _usage_line(error: Exception, context: Any) -> str:
+    """Return a mistake in the options as one line that says what is meant, or where to look."""
+    text = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    if context is None:
+        return text
+    option = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
+    if (
+        option and option in {field.name for field in fields(CONFIGS[context.info_name])}
+        if context.info_name in CONFIGS
+        else False
+    ):
+        return f"--{option}: this command takes it as {option}=VALUE"
+    choice = re.search(r"'([^']*)' is not one of (.*)\.", text)
+    near = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1) if choice else []
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{text}{hint} (see {context.command_path} --help)"

@@ -32,18 +32,18 @@ def test_print_config_is_complete_yaml(cli: CommandLine) -> None:
         (["train-magicpoint", "model.descriptor_dim=16"], "model.descriptor_dim"),
         (["train-magicpoint", "model.encoder=vgh"], "expected one of vgg, lite"),
         (["train-magicpoint", "data.synthetic.primitives.blob=1"], "'blob'"),
-        (["evaluate", "synthetic", "nowhere"], "nowhere: no such file"),
-        (["detect-samples", "nowhere"], "nowhere"),
-        (["detect-samples", "nowhere", "threshhold=1"], "threshhold"),
+        (["evaluate", "synthetic", "--model", "nowhere"], "nowhere: no such file"),
+        (["detect-samples", "--model", "nowhere"], "nowhere"),
+        (["detect-samples", "--threshhold", "1"], "--threshhold"),
         (["visualize-dataset", "data.width=-8"], "data.width"),
-        (["export-weights", "nowhere", "w.safetensors"], "nowhere: no such file"),
+        (["export-weights", "--model", "nowhere", "--out", "w.safetensors"], "nowhere: no such file"),
         (["find-lr", "optimizer.lr=0"], "optimizer.lr"),
         (["train-magicpoint", "--bogus"], "--bogus"),
         (["bogus"], "bogus"),
-        (["evaluate", "repeatability"], "Missing argument"),
+        (["evaluate", "repeatability"], "Missing option '--extractors'"),
         (["overfit", "--steps", "0"], "--steps"),
-        (["overfit", "--seconds", "nan"], "seconds"),
-        (["visualize-heatmaps", "nowhere"], "nowhere: no such file"),
+        (["overfit", "--minutes", "nan"], "minutes"),
+        (["visualize-heatmaps", "--model", "nowhere"], "nowhere: no such file"),
         (["summary", "model.head_channels=100000000"], "not enough memory"),
     ],
 )
@@ -122,24 +122,24 @@ def test_weights_that_do_not_fit(cli: CommandLine, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     out = ["--out", str(tmp_path / "out")]
     save_weights(path, model, {"encoder": "lite", "head_channels": 32})
-    assert "another architecture" in cli.fails("detect-samples", str(path), *out)
+    assert "another architecture" in cli.fails("detect-samples", "--model", path, *out)
     save_weights(path, model, {"encoder": "lite", "head_channels": 16, "colour": 1})
-    assert "'colour'" in cli.fails("detect-samples", str(path), *out)
+    assert "'colour'" in cli.fails("detect-samples", "--model", path, *out)
     path.write_bytes(path.read_bytes()[:100])
-    assert "w.safetensors" in cli.fails("detect-samples", str(path), *out)
+    assert "w.safetensors" in cli.fails("detect-samples", "--model", path, *out)
     save_weights(path, model, {"encoder": "lite", "head_channels": 16})
-    assert "--out" in cli.fails("detect-samples", str(path))
+    assert "--out" in cli.fails("detect-samples", "--model", path)
 
 
 def test_exported_weights_load_again(cli: CommandLine, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", cli)
     out = tmp_path / "half.safetensors"
-    assert cli("export-weights", str(folder), str(out), "--half")[0] == 0
+    assert cli("export-weights", "--model", folder, "--out", out, "--half")[0] == 0
     assert out.stat().st_size < 0.6 * (folder / "weights.safetensors").stat().st_size
-    assert cli("detect-samples", str(out), "max_keypoints=5", "--out", str(tmp_path / "pictures"))[0] == 0
+    assert cli("detect-samples", "--model", out, "--max-keypoints", 5, "--out", str(tmp_path / "pictures"))[0] == 0
     assert (tmp_path / "pictures/all.png").exists()
-    assert "ends in .safetensors" in cli.fails("export-weights", str(folder), str(tmp_path / "w.pt"))
-    assert "no such folder" in cli.fails("export-weights", str(folder), str(tmp_path / "no/w.safetensors"))
+    assert "ends in .safetensors" in cli.fails("export-weights", "--model", folder, "--out", tmp_path / "w.pt")
+    assert "no such folder" in cli.fails("export-weights", "--model", folder, "--out", tmp_path / "no/w.safetensors")
 
 
 def test_help_and_mistakes_do_not_import_torch_training() -> None:

@@ -35,8 +35,8 @@ def test_the_four_commands_of_the_readme(tmp_path: Path) -> None:
     run(superpoint("visualize-dataset", "--out", "dataset", "--columns", "2", "--index", "7"), tmp_path)
     assert {path.name for path in (tmp_path / "dataset").iterdir()} == {"primitives.png", "samples.png", "sample_7.png"}
     run(superpoint("train-magicpoint", *SETTINGS, "train.steps=4", "run=run"), tmp_path)
-    run(superpoint("evaluate", "synthetic", "run", "--images", "9"), tmp_path)
-    output = run(superpoint("detect-samples", "run", "max_keypoints=20"), tmp_path)
+    run(superpoint("evaluate", "synthetic", "--model", "run", "scenes=9"), tmp_path)
+    output = run(superpoint("detect-samples", "--model", "run", "--max-keypoints", "20"), tmp_path)
     assert "pictures: run/detections" in output
     assert (tmp_path / "run/detections/all.png").exists()
 

@@ -1,6 +1,6 @@
 """Stage predict-classes: what a trained classifier says about the images of a folder.
 
-superpoint predict-classes runs/classifier photos --out submission.csv
+superpoint predict-classes photos --model runs/classifier --out submission.csv
 """
 
 from __future__ import annotations

@@ -1,20 +1,95 @@
-"""Arguments and options that several commands share."""
+"""Options that several commands share: one word, one meaning and one default for each."""
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; what it does not name has its default.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the file", show_default=False)]
-PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved configuration and stop.")]
-Run = Annotated[Path, typer.Argument(help="run folder, weights file or name of pretrained weights", show_default=False)]
+from superpoint.config.inference import Backend, Device, Precision
+from superpoint.errors import UserError, near_file
+from superpoint.pretrained import pretrained_names, resolve_weights
 
 
-def command_group() -> typer.Typer:
-    """A Typer app with the settings of all of ours; `superpoint.cli` puts them together."""
-    return typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+def check_model(value: Any) -> Any:
+    """Return the models given. Raises: UserError, before PyTorch is imported, for one that is not there."""
+    for each in value if isinstance(value, list) else [value]:
+        if each is not None:
+            resolve_weights(each)
+    return value
+
+
+def check_inputs(texts: list[str]) -> list[str]:
+    """Return names of images, globs and the like. Raises: UserError for a plain name of nothing."""
+    for text in texts:
+        if not (text.startswith("pipe:") or "{" in text or glob.has_magic(text) or Path(text).exists()):
+            option = text.partition("=")
+            hint = f"; is it --{option[0]} {option[2]}?" if option[1] else near_file(text)
+            raise UserError(f"{text}: no such file or folder, expected images{hint}")
+    return texts
+
+
+def check_path(value: Any) -> Any:
+    """Return the paths given. Raises: UserError for one that is not there."""
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if each is not None and not Path(each).exists():
+            raise UserError(f"{each}: no such file or folder{near_file(each)}")
+    return value
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Return the numbers of a list such as "0.1,1,10". Raises: UserError for anything else, and for one given twice."""
+    found: list[float] = []
+    for part in text.split(","):
+        try:
+            found.append(float(part))
+        except ValueError:
+            raise UserError(f"{option}: found '{part.strip()}', expected numbers such as 0.1,1,10") from None
+    if len(set(found)) < len(found):
+        raise UserError(f"{option}: found '{text}', expected each number once")
+    return found
+
+
+def words(text: str | None) -> list[str]:
+    """Return the words of a list such as "superpoint,sift,orb"."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+MODEL = typer.Option(
+    "--model",
+    help="Name of pretrained weights, weights file, checkpoint, run folder, or folder of a finetune or pipeline.",
+    callback=check_model,
+    autocompletion=pretrained_names,
+)
+Model = Annotated[str, MODEL]
+Models = Annotated[list[str], MODEL]
+OptionalModel = Annotated[str | None, MODEL]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was stopped, or start it.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results.", show_default=False)]
+Root = Annotated[Path | None, typer.Option(help="Folder that image names are relative to.", show_default=False)]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="Photographs to make pairs from; default those of scikit-image.", callback=check_path, show_default=False
+    ),
+]
+Run = Annotated[Path, typer.Argument(help="run folder", callback=check_path, show_default=False)]
+Rates = Annotated[str, typer.Option(help="Learning rates of SGD.")]
+Momenta = Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")]
+
+# Field of a configuration -> the option that sets it; the default is the field's.
+FIELDS: dict[str, Any] = {
+    "model": Model,
+    "threshold": Annotated[float, typer.Option(help="Min probability of a keypoint.")],
+    "max_keypoints": Annotated[int, typer.Option(help="Strongest keypoints kept per image; 0 = all.")],
+    "nms_radius": Annotated[int, typer.Option(help="Of peaks no farther apart the weaker is dropped, px.")],
+    "border": Annotated[int, typer.Option(help="Keypoints nearer to the edge are dropped, px.")],
+    "resize": Annotated[int, typer.Option(help="Shrink images to this longest side first, px; 0 = as they are.")],
+    "backend": Annotated[Backend, typer.Option(help="Runtime of the network.")],
+    "precision": Annotated[Precision, typer.Option(help="Number format of the network.")],
+    "device": Annotated[Device, typer.Option(help="Where the network runs.")],
+}
+RUNTIME = ("backend", "precision", "device")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from superpoint.config.inference import BORDER, NMS_RADIUS, check_runtime
+from superpoint.config.loading import load_config
 from superpoint.errors import UserError, check_number, check_one_of
 
 # Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
@@ -85,6 +87,34 @@ class EvaluatePairsConfig:
         return ", ".join([self.protocol, *changed])
 
 
+@dataclass(frozen=True)
+class EvaluateSyntheticConfig:
+    """How a detector is measured on synthetic shapes."""
+
+    stage: ClassVar[str] = "evaluate synthetic"
+
+    scenes: int = 1000  # each clean and noisy
+
+    def __post_init__(self) -> None:
+        check_number("scenes", self.scenes, 9)
+
+
+@dataclass(frozen=True)
+class EvaluateRepeatabilityConfig:
+    """How repeatability is measured, on pairs made from photographs."""
+
+    stage: ClassVar[str] = "evaluate repeatability"
+
+    limit: int = 100  # max photographs; 0 = all
+    pairs: int = 2  # of each kind (viewpoint, photometric), per photograph
+    homographies: int = 100  # views of adapted: detectors
+    seed: int = 0  # of the pairs
+
+    def __post_init__(self) -> None:
+        for key, low in (("limit", 0), ("pairs", 1), ("homographies", 2), ("seed", 0)):
+            check_number(key, getattr(self, key), low)
+
+
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured
 
 # What each sets. `paper`: DeTone et al. 2018, section 7 (homography estimation on 480x640 with 1000
@@ -98,7 +128,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 
 
-def protocol_overrides(name: str) -> list[str]:
-    """Return the preset `name` as `key=value`, to come before those of the user. Raises: UserError if there is none."""
-    check_one_of("--protocol", name, list(PROTOCOLS))
-    return [f"protocol={name}", *(f"{key}={value}" for key, value in PROTOCOLS[name].items())]
+def load_pairs_config(file: str | None, overrides: Sequence[str]) -> EvaluatePairsConfig:
+    """Load a protocol: the preset that `protocol` names, then the file, then `key=value`, each over the last."""
+    name = load_config(EvaluatePairsConfig, file, overrides).protocol
+    preset = [f"{key}={value}" for key, value in PROTOCOLS[name].items()]
+    return load_config(EvaluatePairsConfig, file, overrides, preset=preset)

@@ -15,18 +15,23 @@ from superpoint.errors import UserError, did_you_mean
 T = TypeVar("T")
 
 
-def load_config(cls: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
+def load_config(
+    cls: type[T], path: str | Path | None = None, overrides: Sequence[str] = (), *, preset: Sequence[str] = ()
+) -> T:
     """Load the configuration of a stage: defaults of `cls`, then the file, then `key.path=value`, each over the last.
 
     Args:
         cls: a dataclass; its class attribute `stage` names the command whose files it reads ("" or absent: any).
         path: a YAML file, or the name of a recipe such as magicpoint/quick.
         overrides: `key.path=value`.
+        preset: the same, but under the file.
 
     Raises: UserError, one line that names the file or key, for a missing or malformed file, a file of another stage,
         an unknown key or a value of the wrong type or range.
     """
     config = OmegaConf.structured(cls)
+    for each in preset:
+        config = _merge(config, _parse_override(each), each)
     if path is not None:
         file, content = _read_yaml(path)
         stage = _pop_stage(file, content, getattr(cls, "stage", ""))
@@ -73,14 +78,19 @@ def recipe_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
+def recipe_names() -> list[str]:
+    """Return the names of the recipes, such as magicpoint/quick."""
+    folder = recipe_folder()
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+
+
 def find_config(path: str | Path) -> Path:
     """Return the file `path`, or the recipe of that name. Raises: UserError, with the nearest recipe, if neither is."""
     if Path(path).is_file():
         return Path(path)
-    folder = recipe_folder()
-    recipes = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+    recipes = recipe_names()
     if str(path) in recipes:
-        return folder / f"{path}.yaml"
+        return recipe_folder() / f"{path}.yaml"
     name = str(path).removeprefix("configs/").removesuffix(".yaml")
     hint = did_you_mean(name, recipes) or f"; recipes are {', '.join(recipes)}"
     raise UserError(f"{path}: no such config file or recipe{hint}")

@@ -1,7 +1,7 @@
 """Stage evaluate pairs: methods side by side on image pairs with known homographies.
 
     superpoint evaluate pairs --extractors magicpoint,harris,sift,orb
-    superpoint evaluate pairs --data hpatches --extractors superpoint:runs/x,sift,orb --protocol paper --out runs/pairs
+    superpoint evaluate pairs --data hpatches --extractors superpoint:runs/x,sift,orb protocol=paper
     torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data hpatches --extractors runs/x,sift
 
 Pairs are those of a folder in the layout of HPatches or Oxford, or generated from photographs. Results (`--out`):

@@ -1,6 +1,6 @@
 """Stage evaluate repeatability: detectors on generated pairs of photographs, learnt and classical ones side by side.
 
-    superpoint evaluate repeatability magicpoint runs/adapt harris shi random --images photos
+    superpoint evaluate repeatability --extractors magicpoint,runs/adapt,harris,shi,random --images photos
 
 240x320, the 300 strongest points that both views can see, 3 px and 1 px; see `evaluation.repeatability`. A detector is
 a run folder, weights or their name; `adapted:` before it applies homographic adaptation to every view, which says how

@@ -1,6 +1,6 @@
 """Stage export-model: a trained network as a file for another runtime, checked against torch.
 
-superpoint export-model superpoint-lite --format onnx --out superpoint-lite.onnx
+superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import resize_with_points
@@ -28,9 +30,11 @@ from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.inference.images import shrunk_size
 from superpoint.inference.pictures import points_picture
+from superpoint.labelling.export import export_detections
 from superpoint.labelling.memory import largest_chunk
 from superpoint.visualize import save_image
 
+NO_KEYPOINTS = np.zeros((0, 2), np.float32)
 ROWS = 25  # of the table; of more images only the sum is told
 PART = 64  # images of a part of a source; of no consequence here
 
@@ -42,11 +46,12 @@ def detect_images(
     *,
     root: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> int | None:
     """Write the pictures of all images of `inputs` (see `data.sources.open_source`) into the folder `out`, as PNGs.
 
-    If `out` ends in .h5 it is a feature file, written by the stage export-detections without adaptation; `resume` is
-    for that. Images that cannot be read are skipped, named and counted.
+    If `out` ends in .h5 it is a feature file, written by the stage export-detections without adaptation; `resume` and
+    `overwrite` are for that. Images that cannot be read are skipped, named and counted.
 
     Returns: the signal that stopped the writing of a feature file, else None.
     Raises: UserError if there are no images, none of them can be read, nothing can be written, or a picture would
@@ -54,7 +59,7 @@ def detect_images(
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):
-        return _write_features(inputs, out, config, root, resume)
+        return _write_features(inputs, out, config, root=root, resume=resume, overwrite=overwrite)
     if resume:
         raise UserError("--resume: only a feature file (--out features.h5) can be resumed")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
@@ -100,6 +105,11 @@ def load_detector(config: InferenceConfig) -> FeatureDetector:
     return load_model(config.model, config.device, config.backend, config.precision)
 
 
+def decode_config(config: InferenceConfig) -> DecodeConfig:
+    """Return how a network's output becomes keypoints."""
+    return DecodeConfig(config.nms_radius, config.threshold, config.border, config.max_keypoints)
+
+
 def detect(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str) -> Features:
     """Features of an image [H, W] or [H, W, 3]. Raises: NoRoomError if it does not fit into the memory."""
     height, width = image.shape[:2]
@@ -121,12 +131,7 @@ def shrunk(
     return resize_with_points(image, points, shrunk_size(image.shape[0], image.shape[1], longest))
 
 
-def _write_features(
-    inputs: Sequence[str], out: str | Path, config: InferenceConfig, root: str | Path | None, resume: bool
-) -> int | None:
-    from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
-    from superpoint.labelling.export import export_detections
-
+def _write_features(inputs: Sequence[str], out: str | Path, config: InferenceConfig, **options: Any) -> int | None:
     settings = LabellingConfig(
         weights=config.model,
         resize=config.resize,
@@ -134,14 +139,9 @@ def _write_features(
         precision=config.precision,
         device=config.device,
         adaptation=AdaptationConfig(homographies=0, memory=256),  # none; `memory` as export-detections has it
-        decode=DecodeConfig(
-            nms_radius=config.nms_radius,
-            threshold=config.threshold,
-            border=config.border,
-            max_keypoints=config.max_keypoints,
-        ),
+        decode=decode_config(config),
     )
-    result = export_detections(settings, inputs, out, root=root, resume=resume)
+    result = export_detections(settings, inputs, out, **options)
     if result.summary is not None and not result.summary.images:
         raise UserError(
             f"{', '.join(inputs)}: none of the images could be used ({result.summary.skipped} skipped); {out} has the "

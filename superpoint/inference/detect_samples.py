@@ -1,6 +1,6 @@
 """Stage detect-samples: a trained detector on real photographs, drawn.
 
-    superpoint detect-samples runs/quick
+    superpoint detect-samples --model runs/quick
 
 The photographs are the ones scikit-image ships. Writes detections/*.png into the run folder and prints a summary.
 """
@@ -15,66 +15,54 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import DecodeConfig
+from superpoint.config.inference import InferenceConfig
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.geometry.placement import measure_placement
-from superpoint.models import SuperPoint, load_network
+from superpoint.inference.detect_images import NO_KEYPOINTS, decode_config, load_detector, shrunk
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, save_image
 
-LONGEST_SIDE = 480  # pixels; the photographs are shrunk to it
 
+def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Path:
+    """Draw keypoints and heatmaps of a network on photographs; return the folder of PNGs.
 
-def detect_samples(run: str | Path, decode: DecodeConfig | None = None, out: str | Path | None = None) -> Path:
-    """Draw the detections of the network in a run folder or weights file on photographs; returns the folder of PNGs."""
-    source = Path(run)
-    model = load_network(source)
+    Raises: UserError if `out` is None and the network is not in a run folder; for weights that cannot be used.
+    """
+    source = Path(config.model)
     if out is None and not source.is_dir():
-        raise UserError(f"{run}: not a run folder; say with --out where the pictures should go")
-    decode = decode or DecodeConfig()
+        raise UserError(f"{config.model}: not a run folder; say with --out where the pictures should go")
+    model = load_detector(config)
     folder = make_folder(out if out is not None else source / "detections")
 
     console = Console()
-    table = Table(title=f"Detections on photographs (probability > {decode.threshold:g})")
-    for column in ("photograph", "size", "points", "border density"):
+    table = Table(title=f"Detections on photographs (probability > {config.threshold:g})")
+    for column in ("photograph", "size", "keypoints", "border density"):
         table.add_column(column, justify="left" if column == "photograph" else "right")
-    points, sizes, sheet, names = [], [], [], []
+    keypoints, sizes, sheet, names = [], [], [], []
     for name, rgb in sample_photographs():
-        gray = _shrink(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-        xy, heatmap = _detect(model, gray, decode)
-        marked = draw_points(gray, xy, scale=2, radius=4.5)
-        heat = overlay_heatmap(gray, np.sqrt(heatmap), limits=(0.0, 1.0), scale=2)
+        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        small, _ = shrunk(gray, NO_KEYPOINTS, config.resize)
+        with torch.inference_mode():
+            maps = dense_maps(model.network, [small])
+            xy = decode_maps(maps, decode_config(config))[0].keypoints
+            heatmap = maps.probability[0].cpu().numpy()
+        marked = draw_points(small, xy, scale=2, radius=4.5)
+        heat = overlay_heatmap(small, np.sqrt(heatmap), limits=(0.0, 1.0), scale=2)
         save_image(folder / f"{name}.png", np.hstack([marked, heat]))
-        placement = measure_placement([xy], [gray.shape])
-        table.add_row(name, f"{gray.shape[1]}x{gray.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
-        points.append(xy)
-        sizes.append(gray.shape)
+        placement = measure_placement([xy], [small.shape])
+        table.add_row(name, f"{small.shape[1]}x{small.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
+        keypoints.append(xy)
+        sizes.append(small.shape)
         sheet.append(marked)
-        names.append(f"{name}: {len(xy)} points")
+        names.append(f"{name}: {len(xy)} keypoints")
     save_image(folder / "all.png", contact_sheet(sheet, names, columns=4))
-    total = measure_placement(points, sizes)
+    total = measure_placement(keypoints, sizes)
     console.print(table)
     console.print(
-        f"{total.points} points on {len(points)} photographs; density at the border {total.border:.2f} of the mean; "
-        f"fullest row or column of the 8x8 cell {total.fullest:.1%} (even: 12.5%)\n"
-        f"pictures: {folder} (points left, square root of the probability right; all.png shows all)"
+        f"{total.points} keypoints on {len(keypoints)} photographs; density at the border {total.border:.2f} of the "
+        f"mean; fullest row or column of the 8x8 cell {total.fullest:.1%} (even: 12.5%)\n"
+        f"pictures: {folder} (keypoints left, square root of the probability right; all.png shows all)"
     )
     return folder
-
-
-def _detect(model: SuperPoint, gray: np.ndarray, decode: DecodeConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, 2] and probability map [H, W] of an image uint8 [H, W]."""
-    with torch.inference_mode():
-        maps = dense_maps(model, [gray])
-        (found,) = decode_maps(maps, decode)
-    return found.keypoints, maps.probability[0].numpy()
-
-
-def _shrink(gray: np.ndarray) -> np.ndarray:
-    height, width = gray.shape
-    scale = LONGEST_SIDE / max(height, width)
-    if scale >= 1:
-        return gray
-    return cv2.resize(gray, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

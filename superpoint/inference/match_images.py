@@ -36,17 +36,15 @@ def match_images(
     out: str | Path,
     config: InferenceConfig,
     *,
-    method: str = "mutual",
+    matcher: str = "mutual",
     estimator: str = "gcransac",
     threshold: float | None = None,
-    as_json: bool = False,
 ) -> dict[str, Any]:
     """Match two image files; write the picture `out` (.png) and the numbers beside it (.json), and print them.
 
     Args:
-        method, estimator, threshold: see `inference.match` and `inference.estimate_homography`. `threshold` is in
+        matcher, estimator, threshold: see `inference.match` and `inference.estimate_homography`. `threshold` is in
             pixels of the second image as the network sees it (`config.resize`): so it suits large images, too.
-        as_json: print JSON instead of a table.
 
     Returns: the numbers. No homography is a result too: "homography" is None then.
     Raises: UserError for an image that cannot be read, a network without descriptors, a place that cannot be written or
@@ -71,7 +69,7 @@ def match_images(
         Features(points, each.scores, each.descriptors, (image.shape[1], image.shape[0]))
         for (image, points), each in zip(small, found, strict=True)
     ]
-    matches = match(seen[0], seen[1], method)
+    matches = match(seen[0], seen[1], matcher)
     times.append(perf_counter())
     homography = estimate_homography(seen[0], seen[1], matches, estimator, threshold=threshold)
     times.append(perf_counter())
@@ -80,7 +78,7 @@ def match_images(
         "sizes": [list(each.image_size) for each in found],
         "model": f"{model.name} ({model.network})",
         "points": [len(each) for each in found],
-        "method": method,
+        "matcher": matcher,
         "matches": len(matches),
         "estimator": estimator,
         "inliers": int(homography.inliers.sum()),
@@ -90,14 +88,11 @@ def match_images(
         "milliseconds": dict(zip(("detect_first", "detect_second", "match", "estimate"), _steps(times), strict=True)),
     }
     state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
-    title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({method}), {state}"
+    title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({matcher}), {state}"
     save_figure(target, match_figure(small[0][0], small[1][0], (seen[0], seen[1]), matches, homography, title))
     text = json.dumps(numbers, indent=1)
     write_atomically(target.with_suffix(".json"), lambda file: file.write(f"{text}\n".encode()))
-    if as_json:
-        print(text)
-    else:
-        _show(numbers, target)
+    _show(numbers, target)
     return numbers
 
 
@@ -145,7 +140,7 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
         width, height = numbers["sizes"][index]
         path = numbers["images"][index]
         table.add_row(name, Text(f"{path}, {width}x{height}, {numbers['points'][index]} points"))
-    table.add_row("matches", f"{numbers['matches']} ({numbers['method']})")
+    table.add_row("matches", f"{numbers['matches']} ({numbers['matcher']})")
     table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
     error = numbers["median_error"]
     table.add_row("median error of inliers", "-" if error is None else f"{error:.2f} px")

@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -22,13 +21,12 @@ from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.errors import UserError
 from superpoint.files import make_folder, refuse_inputs
-from superpoint.inference.detect_images import detect, load_detector, shrunk
+from superpoint.inference.detect_images import NO_KEYPOINTS, detect, load_detector, shrunk
 from superpoint.inference.pictures import track_picture
 from superpoint.inference.tracking import PointTracker
 from superpoint.inference.video import Frame, FrameSource, VideoFile
 from superpoint.visualize import save_image
 
-NO_POINTS = np.zeros((0, 2), np.float32)
 LONG = 4  # a track of this many times the positions drawn has the brightest colour
 
 
@@ -46,7 +44,7 @@ class TrackResult:
     signal: int | None = None
 
 
-def track_points(
+def track_keypoints(
     source: str,
     out: str | Path,
     config: InferenceConfig,
@@ -84,7 +82,7 @@ def track_points(
             for original in islice(stream, frames or None):
                 if stop.signal is not None:
                     break
-                frame, _ = shrunk(original, NO_POINTS, config.resize)
+                frame, _ = shrunk(original, NO_KEYPOINTS, config.resize)
                 try:
                     tracks = tracker.update(detect(model, frame, config, f"frame {count + 1}"))
                 except ValueError as error:

@@ -1,6 +1,6 @@
 """Stage export-detections: images in, one feature file out. Killed at any instant, it loses one shard at most.
 
-superpoint export-detections photos --out labels.h5 --weights runs/magicpoint
+superpoint export-detections photos --out labels.h5 --model runs/magicpoint
 superpoint export-detections photos --out features.h5 adaptation=none resize=1024
 torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127}.tar" --out labels.h5 --resume
 """
@@ -33,7 +33,7 @@ from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.files import write_atomically
+from superpoint.files import refuse_inputs, write_atomically
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink, working_size
 from superpoint.labelling.memory import NoRoomError
 from superpoint.labelling.progress import ExportProgress
@@ -82,6 +82,7 @@ def export_detections(
     *,
     root: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> ExportResult:
     """Label all images of `inputs` (see `data.sources.open_source`) and write the feature file `out`.
 
@@ -93,6 +94,8 @@ def export_detections(
             `resume` is not set; a resume with other settings, weights or inputs; a tar that breaks off.
     """
     out = Path(out)
+    if resume and overwrite:
+        raise UserError("--overwrite: found beside --resume, expected one of the two")
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
     shards = ShardFolder(out)
@@ -107,6 +110,9 @@ def export_detections(
 
         def prepare() -> tuple[ImageSource, bool]:
             source = open_source(inputs, root, prefix=config.prefix)
+            if overwrite:
+                refuse_inputs(out, inputs)
+                shards.discard()
             return _begin(shards, {**settings, "source": source.describe()}, source, resume)
 
         source, complete = processes.decide(prepare)
@@ -165,7 +171,7 @@ def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resum
         with FeatureFile(shards.out) as made:
             same = made.attributes.get("plan") == digest(plan | {"source": _planned(shards, source).describe()})
         if not resume:
-            raise UserError(f"{shards.out}: exists already; take another --out, or remove it")
+            raise UserError(f"{shards.out}: exists already; take another --out, or --overwrite")
         if not same:
             raise UserError(f"{shards.out}: exists already, made from other images or settings; take another --out")
         console.print(f"{shards.out}: complete already", soft_wrap=True)

@@ -52,7 +52,7 @@ class ShardFolder:
         """
         make_folder(self.out.parent)
         if self.path.exists() and not resume:
-            raise UserError(f"{self.path}: holds an export in progress; go on by --resume, or remove it")
+            raise UserError(f"{self.path}: holds an export in progress; go on by --resume, or anew by --overwrite")
         make_folder(self.path)
         self._take()
         escaped = glob.escape(self.out.name)
@@ -67,6 +67,14 @@ class ShardFolder:
             raise UserError(f"{self.path}: holds shards but no plan.json; remove the folder")
         write_atomically(self.plan_file, lambda file: file.write(json.dumps(plan).encode()))
         return plan
+
+    def discard(self) -> None:
+        """Remove the file and what there is of an export to it. Raises: UserError if one is working on it."""
+        if self.path.exists():
+            self._take()
+            self.close()
+            shutil.rmtree(self.path)
+        self.out.unlink(missing_ok=True)
 
     def _take(self) -> None:
         self.close()

@@ -1,8 +1,8 @@
 """Stage finetune: a SuperPoint and a folder of photographs in, a SuperPoint that has learnt from them out.
 
-    superpoint finetune --images photos
-    superpoint finetune --images photos --weights runs/mine --labels labels.h5 run=runs/thermal
-    superpoint finetune --images photos run=runs/thermal --resume
+    superpoint finetune images=photos
+    superpoint finetune images=photos weights=runs/mine labels=labels.h5 run=runs/thermal
+    superpoint finetune images=photos run=runs/thermal --resume
 
 Labels the photographs by homographic adaptation (labels/, unless a feature file is given), trains on them (training/, a
 run folder as of train-superpoint), and measures before and after, with SIFT beside, on generated pairs of those
@@ -106,7 +106,7 @@ def start_weights(weights: str | None) -> tuple[str, str]:
     pretrained = pretrained_names()
     chosen = next((name for name in DEFAULT if name in pretrained), None)
     if chosen is None:
-        raise UserError(f"--weights: expected a run folder, weights or one of {', '.join(pretrained) or 'no names'}")
+        raise UserError(f"weights: expected a run folder, weights or one of {', '.join(pretrained) or 'no names'}")
     if chosen == DEFAULT[0]:
         return chosen, f"weights: {chosen}"
     return chosen, f"weights: {DEFAULT[0]} is not part of this version, so training starts from {chosen}"

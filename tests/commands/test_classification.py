@@ -11,7 +11,7 @@ from tests.conftest import CommandLine
 def test_a_list_is_written(tmp_path: Path, cli: CommandLine) -> None:
     write_folder(tmp_path / "data", count=5)
     out = tmp_path / "lists" / "classes.csv"
-    code, text, _ = cli("classes", "csv", str(tmp_path / "data"), "--out", str(out))
+    code, text, _ = cli("list-classes", str(tmp_path / "data"), "--out", str(out))
     assert code == 0
     assert "12 training and 3 test images" in text
     assert len(out.read_text().splitlines()) == 16
@@ -34,9 +34,9 @@ def test_the_configuration_is_printed(cli: CommandLine) -> None:
         (["train-classifier", "augment.test_crops=7"], "augment.test_crops: found 7, expected 1, 5 or 10"),
         (["train-classifier", "augment.crop=random"], "augment.crop: found 'random', expected one of resized"),
         (["train-classifier", "augment.scale=[0.5,0.1]"], "augment.scale: found [0.5, 0.1]"),
-        (["classes", "csv", "empty"], "found no sub-folder"),
-        (["predict-classes", "data", "data"], "found no checkpoint"),
-        (["predict-classes", "absent", "data"], "no such file"),
+        (["list-classes", "empty"], "found no sub-folder"),
+        (["predict-classes", "data", "--model", "data"], "found no checkpoint"),
+        (["predict-classes", "data", "--model", "absent"], "no such file"),
         (["study", "mnist"], "data.train: found nothing"),
         (["study", "mnist", "--rates", "fast"], "--rates: found 'fast', expected numbers"),
         (["study", "depth", "data.train=data", "--depths", "21"], "--depths: found '21', expected one of 8, 14, 20"),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from superpoint.commands.inference import detect_command, match_command, track_command
-from superpoint.commands.interop import export_model_command
+from superpoint.commands.convert import export_model_command
+from superpoint.commands.use import detect_command, match_command, track_command
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.config.inference import NMS_RADIUS, InferenceConfig
 from superpoint.demo.comparison import Settings as PageSettings

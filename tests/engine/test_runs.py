@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.commands.runs import format_age
+from superpoint.commands.train import format_age
 from superpoint.engine.run import RunFolder
 from superpoint.engine.runs import find_runs, read_status
 from superpoint.errors import UserError

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from superpoint.config.evaluation import EvaluatePairsConfig, protocol_overrides
-from superpoint.config.loading import load_config
+from superpoint.config.evaluation import EvaluatePairsConfig, load_pairs_config
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation import evaluate_pairs as stage
@@ -248,8 +247,8 @@ def test_images_of_different_sizes_are_scaled_each_by_its_own(tmp_path: Path, he
 
 
 def test_paper_protocol_measures_repeatability_at_its_own_size(data: Path, tmp_path: Path) -> None:
-    overrides = [*protocol_overrides("paper"), "size=[96,128]", "repeatability_size=[48,64]", "max_keypoints=100"]
-    config = load_config(EvaluatePairsConfig, None, overrides)
+    overrides = ["protocol=paper", "size=[96,128]", "repeatability_size=[48,64]", "max_keypoints=100"]
+    config = load_pairs_config(None, overrides)
     assert config.nms_radius == 8
     assert config.describe().startswith("paper, size=[96, 128], max_keypoints=100")
     (record, *_) = measure(data, tmp_path, config, "harris")
@@ -274,8 +273,8 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
         (["--extractors", "sift+brief"], "expected DETECTOR+"),
         (["--extractors", "disk"], "found 'disk' without weights"),
         (["--extractors", "disk:nowhere"], "nowhere: no such file"),
-        (["--extractors", "sift", "--data", "nowhere"], "nowhere: no such folder"),
-        (["--protocol", "papre"], "did you mean 'paper'"),
+        (["--extractors", "sift", "--data", "nowhere"], "nowhere: no such file or folder"),
+        (["protocol=papre"], "did you mean 'paper'"),
         (["matcher=nearest"], "matcher: found 'nearest'"),
         (["size=[480]"], "size: found [480]"),
         (["confidence=1"], "confidence: found 1"),

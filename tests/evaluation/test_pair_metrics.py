@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, protocol_overrides
-from superpoint.config.loading import load_config
+from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, load_pairs_config
 from superpoint.errors import UserError
 from superpoint.evaluation.pair_metrics import (
     Described,
@@ -117,15 +116,15 @@ def test_repeatability_thins_points_that_cluster() -> None:
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_protocols_load_and_describe_what_differs(name: str) -> None:
-    config = load_config(EvaluatePairsConfig, None, protocol_overrides(name))
+    config = load_pairs_config(None, [f"protocol={name}"])
     assert config.describe() == name
-    changed = load_config(EvaluatePairsConfig, None, [*protocol_overrides(name), "max_keypoints=77", "backend=torch"])
+    changed = load_pairs_config(None, [f"protocol={name}", "max_keypoints=77", "backend=torch"])
     assert changed.describe() == f"{name}, max_keypoints=77"
 
 
 def test_paper_is_what_the_paper_says() -> None:
-    config = load_config(EvaluatePairsConfig, None, protocol_overrides("paper"))
+    config = load_pairs_config(None, ["protocol=paper"])
     assert (config.size, config.max_keypoints, config.nms_radius, config.ransac) == ([480, 640], 1000, 8, 3.0)
     assert (config.repeatability_size, config.repeatability_keypoints, config.repeatability_nms) == ([240, 320], 300, 4)
     with pytest.raises(UserError, match="did you mean 'paper'"):
-        protocol_overrides("papers")
+        load_pairs_config(None, ["protocol=papers"])

@@ -145,7 +145,7 @@ def homography(first: Any, second: Any, matches: Any) -> tuple[np.ndarray | None
 
 
 def export_labels(images: Path, out: Path, weights: str, *more: str) -> int:
-    return command("export-detections", images, "--out", out, "--weights", weights, *EXPORT, *more)
+    return command("export-detections", images, "--out", out, "--model", weights, *EXPORT, *more)
 
 
 def train_magicpoint(run: Path, *more: object) -> int:
@@ -162,7 +162,7 @@ def train_classifier(run: Path, images: Path) -> int:
 
 def finetune(run: Path, images: Path) -> int:
     """Its run of train-superpoint is the folder `training` in `run`."""
-    return command("finetune", "--images", images, "--weights", "superpoint-lite", f"run={run}", *FINETUNE)
+    return command("finetune", f"images={images}", "weights=superpoint-lite", f"run={run}", *FINETUNE)
 
 
 def adapt(run: Path, images: Path) -> tuple[int, list[Path]]:
@@ -178,14 +178,14 @@ def pipeline(run: Path, images: Path) -> tuple[int, list[Path]]:
 
 
 def evaluate_synthetic(out: Path) -> list[Facts]:
-    command("evaluate", "synthetic", "magicpoint-compact", "--images", 18, "--out", out)
+    command("evaluate", "synthetic", "--model", "magicpoint-compact", "scenes=18", "--out", out)
     return json.loads((out / "synthetic.json").read_text())
 
 
 def evaluate_repeatability(images: Path, out: Path) -> list[Facts]:
-    methods = ("magicpoint-lite", "adapted:magicpoint-compact", "harris", "sift", "random")
-    options = ("--images", images, "--pairs", 2, "--homographies", 4)
-    command("evaluate", "repeatability", *methods, *options, "--out", out)
+    methods = "magicpoint-lite,adapted:magicpoint-compact,harris,sift,random"
+    options = ("--extractors", methods, "--images", images, "pairs=2", "homographies=4")
+    command("evaluate", "repeatability", *options, "--out", out)
     return json.loads((out / "repeatability.json").read_text())["results"]
 
 

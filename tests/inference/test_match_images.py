@@ -41,7 +41,7 @@ def test_picture_and_numbers(
     weights: Path, pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "m.png"
-    numbers = match_images(*pair, out, settings(weights), method="ratio", estimator="magsac")
+    numbers = match_images(*pair, out, settings(weights), matcher="ratio", estimator="magsac")
     assert out.stat().st_size > 1000
     assert json.loads(out.with_suffix(".json").read_text()) == numbers
     np.testing.assert_allclose(numbers["homography"], SHIFT, atol=0.5)
@@ -72,12 +72,11 @@ def test_homography_is_that_of_the_original_images(weights: Path, pair: tuple[Pa
 def test_no_homography_is_a_result(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_image(tmp_path / "blank.png", np.zeros((64, 64), np.uint8))
     out = tmp_path / "m.png"
-    numbers = match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights), as_json=True)
-    assert json.loads(capsys.readouterr().out) == numbers
+    numbers = match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights))
     assert numbers["points"] == [0, 0]
     assert numbers["homography"] is None
     assert out.is_file()
-    match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights))
+    assert json.loads(out.with_suffix(".json").read_text()) == numbers
     assert "none: too few matches agree" in capsys.readouterr().out
 
 
@@ -89,7 +88,7 @@ def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path
     with pytest.raises(UserError, match="no such file"):
         match_images(pair[0], tmp_path / "three.png", tmp_path / "m.png", settings(weights))
     with pytest.raises(UserError, match="method: found 'best'"):
-        match_images(*pair, tmp_path / "m.png", settings(weights), method="best")
+        match_images(*pair, tmp_path / "m.png", settings(weights), matcher="best")
     assert not (tmp_path / "m.png").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 from superpoint.config.inference import InferenceConfig
 from superpoint.errors import UserError
 from superpoint.inference import track_video as stage
-from superpoint.inference.track_video import track_points
+from superpoint.inference.track_video import track_keypoints
 from superpoint.inference.video import FrameSource, VideoFile
 from superpoint.visualize import save_image
 from tests.conftest import photograph
@@ -39,7 +39,7 @@ def test_video_in_video_out(config: InferenceConfig, folder: Path, tmp_path: Pat
     with VideoFile(tmp_path / "in.avi", 12.0) as video:
         for frame in FrameSource(str(folder)):
             video.add(frame)
-    result = track_points(str(tmp_path / "in.avi"), tmp_path / "out.mp4", config)
+    result = track_keypoints(str(tmp_path / "in.avi"), tmp_path / "out.mp4", config)
     assert result.frames == FRAMES
     assert result.tracks > 5
     assert result.fps > 0
@@ -52,7 +52,7 @@ def test_video_in_video_out(config: InferenceConfig, folder: Path, tmp_path: Pat
 def test_folder_in_folder_out(
     config: InferenceConfig, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = track_points(str(folder), tmp_path / "out", config, frames=3)
+    result = track_keypoints(str(folder), tmp_path / "out", config, frames=3)
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["000001.png", "000002.png", "000003.png"]
     assert result.frames == 3
     assert 2 <= result.mean_length <= 3
@@ -76,7 +76,7 @@ def test_a_stop_leaves_a_file_that_can_be_played(
         return detect(*arguments)
 
     monkeypatch.setattr(stage, "detect", interrupted)
-    result = track_points(str(folder), tmp_path / "out.mp4", config)
+    result = track_keypoints(str(folder), tmp_path / "out.mp4", config)
     assert result.signal == number
     assert result.frames == 2
     assert len(list(FrameSource(str(tmp_path / "out.mp4")))) == 2
@@ -85,34 +85,34 @@ def test_a_stop_leaves_a_file_that_can_be_played(
 def test_what_cannot_be_tracked(config: InferenceConfig, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with pytest.raises(UserError, match="no such file, expected a video"):
-        track_points("nothing.mp4", out, config)
+        track_keypoints("nothing.mp4", out, config)
     with pytest.raises(UserError, match="magicpoint-lite: a detector without descriptors"):
-        track_points(str(folder), out, InferenceConfig("magicpoint-lite", device="cpu"))
+        track_keypoints(str(folder), out, InferenceConfig("magicpoint-lite", device="cpu"))
     with pytest.raises(UserError, match="with the codec 'zzzz'"):
-        track_points(str(folder), out, config, codec="zzzz")
+        track_keypoints(str(folder), out, config, codec="zzzz")
     with pytest.raises(UserError, match="max_distance: found 5"):
-        track_points(str(folder), out, config, max_distance=5)
+        track_keypoints(str(folder), out, config, max_distance=5)
     for path in folder.iterdir():
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match="found no frame that can be read"):
-        track_points(str(folder), out, config)
+        track_keypoints(str(folder), out, config)
     assert not out.exists()
 
 
 def test_frames_of_another_size_end_it(config: InferenceConfig, folder: Path, tmp_path: Path) -> None:
     save_image(folder / "3.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(UserError, match=r"frame 4: frame: found size \(64, 64\), expected \(128, 96\)"):
-        track_points(str(folder), tmp_path / "out.mp4", config)
+        track_keypoints(str(folder), tmp_path / "out.mp4", config)
     assert len(list(FrameSource(str(tmp_path / "out.mp4")))) == 3  # what there was
 
 
 def test_frames_are_not_written_among_those_that_are_read(
     config: InferenceConfig, folder: Path, tmp_path: Path
 ) -> None:
-    track_points(str(folder), tmp_path / "tracks.mp4", config)
+    track_keypoints(str(folder), tmp_path / "tracks.mp4", config)
     before = (tmp_path / "tracks.mp4").read_bytes()
     for source in (folder, tmp_path / "tracks.mp4"):
         with pytest.raises(UserError, match=r"--out: .* is what is read from"):
-            track_points(str(source), source, config)
+            track_keypoints(str(source), source, config)
     assert (tmp_path / "tracks.mp4").read_bytes() == before
     assert not list(folder.glob("00000*.png"))

@@ -45,7 +45,7 @@ def test_before_and_after_on_photographs_that_were_held_out(
     photographs: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16, fine=4)
-    command = ["--images", photographs, "--weights", start, f"run={folder}", *SETTINGS]
+    command = [f"images={photographs}", f"weights={start}", f"run={folder}", *SETTINGS]
     code, output, error = cli("finetune", *command)
     assert code == 0, error
     assert "2 generated pairs of held-out photographs" in output

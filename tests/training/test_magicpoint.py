@@ -111,7 +111,7 @@ def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
 
 
 def test_detections_are_drawn_on_photographs(trained: Path, cli: CommandLine) -> None:
-    output = cli.succeeds("detect-samples", trained, "threshold=0.02", "max_keypoints=50")
+    output = cli.succeeds("detect-samples", "--model", trained, "--threshold", 0.02, "--max-keypoints", 50)
     pictures = sorted((trained / "detections").glob("*.png"))
     assert len(pictures) > 8
     assert (trained / "detections/all.png") in pictures

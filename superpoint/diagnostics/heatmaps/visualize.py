@@ -1,7 +1,7 @@
 """Stage visualize-heatmaps: what a detector says, cell by cell, on synthetic scenes and photographs.
 
-    superpoint visualize-heatmaps runs/lite
-    superpoint visualize-heatmaps runs/lite/checkpoints/last.ckpt runs/lite magicpoint --index 12 --image street.jpg
+    superpoint visualize-heatmaps --model runs/lite
+    superpoint visualize-heatmaps --model runs/lite --model magicpoint --index 12 --image street.jpg
 
 Writes heatmaps/*.png into the first run folder: a figure for each image and checkpoint, and, of several checkpoints,
 one for each image that compares them.

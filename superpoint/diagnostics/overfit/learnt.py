@@ -125,7 +125,7 @@ def _unfinished(case: Case, score: CellScore) -> Finding:
         Status.FAIL,
         f"Loss still falling, from {late[0]:.3g} to {late[1]:.3g} over the last {2 * share} steps; {score.text}.",
         "The budget ended too early.",
-        "Give it more with --steps and --seconds, or raise optimizer.lr.",
+        "Give it more with --steps and --minutes, or raise optimizer.lr.",
     )
 
 

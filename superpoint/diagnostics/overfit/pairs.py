@@ -2,7 +2,7 @@
 
     superpoint overfit --config superpoint/lite
     superpoint overfit --config superpoint/lite --image street.jpg descriptor.name=sampled_hinge
-    superpoint overfit --config superpoint/vgg --images 4 weights=null
+    superpoint overfit --config superpoint/vgg --scenes 4 weights=null
 
 As `diagnostics.overfit.scenes`, on pairs: it passes as soon as in evaluation mode the largest of the 65 channels is the
 label in every cell of both views, and every place finds its counterpart among all of the other view by its descriptor

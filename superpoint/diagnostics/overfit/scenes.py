@@ -3,7 +3,7 @@
     superpoint overfit
     superpoint overfit --index 7 optimizer.lr=0.003
     superpoint overfit --image street.jpg --labels street.csv
-    superpoint overfit --images 8 data.kind=labelled data.labels=labels.h5 data.images=photos
+    superpoint overfit --scenes 8 data.kind=labelled data.labels=labels.h5 data.images=photos
 
 The training stage itself, on the same few samples again and again: without augmentation, averaging of weights, warm-up
 or decay of the rate. It passes as soon as in evaluation mode the largest of the 65 channels is the label in every cell.
@@ -38,10 +38,10 @@ BATCH = 8  # samples a step, at most
 EVERY = 5  # steps between looks at the cells
 REPLACED = {  # keys that have no say here, and the option that has
     "run": "--out",
-    "data.overfit": "--images",
+    "data.overfit": "--scenes",
     "data.overfit_first": "--index",
     "train.steps": "--steps",
-    "train.minutes": "--seconds",
+    "train.minutes": "--minutes",
     **dict.fromkeys(["schedule", "train.batch_size", "train.accumulate", "train.ema", "train.validate_every"], ""),
     **dict.fromkeys(["data.workers", "data.curriculum", "data.photometric", "data.homography", "train.log_every"], ""),
 }

@@ -124,16 +124,3 @@ def descend(
         stepper.step()
         stepper.zero_grad()
     return Curve(optimizer.lr, optimizer.momentum, losses)
-
-
-def parse_numbers(option: str, text: str) -> list[float]:
-    """Numbers in a list such as "0.1,1,10"; raises UserError for anything else, and for one that occurs twice."""
-    numbers: list[float] = []
-    for part in text.split(","):
-        try:
-            numbers.append(float(part))
-        except ValueError:
-            raise UserError(f"{option}: found '{part.strip()}', expected numbers such as 0.1,1,10") from None
-    if len(set(numbers)) < len(numbers):
-        raise UserError(f"{option}: found '{text}', expected each number once")
-    return numbers

@@ -172,7 +172,7 @@ def evaluation_section(record: RunRecord) -> Section:
 def _evaluation(record: RunRecord) -> Content:
     results = record.evaluation
     if not results:
-        command = f"superpoint evaluate synthetic {shlex.quote(str(record.path))}"
+        command = f"superpoint evaluate synthetic --model {shlex.quote(str(record.path))}"
         return Content(notes=[f"{record.missing.get(EVALUATION, '')} This command writes it: {command}"])
     try:
         protocol, loosest = results[0]["protocol"], max(results[0]["pooled"], key=float)

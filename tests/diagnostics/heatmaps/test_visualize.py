@@ -68,7 +68,7 @@ def panels(figure: Figure) -> set[str]:
 
 
 def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, cli: CommandLine) -> None:
-    output = cli.succeeds("visualize-heatmaps", run, "--image", photo, "--longest", 64, "--worst", 1)
+    output = cli.succeeds("visualize-heatmaps", "--model", run, "--image", photo, "--resize", 64, "--worst", 1)
     path = run / "heatmaps" / "street.png"
     with Image.open(path) as image:
         assert image.width == 1600
@@ -170,7 +170,7 @@ class TestErrors:
     """Each is one line on standard error and exit code 2, and nothing is written."""
 
     def fails(self, cli: CommandLine, out: Path, *arguments: object) -> str:
-        error = cli.fails("visualize-heatmaps", *arguments, "--out", out)
+        error = cli.fails("visualize-heatmaps", "--model", *arguments, "--out", out)
         assert not out.exists()
         return error
 
@@ -206,5 +206,5 @@ class TestErrors:
         assert "magicpoint-lite: found weights without the configuration of a run, which --index needs" in message
 
     def test_weights_need_a_place(self, cli: CommandLine) -> None:
-        message = cli.fails("visualize-heatmaps", "magicpoint-lite")
+        message = cli.fails("visualize-heatmaps", "--model", "magicpoint-lite")
         assert "say with --out where the pictures should go" in message

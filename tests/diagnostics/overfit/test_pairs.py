@@ -74,7 +74,7 @@ def test_the_file_of_the_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest
 
 
 def test_too_few_steps_fail_and_say_so(tmp_path: Path, cli: CommandLine) -> None:
-    settings = ["weights=null", "descriptor.name=dual_softmax", "--steps", 30, "--images", 2]
+    settings = ["weights=null", "descriptor.name=dual_softmax", "--steps", 30, "--scenes", 2]
     code, output = attempt(cli, tmp_path / "run", *settings, "optimizer.lr=0.0005")
     assert code == 1
     assert "FAIL: The budget ended too early." in output

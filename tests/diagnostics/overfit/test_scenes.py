@@ -77,7 +77,7 @@ def test_learns_every_cell_and_says_so(cli: CommandLine, tmp_path: Path, monkeyp
 
 def test_several_scenes_from_an_index_on(cli: CommandLine, tmp_path: Path) -> None:
     code, output, _ = cli(
-        "overfit", *SETTINGS, "--out", str(tmp_path / "run"), "--index", "4", "--images", "2", "--steps", "5"
+        "overfit", *SETTINGS, "--out", str(tmp_path / "run"), "--index", "4", "--scenes", "2", "--steps", "5"
     )
     assert code == 1  # far too few steps
     assert "scenes 4, " in output
@@ -171,13 +171,13 @@ def photographs(tmp_path: Path) -> list[str]:
 
 def test_learns_what_the_configuration_names(photographs: list[str], cli: CommandLine, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "run")]
-    code, output, _ = cli("overfit", *SETTINGS, *photographs, *out, "--images", "2", "--steps", "5")
+    code, output, _ = cli("overfit", *SETTINGS, *photographs, *out, "--scenes", "2", "--steps", "5")
     assert code == 1
     assert "photographs one.png, two.png of" in output
     assert "3 of 96 cells hold a point" in output
     for arguments, message in (
         ([*photographs, "--index", "3"], "--index 3: found data.kind=labelled, expected synthetic"),
-        ([*photographs, "--images", "3"], "found 2 labelled images of 2, expected 3"),
+        ([*photographs, "--scenes", "3"], "found 2 labelled images of 2, expected 3"),
         ([*photographs, "data.kind=mixed"], "data.overfit: cannot be used with data.kind=mixed"),
         ([*photographs, "--labels", "x.csv"], "found no --image"),
         (["weights=nowhere.safetensors"], "nowhere.safetensors"),
@@ -220,7 +220,7 @@ def test_mistakes_are_one_line_and_exit_code_2(cli: CommandLine, tmp_path: Path)
         (["--index", "0"], "scene 0 has no label, the next one that has is"),
         (["--labels", f"{tmp_path}/far.txt"], "found no --image"),
         ([*empty, "--index", "3"], "expected a photograph alone"),
-        ([*empty, "--images", "2"], "expected a photograph alone"),
+        ([*empty, "--scenes", "2"], "expected a photograph alone"),
         (["schedule.name=cosine"], "schedule.name=cosine: overfit sets schedule by itself"),
         (["data.overfit=2"], "data.overfit=2: overfit sets data.overfit by --images"),
         (["run=x"], "by --out"),

@@ -11,7 +11,7 @@ from tests.conftest import CommandLine
 
 
 def test_table_when_piped_is_plain_and_whole(cli: CommandLine) -> None:
-    text = cli.succeeds("summary", "magicpoint-lite")
+    text = cli.succeeds("summary", "--model", "magicpoint-lite")
     parameters = sum(p.numel() for p in load_network("magicpoint-lite").parameters())
     assert f"{parameters:,} parameters" in text
     assert "a multiply-add is 2 FLOPs" in text
@@ -38,20 +38,21 @@ def test_configuration_file_and_overrides(tmp_path: Path) -> None:
 
 
 def test_padding_is_mentioned(cli: CommandLine) -> None:
-    assert "the image is padded to 104 x 160" in cli.succeeds("summary", "magicpoint-lite", "--height", "100")
+    assert "the image is padded to 104 x 160" in cli.succeeds(
+        "summary", "--model", "magicpoint-lite", "--height", "100"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing-there"], "nothing-there: no such file"),
+        (["--model", "nothing-there"], "nothing-there: no such file"),
         (["model.encoder=foo"], "model.encoder: found 'foo'"),
         (["model.encoders=vgg"], "encoders"),
         (
-            ["magicpoint-lite", "model.encoder=lite"],
-            "found magicpoint-lite and a configuration, expected one of the two",
+            ["--model", "magicpoint-lite", "model.encoder=lite"],
+            "found --model magicpoint-lite and a recipe, expected one of the two",
         ),
-        (["magicpoint", "magicpoint-lite"], "found 2 networks (magicpoint, magicpoint-lite), expected one"),
         (["--height", "0"], "--height: found 0, expected 1 to 65536 pixels"),
         (["--out", "a.pdf"], "a.pdf: found the ending '.pdf', expected .svg or .png"),
         (["--config", "no.yaml"], "no.yaml: no such config file"),

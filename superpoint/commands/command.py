@@ -1,0 +1,215 @@
+"""How a command is made: its configuration, its output, how it ends. The commands themselves only say what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from superpoint.commands.options import FIELDS, check_inputs
+from superpoint.config import dump_config, load_config
+from superpoint.config.loading import recipe_names
+
+USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT = "Use", "Label", "Train", "Evaluate", "Diagnose", "Convert"
+OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
+
+# A dataclass, or a function (file, overrides, options) -> one, whose annotation names its class.
+Load = Callable[..., Any]
+CONFIGS: dict[str, type] = {}  # command -> what its `key=value` sets
+
+CONFIG = Annotated[
+    str | None,
+    typer.Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names),
+]
+PRINT_CONFIG = Annotated[bool, typer.Option("--print-config", help="Print the complete configuration and stop.")]
+OVERRIDES = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="over the recipe", show_default=False)
+]
+INPUTS = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGES... [KEY=VALUE...]",
+        help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
+        "and key=value, over the recipe",
+        show_default=False,
+    ),
+]
+QUIET = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        result: what --json prints.
+        signal: what stopped it.
+        failed: a check failed: exit code 1.
+    """
+
+    result: Any = None
+    signal: int | None = None
+    failed: bool = False
+
+
+class Stopped(Exception):
+    """A command was stopped by a signal; `resume`: the same command goes on where it was."""
+
+    def __init__(self, number: int, resume: bool) -> None:
+        super().__init__(number)
+        self.number = number
+        self.resume = resume
+
+
+class Sections(TyperGroup):
+    """A group whose help lists its commands under the headings that they were made with."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        width = max(map(len, self.commands)) + 6
+        for name, each in self.commands.items():
+            heading = getattr(each, "rich_help_panel", None) or "Commands"
+            sections.setdefault(heading, []).append((name, each.get_short_help_str(formatter.width - width)))
+        for heading in sorted(sections, key=[USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT, "Commands"].index):
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
+
+
+def command_group(text: str) -> typer.Typer:
+    """Return a Typer app with the settings of all of ours."""
+    return typer.Typer(
+        cls=Sections,
+        help=text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = command_group("Keypoints and descriptors: use SuperPoint, label images, train it, measure it, say why it fails.")
+
+
+def subgroup(name: str, panel: str, text: str) -> typer.Typer:
+    """Return a group of commands below `superpoint NAME`."""
+    group = command_group(text)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
+
+
+def command(
+    name: str,
+    place: str | typer.Typer,
+    *,
+    config: Load | None = None,
+    inputs: bool = False,
+    options: type | None = None,
+    only: Sequence[str] = (),
+    as_json: bool = False,
+) -> Callable[[Callable[..., Outcome | None]], Callable[..., None]]:
+    """Make a function a command. Its parameters become options; what all commands share is added.
+
+    The lines of its docstring that begin with "superpoint" are the examples of its help.
+
+    Args:
+        name: the command.
+        place: a heading of `superpoint --help`, or a group.
+        config: the command takes --config, key=value and --print-config; its function gets the configuration first.
+        inputs: it takes images beside key=value; its function gets them second.
+        options: a dataclass that options of its fields' names fill (`options.FIELDS`); its function gets it first.
+        only: the fields of `options` that have an option; default all.
+        as_json: it takes --json, which prints the result of its `Outcome`.
+    """
+    names = only or ([field.name for field in fields(options)] if options else [])
+
+    def register(function: Callable[..., Outcome | None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*, quiet: bool = False, as_json: bool = False, **given: Any) -> None:
+            arguments: list[Any] = []
+            if options is not None:
+                arguments.append(options(**{key: given.pop(key) for key in names}))
+            if config is not None:
+                words = given.pop("arguments") or []
+                overrides = [each for each in words if not inputs or _is_override(each)]
+                file, print_config = given.pop("config"), given.pop("print_config")
+                arguments.append(_load(config, file, overrides, given))
+                if print_config:
+                    typer.echo(dump_config(arguments[0]), nl=False)
+                    return
+                if inputs:
+                    arguments.append(check_inputs([each for each in words if each not in overrides]))
+            if sys.stderr.isatty() and not quiet and not as_json:
+                print(f"superpoint {name}: starting", file=sys.stderr)  # PyTorch takes seconds to import
+            try:
+                with _silence(quiet, as_json):
+                    outcome = function(*arguments, **given) or Outcome()
+            except KeyboardInterrupt:
+                raise Stopped(signal.SIGINT, "resume" in given) from None
+            if as_json:
+                typer.echo(json.dumps(outcome.result, indent=1, default=str))
+            if outcome.signal is not None:
+                raise Stopped(outcome.signal, "resume" in given)
+            if outcome.failed:
+                raise typer.Exit(1)
+
+        own = list(inspect.signature(function, eval_str=True).parameters.values())
+        own = own[(config is not None) + (options is not None) + inputs :]
+        shared = [_parameter(key, FIELDS[key], getattr(options, key)) for key in names]
+        if config is not None:
+            own.insert(0, _parameter("arguments", INPUTS if inputs else OVERRIDES, None))
+            shared += [_parameter("config", CONFIG, None), _parameter("print_config", PRINT_CONFIG, False)]
+            CONFIGS[name] = _loaded(config)
+        shared += [_parameter("as_json", JSON, False)] if as_json else []
+        parameters = [*own, *shared, _parameter("quiet", QUIET, False)]
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        text, *examples = re.split(r"\n+(?=superpoint )", inspect.getdoc(function) or "")
+        group, panel = (app, place) if isinstance(place, str) else (place, None)
+        epilog = "\n  ".join(["\b\nExample:", *examples])
+        return group.command(name, help=text, rich_help_panel=panel, epilog=epilog)(run)
+
+    return register
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _load(config: Load, file: str | None, overrides: list[str], options: dict[str, Any]) -> Any:
+    return load_config(config, file, overrides) if isinstance(config, type) else config(file, overrides, options)
+
+
+def _loaded(config: Load) -> type:
+    """Return the class of what `config` loads."""
+    return config if isinstance(config, type) else inspect.signature(config, eval_str=True).return_annotation
+
+
+def _is_override(text: str) -> bool:
+    return OVERRIDE.fullmatch(text) is not None and not Path(text).exists()
+
+
+@contextlib.contextmanager
+def _silence(quiet: bool, as_json: bool) -> Iterator[None]:
+    """Print nothing to standard output; with `quiet`, neither progress nor warnings."""
+    with contextlib.ExitStack() as stack:
+        if quiet or as_json:
+            null = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(null))
+            if quiet:
+                stack.enter_context(contextlib.redirect_stderr(null))
+        yield

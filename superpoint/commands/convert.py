@@ -1,0 +1,66 @@
+"""Commands that write networks as files for other programs, and read those of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from superpoint.commands.command import CONVERT, command
+from superpoint.commands.options import Model, check_path
+from superpoint.config.inference import InferenceConfig
+
+WeightsFile = Annotated[Path, typer.Option(help="The .safetensors file to write.", show_default=False)]
+
+
+@command("export-model", CONVERT, options=InferenceConfig, only=("threshold", "nms_radius", "border"))
+def export_model_command(
+    config: InferenceConfig,
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt or .pt2.", show_default=False)],
+    form: Annotated[
+        Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
+        typer.Option("--format", help="onnx-full has the decoder inside, set by the options below."),
+    ] = "onnx",
+    keypoints: Annotated[int, typer.Option(min=1, help="Keypoints that onnx-full gives for every image.")] = 1024,
+) -> None:
+    """Write a network for another runtime, and check that it finds there what it finds in torch.
+
+    superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
+    """
+    from superpoint.export.formats import Settings
+    from superpoint.export.model import export_model
+
+    export_model(model, form, out, Settings(keypoints, config.nms_radius, config.threshold, config.border))
+
+
+@command("export-weights", CONVERT)
+def export_weights_command(
+    model: Model,
+    out: WeightsFile,
+    half: Annotated[bool, typer.Option("--half", help="Store kernels as float16: half the size.")] = False,
+) -> None:
+    """Write the best (averaged) weights of a run as one safetensors file to share.
+
+    superpoint export-weights --model runs/lite --out lite.safetensors --half
+    """
+    from superpoint.models.weights import export_weights
+
+    export_weights(model, out, half=half)
+
+
+@command("convert-weights", CONVERT)
+def convert_weights_command(
+    file: Annotated[
+        Path, typer.Argument(help="weights of SuperPoint from elsewhere", callback=check_path, show_default=False)
+    ],
+    out: WeightsFile,
+) -> None:
+    """Bring weights of SuperPoint in one of the two public layouts into ours.
+
+    superpoint convert-weights superpoint_v1.pth --out converted.safetensors
+    """
+    from superpoint.interop.weights import convert_weights_file
+
+    convert_weights_file(file, out)

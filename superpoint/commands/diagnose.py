@@ -1,0 +1,231 @@
+"""Commands that say what a network looks like, what it learns from, and why a training run fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from superpoint.commands.command import DIAGNOSE, Outcome, command
+from superpoint.commands.options import Models, Momenta, OptionalModel, Rates, Run, check_path, numbers
+from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, read_config
+from superpoint.errors import UserError
+
+# What lr-study trains without a --config: small enough for a minute, and curves of full size look the same.
+LR_STUDY = [
+    *("data.height=64", "data.width=96", "model.encoder=lite", "model.head_channels=64"),
+    *("train.batch_size=8", "optimizer.weight_decay=0"),
+]
+
+
+@command("doctor", DIAGNOSE, as_json=True)
+def doctor_command(
+    run: Run,
+    range_test: Annotated[
+        bool, typer.Option("--range-test/--no-range-test", help="Also try learning rates on a fresh network.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for findings.json; default <run>/doctor.")] = None,
+) -> Outcome:
+    """Say what is wrong with a run, why, and what to do: 15 checks of data, labels, network, output and history.
+
+    Six more of runs that train descriptors. Exit code 1 if a check fails.
+
+    superpoint doctor runs/quick
+    """
+    from superpoint.diagnostics.doctor import FINDINGS, doctor
+    from superpoint.diagnostics.finding import Status
+    from superpoint.pretrained import result_run
+
+    findings = doctor(run, range_test=range_test, out=out)
+    written = (out or result_run(run) / "doctor") / FINDINGS
+    failed = any(finding.status is Status.FAIL for finding in findings)
+    return Outcome(json.loads(written.read_text(encoding="utf-8")), failed=failed)
+
+
+@command("report", DIAGNOSE)
+def report_command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="run folders; several are compared", callback=check_path, show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
+    ] = None,
+) -> None:
+    """Write one HTML page about a run (curves, findings, heatmaps, samples, evaluation), or a comparison of several.
+
+    superpoint report runs/quick
+    superpoint report runs/a runs/b --out comparison.html
+    """
+    from superpoint.classification.report import OTHER_REPORTS
+    from superpoint.diagnostics.report.write import write_report
+
+    typer.echo(f"report: {write_report(runs, out, OTHER_REPORTS)}")
+
+
+def training_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
+    """Return the recipe of either training, without a file the one that the overrides belong to."""
+    if file is not None:
+        return read_config(file, MagicPointConfig, SuperPointConfig, overrides=overrides)
+    joint = any(each.startswith(("descriptor.", "model.descriptor_dim=")) for each in overrides)
+    return load_config(SuperPointConfig if joint else MagicPointConfig, None, overrides)
+
+
+def overfit_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
+    """Return the recipe; refuse settings that `overfit` replaces."""
+    settings = training_config(file, overrides, options)
+    from superpoint.diagnostics.overfit.scenes import check_overrides  # PyTorch: slow to import
+
+    check_overrides(overrides)
+    return settings
+
+
+@command("overfit", DIAGNOSE, config=overfit_config)
+def overfit_command(
+    settings: MagicPointConfig,
+    index: Annotated[int | None, typer.Option(min=0, help="Synthetic scene; default the first with a label.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A photograph instead, resized and cropped to fit.", callback=check_path)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its keypoints (text x y, CSV, npy, npz); default detections of magicpoint.", callback=check_path
+        ),
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, max=64, help="How many scenes, from --index on.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps ...")] = 400,
+    minutes: Annotated[float, typer.Option(min=0.01, help="... or minutes.")] = 3.0,
+    out: Annotated[
+        Path | None, typer.Option(help="New run folder; default runs/overfit, runs/overfit-2, ...", show_default=False)
+    ] = None,
+) -> Outcome:
+    """Learn one image by heart: PASS when every cell is right, otherwise FAIL with the cause and exit code 1.
+
+    With a recipe of train-superpoint, one pair of views: every match must be right too.
+
+    superpoint overfit
+    superpoint overfit --config superpoint/lite --image street.jpg --minutes 1
+    """
+    from superpoint.diagnostics.overfit.pairs import overfit_pairs
+    from superpoint.diagnostics.overfit.scenes import overfit
+
+    attempt = {"out": out, "index": index, "image": image, "labels": labels, "images": scenes}
+    budget = {"steps": steps, "seconds": 60 * minutes}
+    if isinstance(settings, SuperPointConfig):
+        result = overfit_pairs(settings, **attempt, **budget)
+    else:
+        result = overfit(settings, **attempt, **budget)
+    return Outcome(signal=result.signal, failed=not result.passed)
+
+
+@command("find-lr", DIAGNOSE, config=training_config)
+def find_lr_command(
+    settings: MagicPointConfig,
+    out: Annotated[Path, typer.Option(help="Folder for lr_finder.png and .json.")] = Path("runs/lr-finder"),
+    steps: Annotated[int, typer.Option(min=10, help="Steps of the ramp.")] = 200,
+) -> None:
+    """Ramp the learning rate up over a short run and suggest one.
+
+    superpoint find-lr --config magicpoint/lite --out runs/lr-finder
+    """
+    from superpoint.diagnostics.rates.finder import find_lr
+
+    find_lr(settings, out, steps=steps)
+
+
+def study_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
+    """Return the recipe, without a file that of a small network."""
+    return load_config(MagicPointConfig, file, [*([] if file else LR_STUDY), *overrides])
+
+
+@command("lr-study", DIAGNOSE, config=study_config)
+def lr_study_command(
+    settings: MagicPointConfig,
+    out: Annotated[Path, typer.Option(help="Folder for lr_study.png, .md, .csv and .json.")] = Path("runs/lr-study"),
+    rates: Rates = "0.03,0.3,1.4,4,30",
+    momenta: Momenta = "0,0.9",
+    steps: Annotated[int, typer.Option(min=6, help="Steps of each run.")] = 120,
+) -> None:
+    """Compare learning rates and momenta in short runs on one batch: slow, good, oscillates, stuck or diverged.
+
+    Without --config: the lite network on 8 scenes of 64x96, about a minute on two cores.
+
+    superpoint lr-study --rates 0.01,0.1,1,10 --momenta 0,0.9
+    """
+    grid = {"rates": numbers("--rates", rates), "momenta": numbers("--momenta", momenta)}
+    from superpoint.diagnostics.rates.study import lr_study
+
+    lr_study(settings, out, **grid, steps=steps)
+
+
+@command("visualize-dataset", DIAGNOSE, config=MagicPointConfig)
+def visualize_dataset_command(
+    settings: MagicPointConfig,
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")] = Path("runs/dataset"),
+    columns: Annotated[int, typer.Option(min=1, max=64, help="Samples of each primitive.")] = 8,
+    index: Annotated[int | None, typer.Option(min=0, help="Also this one training sample, enlarged.")] = None,
+) -> None:
+    """Draw contact sheets of the synthetic shapes with their labels, and of augmented training samples.
+
+    superpoint visualize-dataset --index 1234 data.photometric.strength=0.5
+    """
+    from superpoint.diagnostics.dataset import visualize_dataset
+
+    visualize_dataset(settings, out, columns=columns, index=index)
+
+
+@command("visualize-heatmaps", DIAGNOSE)
+def visualize_heatmaps_command(
+    model: Models,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A photograph; may be repeated.", callback=check_path)
+    ] = None,
+    index: Annotated[list[int] | None, typer.Option(min=0, help="A training sample; may be repeated.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz.", callback=check_path),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
+    resize: Annotated[int, typer.Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,
+    worst: Annotated[int, typer.Option(min=0, max=60, help="Cells to enlarge.")] = 6,
+) -> None:
+    """Show heatmap, dustbin, logits and wrong cells on scenes and photographs, of one --model or several.
+
+    superpoint visualize-heatmaps --model runs/lite --model magicpoint --image street.jpg
+    """
+    from superpoint.diagnostics.heatmaps.visualize import visualize_heatmaps
+
+    files = [Path(each) for each in model]
+    visualize_heatmaps(
+        files, images=image or (), indices=index or (), labels=labels, out=out, longest=resize, worst=worst
+    )
+
+
+def network_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> ModelConfig:
+    """Return the network of a recipe; beside --model there must be none."""
+    if options["model"] is not None and (overrides or file is not None):
+        raise UserError(f"summary: found --model {options['model']} and a recipe, expected one of the two")
+    from superpoint.diagnostics.summary.show import network_config
+
+    return network_config(file, overrides)
+
+
+@command("summary", DIAGNOSE, config=network_config, as_json=True)
+def summary_command(
+    settings: ModelConfig,
+    model: OptionalModel = None,
+    height: Annotated[int, typer.Option(help="Of the image, in px.")] = 120,
+    width: Annotated[int, typer.Option(help="Of the image, in px.")] = 160,
+    out: Annotated[Path | None, typer.Option(help="Draw the architecture to this .svg or .png.")] = None,
+) -> Outcome:
+    """List layers, output shapes, parameters and FLOPs of a network; with --out its architecture drawn.
+
+    superpoint summary --model runs/lite --out lite.svg
+    superpoint summary model.encoder=lite --json
+    """
+    from superpoint.diagnostics.summary.show import show_summary
+
+    return Outcome(show_summary(model, model=settings, height=height, width=width, out=out).as_dict())

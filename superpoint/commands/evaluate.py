@@ -1,0 +1,165 @@
+"""Commands that measure networks, and studies that compare small ones."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from superpoint.classification.config import ClassifierConfig
+from superpoint.commands.command import EVALUATE, Outcome, command, subgroup
+from superpoint.commands.options import Images, Model, Momenta, Out, Rates, check_path, numbers, words
+from superpoint.config import load_config
+from superpoint.config.evaluation import (
+    EvaluatePairsConfig,
+    EvaluateRepeatabilityConfig,
+    EvaluateSyntheticConfig,
+    load_pairs_config,
+)
+from superpoint.errors import UserError, check_one_of
+
+evaluate = subgroup("evaluate", EVALUATE, "Measure networks beside classical methods.")
+study = subgroup("study", EVALUATE, "Compare grids of small classifiers; after a stop, give the command again.")
+
+
+@command("synthetic", evaluate, config=EvaluateSyntheticConfig, as_json=True)
+def evaluate_synthetic_command(
+    settings: EvaluateSyntheticConfig,
+    model: Model,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default <run>/evaluation.")] = None,
+) -> Outcome:
+    """Measure average precision and localisation error on synthetic shapes, beside FAST, Harris and Shi-Tomasi.
+
+    superpoint evaluate synthetic --model runs/lite scenes=200
+    """
+    from superpoint.evaluation.evaluate_synthetic import evaluate_run
+
+    written = evaluate_run(model, images=settings.scenes, out=out)
+    return Outcome(json.loads(written.read_text(encoding="utf-8")))
+
+
+@command("repeatability", evaluate, config=EvaluateRepeatabilityConfig, as_json=True)
+def evaluate_repeatability_command(
+    settings: EvaluateRepeatabilityConfig,
+    extractors: Annotated[
+        str,
+        typer.Option(
+            help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random", show_default=False
+        ),
+    ],
+    images: Images = None,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/repeatability"),
+) -> Outcome:
+    """Measure repeatability under known homographies and photometric change, on pairs generated from photographs.
+
+    superpoint evaluate repeatability --extractors magicpoint,adapted:magicpoint,harris,random --images photos
+    """
+    from superpoint.evaluation.evaluate_repeatability import evaluate_repeatability
+
+    return Outcome(evaluate_repeatability(words(extractors), images=images, out=out, **vars(settings)))
+
+
+def pairs_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> EvaluatePairsConfig:
+    """Return the protocol, refusing two sources of pairs."""
+    if options["data"] is not None and options["images"] is not None:
+        raise UserError("--images: found beside --data, expected one of the two")
+    return load_pairs_config(file, overrides)
+
+
+@command("pairs", evaluate, config=pairs_config, as_json=True)
+def evaluate_pairs_command(
+    settings: EvaluatePairsConfig,
+    extractors: Annotated[
+        str | None,
+        typer.Option(
+            help="Separated by commas: models (superpoint:SOURCE), sift, rootsift, orb, akaze, fast, harris, shi, "
+            "aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or +rootsift, the "
+            "descriptors of its keypoints. Default: a network that ships with this package, sift, orb."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford.", callback=check_path)
+    ] = None,
+    images: Images = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
+    gallery: Annotated[int, typer.Option(min=0, max=100, help="Best and worst pairs to draw per extractor.")] = 3,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
+) -> Outcome:
+    """Measure matching, homographies and repeatability on image pairs, networks beside classical methods.
+
+    superpoint evaluate pairs --extractors superpoint-lite,sift,orb --images photos
+    superpoint evaluate pairs --extractors runs/superpoint,sift --data datasets/hpatches/images protocol=paper
+    """
+    from superpoint.evaluation.evaluate_pairs import evaluate_pairs
+    from superpoint.evaluation.methods import default_methods
+
+    names = default_methods() if extractors is None else words(extractors)
+    evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
+    return Outcome(json.loads((out / "pairs.json").read_text(encoding="utf-8")))
+
+
+def grid_config(name: str, file: str | None, overrides: list[str], options: dict[str, Any]) -> ClassifierConfig:
+    """Return the recipe; without a file what the study `name` trains."""
+    from superpoint.classification.study import DEFAULTS  # PyTorch: slow to import
+
+    return load_config(ClassifierConfig, file, [*([] if file else DEFAULTS[name]), *overrides])
+
+
+@command("mnist", study, config=partial(grid_config, "mnist"))
+def study_mnist_command(
+    settings: ClassifierConfig, out: Out = None, rates: Rates = "0.01,0.03,0.1,0.3", momenta: Momenta = "0,0.9"
+) -> Outcome:
+    """Compare a fully connected network with two convolutions on 1000 digits, by learning rate and momentum.
+
+    superpoint study mnist data.train=t10k-images-idx3-ubyte.gz
+    """
+    grid = numbers("--rates", rates), numbers("--momenta", momenta)
+    from superpoint.classification.study import mnist_cells
+
+    return _run_study("mnist", mnist_cells(settings, *grid), out)
+
+
+@command("depth", study, config=partial(grid_config, "depth"))
+def study_depth_command(
+    settings: ClassifierConfig,
+    out: Out = None,
+    depths: Annotated[str, typer.Option(help="Layers: 8, 14, 20, 32, 44, 56 or 110.")] = "20,56",
+) -> Outcome:
+    """Compare plain with residual networks of the same depth on small images.
+
+    superpoint study depth data.train=photos epochs=10
+    """
+    from superpoint.backbones.classifiers import SMALL_DEPTHS
+    from superpoint.classification.study import depth_cells
+
+    chosen = numbers("--depths", depths)
+    for depth in chosen:
+        check_one_of("--depths", f"{depth:g}", [str(known) for known in SMALL_DEPTHS])
+    return _run_study("depth", depth_cells(settings, [int(depth) for depth in chosen]), out)
+
+
+@command("ingredients", study, config=partial(grid_config, "ingredients"))
+def study_ingredients_command(
+    settings: ClassifierConfig,
+    out: Out = None,
+    pretrain: Annotated[
+        str | None, typer.Option(help="Other images by class, to pretrain on (as data.train).", show_default=False)
+    ] = None,
+) -> Outcome:
+    """Show what batch norm, initialisation, augmentation and pretraining do for a small network.
+
+    superpoint study ingredients data.train=animals --pretrain other epochs=15
+    """
+    from superpoint.classification.study import ingredient_cells
+
+    return _run_study("ingredients", ingredient_cells(settings, pretrain), out)
+
+
+def _run_study(name: str, cells: list[Any], out: Path | None) -> Outcome:
+    from superpoint.classification.study import run_study
+
+    found = run_study(name, cells, out or Path(f"runs/study-{name}"))
+    return Outcome(signal=found if isinstance(found, int) else None)

@@ -1,0 +1,111 @@
+"""Commands that make labels and look at them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from superpoint.commands.command import LABEL, Outcome, command, subgroup
+from superpoint.commands.options import Model, Overwrite, Resume, Root, check_path
+from superpoint.config import LabellingConfig, load_config
+from superpoint.errors import UserError
+
+labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's.")
+FeatureFile = Annotated[
+    Path, typer.Argument(help="feature file, or folder of shards", callback=check_path, show_default=False)
+]
+
+
+def labelling_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> LabellingConfig:
+    """Return the settings of an export by the network of --model; `adaptation=none` stands for no views."""
+    for text in overrides:
+        if text.startswith("adaptation=") and text != "adaptation=none":
+            raise UserError(f"{text}: expected adaptation=none, or adaptation.KEY=VALUE")
+        if text.startswith("weights="):
+            raise UserError(f"{text}: give the network by --model {text.removeprefix('weights=')}")
+    overrides = ["adaptation.homographies=0" if text == "adaptation=none" else text for text in overrides]
+    return replace(load_config(LabellingConfig, file, overrides), weights=options.pop("model"))
+
+
+@command("export-detections", LABEL, config=labelling_config, inputs=True)
+def export_detections_command(
+    settings: LabellingConfig,
+    images: list[str],
+    out: Annotated[Path | None, typer.Option(help="The feature file to write (.h5).", show_default=False)] = None,
+    model: Model = "magicpoint",  # part of `settings`
+    root: Root = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Detect keypoints on images, by homographic adaptation or (adaptation=none) plainly, and write them to one file.
+
+    superpoint export-detections photos --out labels.h5
+    superpoint export-detections photos --out features.h5 --model runs/lite adaptation=none resize=1024
+    """
+    if out is None:
+        raise UserError("--out: expected the feature file to write, e.g. --out labels.h5")
+    from superpoint.labelling.export import export_detections
+
+    result = export_detections(settings, images, out, root=root, resume=resume, overwrite=overwrite)
+    return Outcome(signal=result.signal)
+
+
+@command("info", labels)
+def labels_info_command(file: FeatureFile) -> None:
+    """Show keypoints per image, their placement, settings, skipped images, alarms.
+
+    superpoint labels info labels.h5
+    """
+    from superpoint.labelling.show import labels_info
+
+    labels_info(file)
+
+
+@command("show", labels)
+def labels_show_command(
+    file: FeatureFile,
+    images: Annotated[Path, typer.Argument(help="folder (or HDF5 file) of the images", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("labels.png"),
+    count: Annotated[int, typer.Option(min=1, max=400, help="Images, evenly chosen.")] = 16,
+    columns: Annotated[int, typer.Option(min=1, max=40, help="Of the sheet.")] = 4,
+) -> None:
+    """Draw a contact sheet of images with their keypoints, coloured by score.
+
+    superpoint labels show labels.h5 photos --out labels.png
+    """
+    from superpoint.labelling.show import labels_show
+
+    labels_show(file, images, out, count=count, columns=columns)
+
+
+@command("check", labels)
+def labels_check_command(file: FeatureFile) -> Outcome:
+    """Find damage, shapes that do not fit, values that cannot be; exit code 1 if there is any.
+
+    superpoint labels check labels.h5
+    """
+    from superpoint.labelling.show import labels_check
+
+    return Outcome(failed=bool(labels_check(file)))
+
+
+@command("list-classes", LABEL)
+def list_classes_command(
+    folder: Annotated[
+        Path, typer.Argument(help="with a sub-folder of images for each class", callback=check_path, show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
+    test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the order and the split.")] = 0,
+) -> None:
+    """Write the list of the images of a folder, shuffled and split into training and test images.
+
+    superpoint list-classes photos --out pets.csv
+    """
+    from superpoint.classification.data.csv_list import write_csv_list
+
+    counts = write_csv_list(folder, out, test_share=test_share, seed=seed)
+    typer.echo(f"{out}: {counts['train']} training and {counts['test']} test images")

@@ -1,0 +1,137 @@
+"""Commands that use a trained network: keypoints of images, matches of two, tracks in a video, a page to try it on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from superpoint.commands.command import EVALUATE, USE, Outcome, command
+from superpoint.commands.options import RUNTIME, Overwrite, Resume, Root, check_inputs, check_path
+from superpoint.config.inference import InferenceConfig
+
+
+@command("detect", USE, options=InferenceConfig)
+def detect_command(
+    config: InferenceConfig,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="folders, globs, lists (.txt), images, HDF5, tar shards", callback=check_inputs, show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).", show_default=False)],
+    root: Root = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Find keypoints in images: drawn (--out FOLDER), or with their descriptors in a file (--out features.h5).
+
+    superpoint detect photos --out pictures
+    superpoint detect photos --out features.h5 --max-keypoints 2048
+    """
+    from superpoint.inference.detect_images import detect_images
+
+    return Outcome(signal=detect_images(images, out, config, root=root, resume=resume, overwrite=overwrite))
+
+
+@command("match", USE, options=InferenceConfig, as_json=True)
+def match_command(
+    config: InferenceConfig,
+    first: Annotated[Path, typer.Argument(help="an image", callback=check_path, show_default=False)],
+    second: Annotated[Path, typer.Argument(help="another one", callback=check_path, show_default=False)],
+    out: Annotated[Path, typer.Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
+    matcher: Annotated[
+        Literal["mutual", "ratio", "dual_softmax"], typer.Option(help="Which keypoints are matched.")
+    ] = "mutual",
+    estimator: Annotated[
+        Literal["gcransac", "ransac", "magsac"],
+        typer.Option(help="Of the homography; ransac also takes mirrored images."),
+    ] = "gcransac",
+    inlier_threshold: Annotated[
+        float | None,
+        typer.Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
+    ] = None,
+) -> Outcome:
+    """Match two images, estimate the homography between them, and draw both side by side.
+
+    superpoint match one.jpg two.jpg --out matches.png
+    """
+    from superpoint.inference.match_images import match_images
+
+    numbers = match_images(first, second, out, config, matcher=matcher, estimator=estimator, threshold=inlier_threshold)
+    return Outcome(numbers)
+
+
+@command("track", USE, options=InferenceConfig, as_json=True)
+def track_command(
+    config: InferenceConfig,
+    source: Annotated[str, typer.Argument(help="video, folder of images, or index of a camera", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Video (.mp4, .avi), or folder for PNGs.", show_default=False)],
+    frames: Annotated[int, typer.Option(min=0, help="Stop after this many; 0 = at the end, or at Ctrl-C.")] = 0,
+    max_distance: Annotated[float, typer.Option(help="Max distance of the descriptors of a track, 0..2.")] = 0.7,
+    keep: Annotated[int, typer.Option(help="Latest positions of a track that are drawn.")] = 5,
+    codec: Annotated[str | None, typer.Option(help="Four characters; by default mp4v, or MJPG for .avi.")] = None,
+) -> Outcome:
+    """Follow keypoints through a video by their descriptors, and write the frames with the tracks drawn.
+
+    superpoint track street.mp4 --out tracks.mp4 --resize 640
+    """
+    from superpoint.inference.track_video import track_keypoints
+
+    found = track_keypoints(source, out, config, max_distance=max_distance, keep=keep, frames=frames, codec=codec)
+    return Outcome(asdict(found), signal=None if found.frames else found.signal)
+
+
+@command("demo", USE, options=InferenceConfig, only=("model", *RUNTIME))
+def demo_command(
+    config: InferenceConfig,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860.", show_default=False)
+    ] = None,
+) -> None:
+    """Show a page in the browser: two images in, keypoints, matches and heatmaps out, beside SIFT's.
+
+    superpoint demo --model superpoint-lite
+    """
+    from superpoint.demo.launch import run_demo
+
+    run_demo(config, host=host, port=port)
+
+
+@command("detect-samples", EVALUATE, options=InferenceConfig)
+def detect_samples_command(
+    config: InferenceConfig,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; default <run>/detections.")] = None,
+) -> None:
+    """Draw detections and heatmaps on the photographs that scikit-image ships.
+
+    superpoint detect-samples --model runs/lite --threshold 0.05
+    """
+    from superpoint.inference.detect_samples import detect_samples
+
+    detect_samples(config, out)
+
+
+@command("predict-classes", USE)
+def predict_classes_command(
+    folder: Annotated[Path, typer.Argument(help="with the images", callback=check_path, show_default=False)],
+    model: Annotated[str, typer.Option(help="Run folder or weights of train-classifier.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
+    label: Annotated[
+        Literal["name", "number", "probability"], typer.Option(help="What stands for the class.")
+    ] = "name",
+    of_class: Annotated[
+        str | None, typer.Option("--class", help="Of --label probability; default the last class.", show_default=False)
+    ] = None,
+) -> None:
+    """Classify the images of a folder; one line per image, in natural order of the files (1, 2, 10).
+
+    superpoint predict-classes photos --model runs/classifier --out submission.csv
+    """
+    from superpoint.classification.prediction import predict_classes
+
+    predict_classes(model, folder, out, label=label, of_class=of_class)

@@ -1,0 +1,136 @@
+"""One grammar for all commands: what each of them must have, and must not."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from superpoint.cli import app, main
+from superpoint.commands.command import CONFIGS, OVERRIDE
+from superpoint.config.inference import InferenceConfig
+
+
+def commands(group: typer.Typer = app) -> Iterator[Any]:
+    yield from group.registered_commands
+    for each in group.registered_groups:
+        assert each.typer_instance is not None
+        yield from commands(each.typer_instance)
+
+
+COMMANDS = {str(each.name): each for each in commands()}
+SHARED = {
+    "config", "print_config", "resume", "overwrite", "out", "model", "quiet", "as_json", "root", "minutes", *(
+        field.name for field in fields(InferenceConfig)
+    ),
+}  # fmt: skip
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(COMMANDS[name].callback).parameters)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_of_itself(name: str) -> None:
+    assert re.search(rf"superpoint (\w+ )?{name}\b", COMMANDS[name].epilog)
+    assert COMMANDS[name].help
+    assert "quiet" in parameters(name)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_nothing_can_be_set_in_two_ways(name: str) -> None:
+    keys = {field.name for field in fields(CONFIGS[name])}
+    options = set(parameters(name)) - {"labels", "model"}  # of `overfit`: of one photograph; the recipe's: its network
+    assert not keys & options
+    assert {"config", "print_config", "arguments"} <= set(parameters(name))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(CONFIGS)))
+def test_what_has_no_recipe_takes_options_only(name: str) -> None:
+    assert not {"config", "arguments"} & set(parameters(name))
+
+
+def test_defaults_are_the_same_everywhere() -> None:
+    defaults = {field.name: field.default for field in fields(InferenceConfig)}
+    for name in set(COMMANDS) - {"visualize-heatmaps"}:  # of which cells are to be seen
+        for key in set(parameters(name)) & (set(defaults) - {"model"}):
+            assert parameters(name)[key].default == defaults[key], (name, key)
+
+
+def test_help_lists_commands_by_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["-h"])
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{each}:\n") for each in ("Use", "Label", "Train", "Evaluate", "Diagnose", "Convert")]
+    assert places == sorted(places)
+    assert "\nCommands:\n" not in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"superpoint \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_arguments_are_told_apart() -> None:
+    for text in ("resize=64", "decode.max_keypoints=5", "data.images=a/b=c"):
+        assert OVERRIDE.fullmatch(text)
+    for text in ("photos", "pipe:curl https://x/?a=b", "./a=b", "photos/a=b.jpg", "Photos=2"):
+        assert not OVERRIDE.fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detct"], "Did you mean 'detect'"),
+        (["finetune", "--images", "photos"], "this command takes it as images=VALUE"),
+        (["train-magicpoint", "--config", "magicpoint/quik"], "did you mean 'magicpoint/quick'"),
+        (["train-magicpoint", "train.stepz=3"], "Did you mean: 'steps'"),
+        (["train-magicpoint", "--config", "superpoint/lite"], "is a configuration of train-superpoint"),
+        (["evaluate", "synthetic", "--model", "magicpoint-lit"], "did you mean 'magicpoint-lite'?"),
+        (["evaluate", "pairs", "protocol=papre"], "did you mean 'paper'"),
+        (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "Did you mean 'onnx'?"),
+    ],
+)
+def test_mistakes_are_found_before_pytorch_is_imported(arguments: list[str], message: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys\nfrom superpoint.cli import main\ntry:\n    main({arguments})\n"
+        "except SystemExit as stopped:\n    assert stopped.code == 2\n    assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_interrupted_before_anything_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from superpoint.training import magicpoint
+
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(magicpoint, "train_magicpoint", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train-magicpoint", f"run={tmp_path}/run", "--quiet"])
+    assert stopped.value.code == 130
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.endswith(f"superpoint train-magicpoint run={tmp_path}/run --quiet --resume\n")
+
+
+def test_a_shell_can_complete_commands_and_recipes() -> None:
+    environment = {"_SUPERPOINT_COMPLETE": "complete_bash", "COMP_WORDS": "superpoint train-m", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "superpoint"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "train-magicpoint" in result.stdout
