@@ -27,7 +27,7 @@ from torch.utils.data import default_collate
 
 from superpoint.config import ModelConfig, PairDataConfig
 from superpoint.data.training_set import training_pairs
-from superpoint.engine.precision import choose_precision
+from superpoint.engine.fabric import choose_precision
 from superpoint.geometry.cells import CELL
 from superpoint.losses import dense_hinge_loss, detector_loss
 from superpoint.losses.descriptor import cell_centres, map_points

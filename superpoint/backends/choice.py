@@ -42,7 +42,11 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
 def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto") -> tuple[str, str, str]:
     """Return the (backend, precision, device) that `make_network` takes here, none "auto". Raises: as there."""
     check_runtime(backend, precision, device)
-    where = _choose_device(device, backend)
+    if backend in ("openvino", "onnxruntime"):
+        if device not in ("auto", "cpu"):
+            raise UserError(f"device: found '{device}', expected 'cpu': the backend {backend} runs on the CPU only")
+        device = "cpu"
+    where = choose_device(device)
     if backend == "auto":
         backend = "openvino" if where == "cpu" and importlib.util.find_spec("openvino") else "torch"
     if backend == "onnxruntime":
@@ -50,21 +54,18 @@ def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto"
             raise UserError("precision: found 'bf16', but onnxruntime has no bf16 convolutions; use 'fp32' or 'auto'")
         precision = "fp32"
     if precision == "auto":
-        precision = "bf16" if _native_bf16(where) else "fp32"
+        precision = "bf16" if native_bf16(where) else "fp32"
     return backend, precision, where
 
 
-def _choose_device(name: str, backend: str) -> str:
-    if backend in ("openvino", "onnxruntime"):
-        if name not in ("auto", "cpu"):
-            raise UserError(f"device: found '{name}', expected 'cpu': the backend {backend} runs on the CPU only")
-        return "cpu"
+def choose_device(name: str, key: str = "device") -> str:
+    """Return the device for the setting `key`; "auto" is a CUDA GPU if there is one, else the CPU (never MPS)."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: found 'cuda', but torch sees no CUDA GPU; use 'cpu' or 'auto'")
+        raise UserError(f"{key}: found 'cuda', but torch sees no CUDA GPU; use 'cpu' or 'auto'")
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device: found 'mps', but torch sees no Apple GPU; use 'cpu' or 'auto'")
+        raise UserError(f"{key}: found 'mps', but torch sees no Apple GPU; use 'cpu' or 'auto'")
     return name
 
 
@@ -73,7 +74,11 @@ def _local_gpu() -> str:
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
 
 
-def _native_bf16(device: str) -> bool:
+def native_bf16(device: str) -> str:
+    """Return by what `device` multiplies bfloat16 natively; empty if it does not.
+
+    oneDNN's own "is bf16 supported" says yes on CPUs that emulate it, so it is not asked.
+    """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and bool(native_bf16_instructions())
+        return "tensor cores" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
+    return ", ".join(native_bf16_instructions()) if device == "cpu" else ""

@@ -1,8 +1,10 @@
-"""What a person sees of a running training: a progress bar in a terminal, a line now and then anywhere else."""
+"""What a long piece of work says while it runs: a bar or lines now and then; averages and speed of a training."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -12,17 +14,31 @@ PLAIN_SECONDS = 30.0  # between lines where there is no terminal
 
 
 class Display:
-    """Progress on stderr; silent if not `enabled` (processes other than the first). Use as a context manager."""
+    """Progress on stderr: a bar in a terminal, a line now and then elsewhere. Use as a context manager.
 
-    def __init__(self, *, enabled: bool = True, console: Console | None = None) -> None:
-        self.enabled = enabled
+    Args:
+        total: units of work, of which `done` were finished before.
+        enabled: False is silent (processes other than the first).
+        progress: False shows messages alone.
+    """
+
+    def __init__(
+        self,
+        total: float = 1.0,
+        done: int = 0,
+        *,
+        enabled: bool = True,
+        progress: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        self.enabled, self.progress = enabled, enabled and progress
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
         self._shown = time.monotonic()
-        if enabled and self.console.is_terminal:
+        if self.progress and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
-            self._task = self._bar.add_task("starting", total=1.0)
+            self._task = self._bar.add_task("starting", total=total, completed=done)
 
     def __enter__(self) -> Display:
         if self._bar is not None:
@@ -38,18 +54,20 @@ class Display:
         if self.enabled:
             self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
 
+    def show(self, completed: float, share: str, line: str) -> None:
+        """Show `line`, and how far the work is: `completed` of the total, `share` in words."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=completed, description=line)
+        elif self.progress and time.monotonic() - self._shown >= PLAIN_SECONDS:
+            self._shown = time.monotonic()
+            self.message(f"{share}  {line}")
+
     def update(self, progress: float, elapsed: float, step: int, fields: dict[str, float]) -> None:
         """Show `fields` and the time left, from `progress` 0..1 and `elapsed` seconds of the whole run."""
-        if not self.enabled:
-            return
         left = elapsed / progress - elapsed if progress > 0 else float("nan")
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in fields.items())
-        line = f"step {step}  {numbers}  ETA {format_seconds(left)}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=min(progress, 1.0), description=line)
-        elif time.monotonic() - self._shown >= PLAIN_SECONDS:
-            self._shown = time.monotonic()
-            self.message(f"{100 * min(progress, 1.0):5.1f} %  {line}")
+        progress = min(progress, 1.0)
+        self.show(progress, f"{100 * progress:5.1f} %", f"step {step}  {numbers}  ETA {format_seconds(left)}")
 
 
 def format_seconds(seconds: float) -> str:
@@ -59,3 +77,67 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Meter:
+    """Averages and speed of the steps since the last line of the log; no training decision depends on it."""
+
+    def __init__(self) -> None:
+        self._previous: float | None = None  # loss of the step before
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._samples = 0
+        self._waited = 0.0  # seconds the loop waited for data
+        self._busy = 0.0  # seconds up to the last pause
+        self._since = time.monotonic()
+        self._largest: dict[str, float] = {}
+        self._jump = (0.0, 0)  # largest change of the loss from one step to the next, and the later of the two steps
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time the body as waiting for data."""
+        asked = time.monotonic()
+        yield
+        self._waited += time.monotonic() - asked
+
+    def add(self, step: int, scalars: dict[str, float], samples: int) -> None:
+        """Take in step `step`. The clock runs from step to step, `pause` takes out what was not a step."""
+        for name, value in scalars.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            if name in ("loss", "grad_norm"):
+                self._largest[f"{name}_max"] = max(value, self._largest.get(f"{name}_max", value))
+        loss = scalars["loss"]
+        if self._previous is not None and abs(loss - self._previous) > abs(self._jump[0]):
+            self._jump = (loss - self._previous, step)
+        self._previous = loss
+        self._steps += 1
+        self._samples += samples
+        now = time.monotonic()
+        self._busy += now - self._since
+        self._since = now
+
+    def pause(self) -> None:
+        """Leave the time since the last step (a validation, a checkpoint) out of the speed."""
+        self._since = time.monotonic()
+
+    def mean(self, name: str) -> float:
+        return self._sums[name] / self._steps
+
+    def rate(self) -> float:
+        """Return samples per second."""
+        return self._samples / max(self._busy, 1e-9)
+
+    def flush(self) -> dict[str, float]:
+        """Return what happened since the last flush, and start anew.
+
+        Means of all scalars; "loss_max" and "grad_norm_max"; "loss_jump", the largest change of the loss from one step
+        to the next (with its sign), and "loss_jump_step"; "img_per_s" and "data_wait" (share of the time, 0..1).
+        """
+        summary = {name: self.mean(name) for name in self._sums}
+        summary |= {"img_per_s": self.rate(), "data_wait": self._waited / max(self._busy, 1e-9)}
+        summary |= self._largest | {"loss_jump": self._jump[0], "loss_jump_step": self._jump[1]}
+        self._reset()
+        return summary

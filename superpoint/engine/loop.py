@@ -19,9 +19,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -31,11 +32,9 @@ from torch.utils.data import Dataset
 from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
-from superpoint.engine.display import Display
+from superpoint.engine.display import Display, Meter
 from superpoint.engine.interrupt import StopRequest
-from superpoint.engine.meter import Meter
 from superpoint.engine.optimizers import WeightAverage, gradients, make_optimizer
-from superpoint.engine.probe import Probe, detached_afterwards
 from superpoint.engine.resume import TrainState, restore
 from superpoint.engine.run import RunFolder
 from superpoint.engine.schedules import Plateau, rate_factor
@@ -46,6 +45,23 @@ Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
 Validate = Callable[[nn.Module], dict[str, Any]]
 RECENT = 10  # lines "train" whose mean loss a validation is compared with
+
+
+class Probe(Protocol):
+    """Looks into single steps of the first process; what it returns is logged as the event "probe"."""
+
+    def before_step(self, model: nn.Module) -> None:
+        """Before the forward pass; `model` is in training mode."""
+
+    def before_update(self, model: nn.Module) -> None:
+        """When the gradients are final (averaged, clipped), before the optimiser uses them."""
+
+    def after_update(self, model: nn.Module) -> dict[str, Any]:
+        """After the optimiser's step: the numbers to log, in nested dicts if need be."""
+        ...
+
+    def detach(self) -> None:
+        """Leave nothing on the model, whatever has happened since `before_step`; may be called at any time."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,9 @@ def train(
             }
             save_checkpoint(path, content | asdict(state))
 
-    with Display(enabled=main) as display, StopRequest() as stop, detached_afterwards(probe):
+    with Display(enabled=main) as display, StopRequest() as stop, ExitStack() as stack:
+        if probe is not None:
+            stack.callback(probe.detach)  # also after an exception: NaN, an error of the objective, Ctrl-C twice
         if resume and run.last.exists():
             for note in restore(run.last, run.config, seed, model, optim, average, plateau, state):
                 display.message(note, warning=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from superpoint.errors import UserError
 
@@ -31,24 +31,8 @@ class Processes:
         return self.rank == 0
 
     def decide(self, choose: Callable[[], T]) -> T:
-        """Return in all processes what `choose()` returns in the first. Its UserError ends all; one of them reports."""
-        if self.count == 1:
-            return choose()
-        import torch.distributed
-
-        outcome: list[tuple[T | None, str | None]] = [(None, None)]
-        if self.first:
-            try:
-                outcome = [(choose(), None)]
-            except UserError as error:
-                outcome = [(None, str(error))]
-        torch.distributed.broadcast_object_list(outcome, src=0)
-        value, message = outcome[0]
-        if message is not None:
-            if self.first:
-                raise UserError(message)
-            raise SystemExit(2)
-        return value  # type: ignore[return-value]
+        """Return in all processes what `choose()` returns in the first, see `decide`."""
+        return decide(choose, self.first, self._broadcast)
 
     def gather(self, value: T) -> list[T]:
         """Return the `value` of every process, by rank; waits for all of them."""
@@ -64,21 +48,20 @@ class Processes:
         """Return what `find()` returns in each process, by rank; waits for all of them. A UserError of any ends all,
         after the last; one of them reports the first.
         """
+        outcomes = self.gather(_attempt(find))
+        message = next((message for _, message in outcomes if message is not None), None)
+        if message is not None:
+            _refuse(message, self.first)
+        return [value for value, _ in outcomes]  # type: ignore[misc]
+
+    def _broadcast(self, value: T) -> T:
         if self.count == 1:
-            return [find()]
-        try:
-            outcome: tuple[T | None, str | None] = (find(), None)
-        except UserError as error:
-            outcome = (None, str(error))
-        outcomes = self.gather(outcome)
+            return value
+        import torch.distributed
 
-        def values() -> list[T]:
-            for _, message in outcomes:
-                if message is not None:
-                    raise UserError(message)
-            return [value for value, _ in outcomes]  # type: ignore[misc]
-
-        return self.decide(values)
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def __enter__(self) -> Processes:
         return self
@@ -87,6 +70,25 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         disconnect()
+
+
+def decide(choose: Callable[[], T], first: bool, broadcast: Callable[[Any], Any]) -> T:
+    """Return in all processes what `choose()` returns in the `first`. Its UserError ends all; one of them reports."""
+    value, message = broadcast(_attempt(choose) if first else (None, None))
+    if message is not None:
+        _refuse(message, first)
+    return value
+
+
+def _attempt(find: Callable[[], T]) -> tuple[T | None, str | None]:
+    try:
+        return find(), None
+    except UserError as error:
+        return None, str(error)
+
+
+def _refuse(message: str, first: bool) -> NoReturn:
+    raise UserError(message) if first else SystemExit(2)
 
 
 def disconnect() -> None:

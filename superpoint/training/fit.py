@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig, dump_config
 from superpoint.engine import RunFolder, TrainResult, train
 from superpoint.engine.loop import Batch, Objective, Validate
-from superpoint.errors import UserError
+from superpoint.engine.processes import decide
 from superpoint.training.probes import DetectorProbe
 
 
@@ -81,16 +81,13 @@ def fit(
 
 def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFolder:
     """Open a run folder in the first process. If that fails all processes end, and the first one says why."""
-    message = None
     run = RunFolder(path, config=config, main=False)
-    if fabric.is_global_zero:
-        try:
-            run = RunFolder.open(path, config=config, resume=resume)
-        except UserError as error:
-            message = str(error)
-    message = fabric.broadcast(message)
-    if message is not None:
-        raise UserError(message) if fabric.is_global_zero else SystemExit(2)
+
+    def open_folder() -> None:
+        nonlocal run
+        run = RunFolder.open(path, config=config, resume=resume)
+
+    decide(open_folder, fabric.is_global_zero, fabric.broadcast)
     return run
 
 

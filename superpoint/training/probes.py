@@ -17,11 +17,11 @@ from superpoint.backbones.vgg import ConvBlock
 from superpoint.evaluation.statistics import output_statistics
 
 if TYPE_CHECKING:
-    from superpoint.engine.probe import Probe
+    from superpoint.engine.loop import Probe
 
 
 class DetectorProbe:
-    """The `engine.probe.Probe` of a network with detector logits.
+    """The `engine.loop.Probe` of a network with detector logits.
 
     Its numbers, of one optimiser step ("layers" by module path, such as "encoder.stages.0.1" or "detector.logits"):
 

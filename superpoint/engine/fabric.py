@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import platform
 from typing import Literal
 
 import torch
@@ -11,13 +13,17 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from superpoint.backends.cpu import native_bf16_instructions
+from superpoint.backends.choice import choose_device, native_bf16
 from superpoint.config import TrainConfig
-from superpoint.engine.memory import keep_freed_memory
 from superpoint.engine.processes import disconnect
 from superpoint.errors import UserError
 
 Precision = Literal["bf16-mixed", "32-true"]
+
+# mallopt parameters of glibc's malloc.h
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+M_MMAP_MAX = -4
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -26,7 +32,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Under torchrun the numbers of machines and of processes per machine are read from its environment; they talk by gloo
     on CPUs and NCCL on GPUs. Raises UserError if the device asked for is absent.
     """
-    device = choose_device(config.device)
+    device = choose_device(config.device, "train.device")
     memory = ""
     if device == "cpu":
         memory = ", freed memory kept" if keep_freed_memory() else ", freed memory given back (needs glibc)"
@@ -54,35 +60,30 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def choose_device(name: str) -> str:
-    """Return the device for `train.device`; "auto" is a CUDA GPU if there is one, else the CPU (never MPS)."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device: found 'cuda', but torch sees no CUDA GPU; use 'cpu' or 'auto'")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("train.device: found 'mps', but torch sees no Apple GPU; use 'cpu' or 'auto'")
-    return name
-
-
 def choose_precision(name: str, device: str) -> tuple[Precision, str]:
     """Return Fabric's name of the precision for `train.precision` on `device`, and the reason in words.
 
     "auto" is bfloat16 autocast where the hardware multiplies bfloat16 natively. Emulated bfloat16 does run, but on a
-    CPU with AVX-512 and no AVX512_BF16 it was 2.5 times slower than float32, which is why oneDNN's own "is bf16
-    supported" (it says yes there) is not asked.
+    CPU with AVX-512 and no AVX512_BF16 it was 2.5 times slower than float32.
     """
-    if name == "fp32":
-        return "32-true", "as configured"
-    if name == "bf16":
-        return "bf16-mixed", "as configured"
-    if device == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16-mixed", "the GPU has native bf16"
-        return "32-true", "the GPU has no native bf16"
-    if device == "cpu":
-        instructions = native_bf16_instructions()
-        if instructions:
-            return "bf16-mixed", f"the CPU has native bf16: {', '.join(instructions)}"
-        return "32-true", "the CPU has no native bf16 instructions"
-    return "32-true", f"bf16 is not chosen by itself on {device}"
+    if name != "auto":
+        return "bf16-mixed" if name == "bf16" else "32-true", "as configured"
+    native = native_bf16(device)
+    return ("bf16-mixed", f"native bf16: {native}") if native else ("32-true", "no native bf16")
+
+
+def keep_freed_memory() -> bool:
+    """Stop glibc from giving freed blocks back to the kernel, for the rest of this process.
+
+    A training step frees and allocates the same activations again and again. By default blocks above 32 MB are mapped
+    anew each time, and every page of them is faulted in and zeroed by the kernel: measured once with a bare VGG step on
+    2 cores, that was more than half of it. The price is that the process keeps its peak size until it ends.
+
+    Returns: whether it was done; False where the C library is not glibc (macOS, Windows, musl).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    # Before glibc 2.35 the threshold may not exceed 32 MB; there, no block at all is mapped on its own.
+    unmapped = libc.mallopt(M_MMAP_THRESHOLD, 1 << 30) or libc.mallopt(M_MMAP_MAX, 0)
+    return bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1) and unmapped)
