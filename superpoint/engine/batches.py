@@ -22,13 +22,10 @@ def step_batches(
     """Yield batches on the host without end, in the order of `sampler` whatever the number of `workers`.
 
     Args:
-        dataset: map-style; its items are dicts of tensors of equal shapes.
-        sampler: which indices make up a batch.
+        dataset: its items are dicts of tensors of equal shapes.
         device: where the batches will go; decides about pinned memory and the default of `workers`.
-        workers: loader processes; 0 = load in this process, -1 = one on a CPU (which computes the network meanwhile),
-            up to 8 beside a GPU.
-        seed: only seeds the loader's own generator, so that it does not draw from torch's global one; the samples do
-            not depend on it.
+        workers: loader processes; 0 = load in this process, -1 = one on a CPU, up to 8 beside a GPU.
+        seed: of the loader's own generator, which keeps it from torch's global one; no sample depends on it.
     """
     if workers < 0:
         workers = 1 if device.type == "cpu" else min(GPU_WORKERS, torch.multiprocessing.cpu_count())

@@ -15,7 +15,7 @@ DISTRIBUTIONS = ("superpoint", "torch", "lightning-fabric", "numpy", "opencv-pyt
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, machine, code revision and command line."""
+    """Return the content of environment.json."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "argv": sys.argv,
@@ -49,8 +49,7 @@ def _cpu_name() -> str:
 def _git_revision(folder: Path) -> dict[str, Any] | None:
     """Revision of the checkout this code runs from and whether it has changes; None for an installed package.
 
-    A package inside somebody else's repository (site-packages of a project's .venv) must not report that
-    repository's revision: so this very file has to be tracked.
+    A package in the .venv of another repository must not report that one's revision: so this file has to be tracked.
     """
 
     def git(*arguments: str) -> str:

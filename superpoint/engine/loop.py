@@ -106,31 +106,25 @@ def train(
 
     Args:
         fabric: launched, see `make_fabric`.
-        model: its buffers and parameters are moved to the device of `fabric` and trained in place.
         objective: called as objective(model, batch) with the batch on the device; returns scalar tensors: "loss", the
             mean over the batch it got; optionally "weight", by which that mean was normalised (number of valid cells,
             say; the same for every batch if absent); anything else is logged. Over processes and accumulated parts the
             gradient is that of sum(loss * weight) / sum(weight): what one process with the whole batch computes.
         dataset: dataset[index] is a dict of tensors, a pure function of the index; every index >= 0 is valid.
-        config: budget, batch size, averaging, how often to log, validate and save.
-        optimizer: kind of optimiser, full learning rate, weight decay.
-        schedule: learning rate over the run.
         validate: called in the first process as validate(model in evaluation mode, the averaged one if
             `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "selected_by" names the
             one (higher is better) that selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard;
-            "stop", if true, ends the run as if its budget were spent. With a "loss" among them its distance from the
-            training loss, the mean of up to 10 lines "train" of this session, is logged as "gap"; over the run it shows
-            overfitting.
-        probe: looks into every `config.probe_every`-th step, and is detached at the end, however that comes.
+            "stop", if true, ends the run as if its budget were spent. With a "loss" its distance from the training
+            loss, the mean of up to 10 lines "train" of this session, is logged as "gap": it shows overfitting.
+        probe: looks into every `config.probe_every`-th step, and is detached at the end.
         run: open folder for checkpoints and metrics. `run.config` is stored in the checkpoint and compared on resume.
         seed: what the dataset was made with; a run resumes with this seed only.
         resume: go on from checkpoints/last.ckpt, from the start if there is none yet.
         workers: loader processes, see `step_batches`.
         expected_initial_loss: theoretical loss of the untrained model; a deviation above 10 % prints a warning.
 
-    Raises:
-        UserError: batch not divisible over processes and parts; checkpoint that does not fit; loss or gradient not
-            finite, after writing nonfinite_step_<n>.pt (with the batch and the weights) into the run folder.
+    Raises: UserError for a batch not divisible over processes and parts; a checkpoint that does not fit; a loss or
+        gradient that is not finite, after writing nonfinite_step_<n>.pt (batch and weights) into the run folder.
     """
     main = fabric.is_global_zero
     sampler = StepSampler(

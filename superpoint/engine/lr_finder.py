@@ -51,21 +51,14 @@ def lr_range_test(
     """Train a copy of `model` for `steps` steps while the rate rises exponentially from `low` to `high`.
 
     Args:
-        fabric: launched, one process.
-        model: left as it is.
-        objective: as for `train`.
-        dataset: as for `train`; the first steps * batch_size samples are used.
+        fabric, objective, dataset: as for `train`; the first steps * batch_size samples are used.
         optimizer: kind and weight decay; its rate is not used.
         batch_size: samples per step. The rate to find depends on it.
-        steps: of the ramp.
-        low: first rate.
-        high: last rate.
         smoothing: decay of the moving average of the loss (without its bias towards 0).
         explosion: stop where the smoothed loss is this many times its lowest value so far, or not finite.
         workers: loader processes, see `step_batches`.
 
-    Raises:
-        UserError: more than one process, or no range between `low` and `high`.
+    Raises: UserError for more than one process, or no range between `low` and `high`.
     """
     if fabric.world_size > 1:
         raise UserError(f"learning-rate finder: found {fabric.world_size} processes, expected 1 (no torchrun)")

@@ -19,7 +19,7 @@ class Processes:
     """`rank` of this process, 0 .. `count` - 1. A context manager, because the connection has to be closed."""
 
     def __init__(self) -> None:
-        """From RANK and WORLD_SIZE, which torchrun sets; the processes talk by gloo."""
+        """Connect the processes, by gloo; RANK and WORLD_SIZE come from torchrun."""
         self.rank, self.count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         if self.count > 1:
             import torch.distributed

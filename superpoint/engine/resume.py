@@ -41,23 +41,13 @@ def restore(
     plateau: Plateau,
     state: TrainState,
 ) -> list[str]:
-    """Load the checkpoint `path` into all the objects given, in place.
+    """Load the checkpoint `path` into the objects given, in place; `optimizer` keeps its rate, weight decay and betas.
 
-    Args:
-        path: the checkpoint.
-        config: the run's resolved configuration as YAML, compared with the one in the checkpoint.
-        seed: compared with the one in the checkpoint.
-        model: gets the weights.
-        optimizer: gets the moments, and keeps its hyper-parameters (rate, weight decay, betas).
-        average: gets the averaged weights.
-        plateau: gets its counters.
-        state: gets step, clock and best metric.
+    `config`, the run's resolved configuration as YAML, and `seed` are compared with those in the checkpoint.
 
-    Returns:
-        a line for each key of the configuration that changed, of those that may.
+    Returns: a line for each key of the configuration that changed, of those that may.
 
-    Raises:
-        UserError: unreadable checkpoint, another architecture, or a changed key that would make it another run.
+    Raises: UserError for an unreadable checkpoint, another architecture, or a changed key that makes it another run.
     """
     checkpoint = load_checkpoint(path)
     notes = []

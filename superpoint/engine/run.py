@@ -24,7 +24,7 @@ import numpy as np
 from superpoint.engine.environment import describe_environment
 from superpoint.engine.lock import UNSUPPORTED, FolderLock
 from superpoint.errors import UserError
-from superpoint.files import write_atomically
+from superpoint.files import write_json, write_text
 from superpoint.pretrained import result_run
 
 if TYPE_CHECKING:
@@ -133,14 +133,8 @@ class RunFolder:
     def open(cls, path: str | Path, *, config: str, resume: bool = False, main: bool = True) -> RunFolder:
         """Make the folder, or go back to it with `resume`, and lock it. Nothing else is written: `start` does that.
 
-        Args:
-            path: the folder; its parents are made too.
-            config: the resolved configuration as YAML.
-            resume: whether the folder may hold something.
-            main: whether this is the process that writes.
-
-        Raises UserError if the folder cannot be written, if another process trains into it, or if it holds anything and
-        `resume` is not set: a run is never overwritten.
+        Raises: UserError if the folder cannot be written, if another process trains into it, or if it holds anything
+            and `resume` is not set: a run is never overwritten.
         """
         run = cls(path, config=config, main=main)
         if main:
@@ -197,11 +191,11 @@ class RunFolder:
         if self.environment_file.exists():
             earlier = json.loads(self.environment_file.read_text(encoding="utf-8"))
             environment["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
-        write_atomically(self.environment_file, lambda file: file.write(json.dumps(environment, indent=2).encode()))
-        write_atomically(self.config_file, lambda file: file.write(self.config.encode()))
+        write_json(self.environment_file, environment)
+        write_text(self.config_file, self.config)
         if self.metrics_file.exists():
             kept = [json.dumps(entry) + "\n" for entry in self.history().entries if step > 0 and entry["step"] <= step]
-            write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
+            write_text(self.metrics_file, "".join(kept))
 
     def log(self, event: str, step: int, **values: Any) -> None:
         """Append one line to metrics.jsonl (flushed, so that a crash loses nothing) and its numbers to TensorBoard.

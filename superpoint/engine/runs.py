@@ -16,27 +16,15 @@ CHAINS = ("pipeline", "finetune", "adapt")  # commands whose folder holds runs a
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Attributes:
-    path: the run folder.
-    stage: the command that trains it; empty in a run of an old version.
-    state: "running" (a process holds its lock), "finished", "interrupted" (by a signal) or "crashed".
-    step: of the last line of its log.
-    metric: name of the metric that selects the best checkpoint; None before the first validation.
-    score: the highest value of `metric`.
-    bytes: size of the folder.
-    modified: when it last wrote something, in seconds since 1970.
-    resume: the command that goes on with it; None if it is running or finished.
-    """
-
     path: Path
-    stage: str
-    state: str
-    step: int
-    metric: str | None
-    score: float | None
-    bytes: int
-    modified: float
-    resume: str | None
+    stage: str  # the command that trains it; empty in a run of an old version
+    state: str  # running (a process holds its lock) | finished | interrupted (by a signal) | crashed
+    step: int  # of the last line of its log
+    metric: str | None  # that selects the best checkpoint; None before the first validation
+    score: float | None  # its highest value
+    bytes: int  # size of the folder
+    modified: float  # when it last wrote something, in seconds since 1970
+    resume: str | None  # the command that goes on with it; None if it is running or finished
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON holds them."""
@@ -45,13 +33,12 @@ class RunStatus:
 
 def find_runs(folder: str | Path) -> list[RunStatus]:
     """Return the runs at or below `folder`, the latest first. Raises: UserError if there is no such folder."""
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder, expected one that holds runs")
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such folder, expected one that holds runs")
     found = []
-    for place, below, files in os.walk(root):
+    for path, below, files in os.walk(folder):
         if "config.yaml" in files and ("environment.json" in files or "metrics.jsonl" in files):
-            found.append(read_status(place))
+            found.append(read_status(path))
             below.clear()  # a run holds no runs
     return sorted(found, key=lambda status: status.modified, reverse=True)
 
@@ -60,22 +47,18 @@ def read_status(folder: str | Path) -> RunStatus:
     """Return how the run in `folder` stands."""
     run = RunFolder(folder)
     history = run.history()
-    best = history.best
     ends = [entry["event"] for entry in history.entries if entry["event"] != "validate"]
+    state = ends[-1] if ends and ends[-1] in ("finished", "interrupted") else "crashed"
     if run.lock.holder() is not None:
         state = "running"
-    elif ends and ends[-1] in ("finished", "interrupted"):
-        state = ends[-1]
-    else:
-        state = "crashed"
     files = [file.stat() for file in run.path.rglob("*") if file.is_file()]
     return RunStatus(
         path=run.path,
         stage=run.stage,
         state=state,
         step=history.step,
-        metric=best.get("selected_by"),
-        score=score(best),
+        metric=history.best.get("selected_by"),
+        score=score(history.best),
         bytes=sum(file.st_size for file in files),
         modified=max(file.st_mtime for file in files),
         resume=resume_command(run) if state in ("interrupted", "crashed") else None,
