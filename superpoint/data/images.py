@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import resize_points
 
 MAX_PIXELS = 178_956_970  # above this Pillow, as it comes, refuses to decode: 0.5 GB of RGB
@@ -31,7 +31,7 @@ PHOTOGRAPHS = (
 
 @contextmanager
 def own_limit() -> Iterator[None]:
-    """Pillow's limit of pixels, a global, off inside the block: MAX_PIXELS is checked here, before anything is decoded.
+    """Switch Pillow's limit of pixels, a global, off inside the block; MAX_PIXELS is checked here instead.
 
     Pillow warns from half of that on, and where several threads read, one may turn warnings on while another decodes.
     """
@@ -45,11 +45,10 @@ def own_limit() -> Iterator[None]:
 def read_gray(path: str | Path, *, stretch: bool = True, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read an image as grey levels.
 
-    Converted, never refused: palettes; CMYK; transparency (laid on white); animations (first frame). The EXIF
-    orientation is applied, so the array is upright and points refer to it. Colours become the luma of ITU-R BT.601.
-    More than 8 bits (16-bit integers, floating point) are mapped linearly from their 0.1 .. 99.9 percentiles to 0..255:
-    thermal and medical images use a small part of their 16 bits and would be nearly black otherwise, and a dead pixel
-    must not set the range. NaN and infinity become the lowest value.
+    Palettes, CMYK, transparency (laid on white) and animations (first frame) are converted. The EXIF orientation is
+    applied. Colours become the luma of ITU-R BT.601. More than 8 bits (16-bit integers, floating point) are mapped
+    linearly from their 0.1 .. 99.9 percentiles to 0..255: thermal and medical images use a small part of their 16 bits,
+    and a dead pixel must not set the range. NaN and infinity become the lowest value.
 
     Args:
         path: any format that Pillow or OpenCV decodes.
@@ -73,7 +72,7 @@ def read_rgb(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
 def resize_with_points(
     image: NDArray[np.uint8], points: NDArray[np.floating], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Resize an image and its points together: the one place that does; x -> (x + 0.5) * s - 0.5.
+    """Resize an image and its points together: x -> (x + 0.5) * s - 0.5.
 
     An axis that shrinks is averaged over areas, one that grows is interpolated linearly.
 
@@ -104,10 +103,9 @@ def resize_with_points(
 
 
 def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
-    """The photographs inside the scikit-image package, as (name, uint8 [H, W, 3] RGB); nothing is downloaded.
+    """Read the photographs inside the scikit-image package, as (name, uint8 [H, W, 3] RGB).
 
-    Raises:
-        UserError: scikit-image is not installed.
+    Raises: UserError if scikit-image is not installed.
     """
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
@@ -116,9 +114,7 @@ def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
     files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")}
     samples = [(name, read_rgb(files[name])) for name in PHOTOGRAPHS if name in files]
     if not samples:
-        raise UserError(
-            f"{folder}: found none of the sample photographs, expected e.g. camera.png; reinstall scikit-image"
-        )
+        raise UserError(f"{folder}: found no sample photograph, expected e.g. camera.png; reinstall scikit-image")
     return samples
 
 
@@ -133,15 +129,12 @@ def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) ->
             return _decode(path, mode, stretch, content)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, expected an image") from error
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {_too_large(str(error))}") from error
-    except MemoryError:
-        raise
     except Exception as error:  # damaged files make decoders raise nearly everything: struct, zlib, index, type errors
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as an image ({reason})") from error
+        raise UserError(f"{path}: cannot be read as an image ({one_line(error)})") from error
 
 
 def _decode(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
@@ -159,7 +152,7 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDAr
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode in WIDE_MODES:
-            return _in_mode(_to_8_bits(np.asarray(image), stretch), mode)
+            return _in_mode(to_8_bits(np.asarray(image), stretch), mode)
         if image.has_transparency_data:
             colours = image.convert("RGBA")
             white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
@@ -184,35 +177,41 @@ def _decode_with_opencv(path: Path, mode: str, stretch: bool, content: bytes | N
         raise UserError(f"{path}: found a file that is not an image, or one too damaged to tell")
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise UserError(f"{path}: {_too_large(f'{pixels.shape[1]} x {pixels.shape[0]} pixels')}")
-    if pixels.ndim == 2 or pixels.shape[2] < 3:
-        return _in_mode(_to_8_bits(pixels.reshape(*pixels.shape[:2], -1)[:, :, 0], stretch), mode)
-    rgb = _to_8_bits(pixels[:, :, 2::-1], stretch)  # from BGR or BGRA
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2] > 2 else pixels[:, :, 0]
+    return convert(pixels, mode, stretch)
+
+
+def convert(pixels: NDArray[np.generic], mode: str = "L", stretch: bool = True) -> NDArray[np.uint8]:
+    """Convert an array of any numeric type as `read_gray` (mode "L") or `read_rgb` ("RGB") converts an image.
+
+    Args:
+        pixels: [H, W] or [H, W, C], C = 3 (RGB) or 4 (RGBA, laid on white).
+    """
+    if pixels.ndim == 2:
+        return _in_mode(to_8_bits(pixels, stretch), mode)
+    rgb = to_8_bits(pixels[:, :, :3], stretch)
     if pixels.shape[2] == 4:
         for rows in _blocks(pixels):
-            alpha = _to_8_bits(pixels[rows, :, 3:], stretch=False) / 255.0
+            alpha = to_8_bits(pixels[rows, :, 3:], stretch=False) / 255.0
             rgb[rows] = np.rint(rgb[rows] * alpha + 255.0 * (1 - alpha)).astype(np.uint8)
     return _in_mode(rgb, mode)
 
 
-def _to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
-    """Integers or floats of any shape -> uint8; the rule for more than 8 bits is in `read_gray`.
+def to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
+    """Return integers or floats of any shape as uint8; the rule for more than 8 bits is in `read_gray`.
 
     Block by block: floats of 8 bytes, with their temporary copies, would be 4 GB of a 16-bit image of 108 megapixels.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)
-    lowest, limits = 0.0, (0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0)
-    if stretch and pixels.dtype == np.uint16:
-        limits = _range_of_16_bits(pixels)
-    elif stretch or pixels.dtype.kind == "f":
-        lowest, highest = _extremes(pixels)
-        if lowest > highest:  # nothing is finite
-            return np.zeros(pixels.shape, np.uint8)
-        limits = _range(pixels, lowest, highest) if stretch else limits
-    table = _scaled(np.arange(65536), 0.0, *limits) if pixels.dtype == np.uint16 else None
+    lowest, highest = _extremes(pixels)
+    if lowest > highest:  # nothing is finite
+        return np.zeros(pixels.shape, np.uint8)
+    limits = _range(pixels, lowest, highest) if stretch else (0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0)
     result = np.empty(pixels.shape, np.uint8)
     for rows in _blocks(pixels):
-        result[rows] = _scaled(pixels[rows], lowest, *limits) if table is None else table[pixels[rows].astype(np.intp)]
+        result[rows] = _scaled(pixels[rows], lowest, *limits)
     return result
 
 
@@ -228,21 +227,6 @@ def _blocks(pixels: NDArray[np.generic]) -> Iterator[slice]:
     """The rows in groups of about BLOCK values."""
     step = max(1, BLOCK * len(pixels) // max(pixels.size, 1))
     return (slice(start, start + step) for start in range(0, len(pixels), step))
-
-
-def _range_of_16_bits(pixels: NDArray[np.generic]) -> tuple[float, float]:
-    """The percentiles that `_range` takes, exact whatever the size: from the histogram, which needs no sorting."""
-    counts = np.zeros(65536, np.int64)
-    for rows in _blocks(pixels):
-        counts += np.bincount(pixels[rows].ravel(), minlength=65536)  # type: ignore[arg-type]
-    places = (pixels.size - 1) * np.array(PERCENTILES) / 100  # among the sorted values, interpolated linearly
-    below, share = np.floor(places), places - np.floor(places)
-    upto = counts.cumsum()
-    first, second = (np.searchsorted(upto, place, side="right") for place in (below, np.ceil(places)))
-    low, high = (first + (second - first) * share).tolist()
-    if high == low:
-        low, high = (float(level) for level in np.flatnonzero(counts)[[0, -1]])
-    return low, high
 
 
 def _range(pixels: NDArray[np.generic], lowest: float, highest: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from superpoint.config import DataConfig
 from superpoint.data.images import resize_with_points
 from superpoint.data.samples import PointSamples, Scene
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import inside
 
 CROP_STREAM = 7003  # of random numbers, apart from those of the augmentation (7001) and of the encoding (7002)
@@ -23,9 +23,9 @@ ARRAY_NAMES = ("points", "keypoints")  # in an .npz file that holds several arra
 
 
 class LabelSource(Protocol):
-    """Images with labels: source[i], 0 <= i < len(source), is an image uint8 [H, W] and its points [N, 2] (x, y).
+    """Images of any size with labels: source[i] is an image uint8 [H, W] and its points [N, 2] (x, y).
 
-    The images may be of any size. Points outside the image and NaN are ignored.
+    Points outside the image and NaN are ignored.
     """
 
     def __len__(self) -> int: ...
@@ -34,11 +34,10 @@ class LabelSource(Protocol):
 
 
 class LabelledImages(PointSamples):
-    """The images of a source as samples without end; see `PointSamples`, whose augmentation is that of the shapes.
+    """The images of a source as samples without end; see `PointSamples`.
 
-    Every epoch goes through all images once, in an order drawn from (seed, epoch). An image is resized with its points
-    to cover config.height x config.width, its proportions kept, and what juts out along one axis is cropped: at a place
-    drawn from (seed, index), or equally on both sides for the samples to overfit.
+    Every epoch goes through all images once, in an order drawn from (seed, epoch). An image covers config.height x
+    config.width, see `cover`; its crop is drawn from (seed, index), and in the middle for the samples to overfit.
 
     Raises: UserError if the source is empty or, with `config.overfit` = n, has fewer than n images with a label.
     """
@@ -55,7 +54,7 @@ class LabelledImages(PointSamples):
             )
 
     def number(self, index: int) -> int:
-        """Which image of the source sample `index` shows."""
+        """Return which image of the source sample `index` shows."""
         if self.repeated:
             return self.repeated[index % len(self.repeated)]
         return epoch_order(self.seed, index, len(self.source))
@@ -71,9 +70,9 @@ class LabelledImages(PointSamples):
 
 
 def epoch_order(seed: int, index: int, count: int) -> int:
-    """Which of `count` images sample `index` shows: every epoch all of them once, in an order of its own."""
-    epoch, place = divmod(index, count)
-    return int(_permutation(seed, epoch, count)[place])
+    """Return which of `count` images sample `index` shows: every epoch all of them once, in an order of its own."""
+    epoch, position = divmod(index, count)
+    return int(_permutation(seed, epoch, count)[position])
 
 
 @lru_cache(maxsize=4)
@@ -87,7 +86,7 @@ def cover(
     size: tuple[int, int],
     rng: np.random.Generator | None = None,
 ) -> Scene:
-    """Resize an image and its points, proportions kept, to the least size that covers `size`; crop the rest.
+    """Resize an image and its points, proportions kept, to the smallest size that covers `size`; crop the rest.
 
     Args:
         image: uint8 [H, W].
@@ -96,7 +95,7 @@ def cover(
         rng: draws where the crop lies; None = in the middle.
 
     Returns:
-        image uint8 of that size; points float32 [M, 2] in its pixels, those outside it left out.
+        Image uint8 of that size; points float32 [M, 2] in its pixels, those outside it left out.
     """
     height, width = size
     scale = max(height / image.shape[0], width / image.shape[1])
@@ -109,12 +108,12 @@ def cover(
 
 
 def read_points(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
-    """Points of one image from a file; coordinates are those of `geometry.homography`, pixel centres at integers.
+    """Read the points of one image from a file.
 
-    Text (any ending but .npy and .npz): a point a line, `x y` or `x y score`, separated by blanks, commas, semicolons
+    Text (any ending but .npy and .npz): a point per line, `x y` or `x y score`, separated by blanks, commas, semicolons
     or tabs. Lines that begin with # are comments. A first line of names (`x,y,score`, also behind a #) says which
-    columns hold x and y. Arrays: .npy or .npz, numbers [N, 2] or [N, 3], again x, y, score; an .npz with several arrays
-    is asked for "points" or "keypoints".
+    columns hold x and y. Arrays: .npy or .npz, numbers [N, 2] or [N, 3], again x, y, score; of several arrays in an
+    .npz the one named "points" or "keypoints".
 
     Args:
         path: the file.
@@ -162,7 +161,7 @@ def _read_array(file: Path) -> NDArray[np.float64]:
                     raise UserError(f"{file}: found {found}, expected one array, or one named {wanted}")
                 content = content[name]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{file}: not a readable NumPy file ({' '.join(str(error).split())})") from error
+            raise UserError(f"{file}: not a readable NumPy file ({one_line(error)})") from error
     if content.ndim != 2 or content.shape[1] not in (2, 3) or content.dtype.kind not in "iuf":
         raise UserError(
             f"{file}: found {content.dtype} {list(content.shape)}, expected numbers [N, 2] (x, y) or [N, 3]"

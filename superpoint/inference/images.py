@@ -86,9 +86,9 @@ def _from_array(image: NDArray[Any], name: str) -> Tensor:
         raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
     if image.dtype == np.uint16:
         # As from a file: 12-bit and thermal cameras use a small part of their range.
-        from superpoint.data.images import _to_8_bits
+        from superpoint.data.images import to_8_bits
 
-        image = _to_8_bits(image, stretch=True)
+        image = to_8_bits(image, stretch=True)
     elif image.dtype != np.uint8 and image.dtype.kind != "f":
         raise ValueError(f"{name}: found type {image.dtype}, expected uint8, uint16 or float 0..1")
     if image.dtype.kind == "f":

@@ -26,9 +26,9 @@ from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import own_limit
-from superpoint.data.sources.archives import Hdf5Images, Item
+from superpoint.data.sources.archives import Hdf5Images, ImageSource, Item, NamedImages
 from superpoint.data.sources.read_ahead import read_ahead
-from superpoint.data.sources.source import Files, ImageSource, open_source
+from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
@@ -180,7 +180,7 @@ def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resum
     planned = _planned(shards, source)
     if isinstance(source, Files) and source.ignored:
         console.print(f"passed over {source.ignored} files that are no images")
-    if isinstance(source, (Files, Hdf5Images)) and isinstance(planned, (Files, Hdf5Images)):
+    if isinstance(source, NamedImages) and isinstance(planned, NamedImages):
         new, gone = (len(set(a) - set(b)) for a, b in ((source.names, planned.names), (planned.names, source.names)))
         if new:
             console.print(f"{new} images are new since the export began, and are left to another one")

@@ -315,7 +315,7 @@ def test_the_summary_reads_no_label_again(photos: Path, tmp_path: Path, monkeypa
     (photos / "11.jpg").write_bytes(b"")
     config = replace(CONFIG, adaptation=AdaptationConfig(homographies=2))
     with monkeypatch.context() as patch:
-        patch.setattr(FeatureFile, "_read", lambda *_, **__: 1 / 0)
+        patch.setattr(FeatureFile, "read", lambda *_, **__: 1 / 0)
         merged = export_detections(config, [str(photos)], tmp_path / "merged.h5")
         shards = export_detections(replace(config, merge=False), [str(photos)], tmp_path / "shards.h5")
     again = export_detections(config, [str(photos)], tmp_path / "merged.h5", resume=True)  # from the merged file

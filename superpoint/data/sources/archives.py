@@ -1,4 +1,8 @@
-"""Images inside other files: HDF5 and tar shards (the WebDataset convention), local or from the output of a command."""
+"""Images of a source that are not yet decoded; those inside HDF5 and tar shards (the WebDataset convention).
+
+A source is divided into parts, units of work that do not depend on each other. Its images are read by calling
+`load()` of an item, in any thread.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,16 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import cv2
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.feature_file import READS, limit_cache
-from superpoint.data.images import read_gray
+from superpoint.data.images import convert, read_gray
 from superpoint.data.sources.streams import never, open_stream
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.files import natural_order
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -29,28 +32,61 @@ PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
 
 
 class Item(NamedTuple):
-    """An image not yet decoded.
+    """An image not yet decoded. `load` returns uint8 [H, W], or raises UserError with the reason why it cannot."""
 
-    name: path below the root, POSIX. load: returns uint8 [H, W], or raises UserError with the reason why it cannot.
-    """
-
-    name: str
+    name: str  # path below the root, POSIX
     load: Callable[[], NDArray[np.uint8]]
+
+
+class ImageSource(Protocol):
+    def describe(self) -> dict[str, Any]:
+        """Return JSON of what is to be read, in order: equal descriptions make equal parts."""
+        ...
+
+    def parts(self, size: int) -> int:
+        """Return the number of parts of `size` images each (tars: of one tar each)."""
+        ...
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        """Yield the images of a part after the first `skip`.
+
+        Raises: UserError if the source itself breaks, or if it has to wait for images and is `stopped()`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of open files; they may be read again."""
+
+    def __len__(self) -> int:
+        """Return the number of images, 0 if only reading can tell."""
+        return 0
+
+
+class NamedImages(ImageSource):
+    """Images whose `names` are known before they are read."""
+
+    names: list[str]
+
+    def load(self, name: str) -> NDArray[np.uint8]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def parts(self, size: int) -> int:
+        return -(-len(self.names) // size)
+
+    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+        for name in self.names[part * size + skip : (part + 1) * size]:
+            yield Item(name, lambda name=name: self.load(name))
 
 
 def is_tar(text: str) -> bool:
     return text.lower().endswith(TAR_ENDINGS)
 
 
-def decode_gray(content: bytes, name: str) -> NDArray[np.uint8]:
-    """`read_gray` of an encoded image in memory; errors name it `name`."""
-    return read_gray(name, content=content)
-
-
 class StrictMember(tarfile.TarInfo):
-    """The reader of headers. To `tarfile` a header that is cut or damaged is the end of the tar, and no word about it;
-    here only a block of zeros is.
-    """
+    """The reader of headers: only a block of zeros ends a tar. `tarfile` ends at any header that is cut or damaged."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictMember:
@@ -76,11 +112,8 @@ def check_end(tar: tarfile.TarFile) -> None:
         block = stream.read(tarfile.RECORDSIZE)
 
 
-class TarImages:
-    """Tar shards, each a part of its own, read as a stream from the first member to the last.
-
-    A member is an image if its extension is one; the others of a WebDataset sample (.json, .cls, .txt) are passed over.
-    """
+class TarImages(ImageSource):
+    """Tar shards, each a part of its own, read as a stream; members without an image's extension are passed over."""
 
     def __init__(self, urls: Sequence[str], extensions: Sequence[str], *, prefix: bool = False) -> None:
         self.urls = list(urls)
@@ -92,9 +125,6 @@ class TarImages:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "tar", "urls": self.urls, "prefix": self.prefix}
-
-    def __len__(self) -> int:
-        return 0
 
     def parts(self, size: int) -> int:
         return len(self.urls)
@@ -119,13 +149,10 @@ class TarImages:
                         continue
                     file = tar.extractfile(member)
                     content = file.read() if file is not None else b""
-                    yield Item(name, lambda content=content, name=name: decode_gray(content, name))
+                    yield Item(name, lambda content=content, name=name: read_gray(name, content=content))
                 check_end(tar)
         except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            raise UserError(f"{url}: breaks off after {count} images ({' '.join(str(error).split())})") from error
-
-    def close(self) -> None:
-        pass
+            raise UserError(f"{url}: breaks off after {count} images ({one_line(error)})") from error
 
 
 def _stem(url: str, part: int) -> str:
@@ -133,7 +160,7 @@ def _stem(url: str, part: int) -> str:
     return f"{part:06d}" if url.startswith("pipe:") else Path(url).name.split(".tar")[0].removesuffix(".tgz")
 
 
-class Hdf5Images:
+class Hdf5Images(NamedImages):
     """Images in an HDF5 file: a dataset an image (its path is the name), or stacks [N, H, W] and [N, H, W, C].
 
     An image is [H, W] or [H, W, C] (RGB or RGBA, also [C, H, W]) of any numeric type, or its encoded bytes, uint8 [L].
@@ -151,9 +178,6 @@ class Hdf5Images:
     def describe(self) -> dict[str, Any]:
         return {"kind": "hdf5", "names": self.names}
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
 
@@ -162,31 +186,20 @@ class Hdf5Images:
         with READING:
             return self._find(name) is not None
 
-    def parts(self, size: int) -> int:
-        return -(-len(self.names) // size)
-
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
-        for name in self.names[part * size + skip : (part + 1) * size]:
-            yield Item(name, lambda name=name: self.load(name))
-
     def load(self, name: str) -> NDArray[np.uint8]:
-        """Image `name` as uint8 [H, W]; may be called by several threads."""
+        """Return image `name` as uint8 [H, W]; may be called by several threads."""
+        self._reads += 1
+        if self._reads % READS == 0:
+            self.close()
         try:
             with READING:
-                pixels = self._read(name)
+                found = self._find(name)
+                pixels = None if found is None else found[0][found[1]]
         except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise UserError(f"{self.path}: '{name}' cannot be read ({' '.join(str(error).split())})") from error
+            raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)})") from error
         if pixels is None:
             raise UserError(f"{self.path}: found no '{name}'")
         return gray_of(np.asarray(pixels), name)
-
-    def _read(self, name: str) -> NDArray[Any] | None:
-        self._reads += 1
-        if self._reads % READS == 0 and self._file is not None:
-            self._file.close()
-            self._file = None
-        found = self._find(name)
-        return None if found is None else found[0][found[1]]
 
     def _find(self, name: str) -> tuple[h5py.Dataset, tuple[()] | int] | None:
         """The dataset of an image, and its place in it if that is a stack."""
@@ -201,7 +214,6 @@ class Hdf5Images:
         return stack, int(index)
 
     def close(self) -> None:
-        """Let go of the file; the next read opens it again."""
         with READING:
             if self._file is not None:
                 self._file.close()
@@ -213,7 +225,7 @@ class Hdf5Images:
                 self._file = h5py.File(self.path, "r", locking="best-effort")
                 limit_cache(self._file)
             except OSError as error:
-                raise UserError(f"{self.path}: not a readable HDF5 file ({' '.join(str(error).split())})") from error
+                raise UserError(f"{self.path}: not a readable HDF5 file ({one_line(error)})") from error
         return self._file
 
     def _list(self) -> list[str]:
@@ -238,25 +250,13 @@ def _is_stack(shape: tuple[int, ...]) -> bool:
 
 
 def gray_of(pixels: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """An array as uint8 [H, W], by the rules of `read_gray`. Raises: UserError if it cannot be an image."""
+    """Return an array as uint8 [H, W], by the rules of `read_gray`. Raises: UserError if it cannot be an image."""
     if pixels.ndim == 1 and pixels.dtype == np.uint8:
-        return decode_gray(pixels.tobytes(), name)
+        return read_gray(name, content=pixels.tobytes())
     if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in PLANES:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS):
         raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, expected [H, W] or [H, W, C]")
-    if pixels.ndim == 2 and pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels, np.uint8)
-    # Colours, 16 bits and floats go through a file format, so that one reader decides how they become grey.
-    values: NDArray[Any] = pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32)
-    if values.ndim == 3:
-        values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]  # OpenCV writes BGR
-    try:
-        written, content = cv2.imencode(".tiff", np.ascontiguousarray(values))
-    except cv2.error:
-        written, content = False, np.empty(0, np.uint8)
-    if not written:
-        raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, {pixels.dtype} that is no image")
-    return decode_gray(content.tobytes(), name)
+    return convert(pixels)

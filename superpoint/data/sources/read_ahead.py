@@ -22,19 +22,17 @@ def read_ahead(
     stopped: threading.Event | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[T]:
-    """`load(item)` of each item, in order, at most `ahead` of them finished or under way before they are asked for.
+    """Yield `load(item)` of each item, in order, at most `ahead` of them before they are asked for.
 
-    `items` is walked in a thread of its own, so a slow pipe is read ahead too. Threads, not processes: the decoders
-    release the interpreter's lock. An exception of `items` or of `load` is raised at its place in the order. Closing
-    the iterator stops everything.
+    `items` is walked in a thread of its own, so a slow pipe is read ahead too. An exception of `items` or of `load` is
+    raised at its place in the order. Closing the iterator stops everything.
 
     Args:
         stopped: set when the iterator is closed, for `items` to look at if it may wait long.
         interrupted: asked while nothing comes; True ends the iterator.
     """
-    waiting: queue.Queue[Future[T] | BaseException | None] = queue.Queue(
-        max(ahead - 1, 1)
-    )  # one more is in the feeder's hand
+    # One more is in the feeder's hand.
+    waiting: queue.Queue[Future[T] | BaseException | None] = queue.Queue(max(ahead - 1, 1))
     stopped = stopped or threading.Event()
 
     def put(entry: Future[T] | BaseException | None) -> bool:
@@ -58,9 +56,7 @@ def read_ahead(
             except BaseException as error:
                 put(error)
             finally:
-                close = getattr(iterator, "close", None)
-                if close is not None:
-                    close()  # ends the command behind a pipe
+                getattr(iterator, "close", lambda: None)()  # ends the command behind a pipe
 
         feeder = threading.Thread(target=feed, name="feed", daemon=True)
         feeder.start()

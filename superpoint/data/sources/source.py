@@ -1,24 +1,19 @@
-"""Where images come from: folders, globs, list files, HDF5, tar shards; each a stream of named images, not yet decoded.
-
-A source is divided into parts, units of work that do not depend on each other. Its images are read by calling
-`load()` of an item, in any thread.
-"""
+"""Open the images that arguments name: folders, globs, list files, HDF5, tar shards."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.images import read_gray
-from superpoint.data.sources.archives import Hdf5Images, Item, TarImages, is_tar
-from superpoint.data.sources.streams import never
+from superpoint.data.sources.archives import Hdf5Images, ImageSource, NamedImages, TarImages, is_tar
 from superpoint.errors import UserError
 from superpoint.files import natural_order
 
@@ -34,31 +29,7 @@ SUPPORTED = (
 )
 
 
-class ImageSource(Protocol):
-    def describe(self) -> dict[str, Any]:
-        """JSON of what is to be read, in order: equal descriptions make equal parts."""
-        ...
-
-    def parts(self, size: int) -> int:
-        """Number of parts if they hold `size` images each (where the source does not divide itself: tars do)."""
-        ...
-
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
-        """Images of a part after the first `skip`. Raises: UserError if the source itself breaks, or if it has to wait
-        for images and is `stopped()`.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of open files; they may be read again."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of images, 0 if only reading can tell."""
-        ...
-
-
-class Files:
+class Files(NamedImages):
     """Image files below a root; `names` are their paths relative to it. One that is gone is an error of its own.
 
     `sizes`: bytes of each, None if it is not there; by them another folder with files of the same names is told apart.
@@ -75,20 +46,7 @@ class Files:
     def describe(self) -> dict[str, Any]:
         return {"kind": "files", "names": self.names, "sizes": self.sizes}
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def parts(self, size: int) -> int:
-        return -(-len(self.names) // size)
-
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
-        for name in self.names[part * size + skip : (part + 1) * size]:
-            yield Item(name, lambda name=name: self._load(name))
-
-    def close(self) -> None:
-        pass
-
-    def _load(self, name: str) -> NDArray[np.uint8]:
+    def load(self, name: str) -> NDArray[np.uint8]:
         suffix = os.path.splitext(name)[1].lower()
         if suffix not in EXTENSIONS:
             raise UserError(f"{name}: found the extension '{suffix}', supported: {' '.join(EXTENSIONS)}")
@@ -106,7 +64,7 @@ def _size(path: Path) -> int | None:
 
 
 def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix: bool = False) -> ImageSource:
-    """The images that command-line arguments name.
+    """Open the images that command-line arguments name.
 
     Args:
         inputs: folders (searched recursively; hidden files and files of other types are passed over), globs (** goes
@@ -135,7 +93,7 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
 
 
 def expand_braces(text: str) -> list[str]:
-    """Alternatives in braces, as a shell would write them out: a-{000..012}.tar, {train,test}.tar."""
+    """Write alternatives in braces out, as a shell does: a-{000..012}.tar, {train,test}.tar."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", text)
     if match is None or os.path.exists(text):
         return [text]

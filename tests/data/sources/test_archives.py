@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superpoint.data.sources.archives import Hdf5Images, TarImages, decode_gray
+from superpoint.data.sources.archives import Hdf5Images, TarImages
 from superpoint.data.sources.read_ahead import read_ahead
 from superpoint.data.sources.source import EXTENSIONS
 from superpoint.errors import UserError
@@ -200,8 +200,3 @@ def test_hdf5_without_images(tmp_path: Path) -> None:
         Hdf5Images(tmp_path / "b.h5")
     with pytest.raises(UserError, match="found no 'gone'"):
         Hdf5Images(tmp_path / "a.h5", ["gone"]).load("gone")
-
-
-def test_errors_of_encoded_images_name_them() -> None:
-    with pytest.raises(UserError, match=r"^x\.jpg: found an empty file"):
-        decode_gray(b"", "x.jpg")
