@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -14,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from superpoint import __version__
-from superpoint.commands import convert, diagnose, evaluate, label, train, use
+from superpoint.commands import convert, diagnose, evaluate, label, train, use  # which makes them commands
 from superpoint.commands.command import CONFIGS, Stopped, app
-from superpoint.errors import UserError
+from superpoint.errors import UserError, did_you_mean
 
 __all__ = ["app", "convert", "diagnose", "evaluate", "label", "main", "train", "use"]
 
@@ -98,17 +97,13 @@ def _message(error: Exception) -> str | None:
 
 def _usage_line(error: Exception, context: Any) -> str:
     """Return a mistake in the options as one line that says what is meant, or where to look."""
-    text = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    text = " ".join(str(getattr(error, "format_message", error.__str__)()).split()).replace("Value error, ", "")
     if context is None:
         return text
-    option = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
-    if (
-        option and option in {field.name for field in fields(CONFIGS[context.info_name])}
-        if context.info_name in CONFIGS
-        else False
-    ):
-        return f"--{option}: this command takes it as {option}=VALUE"
+    option = str(getattr(error, "option_name", ""))
+    key = option.lstrip("-").replace("-", "_")
+    if context.info_name in CONFIGS and key in {field.name for field in fields(CONFIGS[context.info_name])}:
+        return f"{option}: this command takes it as {key}=VALUE"
     choice = re.search(r"'([^']*)' is not one of (.*)\.", text)
-    near = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1) if choice else []
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{text}{hint} (see {context.command_path} --help)"
+    hint = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
+    return f"{text.rstrip('.')}{hint} (see {context.command_path} --help)"

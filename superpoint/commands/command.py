@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,13 +34,11 @@ CONFIG = Annotated[
     typer.Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names),
 ]
 PRINT_CONFIG = Annotated[bool, typer.Option("--print-config", help="Print the complete configuration and stop.")]
-OVERRIDES = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="over the recipe", show_default=False)
-]
+OVERRIDES = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="over the recipe", show_default=False)]
 INPUTS = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="IMAGES... [KEY=VALUE...]",
+        metavar="IMAGES... [KEY=VALUE]",
         help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
         "and key=value, over the recipe",
         show_default=False,
@@ -139,18 +137,21 @@ def command(
         @functools.wraps(function)
         def run(*, quiet: bool = False, as_json: bool = False, **given: Any) -> None:
             arguments: list[Any] = []
+            words = given.pop("arguments", None) or []
+            overrides = [each for each in words if not inputs or _is_override(each)]
+            file, print_config = given.pop("config", None), given.pop("print_config", False)
+            if not print_config:
+                _check(parameters, given)
             if options is not None:
                 arguments.append(options(**{key: given.pop(key) for key in names}))
             if config is not None:
-                words = given.pop("arguments") or []
-                overrides = [each for each in words if not inputs or _is_override(each)]
-                file, print_config = given.pop("config"), given.pop("print_config")
                 arguments.append(_load(config, file, overrides, given))
-                if print_config:
-                    typer.echo(dump_config(arguments[0]), nl=False)
-                    return
-                if inputs:
-                    arguments.append(check_inputs([each for each in words if each not in overrides]))
+            if print_config:
+                typer.echo(dump_config(arguments[0]), nl=False)
+                return
+            if inputs:
+                arguments.append([each for each in words if each not in overrides])
+                check_inputs(arguments[1])
             if sys.stderr.isatty() and not quiet and not as_json:
                 print(f"superpoint {name}: starting", file=sys.stderr)  # PyTorch takes seconds to import
             try:
@@ -158,12 +159,7 @@ def command(
                     outcome = function(*arguments, **given) or Outcome()
             except KeyboardInterrupt:
                 raise Stopped(signal.SIGINT, "resume" in given) from None
-            if as_json:
-                typer.echo(json.dumps(outcome.result, indent=1, default=str))
-            if outcome.signal is not None:
-                raise Stopped(outcome.signal, "resume" in given)
-            if outcome.failed:
-                raise typer.Exit(1)
+            _end(outcome, as_json, "resume" in given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())
         own = own[(config is not None) + (options is not None) + inputs :]
@@ -172,11 +168,11 @@ def command(
             own.insert(0, _parameter("arguments", INPUTS if inputs else OVERRIDES, None))
             shared += [_parameter("config", CONFIG, None), _parameter("print_config", PRINT_CONFIG, False)]
             CONFIGS[name] = _loaded(config)
-        shared += [_parameter("as_json", JSON, False)] if as_json else []
-        parameters = [*own, *shared, _parameter("quiet", QUIET, False)]
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
-        )
+        if as_json:
+            shared.append(_parameter("as_json", JSON, False))
+        shared.append(_parameter("quiet", QUIET, False))
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*own, *shared]]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         text, *examples = re.split(r"\n+(?=superpoint )", inspect.getdoc(function) or "")
         group, panel = (app, place) if isinstance(place, str) else (place, None)
@@ -188,6 +184,22 @@ def command(
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _check(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> None:
+    """Call the functions in the annotations of parameters with their values."""
+    for each in parameters:
+        for check in getattr(each.annotation, "__metadata__", ())[1:]:
+            check(given[each.name])
+
+
+def _end(outcome: Outcome, as_json: bool, resume: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(outcome.result, indent=1, default=str))
+    if outcome.signal is not None:
+        raise Stopped(outcome.signal, resume)
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 def _load(config: Load, file: str | None, overrides: list[str], options: dict[str, Any]) -> Any:

@@ -52,9 +52,7 @@ def export_weights_command(
 
 @command("convert-weights", CONVERT)
 def convert_weights_command(
-    file: Annotated[
-        Path, typer.Argument(help="weights of SuperPoint from elsewhere", callback=check_path, show_default=False)
-    ],
+    file: Annotated[Path, typer.Argument(help="weights of SuperPoint from elsewhere", show_default=False), check_path],
     out: WeightsFile,
 ) -> None:
     """Bring weights of SuperPoint in one of the two public layouts into ours.

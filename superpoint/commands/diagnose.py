@@ -48,7 +48,8 @@ def doctor_command(
 def report_command(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="run folders; several are compared", callback=check_path, show_default=False),
+        typer.Argument(help="run folders; several are compared", show_default=False),
+        check_path,
     ],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
@@ -87,13 +88,12 @@ def overfit_command(
     settings: MagicPointConfig,
     index: Annotated[int | None, typer.Option(min=0, help="Synthetic scene; default the first with a label.")] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A photograph instead, resized and cropped to fit.", callback=check_path)
+        Path | None, typer.Option(help="A photograph instead, resized and cropped to fit."), check_path
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            help="Its keypoints (text x y, CSV, npy, npz); default detections of magicpoint.", callback=check_path
-        ),
+        typer.Option(help="Its keypoints (text x y, CSV, npy, npz); default detections of magicpoint."),
+        check_path,
     ] = None,
     scenes: Annotated[int, typer.Option(min=1, max=64, help="How many scenes, from --index on.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps ...")] = 400,
@@ -180,13 +180,12 @@ def visualize_dataset_command(
 @command("visualize-heatmaps", DIAGNOSE)
 def visualize_heatmaps_command(
     model: Models,
-    image: Annotated[
-        list[Path] | None, typer.Option(help="A photograph; may be repeated.", callback=check_path)
-    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A photograph; may be repeated."), check_path] = None,
     index: Annotated[list[int] | None, typer.Option(min=0, help="A training sample; may be repeated.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz.", callback=check_path),
+        typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."),
+        check_path,
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
     resize: Annotated[int, typer.Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,

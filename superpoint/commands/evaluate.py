@@ -81,7 +81,7 @@ def evaluate_pairs_command(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford.", callback=check_path)
+        Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford."), check_path
     ] = None,
     images: Images = None,
     out: Annotated[Path, typer.Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),

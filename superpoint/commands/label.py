@@ -14,9 +14,7 @@ from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
 labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's.")
-FeatureFile = Annotated[
-    Path, typer.Argument(help="feature file, or folder of shards", callback=check_path, show_default=False)
-]
+FeatureFile = Annotated[Path, typer.Argument(help="feature file, or folder of shards", show_default=False), check_path]
 
 
 def labelling_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> LabellingConfig:
@@ -95,7 +93,7 @@ def labels_check_command(file: FeatureFile) -> Outcome:
 @command("list-classes", LABEL)
 def list_classes_command(
     folder: Annotated[
-        Path, typer.Argument(help="with a sub-folder of images for each class", callback=check_path, show_default=False)
+        Path, typer.Argument(help="with a sub-folder of images for each class", show_default=False), check_path
     ],
     out: Annotated[Path, typer.Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
     test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,

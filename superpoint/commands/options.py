@@ -1,4 +1,7 @@
-"""Options that several commands share: one word, one meaning and one default for each."""
+"""Options that several commands share: one word, one meaning and one default for each.
+
+A function in an annotation checks the value before the command runs, and before PyTorch is imported.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,27 @@ from superpoint.errors import UserError, near_file
 from superpoint.pretrained import pretrained_names, resolve_weights
 
 
-def check_model(value: Any) -> Any:
-    """Return the models given. Raises: UserError, before PyTorch is imported, for one that is not there."""
+def check_model(value: Any) -> None:
+    """Raise UserError for a model that is not there."""
     for each in value if isinstance(value, list) else [value]:
         if each is not None:
             resolve_weights(each)
-    return value
 
 
-def check_inputs(texts: list[str]) -> list[str]:
-    """Return names of images, globs and the like. Raises: UserError for a plain name of nothing."""
+def check_inputs(texts: list[str]) -> None:
+    """Raise UserError for the plain name of nothing among names of images, globs and the like."""
     for text in texts:
         if not (text.startswith("pipe:") or "{" in text or glob.has_magic(text) or Path(text).exists()):
             option = text.partition("=")
             hint = f"; is it --{option[0]} {option[2]}?" if option[1] else near_file(text)
             raise UserError(f"{text}: no such file or folder, expected images{hint}")
-    return texts
 
 
-def check_path(value: Any) -> Any:
-    """Return the paths given. Raises: UserError for one that is not there."""
+def check_path(value: Any) -> None:
+    """Raise UserError for a path that is not there."""
     for each in value if isinstance(value, list | tuple) else [value]:
         if each is not None and not Path(each).exists():
             raise UserError(f"{each}: no such file or folder{near_file(each)}")
-    return value
 
 
 def numbers(option: str, text: str) -> list[float]:
@@ -60,23 +60,21 @@ def words(text: str | None) -> list[str]:
 MODEL = typer.Option(
     "--model",
     help="Name of pretrained weights, weights file, checkpoint, run folder, or folder of a finetune or pipeline.",
-    callback=check_model,
     autocompletion=pretrained_names,
 )
-Model = Annotated[str, MODEL]
-Models = Annotated[list[str], MODEL]
-OptionalModel = Annotated[str | None, MODEL]
+Model = Annotated[str, MODEL, check_model]
+Models = Annotated[list[str], MODEL, check_model]
+OptionalModel = Annotated[str | None, MODEL, check_model]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was stopped, or start it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results.", show_default=False)]
 Root = Annotated[Path | None, typer.Option(help="Folder that image names are relative to.", show_default=False)]
 Images = Annotated[
     Path | None,
-    typer.Option(
-        help="Photographs to make pairs from; default those of scikit-image.", callback=check_path, show_default=False
-    ),
+    typer.Option(help="Photographs to make pairs from; default those of scikit-image.", show_default=False),
+    check_path,
 ]
-Run = Annotated[Path, typer.Argument(help="run folder", callback=check_path, show_default=False)]
+Run = Annotated[Path, typer.Argument(help="run folder", show_default=False), check_path]
 Rates = Annotated[str, typer.Option(help="Learning rates of SGD.")]
 Momenta = Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")]
 

@@ -107,7 +107,7 @@ def train_classifier_command(settings: ClassifierConfig, resume: Resume = False)
 
 @command("runs", TRAIN, as_json=True)
 def runs_command(
-    folder: Annotated[Path, typer.Argument(help="with run folders at any depth", callback=check_path)] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="with run folders at any depth"), check_path] = Path("runs"),
 ) -> Outcome:
     """List training runs: stage, state, step, best score, size, age, and how to go on with those that are not finished.
 

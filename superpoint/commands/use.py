@@ -18,9 +18,8 @@ def detect_command(
     config: InferenceConfig,
     images: Annotated[
         list[str],
-        typer.Argument(
-            help="folders, globs, lists (.txt), images, HDF5, tar shards", callback=check_inputs, show_default=False
-        ),
+        typer.Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards", show_default=False),
+        check_inputs,
     ],
     out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).", show_default=False)],
     root: Root = None,
@@ -40,8 +39,8 @@ def detect_command(
 @command("match", USE, options=InferenceConfig, as_json=True)
 def match_command(
     config: InferenceConfig,
-    first: Annotated[Path, typer.Argument(help="an image", callback=check_path, show_default=False)],
-    second: Annotated[Path, typer.Argument(help="another one", callback=check_path, show_default=False)],
+    first: Annotated[Path, typer.Argument(help="an image", show_default=False), check_path],
+    second: Annotated[Path, typer.Argument(help="another one", show_default=False), check_path],
     out: Annotated[Path, typer.Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
     matcher: Annotated[
         Literal["mutual", "ratio", "dual_softmax"], typer.Option(help="Which keypoints are matched.")
@@ -118,7 +117,7 @@ def detect_samples_command(
 
 @command("predict-classes", USE)
 def predict_classes_command(
-    folder: Annotated[Path, typer.Argument(help="with the images", callback=check_path, show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="with the images", show_default=False), check_path],
     model: Annotated[str, typer.Option(help="Run folder or weights of train-classifier.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
     label: Annotated[

@@ -98,7 +98,7 @@ def test_arguments_are_told_apart() -> None:
         (["train-magicpoint", "--config", "superpoint/lite"], "is a configuration of train-superpoint"),
         (["evaluate", "synthetic", "--model", "magicpoint-lit"], "did you mean 'magicpoint-lite'?"),
         (["evaluate", "pairs", "protocol=papre"], "did you mean 'paper'"),
-        (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "Did you mean 'onnx'?"),
+        (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "did you mean 'onnx'?"),
     ],
 )
 def test_mistakes_are_found_before_pytorch_is_imported(arguments: list[str], message: str, tmp_path: Path) -> None:

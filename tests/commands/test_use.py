@@ -82,7 +82,7 @@ def test_track(monkeypatch: pytest.MonkeyPatch) -> None:
         (["detect", "a.jpg", "threshold=0.1", "--out", "pics"], "is it --threshold 0.1?"),
         (["detect", "a.jpg", "--out", "pics", "--threshold", "2"], "--threshold: found 2"),
         (["detect", "a.jpg", "--out", "pics", "--resize", "3"], "--resize: found 3"),
-        (["detect", "a.jpg", "--out", "pics", "--backend", "torh"], "Did you mean 'torch'?"),
+        (["detect", "a.jpg", "--out", "pics", "--backend", "torh"], "did you mean 'torch'?"),
         (["detect", "a.jpg", "--out", "pics", "--model", "superpint"], "did you mean 'superpoint'?"),
         (["match", "a.jpg", "--out", "m.png"], "second"),
         (["match", "a.jpg", "b.jpg", "--out", "m.bmp"], "m.bmp"),
