@@ -77,7 +77,7 @@ def training_config(file: str | None, overrides: list[str], options: dict[str, A
 def overfit_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
     """Return the recipe; refuse settings that `overfit` replaces."""
     settings = training_config(file, overrides, options)
-    from superpoint.diagnostics.overfit.scenes import check_overrides  # PyTorch: slow to import
+    from superpoint.diagnostics.overfit.attempt import check_overrides  # PyTorch: slow to import
 
     check_overrides(overrides)
     return settings
@@ -109,15 +109,10 @@ def overfit_command(
     superpoint overfit
     superpoint overfit --config superpoint/lite --image street.jpg --minutes 1
     """
-    from superpoint.diagnostics.overfit.pairs import overfit_pairs
-    from superpoint.diagnostics.overfit.scenes import overfit
+    from superpoint.diagnostics.overfit.attempt import overfit
 
-    attempt = {"out": out, "index": index, "image": image, "labels": labels, "images": scenes}
-    budget = {"steps": steps, "seconds": 60 * minutes}
-    if isinstance(settings, SuperPointConfig):
-        result = overfit_pairs(settings, **attempt, **budget)
-    else:
-        result = overfit(settings, **attempt, **budget)
+    budget = {"steps": steps, "minutes": minutes}
+    result = overfit(settings, out=out, index=index, image=image, labels=labels, scenes=scenes, **budget)
     return Outcome(signal=result.signal, failed=not result.passed)
 
 

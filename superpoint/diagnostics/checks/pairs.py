@@ -16,7 +16,7 @@ from superpoint.config import SuperPointConfig
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.finding import Finding, Status
-from superpoint.diagnostics.overfit.correspondences import Matches, match_places
+from superpoint.diagnostics.overfit.correspondences import NearestMatches, match_correspondences
 from superpoint.geometry.homography import inverse, warp_image, warp_points
 from superpoint.models.decode import interpolate_descriptors
 from superpoint.training.objectives import NEAR, descriptor_statistics
@@ -47,8 +47,8 @@ class PairObservation:
     batch: dict[str, Tensor]
     maps: Tensor
     norms: Tensor
-    forth: Matches
-    back: Matches
+    forth: NearestMatches
+    back: NearestMatches
     positive: NDArray[np.float32]
     negative: NDArray[np.float32]
     figures: dict[str, float]
@@ -89,7 +89,7 @@ def _observe(case: Case) -> PairObservation:
     norms = maps.norm(dim=1)[valid]
     points, matched = (batch["correspondences_a"], batch["correspondences_b"]), batch["matched"]
     first, second = (interpolate_descriptors(each, xy) for each, xy in zip(maps.chunk(2), points, strict=True))
-    forth, back = match_places(first, second, *points, matched)
+    forth, back = match_correspondences(first, second, *points, matched)
     similarity = first @ second.mT
     near = torch.stack([torch.cdist(xy.float(), xy.float()) <= NEAR for xy in points])
     wrong = matched[:, :, None] & matched[:, None, :] & ~near.any(dim=0)

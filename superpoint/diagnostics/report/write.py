@@ -20,7 +20,7 @@ from superpoint.data.images import sample_photographs
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.checks.pairs import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
-from superpoint.diagnostics.overfit.correspondences import draw_places
+from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case
 from superpoint.diagnostics.report.page import Section, render_page
 from superpoint.diagnostics.report.pictures import (
@@ -99,11 +99,8 @@ def _descriptors(record: RunRecord) -> DescriptorPictures:
         seen = observe_pairs(read_case(record.path))
         positive, negative = seen.positive, seen.negative
         for index in range(min(SHOWN_PAIRS, len(seen.batch["image_a"]))):
-            views = [seen.batch[f"image_{name}"][index, 0].numpy() for name in ("a", "b")]
-            points = [seen.batch[f"correspondences_{name}"][index].numpy() for name in ("a", "b")]
-            drawn = draw_places(views, points, seen.forth.of_image(index), max(1, 480 // views[0].shape[1]))
             title = f"Training pair {index + 1}: correspondences joined with their nearest descriptor"
-            pictures.append(Picture(title, drawn, quality=70))
+            pictures.append(Picture(title, draw_correspondences(seen.batch, seen.forth, index), quality=70))
     except UserError as error:  # no checkpoint yet, the labelled photographs have moved
         notes.append(f"No descriptors of training pairs: {error}.")
     matches = record.path / "evaluation" / "matches.png"

@@ -1,4 +1,4 @@
-"""Matches of places and cells: against the objective's accuracy, against the truth, and drawn."""
+"""Matches of correspondences and cells: against the objective's accuracy, against the truth, and drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from superpoint.diagnostics.overfit.correspondences import Matches, draw_places, match_cells, match_places
+from superpoint.diagnostics.overfit.correspondences import (
+    NearestMatches,
+    draw_correspondences,
+    match_cells,
+    match_correspondences,
+)
 from superpoint.training.objectives import descriptor_statistics
 from superpoint.visualize import GREEN, VERMILION
 
@@ -24,13 +29,13 @@ def described(noise: float) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("noise", [0.0, 0.4, 5.0])
 def test_accuracy_is_that_of_the_objective(noise: float) -> None:
     given = described(noise)
-    forth, back = match_places(*given)
+    forth, back = match_correspondences(*given)
     asked = int(given[4].sum())
     assert int(forth.asked.sum()) == int(back.asked.sum()) == asked
     accuracy = 1 - (forth.wrong + back.wrong) / (2 * asked)
     assert accuracy == pytest.approx(float(descriptor_statistics(*given)["matching_accuracy"]), abs=1e-6)
     assert (accuracy == 1) == (noise == 0)
-    assert forth.of_image(1).wrong == int((given[4][1] & ~forth.right[1]).sum())
+    assert forth.wrong == int((given[4] & ~forth.right).sum())
 
 
 def test_cells_find_each_other_through_a_homography() -> None:
@@ -53,14 +58,16 @@ def test_cells_find_each_other_through_a_homography() -> None:
 
 
 def test_lines_are_green_where_right() -> None:
-    views = [np.zeros((40, 50), np.uint8)] * 2
-    points = [np.array([[10, 10], [10, 30], [40, 20]], np.float32), np.array([[30, 10], [30, 30], [5, 5]], np.float32)]
-    asked = torch.tensor([[True, True, False]])
-    matches = Matches(asked, torch.tensor([[0, 0, 2]]), torch.tensor([[True, False, True]]))
-    picture = draw_places(views, points, matches, 2)
-    assert picture.shape[1] >= 200
-    colours = {tuple(int(value) for value in pixel) for pixel in picture.reshape(-1, 3)}
-    assert GREEN in colours
-    assert VERMILION in colours
-    alone = draw_places(views, points, Matches(asked[:, :1], matches.best[:, :1], matches.right[:, :1]), 2)
-    assert VERMILION not in {tuple(int(value) for value in pixel) for pixel in alone.reshape(-1, 3)}
+    batch = {f"image_{name}": torch.zeros(1, 1, 40, 50, dtype=torch.uint8) for name in "ab"}
+    batch["correspondences_a"] = torch.tensor([[[10.0, 10], [10, 30], [40, 20]]])
+    batch["correspondences_b"] = torch.tensor([[[30.0, 10], [30, 30], [5, 5]]])
+    asked, best, right = torch.tensor([[[True, True, False]], [[0, 0, 2]], [[True, False, True]]])
+    matches = NearestMatches(asked.bool(), best, right.bool())
+    both = colours(draw_correspondences(batch, matches, 0))
+    assert {GREEN, VERMILION} <= both
+    alone = NearestMatches(asked.bool() & right.bool(), best, right.bool())
+    assert VERMILION not in colours(draw_correspondences(batch, alone, 0))
+
+
+def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, picture.reshape(-1, 3).tolist()))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from superpoint.config import ModelConfig, PairDataConfig
 from superpoint.data.training_set import training_pairs
-from superpoint.diagnostics.overfit.pair_watch import MatchScore, PairWatch
+from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.geometry.cells import CHANNELS
 from superpoint.models import build_model
 from superpoint.training.objectives import JointObjective
@@ -19,7 +19,7 @@ DATA = PairDataConfig(height=48, width=64, overfit=3, workers=0)
 class Perfect(nn.Module):
     """Answers with the targets of the samples it is shown, and with the same descriptors for both views."""
 
-    def __init__(self, watch: PairWatch) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
         self.parts, self.calls = watch.parts, 0
@@ -37,7 +37,7 @@ class Perfect(nn.Module):
 @pytest.mark.parametrize("name", ["dual_softmax", "dense_hinge"])
 def test_an_untrained_network_is_not_right(name: str) -> None:
     pairs = training_pairs(DATA, 0)
-    watch = PairWatch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=2)
+    watch = Watch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=2)
     watch.start(build_model(ModelConfig("lite", 16, descriptor_dim=8)))
     assert watch.score is None
     assert len(watch.frames) == 1
@@ -49,7 +49,7 @@ def test_an_untrained_network_is_not_right(name: str) -> None:
     assert found["right_share"] == pytest.approx(min(found["right"] / found["cells"], watch.matching.accuracy))
     assert found["asked"] - found["matched"] == watch.matching.wrong > 0
     # Of all pairs, whether or not they go through the network together.
-    at_once = PairWatch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=8)
+    at_once = Watch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=8)
     with torch.no_grad():
         again = at_once(build_model(ModelConfig("lite", 16, descriptor_dim=8)).eval())
     assert (again["cells"], again["asked"]) == (found["cells"], found["asked"])
@@ -57,15 +57,10 @@ def test_an_untrained_network_is_not_right(name: str) -> None:
 
 
 def test_detector_and_matches_both_have_to_be_right() -> None:
-    watch = PairWatch(training_pairs(DATA, 0), 3, JointObjective(), every=5, at_once=2)
+    watch = Watch(training_pairs(DATA, 0), 3, JointObjective(), every=5, at_once=2)
     found = watch(Perfect(watch))
     assert watch.score is not None
     assert watch.score.wrong_count == 0
     assert found["right"] == found["cells"]
-    assert not found["stop"]  # the descriptors say nothing about the places
+    assert not found["stop"]  # the descriptors say nothing about the correspondences
     assert found["right_share"] < 1
-
-
-def test_a_score_without_questions_is_no_success() -> None:
-    assert MatchScore(0, 0, "places").accuracy == 0
-    assert MatchScore(8, 2, "cells").text == "2 of 8 cells matched wrongly"

@@ -1,4 +1,4 @@
-"""What stage overfit learns by heart: scenes or labelled photographs of the configuration, or one photograph alone.
+"""What stage overfit learns by heart: scenes, photographs or pairs of the configuration, or one photograph alone.
 
 That photograph goes into the run folder with its points, as training data of the kind `labelled`: the configuration
 kept there then names what has been learnt, and checks and report see it.
@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from superpoint.config import DataConfig, MagicPointConfig
+from superpoint.config import MagicPointConfig, PairDataConfig, SuperPointConfig
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
 from superpoint.data.labelled import LabelledImages, cover, read_points
 from superpoint.data.samples import PointSamples, Scene
 from superpoint.data.sources.photographs import LabelledPhotographs
-from superpoint.data.training_set import training_samples
+from superpoint.data.training_set import training_pairs, training_samples
+from superpoint.data.warped_pairs import WarpedPairs
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models import load_network
@@ -35,35 +36,39 @@ PHOTOGRAPH, FEATURES = "photograph.png", "photograph.h5"  # in the run folder
 class Subject:
     """The samples to learn; what they are in words; what writes the photograph to the run folder, if it is one."""
 
-    dataset: PointSamples
+    dataset: PointSamples | WarpedPairs
     about: str
     keep: Callable[[], None] | None = None
 
 
 def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
-    """Those of `config.data`, from scene `index` on if that is not None.
+    """Return what `config.data` names, from scene or pair `index` on if that is not None.
 
     Raises: UserError for a scene without labels, an index among photographs, labels that do not fit.
     """
-    kind = config.data.kind
+    kind, joint = config.data.kind, isinstance(config.data, PairDataConfig)
     if index is not None and kind != "synthetic":
         raise UserError(f"--index {index}: found data.kind={kind}, expected synthetic: it is the number of a scene")
-    dataset = training_samples(config.data, config.seed)
-    assert isinstance(dataset, PointSamples)  # a mixture is refused with data.overfit
-    numbers, more = dataset.repeated[:NAMED], ", ..." if len(dataset.repeated) > NAMED else ""
-    ending = "s" if len(dataset.repeated) > 1 else ""
+    if isinstance(config.data, PairDataConfig):
+        dataset = training_pairs(config.data, config.seed)
+    else:
+        dataset = training_samples(config.data, config.seed)
+    assert isinstance(dataset, (PointSamples, WarpedPairs))  # a mixture is refused with data.overfit
+    names, what = list(map(str, dataset.repeated)), "pair" if joint else "scene"
+    if index is not None and dataset.repeated[0] != index:
+        where = "label in both views" if joint else "label"
+        raise UserError(f"--index {index}: {what} {index} has no {where}, the next one that has is {names[0]}")
+    of = f"of {config.data.labels}" if kind == "labelled" else f"of seed {config.seed}"
     if isinstance(dataset, LabelledImages) and isinstance(dataset.source, LabelledPhotographs):
-        names = ", ".join(dataset.source.names[number] for number in numbers)
-        return Subject(dataset, f"photograph{ending} {names}{more} of {config.data.labels}")
-    if index is not None and numbers[0] != index:
-        raise UserError(f"--index {index}: scene {index} has no label, the next one that has is {numbers[0]}")
-    return Subject(dataset, f"scene{ending} {', '.join(map(str, numbers))}{more} of seed {config.seed}")
+        what, names = "photograph", [dataset.source.names[number] for number in dataset.repeated]
+    plural, more = "s" if len(names) > 1 else "", ", ..." if len(names) > NAMED else ""
+    return Subject(dataset, f"{what}{plural} {', '.join(names[:NAMED])}{more} {of}")
 
 
 def single_photograph(
     config: MagicPointConfig, folder: Path, image: str | Path, labels: str | Path | None
 ) -> tuple[MagicPointConfig, Subject]:
-    """The photograph `image`, and the configuration that names it where `Subject.keep` will write it.
+    """Return the configuration that names the photograph `image` where `Subject.keep` will write it, and the subject.
 
     Args:
         config: with `data.overfit` = 1, and of any `data.kind`.
@@ -84,26 +89,20 @@ def single_photograph(
         about = f"{Path(image).name}, labels: {seen} points of {labels}"
     else:
         gray, _ = cover(gray, np.empty((0, 2), np.float32), size)
-        points = _detect(config, gray)
+        (found,) = features(load_network(DETECTOR), [gray], config.decode)
+        points = found.keypoints
         if not len(points):
             raise UserError(
                 f"{image}: the pretrained {DETECTOR} finds no point in it, expected some; give points by --labels"
             )
         about = f"{Path(image).name}, labels: {len(points)} detections of the pretrained {DETECTOR}"
-    config = replace(config, data=_data_in(folder.resolve(), config.data))
-    dataset = LabelledImages([(gray, points)], config.data, config.seed)
-    return config, Subject(dataset, about, partial(_keep, folder, (gray, points), about))
-
-
-def _detect(config: MagicPointConfig, gray: np.ndarray) -> np.ndarray:
-    """Points float32 [N, 2] of the pretrained network on an image uint8 [H, W]."""
-    (found,) = features(load_network(DETECTOR), [gray], config.decode)
-    return found.keypoints
-
-
-def _data_in(folder: Path, data: DataConfig) -> DataConfig:
-    """`data` of the photograph kept in `folder`; a full path, since checks may be started from anywhere."""
-    return replace(data, kind="labelled", labels=str(folder / FEATURES), images=str(folder))
+    # A full path, since checks may be started from anywhere.
+    root = folder.resolve()
+    data = replace(config.data, kind="labelled", labels=str(root / FEATURES), images=str(root))
+    config, keep = replace(config, data=data), partial(_keep, folder, (gray, points), about)
+    if isinstance(config, SuperPointConfig):
+        return config, Subject(WarpedPairs([(gray, points)], config.data, config.seed), f"two views of {about}", keep)
+    return config, Subject(LabelledImages([(gray, points)], config.data, config.seed), about, keep)
 
 
 def _keep(folder: Path, scene: Scene, about: str) -> None:

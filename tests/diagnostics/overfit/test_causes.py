@@ -1,18 +1,19 @@
-"""Which cells are right, and the verdict on a network that has not learnt its image."""
+"""Which cells are right, and the verdict on a network that has not learnt its image or its pairs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from superpoint.config import DataConfig, MagicPointConfig, ModelConfig
+from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, SuperPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.finding import Status
-from superpoint.diagnostics.overfit.learnt import explain_failure, score_cells
+from superpoint.diagnostics.overfit.causes import MatchScore, explain_failure, explain_matching, score_cells
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.models import build_model
 from superpoint.training.objectives import DetectorObjective
@@ -51,14 +52,11 @@ def test_every_kind_of_mistake(labels: tuple[torch.Tensor, torch.Tensor]) -> Non
     found[0, 0, 0] = DUSTBIN  # missed, at the border
     found[0, 2, 3] = 8 * 4 + 6  # off by one along both axes
     found[0, 3, 6] = 8 * 3 + 0  # the next channel but one row and seven columns away
-    found[0, 1, 1] = 30  # invented
+    found[0, 1, 1] = 30  # false
     score = score_cells(output(found), target, valid)
-    assert (score.missed, score.invented, score.misplaced, score.near, score.border) == (1, 1, 2, 1, 1)
-    assert score.wrong.nonzero().tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 3], [0, 3, 6]]
-    assert score.text == (
-        "4 of 42 cells wrong: 1 of 4 points not found, 1 found where there are none, 2 at a wrong pixel (of these 1 "
-        "off by one); 1 of them along the image border"
-    )
+    assert (score.missed, score.false, score.misplaced, score.near, score.border) == (1, 1, 2, 1, 1)
+    assert np.argwhere(score.wrong).tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 3], [0, 3, 6]]
+    assert score.text.startswith("4 of 42 cells wrong: 1 of 4 points not found")
 
 
 def case(losses: list[float], recall: float = 1.0, **events: Any) -> Case:
@@ -122,3 +120,16 @@ def test_the_cells_left_tell_the_cause(
     finding = explain_failure(case([0.2] * 100), score_cells(output(found), target, valid))[0]
     assert finding.check == "cells"
     assert words in finding.cause
+
+
+def test_the_cause_of_matches_that_stay_wrong() -> None:
+    size = ["data.height=64", "data.width=64"]
+    score, config = MatchScore(200, 40, "correspondences"), load_config(SuperPointConfig, None, size)
+    alike = explain_matching(score, {"positive_similarity": 0.99, "negative_similarity": 0.97}, config)
+    assert "All descriptors are alike" in alike.cause
+    assert "40 of 200 correspondences" in alike.evidence
+    figures = {"positive_similarity": 0.9, "negative_similarity": 0.1}
+    assert "not told apart" in explain_matching(score, figures, config).cause
+    dense = load_config(SuperPointConfig, None, [*size, "descriptor.name=dense_hinge"])
+    assert "descriptor.positive_weight=13 at this size" in explain_matching(score, figures, dense).remedy
+    assert MatchScore(0, 0, "correspondences").accuracy == 0  # without questions there is no success

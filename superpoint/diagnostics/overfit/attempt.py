@@ -1,0 +1,268 @@
+"""Stage overfit: can this network, loss and optimiser learn one image by heart? If not, nothing else will work.
+
+    superpoint overfit
+    superpoint overfit --index 7 optimizer.lr=0.003
+    superpoint overfit --image street.jpg --labels street.csv
+    superpoint overfit --scenes 8 data.kind=labelled data.labels=labels.h5 data.images=photos
+    superpoint overfit --config superpoint/lite descriptor.name=sampled_hinge
+
+The training stage itself, on the same few samples again and again: without augmentation, averaging of weights, warm-up
+or decay of the rate. It passes as soon as in evaluation mode the largest of the 65 channels is the label in every cell.
+With a joint configuration the samples are pairs of views, and every correspondence must also find its counterpart
+among all of the other view by its descriptor, both ways; for the dense hinge see `correspondences.match_cells`.
+Leaves a run folder (for `superpoint doctor` and the like) with strip.png, strip.gif, overfit.json and, of pairs,
+matches.png; a photograph and its points are kept in it as training data of the kind `labelled`, see `DataConfig`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from superpoint.config import MagicPointConfig, ScheduleConfig, SuperPointConfig
+from superpoint.diagnostics.finding import Finding
+from superpoint.diagnostics.overfit.causes import CellScore, MatchScore, explain_failure
+from superpoint.diagnostics.overfit.correspondences import draw_correspondences
+from superpoint.diagnostics.overfit.strip import encode_png, heatmap_animation, heatmap_strip, moments
+from superpoint.diagnostics.overfit.subjects import configured_samples, single_photograph
+from superpoint.diagnostics.overfit.watch import Watch
+from superpoint.diagnostics.reading import read_run
+from superpoint.engine import RunFolder, TrainResult, make_fabric
+from superpoint.errors import UserError
+from superpoint.files import write_atomically
+from superpoint.geometry.cells import DUSTBIN
+from superpoint.losses import INITIAL_DETECTOR_LOSS
+from superpoint.training.fit import fit
+from superpoint.training.magicpoint import initial_model
+from superpoint.training.objectives import detector_objective
+from superpoint.training.pair_validation import joint_objective
+from superpoint.visualize import save_image
+
+BATCH = 8  # samples a step, at most
+EVERY = 5  # steps between looks at the cells
+REPLACED = {  # keys that have no say here, and the option that has
+    "run": "--out",
+    "data.overfit": "--scenes",
+    "data.overfit_first": "--index",
+    "train.steps": "--steps",
+    "train.minutes": "--minutes",
+    **dict.fromkeys(["schedule", "train.batch_size", "train.accumulate", "train.ema", "train.validate_every"], ""),
+    **dict.fromkeys(["data.workers", "data.curriculum", "data.photometric", "data.homography", "train.log_every"], ""),
+}
+
+
+@dataclass(frozen=True)
+class OverfitResult:
+    """How it ended.
+
+    Attributes:
+        loss, score, matching: of the last look, in evaluation mode; None if the run broke down before it. `matching`
+            only of pairs.
+        findings: why it failed, the likeliest cause first.
+        signal: what ended it early, if anything did.
+    """
+
+    passed: bool
+    step: int
+    seconds: float
+    loss: float | None
+    score: CellScore | None
+    folder: Path
+    matching: MatchScore | None = None
+    findings: list[Finding] = field(default_factory=list)
+    signal: int | None = None
+
+
+def overfit(
+    config: MagicPointConfig,
+    *,
+    out: str | Path | None = None,
+    index: int | None = None,
+    image: str | Path | None = None,
+    labels: str | Path | None = None,
+    scenes: int = 1,
+    steps: int = 400,
+    minutes: float = 3.0,
+) -> OverfitResult:
+    """Learn a few samples by heart with the network, losses and optimiser of `config`, and say whether that worked.
+
+    Args:
+        config: schedule, averaging, workers, batch size and budget are replaced, see the head of this file. A
+            `SuperPointConfig` makes the samples pairs.
+        out: run folder, new or empty; default the first of runs/overfit, runs/overfit-2, ... that is.
+        index: synthetic scene or pair to start from; default the first one with a label.
+        image: a photograph instead of what `config.data` names, resized and cropped to config.data.height x width.
+        labels: its points, see `read_points`; default the detections of the pretrained network.
+        scenes: how many scenes, labelled photographs or pairs of `config.data`.
+        steps, minutes: whichever is spent first ends the attempt.
+
+    Raises:
+        UserError: a file, scene or pair that cannot be used, a folder that is not empty.
+    """
+    folder = free_folder() if out is None else Path(out)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--out {folder}: found a folder that is not empty, expected a new one, as {free_folder()} is")
+    if image is None and labels is not None:
+        raise UserError(f"--labels {labels}: found no --image that they belong to")
+    if image is not None and (index is not None or scenes != 1):
+        raise UserError(f"--image {image}: found --index or --scenes too, expected a photograph alone")
+    if image is not None:  # instead of what the configuration names, be it a mixture, which cannot be overfitted
+        config = replace(config, data=replace(config.data, kind="synthetic", labels=None, images=None))
+    schedule, config = config.schedule, overfit_config(config, folder, index or 0, scenes, steps, minutes)
+    if image is None:
+        subject = configured_samples(config, index)
+    else:
+        config, subject = single_photograph(config, folder, image, labels)
+    console, joint = Console(soft_wrap=True, highlight=False, markup=False), isinstance(config, SuperPointConfig)
+    model = initial_model(config, say=console.print)
+    objective = joint_objective(config) if isinstance(config, SuperPointConfig) else detector_objective(config)
+    fabric = make_fabric(config.train)
+    if fabric.world_size > 1:
+        raise UserError(f"overfit: found {fabric.world_size} processes, expected 1 (no torchrun)")
+    watch = Watch(subject.dataset, scenes, objective, every=EVERY)
+    console.print(
+        f"{subject.about}: {_content(watch)}; {config.optimizer.name} at a constant rate of {config.optimizer.lr:g}, "
+        f"batch {config.train.batch_size}, no augmentation, no averaging of weights"
+    )
+    watch.start(model.to(fabric.device))
+    result = None
+    expected = None if joint or config.weights else INITIAL_DETECTOR_LOSS
+    try:
+        result = fit(
+            config, fabric, model, objective, subject.dataset, watch,
+            expected_initial_loss=expected, prepare=subject.keep,
+        )  # fmt: skip
+    except UserError:
+        if not RunFolder(folder).history().nonfinite:
+            raise  # a mistake of the user's, not what is examined here
+    outcome = _judge(config, schedule, watch, result)
+    _write(outcome, watch, subject.about)
+    for line in report_lines(outcome):
+        console.print(line)
+    return outcome
+
+
+def _content(watch: Watch) -> str:
+    """How much there is to learn, in words."""
+    if "matched" in watch.parts[0]:
+        return f"{sum(int(part['matched'].sum()) for part in watch.parts)} correspondences"
+    cells = [int(part["valid"].sum()) for part in watch.parts]
+    points = [int(((part["target"] != DUSTBIN) & part["valid"]).sum()) for part in watch.parts]
+    return f"{sum(points)} of {sum(cells)} cells hold a point"
+
+
+def overfit_config(
+    config: MagicPointConfig, folder: Path, first: int, scenes: int, steps: int, minutes: float
+) -> MagicPointConfig:
+    """Return `config` without what stands in the way of learning by heart."""
+    return replace(
+        config,
+        run=str(folder),
+        data=replace(config.data, overfit=scenes, overfit_first=first, workers=0),
+        # gamma=1: nor may a rate be reduced because the cells do not get right at once.
+        schedule=ScheduleConfig(name="constant", warmup=0.0, gamma=1.0),
+        train=replace(
+            config.train,
+            steps=steps,
+            minutes=minutes,
+            batch_size=min(scenes, BATCH),
+            accumulate=1,
+            ema=0.0,
+            log_every=1,
+            validate_every=EVERY,
+        ),
+    )
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raises: UserError for a `key.path=value` that this stage would pass over."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        for replaced, option in REPLACED.items():
+            if key == replaced or key.startswith(f"{replaced}."):
+                how = f"by {option}" if option else "by itself: no augmentation, a constant rate, one batch"
+                raise UserError(f"{override}: overfit sets {replaced} {how}")
+
+
+def free_folder(parent: Path = Path("runs")) -> Path:
+    """Return the first of runs/overfit, runs/overfit-2, ... that does not exist or is empty."""
+    for number in range(1, 10_000):
+        folder = parent / ("overfit" if number == 1 else f"overfit-{number}")
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return folder
+    raise UserError(f"{parent}: found overfit .. overfit-9999, expected one of them to be free; choose by --out")
+
+
+def _judge(
+    config: MagicPointConfig, schedule: ScheduleConfig, watch: Watch, result: TrainResult | None
+) -> OverfitResult:
+    """PASS or, with its causes, FAIL. `result` is None after NaN or infinity, `schedule` is the user's."""
+    folder = Path(config.run)
+    history = RunFolder(folder).history()
+    looks = history.events("validate")
+    if looks:  # the last look at the end of a budget in minutes is at no multiple of EVERY
+        watch.frames[-1] = replace(watch.frames[-1], step=int(looks[-1]["step"]))
+    if result is None:
+        seconds = max((float(entry.get("elapsed", 0)) for entry in history.entries), default=0.0)
+        outcome = OverfitResult(False, history.step, seconds, None, None, folder)
+    else:
+        loss = watch.figures["loss"] if watch.score is not None else None
+        outcome = OverfitResult(
+            watch.right, result.step, result.elapsed, loss, watch.score, folder, watch.matching, signal=result.signal
+        )
+        if outcome.passed or result.interrupted:
+            return outcome
+    # With the schedule of the run that is to come: the advice is for that one.
+    case = replace(read_run(folder).case, config=replace(config, schedule=schedule))
+    return replace(outcome, findings=explain_failure(case, outcome.score, outcome.matching, watch.figures))
+
+
+def report_lines(outcome: OverfitResult) -> list[str]:
+    """Return what the command prints at the end."""
+    spent = f"{outcome.step} steps, {outcome.seconds:.1f} s"
+    score, matching = outcome.score, outcome.matching
+    names = ["strip.png", "strip.gif", *(["matches.png"] if matching else [])]
+    pictures = f"pictures: {', '.join(str(outcome.folder / name) for name in names)}"
+    if outcome.signal is not None:
+        return [f"stopped after {spent}", pictures]
+    if outcome.passed and score is not None:
+        matched = f", all {matching.asked} {matching.what} matched (both ways)" if matching else ""
+        return [f"PASS: all {score.cells} cells right{matched} after {spent}", pictures]
+    first, *others = outcome.findings
+    lines = [f"FAIL: {first.cause}", f"seen: {first.evidence}", f"remedy: {first.remedy}"]
+    lines += [f"also: {other.check}: {other.cause} {other.evidence}" for other in others if other.check != "cells"]
+    if score is not None and score.wrong_count and first.check != "cells":
+        lines.append(f"left after {spent}: {score.text}")
+    else:
+        lines.append(f"ended after {spent}")
+    return [*lines, pictures]
+
+
+def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
+    wrong = [int(frame.wrong.sum()) for frame in watch.frames]
+    frames = [watch.frames[number] for number in moments([frame.step for frame in watch.frames], wrong)]
+    shown = watch.image, watch.points, watch.positive, frames, about
+    strip, animation = encode_png(heatmap_strip(*shown)), heatmap_animation(*shown)
+    write_atomically(outcome.folder / "strip.png", lambda file: file.write(strip))
+    write_atomically(outcome.folder / "strip.gif", lambda file: file.write(animation))
+    if watch.shown is not None:
+        save_image(outcome.folder / "matches.png", draw_correspondences(watch.parts[0], watch.shown, 0))
+    score, matching = outcome.score, outcome.matching
+    content = {
+        "passed": outcome.passed,
+        "about": about,
+        "step": outcome.step,
+        "seconds": outcome.seconds,
+        "loss": outcome.loss,
+        "cells": score.cells if score else None,
+        "wrong": score.wrong_count if score else None,
+        "matching": asdict(matching) if matching else None,
+        "figures": watch.figures if score else {},
+        "frames": [frame.step for frame in frames],
+        "findings": [finding.as_dict() for finding in outcome.findings],
+    }
+    write_atomically(outcome.folder / "overfit.json", lambda file: file.write(json.dumps(content, indent=1).encode()))
