@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.config.inference import MODEL
 from superpoint.config.labelling import AdaptationConfig, LabellingConfig
 from superpoint.config.magicpoint import MagicPointConfig
 from superpoint.config.model import DecodeConfig, ModelConfig
@@ -95,7 +96,7 @@ class FinetuneConfig(ChainConfig):
     stage: ClassVar[str] = "finetune"
 
     run: str = "runs/finetuned"
-    weights: str | None = None  # a run folder, weights or their name; None = the pretrained superpoint-lite
+    weights: str = MODEL  # a run folder, weights or their name
     labels: str | None = None  # a feature file of the photographs; None = made from `weights` by homographic adaptation
     labelling: LabellingConfig = field(
         default_factory=lambda: LabellingConfig(

@@ -14,6 +14,7 @@ BACKENDS: tuple[str, ...] = get_args(Backend)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEVICES: tuple[str, ...] = get_args(Device)
 
+MODEL = "superpoint-lite"  # the pretrained weights that are used and trained on by default
 THRESHOLD = 0.015  # min probability of a keypoint
 BORDER = 4  # px; keypoints nearer to the image edge are dropped
 RESIZE = 1024  # px; longest side at which a network sees an image
@@ -27,7 +28,7 @@ NMS_RADIUS = 3  # px
 class InferenceConfig:
     """Which network, where it runs, and how its output becomes keypoints. See `inference.FeatureDetector.detect`."""
 
-    model: str = "superpoint-lite"  # name of pretrained weights, weights file, checkpoint or run folder
+    model: str = MODEL  # name of pretrained weights, weights file, checkpoint or run folder
     threshold: float = THRESHOLD
     max_keypoints: int = 0  # strongest keypoints kept; 0 = all
     nms_radius: int = NMS_RADIUS

@@ -105,9 +105,9 @@ def run_training(
     return result
 
 
-def publish(path: Path, tables: Sequence[Table], lines: Sequence[str]) -> None:
+def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = ()) -> None:
     """Print the result of a recipe, and write it to the Markdown file `path`."""
-    console = Console(width=max(Console().width, 140))
+    console = Console(width=max(Console().width, 150))
     for table in tables:
         console.print(table)
     if lines:

@@ -19,11 +19,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig, SuperPointConfig
+from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.training_set import held_out_source
@@ -33,28 +31,12 @@ from superpoint.files import make_folder, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
-from superpoint.pretrained import pretrained_names
 from superpoint.training.chain import Conclude, begin, check_photographs, keep, publish, run_training, write_settings
-from superpoint.training.pair_validation import (
-    describe_pairs,
-    matches_picture,
-    measure_pair,
-    network_describer,
-    pair_metrics,
-    sift_describer,
-    too_few,
-    validation_pairs,
-)
-from superpoint.training.superpoint import train_superpoint
-from superpoint.visualize import save_image
+from superpoint.training.pair_validation import too_few, validation_pairs
+from superpoint.training.superpoint import COLUMNS, measure_generated, pair_table, train_superpoint
 
 BEFORE, RESULT, LABELS = "before.json", "finetune.json", "labels.h5"
-DEFAULT = ("superpoint-lite", "superpoint", "magicpoint-compact")  # the first that is there
 MIN_IMAGES = 8  # photographs
-COLUMNS = (
-    *("correct@1", "correct@3", "correct@5", "auc@5"),
-    *("mma@1", "mma@3", "repeatability@1", "repeatability@3", "localisation"),
-)
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
 NOTICED = 0.01  # of AUC@5: less is noise
 
@@ -66,13 +48,11 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     """
     folder, console = begin(config, resume=resume, remedy=keep), Console(stderr=True)
     images = check_photographs(config.images, MIN_IMAGES)
-    weights, note = start_weights(config.weights)
+    weights = config.weights
     model, described = start_model(weights)
     if config.labels is not None:
         check_labels(Path(config.labels), images)
     write_settings(config)
-    if note:
-        console.print(note, soft_wrap=True)
     labels = Path(config.labels) if config.labels is not None else folder / "labels" / LABELS
     if config.labels is None:
         console.rule(f"labels of {weights}")
@@ -83,33 +63,31 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
             return exported.signal
         check_labels(labels, images)
     training = config.of_training(model, weights, str(labels), str(images))
+    pairs = validation_pairs(training, training.validation.final_pairs, TEST_SEED)
     if not (folder / BEFORE).exists():
         console.rule("before")
-        write_json(folder / BEFORE, measure(training, weights, described, folder / "matches_before.png"))
+        found = measure_generated(training, pairs, weights, folder / "matches_before.png" if described else None)
+        write_json(folder / BEFORE, {key: found[f"pairs/{key}"] for key in (COLUMNS if described else DETECTION)})
     console.rule("training")
     trained = run_training(train_superpoint, training, conclude)
     if trained.signal is not None:
         return trained.signal
     if not (folder / RESULT).exists():
         console.rule("after")
-        after = measure(training, str(Path(training.run) / WEIGHTS), True, folder / "matches_after.png")
+        after = measure_generated(training, pairs, training.run, folder / "matches_after.png")
+        rows = {"after": after, "sift": measure_generated(training, pairs)}
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-        write_json(folder / RESULT, {"before": before, "after": after, "sift": measure(training, None, True)})
-    _write_summary(folder, training)
+        rest = {name: {key: found[f"pairs/{key}"] for key in COLUMNS} for name, found in rows.items()}
+        write_json(folder / RESULT, {"before": before, **rest})
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    lines = [
+        verdict(result, len(held_out_source(training.data))),
+        f"weights: {Path(training.run) / WEIGHTS}",
+        f"report: {Path(training.run) / 'report.html'}",
+        f"tables: {folder}",
+    ]
+    publish(folder / "finetune.md", [pair_table(training, result)], lines)
     return None
-
-
-def start_weights(weights: str | None) -> tuple[str, str]:
-    """Return what training starts from, and what to say about that choice (empty if it was given)."""
-    if weights is not None:
-        return weights, ""
-    pretrained = pretrained_names()
-    chosen = next((name for name in DEFAULT if name in pretrained), None)
-    if chosen is None:
-        raise UserError(f"weights: expected a run folder, weights or one of {', '.join(pretrained) or 'no names'}")
-    if chosen == DEFAULT[0]:
-        return chosen, f"weights: {chosen}"
-    return chosen, f"weights: {DEFAULT[0]} is not part of this version, so training starts from {chosen}"
 
 
 def start_model(weights: str) -> tuple[ModelConfig, bool]:
@@ -140,53 +118,6 @@ def check_labels(path: Path, images: Path) -> None:
             f"{path}: found labels of {usable} photographs in {images}, expected at least {MIN_IMAGES} "
             f"({len(reasons)} could not be read{first})"
         )
-
-
-def measure(
-    config: SuperPointConfig, weights: str | None, described: bool, picture: Path | None = None
-) -> dict[str, float]:
-    """Measure a network, or SIFT (None), on generated pairs of held-out photographs that nothing is selected on.
-
-    Weights without descriptors have figures of detection only.
-    """
-    pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    max_keypoints = config.validation.max_keypoints
-    with torch.inference_mode():
-        if weights is None:
-            features = describe_pairs(sift_describer(max_keypoints), pairs)
-        else:
-            features = describe_pairs(network_describer(load_network(weights), max_keypoints), pairs)
-    measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
-    if picture is not None and described:
-        save_image(picture, matches_picture(pairs, features, measured))
-    found = pair_metrics(measured)
-    return {key: found[f"pairs/{key}"] for key in (COLUMNS if described else DETECTION)} | {"pairs": len(pairs)}
-
-
-def _write_summary(folder: Path, training: SuperPointConfig) -> None:
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    lines = [
-        verdict(result, len(held_out_source(training.data))),
-        f"weights: {Path(training.run) / WEIGHTS}",
-        f"report: {Path(training.run) / 'report.html'}",
-        f"tables: {folder}",
-    ]
-    publish(folder / "finetune.md", [comparison(result, training)], lines)
-
-
-def comparison(result: dict[str, dict[str, Any]], training: SuperPointConfig) -> Table:
-    """Return the table of before, after and SIFT."""
-    size = f"{training.validation.height}x{training.validation.width}"
-    table = Table(
-        title=f"{result['after']['pairs']} generated pairs of held-out photographs, {size}, "
-        f"{training.validation.max_keypoints} points, mutual nearest neighbours, RANSAC 3 px"
-    )
-    table.add_column("features")
-    for column in COLUMNS:
-        table.add_column("px" if column == "localisation" else column, justify="right")
-    for name, found in result.items():
-        table.add_row(name, *(f"{found[key]:.3f}" if key in found else "-" for key in COLUMNS))
-    return table
 
 
 def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:

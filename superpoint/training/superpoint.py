@@ -12,21 +12,20 @@ and report.html.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from superpoint.config import TEST_SEED, SuperPointConfig
-from superpoint.data.pairs import KINDS
+from superpoint.data.pairs import KINDS, Pair
 from superpoint.data.training_set import training_pairs
 from superpoint.engine import TrainResult, make_fabric
-from superpoint.evaluation.synthetic import markdown_table
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
+from superpoint.training.chain import format_cell, publish
 from superpoint.training.fit import finish, fit
 from superpoint.training.magicpoint import initial_model, write_weights
 from superpoint.training.pair_validation import (
@@ -42,7 +41,10 @@ from superpoint.training.pair_validation import (
 )
 from superpoint.visualize import save_image
 
-COLUMNS = ("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3", "repeatability@1", "repeatability@3")
+COLUMNS = {  # figures of a table of generated pairs, and their formats
+    **dict.fromkeys(("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3"), ".3f"),
+    **{"repeatability@1": ".3f", "repeatability@3": ".3f", "localisation": ".2f", "matches": ".0f"},
+}
 
 
 def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> TrainResult:
@@ -63,37 +65,47 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
     """
     folder = make_folder(Path(config.run) / "evaluation")
     report = folder / "generated_pairs.json"
-    console = Console(width=max(Console().width, 150))
     if keep and report.exists():
-        console.print(f"{folder}: evaluated before, see generated_pairs.md there")
+        print(f"{folder}: evaluated before, see generated_pairs.md there")
         return report
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
-    limit = config.validation.max_keypoints
-    results = {}
-    for name in ("network", "sift"):
-        describe = sift_describer(limit) if name == "sift" else network_describer(load_network(config.run), limit)
-        with torch.inference_mode():
-            features = describe_pairs(describe, pairs)
-        measured = [measure_pair(*pair, *views) for pair, views in zip(pairs, features, strict=True)]
-        results[name] = pair_metrics(measured)
-        if name == "network":
-            save_image(folder / "matches.png", matches_picture(pairs, features, measured))
-    size = f"{config.validation.height}x{config.validation.width}"
-    table = Table(title=f"{len(pairs)} generated pairs, {size}, {limit} points, mutual nearest neighbours, RANSAC 3 px")
-    table.add_column("features")
-    table.add_column("pairs")
-    for column in (*COLUMNS, "px", "matches"):
-        table.add_column(column, justify="right")
-    for name, found in results.items():
-        for kind in ("pairs", *KINDS):
-            values = [f"{found[f'{kind}/{column}']:.3f}" for column in COLUMNS]
-            rest = [f"{found[f'{kind}/localisation']:.2f}", f"{found[f'{kind}/matches']:.0f}"]
-            table.add_row(name, "all" if kind == "pairs" else kind, *values, *rest)
-    console.print(table)
-    write_atomically(folder / "generated_pairs.md", lambda file: file.write(_markdown(table).encode()))
-    write_atomically(report, lambda file: file.write(json.dumps(results, indent=1).encode()))
+    network = measure_generated(config, pairs, config.run, folder / "matches.png")
+    results = {"network": network, "sift": measure_generated(config, pairs)}
+    rows = {
+        f"{name}, {'all' if kind == 'pairs' else kind}": {key: found[f"{kind}/{key}"] for key in COLUMNS}
+        for name, found in results.items()
+        for kind in ("pairs", *KINDS)
+    }
+    publish(folder / "generated_pairs.md", [pair_table(config, rows)])
+    write_json(report, results)
     return report
 
 
-def _markdown(table: Table) -> str:
-    return f"{table.title}; px = mean distance of repeated points\n\n{markdown_table(table)}"
+def measure_generated(
+    config: SuperPointConfig, pairs: Sequence[tuple[str, Pair]], weights: str | None = None, picture: Path | None = None
+) -> dict[str, float]:
+    """Return `pair_metrics` of a network, or of SIFT (None), on `pairs`; matches are drawn to `picture`."""
+    limit = config.validation.max_keypoints
+    with torch.inference_mode():
+        describe = sift_describer(limit) if weights is None else network_describer(load_network(weights), limit)
+        views = describe_pairs(describe, pairs)
+    measured = [measure_pair(*pair, *both) for pair, both in zip(pairs, views, strict=True)]
+    if picture is not None:
+        save_image(picture, matches_picture(pairs, views, measured))
+    return pair_metrics(measured)
+
+
+def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return a table of figures on generated pairs by the names of features; "-" where a figure is not there."""
+    validation = config.validation
+    table = Table(
+        title=f"{validation.final_pairs} generated pairs of held-out photographs, {validation.height}x"
+        f"{validation.width}, {validation.max_keypoints} keypoints, mutual nearest neighbours, RANSAC 3 px; "
+        "px = mean distance of repeated keypoints"
+    )
+    table.add_column("features")
+    for column in COLUMNS:
+        table.add_column("px" if column == "localisation" else column, justify="right")
+    for name, found in rows.items():
+        table.add_row(name, *(format_cell(found.get(key), form) for key, form in COLUMNS.items()))
+    return table

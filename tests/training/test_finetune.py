@@ -19,7 +19,7 @@ from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training import finetune as stage
-from superpoint.training.finetune import MIN_IMAGES, check_labels, finetune, start_model, start_weights, verdict
+from superpoint.training.finetune import MIN_IMAGES, check_labels, finetune, start_model, verdict
 from superpoint.training.magicpoint import load_start
 from tests.conftest import TINY_DATA, CommandLine, under
 
@@ -51,7 +51,7 @@ def test_before_and_after_on_photographs_that_were_held_out(
     assert "2 generated pairs of held-out photographs" in output
     result = json.loads((folder / "finetune.json").read_text())
     assert list(result) == ["before", "after", "sift"]
-    assert all(set(stage.COLUMNS) < set(found) for found in result.values())
+    assert all(set(stage.COLUMNS) == set(found) for found in result.values())
     assert "| before |" in (folder / "finetune.md").read_text()
     for name in (
         "finetune.yaml", "labels/labels.h5", "matches_before.png", "matches_after.png", "training/weights.safetensors",
@@ -93,27 +93,20 @@ def test_it_goes_on_where_it_was_stopped(
     measured: list[str | None] = []
     trained: list[int | None] = [signal.SIGTERM, None]
 
-    def measure(training: object, source: str | None, described: bool, picture: Path | None = None) -> dict[str, float]:
+    def measure(training: object, pairs: object, source: str | None = None, *_: object) -> dict[str, float]:
         measured.append(source)
-        return dict.fromkeys(stage.COLUMNS, 0.5) | {"pairs": 2}
+        return {f"pairs/{key}": 0.5 for key in stage.COLUMNS}
 
-    monkeypatch.setattr(stage, "measure", measure)
+    monkeypatch.setattr(stage, "measure_generated", measure)
     monkeypatch.setattr(stage, "train_superpoint", lambda training, resume: SimpleNamespace(signal=trained.pop(0)))
     assert finetune(config) == signal.SIGTERM
     assert finetune(config, resume=True) is None
-    assert measured == [str(start), str(tmp_path / "run/training/weights.safetensors"), None]
+    assert measured == [str(start), str(tmp_path / "run/training"), None]
     assert not (tmp_path / "run/labels").exists()  # they were given
     assert "Too few photographs held out to judge (1)" in capsys.readouterr().out
 
 
-def test_what_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert start_weights("runs/mine") == ("runs/mine", "")
-    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint-lite", "superpoint-lite"])
-    assert start_weights(None)[0] == "superpoint-lite"
-    monkeypatch.setattr(stage, "pretrained_names", lambda: ["magicpoint", "magicpoint-compact"])
-    chosen, note = start_weights(None)
-    assert chosen == "magicpoint-compact"
-    assert "superpoint-lite is not part of this version" in note
+def test_what_it_starts_from(tmp_path: Path) -> None:
     model, described = start_model(str(weights(tmp_path / "a.safetensors", 16)))
     assert (model.descriptor_dim, model.fine, described) == (16, 0, True)
     model, described = start_model(str(weights(tmp_path / "b.safetensors", 0)))
@@ -171,23 +164,15 @@ def test_verdict() -> None:
         ("two", f"found 0 of 2 photographs readable .*, expected at least {MIN_IMAGES}"),
     ],
 )
-def test_bad_photographs_are_one_line(
-    make: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_photographs_are_one_line(make: str, words: str, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     if make != "missing":
         folder.mkdir()
     for number in range(2 if make == "two" else 0):
         (folder / f"{number}.png").write_bytes(b"this is no image")
-    start = weights(tmp_path / "start.safetensors", 16)
     with pytest.raises(UserError, match=words) as caught:
-        finetune(
-            load_config(
-                FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", f"images={folder}", f"weights={start}"]
-            )
-        )
+        finetune(load_config(FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", f"images={folder}"]))
     assert "\n" not in str(caught.value)
-    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
