@@ -9,8 +9,7 @@ from functools import partial
 from torch import nn
 
 from superpoint.backbones.encoders import ENCODER_NAMES, TrunkEncoder
-from superpoint.backbones.original import OriginalEncoder
-from superpoint.backbones.vgg import CompactEncoder, VGGEncoder
+from superpoint.backbones.vgg import CompactEncoder, OriginalEncoder, VGGEncoder
 
 # name -> constructor; the name is what `model.encoder` says
 ENCODERS: dict[str, Callable[..., nn.Module]] = {

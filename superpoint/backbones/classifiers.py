@@ -15,22 +15,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from superpoint.backbones.alexnet import AlexNet
 from superpoint.backbones.attention import ChannelSpatialAttention, SqueezeExcitation
+from superpoint.backbones.early import CIFAR, IMAGENET, NIN, AlexNet, LeNet
 from superpoint.backbones.googlenet import GoogLeNet
 from superpoint.backbones.initialisation import SCHEMES, initialise_weights
-from superpoint.backbones.lenet import LeNet
 from superpoint.backbones.mobilenet import LARGE, SMALL, MobileNetV2, MobileNetV3
 from superpoint.backbones.network import ClassificationNetwork
-from superpoint.backbones.nin import CIFAR, IMAGENET, NIN
-from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResNet, SmallResNet
+from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResidualBlock, ResNet, SmallResNet
 from superpoint.backbones.shufflenet import WIDTHS, ShuffleNetV2
 from superpoint.backbones.vgg import VGG
 from superpoint.errors import UserError, check_number, check_one_of
 
 Constructor = Callable[..., ClassificationNetwork]
 
-RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+VGGS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E", "vgg16_1x1": "C"}
+RESNETS: dict[int, tuple[type[ResidualBlock], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -43,13 +42,8 @@ CLASSIFIERS: dict[str, Constructor] = {
     "lenet": LeNet,
     "alexnet": AlexNet,
     "alexnet_2012": partial(AlexNet, widths=(96, 256, 384, 384, 256), groups=(1, 2, 1, 2, 2), lrn=True),
-    **{f"vgg{depth}": partial(VGG, kind) for depth, kind in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))},
-    "vgg16_1x1": partial(VGG, "C"),
-    **{
-        f"vgg{depth}_bn": partial(VGG, kind, batch_norm=True)
-        for depth, kind in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))
-    },
-    "vgg16_1x1_bn": partial(VGG, "C", batch_norm=True),
+    **{name: partial(VGG, kind) for name, kind in VGGS.items()},
+    **{f"{name}_bn": partial(VGG, kind, batch_norm=True) for name, kind in VGGS.items()},
     "nin": partial(NIN, IMAGENET),
     "cifar_nin": partial(NIN, CIFAR),
     "googlenet": GoogLeNet,
@@ -78,7 +72,7 @@ def build_classifier(
     seed: int = 0,
     **options: Any,
 ) -> ClassificationNetwork:
-    """The network `name`, drawn from `seed` without touching the global random state.
+    """Return the network `name`, drawn from `seed` without touching the global random state.
 
     Args:
         name: one of CLASSIFIERS.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from superpoint.backbones.network import ClassificationNetwork
+from superpoint.backbones.network import IMAGENET_MEAN, IMAGENET_STD, ClassificationNetwork
 
 # Table 1: input channels, then #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 INCEPTIONS = {
@@ -22,8 +22,6 @@ INCEPTIONS = {
     "5a": (832, 256, 160, 320, 32, 128, 128),
     "5b": (832, 384, 192, 384, 48, 128, 128),
 }
-# (mean, std) by which ImageNet photographs are normalised everywhere else; this network wants (0.5, 0.5)
-IMAGENET_NORM = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
 
 
 class Convolution(nn.Module):
@@ -130,5 +128,5 @@ class GoogLeNet(ClassificationNetwork):
 
     @staticmethod
     def _normalise(image: torch.Tensor) -> torch.Tensor:
-        mean, spread = image.new_tensor(IMAGENET_NORM).T[:, :, None, None]
+        mean, spread = image.new_tensor((IMAGENET_MEAN, IMAGENET_STD))[:, :, None, None]
         return image * (spread / 0.5) + (mean - 0.5) / 0.5

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from superpoint.backbones.attention import SqueezeExcitation
-from superpoint.backbones.network import ClassificationNetwork, ConvNorm, Stage, divisible, split_at_strides
+from superpoint.backbones.network import ChainNetwork, ConvNorm, divisible
 
 # V2, table 2: expansion t, channels c, repetitions n, first stride s.
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -17,35 +17,18 @@ V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
 # V3, tables 1 and 2: kernel, expanded channels, channels, squeeze-and-excitation, h-swish, stride.
 Row = tuple[int, int, int, bool, bool, int]
 LARGE: tuple[Row, ...] = (
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    (5, 120, 40, True, False, 1),
-    (5, 120, 40, True, False, 1),
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-    (5, 672, 160, True, True, 2),
-    (5, 960, 160, True, True, 1),
-    (5, 960, 160, True, True, 1),
-)
+    (3, 16, 16, False, False, 1), (3, 64, 24, False, False, 2), (3, 72, 24, False, False, 1),
+    (5, 72, 40, True, False, 2), (5, 120, 40, True, False, 1), (5, 120, 40, True, False, 1),
+    (3, 240, 80, False, True, 2), (3, 200, 80, False, True, 1), (3, 184, 80, False, True, 1),
+    (3, 184, 80, False, True, 1), (3, 480, 112, True, True, 1), (3, 672, 112, True, True, 1),
+    (5, 672, 160, True, True, 2), (5, 960, 160, True, True, 1), (5, 960, 160, True, True, 1),
+)  # fmt: skip
 SMALL: tuple[Row, ...] = (
-    (3, 16, 16, True, False, 2),
-    (3, 72, 24, False, False, 2),
-    (3, 88, 24, False, False, 1),
-    (5, 96, 40, True, True, 2),
-    (5, 240, 40, True, True, 1),
-    (5, 240, 40, True, True, 1),
-    (5, 120, 48, True, True, 1),
-    (5, 144, 48, True, True, 1),
-    (5, 288, 96, True, True, 2),
+    (3, 16, 16, True, False, 2), (3, 72, 24, False, False, 2), (3, 88, 24, False, False, 1),
+    (5, 96, 40, True, True, 2), (5, 240, 40, True, True, 1), (5, 240, 40, True, True, 1), (5, 120, 48, True, True, 1),
+    (5, 144, 48, True, True, 1), (5, 288, 96, True, True, 2), (5, 576, 96, True, True, 1),
     (5, 576, 96, True, True, 1),
-    (5, 576, 96, True, True, 1),
-)
+)  # fmt: skip
 V3_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)  # as in TensorFlow
 
 
@@ -71,7 +54,7 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
-class MobileNetV2(ClassificationNetwork):
+class MobileNetV2(ChainNetwork):
     """Source: Sandler et al. 2018, arXiv 1801.04381, table 2. `width` multiplies all channels."""
 
     def __init__(
@@ -89,13 +72,8 @@ class MobileNetV2(ClassificationNetwork):
         last = divisible(1280 * max(1.0, width))
         layers.append(ConvNorm(channels, last, 1, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(image).mean((2, 3)))
-
-    def stages(self) -> list[Stage]:
-        return split_at_strides("features", self.features)
 
 
 class InvertedResidualV3(nn.Module):
@@ -119,7 +97,7 @@ class InvertedResidualV3(nn.Module):
         return x + self.block(x) if self.residual else self.block(x)
 
 
-class MobileNetV3(ClassificationNetwork):
+class MobileNetV3(ChainNetwork):
     """Source: Howard et al. 2019, arXiv 1905.02244, tables 1 (`table` LARGE, `last` 1280) and 2 (SMALL, 1024)."""
 
     def __init__(
@@ -146,9 +124,3 @@ class MobileNetV3(ClassificationNetwork):
             nn.Dropout(dropout, inplace=True),
             nn.Linear(last, num_classes),
         )
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.avgpool(self.features(image)).flatten(1))
-
-    def stages(self) -> list[Stage]:
-        return split_at_strides("features", self.features)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
+import torch
 from torch import nn
 
+# Mean and spread of the colours (red, green, blue), 0..1, by which torchvision's networks expect images normalised.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Stage = dict[str, nn.Module]  # path of a module in the network -> the module, in the order of execution
 
 
@@ -16,12 +20,48 @@ class ClassificationNetwork(nn.Module):
     """
 
     def output_layers(self) -> list[nn.Module]:
-        """The layers that put out logits: they start near zero, so that the first loss is ln(classes)."""
+        """Return the layers that put out logits: they start near zero, so that the first loss is ln(classes)."""
         return [[layer for layer in self.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]]
 
     def stages(self) -> list[Stage]:
-        """The trunk without its classifier; each stage but the first begins where the features get coarser."""
+        """Return the trunk without the classifier; each stage but the first begins where features get coarser."""
         raise NotImplementedError(f"{type(self).__name__} is a classifier only")
+
+
+class ChainNetwork(ClassificationNetwork):
+    """A chain of layers or blocks `features`, a pooling `avgpool`, and a `classifier` of vectors."""
+
+    features: nn.Sequential
+    avgpool: nn.Module
+    classifier: nn.Module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.avgpool(self.features(image)).flatten(1))
+
+    def stages(self) -> list[Stage]:
+        stages: list[Stage] = [{}]
+        for name, block in self.features.named_children():
+            if halves(block) and stages[-1]:
+                stages.append({})
+            stages[-1][f"features.{name}"] = block
+        return stages
+
+
+class StagedNetwork(ClassificationNetwork):
+    """Modules executed in the order of `STAGES`, means over the image, and a matrix `fc`."""
+
+    STAGES: ClassVar[tuple[tuple[str, ...], ...]]  # names of the modules of each stage
+    fc: nn.Linear
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = image
+        for stage in self.stages():
+            for module in stage.values():
+                x = module(x)
+        return self.fc(x.mean((2, 3)))
+
+    def stages(self) -> list[Stage]:
+        return [{name: self.get_submodule(name) for name in stage} for stage in self.STAGES]
 
 
 class ConvNorm(nn.Sequential):
@@ -37,33 +77,21 @@ class ConvNorm(nn.Sequential):
         activation: type[nn.Module] | None = nn.ReLU,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
-        layers: list[nn.Module] = [
-            nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
             norm(out_channels),
-        ]
-        if activation is not None:
-            layers.append(activation(inplace=True))
-        super().__init__(*layers)
-
-
-def split_at_strides(path: str, features: nn.Sequential) -> list[Stage]:
-    """Stages of a chain of layers or blocks: a new one at each that halves the size, but for the first layer."""
-    stages: list[Stage] = [{}]
-    for name, block in features.named_children():
-        if halves(block) and stages[-1]:
-            stages.append({})
-        stages[-1][f"{path}.{name}"] = block
-    return stages
+            *([] if activation is None else [activation(inplace=True)]),
+        )
 
 
 def halves(block: nn.Module) -> bool:
-    """Whether a block has a convolution or pooling of stride 2."""
+    """Return whether a block has a convolution or pooling of stride 2."""
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
     return any(isinstance(layer, kinds) and layer.stride in (2, (2, 2)) for layer in block.modules())
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """The nearest multiple of `by`, not more than 10 % below `channels` and at least `by`.
+    """Return the nearest multiple of `by`, not more than 10 % below `channels` and at least `by`.
 
     Source: Sandler et al. 2018 (MobileNetV2), as their implementation rounds widths.
     """

@@ -1,8 +1,7 @@
-"""Weights of classification networks: torchvision's checkpoints, safetensors, and those of our own runs."""
+"""Weights of networks of others and of our own classifiers: torchvision's checkpoints, safetensors, run folders."""
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,27 +10,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from superpoint.backbones.classifiers import CLASSIFIERS
 from superpoint.backbones.encoders import TrunkEncoder
-from superpoint.backbones.network import ClassificationNetwork
+from superpoint.backbones.network import IMAGENET_MEAN, IMAGENET_STD, ClassificationNetwork
 from superpoint.errors import UserError
 
-# Mean and spread of the colours (red, green, blue), 0..1, by which torchvision's networks expect images normalised.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_CENTRE, GREY_GAIN = 0.5, 4.0  # `models.SuperPoint` gives its encoder (grey - 0.5) * 4
 LISTED = 3  # mismatches that an error names
+NESTED = ("ema", "model", "state_dict", "extractor")  # keys that checkpoints have around the weights
 COUNTER = "num_batches_tracked"  # of batch norm: checkpoints from before PyTorch 0.4.1 have none, and nobody needs it
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Parameters and buffers, on the CPU, floating ones as float32; nothing in the file is executed.
+    """Return parameters and buffers on the CPU, floating ones as float32; nothing in the file is executed.
 
     Args:
-        path: .safetensors; a file of `torch.save` (.pth, .pt, .ckpt) that holds the state or, under "ema", "model" or
-            "state_dict", one; a run folder, which stands for its weights.safetensors, else checkpoints/best.ckpt. A
-            prefix "module." (DataParallel) is dropped.
+        path: .safetensors; a file of `torch.save` (.pth, .pt, .ckpt) with the state, also below one of `NESTED`; a run
+            folder, for its weights.safetensors or checkpoints/best.ckpt. A prefix "module." (DataParallel) is dropped.
 
     Raises: UserError: missing, damaged, or no such file.
     """
@@ -51,12 +48,12 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             with warnings.catch_warnings():  # of foreign pickles; whether they can be read shows by itself
                 warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        if isinstance(error, (pickle.UnpicklingError, KeyError)):  # whose text advises to execute it, or says nothing
-            reason = "damaged, or it holds more than tensors"
-        raise UserError(f"{path}: not a readable file of weights ({reason})") from error
-    for key in ("ema", "model", "state_dict"):
+    except Exception as error:  # damaged files make the unpickler raise nearly everything
+        reason = "damaged, or it holds more than tensors"
+        if isinstance(error, (SafetensorError, OSError, RuntimeError)) and str(error):
+            reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+    for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -73,7 +70,7 @@ def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_c
     Args:
         other_classes: layers that put out logits may have another number of classes; they then keep their weights.
 
-    Returns: names that kept the weights they had.
+    Returns: names of what kept its weights.
 
     Raises: UserError, which lists the first mismatches; the network is unchanged then.
     """
@@ -95,11 +92,9 @@ def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_c
 def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     """Fill the stages of an encoder with those of its classification network's weights (`read_state`).
 
-    The first convolution of a colour network becomes one of grey images by summing over the colours. It expects colours
-    normalised by ImageNet's mean and spread, the encoder gets (grey - 0.5) * 4: both are taken into the weights, and
-    the constant they leave into the bias or the batch norm behind. What comes out is then what the colour network
-    computes of the grey image, but for the outermost pixels, which see zeros beyond the border: 0.5 is zero here, the
-    mean colour there. The adapter has no counterpart and keeps its weights.
+    The first convolution of a colour network is summed over the colours (`_to_grey`). The output is then that of the
+    colour network for the grey image, but for the outermost pixels: beyond the border are zeros, which stand for 0.5
+    here and for the mean colour there. The adapter has no counterpart and keeps its weights.
 
     Raises: UserError, which lists the first mismatches; the encoder is unchanged then.
     """
@@ -123,7 +118,7 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     check_names(path, encoder.name, trunk, expected)
     filled = {name: state[there] for name, there in here.items() if there in state}
     if colour:
-        _to_grey(encoder, first, filled)
+        _to_grey(first, filled)
     encoder.load_state_dict(own | filled)
 
 
@@ -146,23 +141,20 @@ def check_names(
         raise UserError(f"{path}: not the weights of {architecture}: found {'; '.join(wrong[:LISTED])}{more}")
 
 
-def _to_grey(encoder: TrunkEncoder, first: str, state: dict[str, Tensor]) -> None:
+def _to_grey(first: str, state: dict[str, Tensor]) -> None:
     """Sum the first kernel [C, 3, k, k] of `state` over the colours, for the encoder's normalisation of the input.
 
-    With the colour networks' input (g - m) / s and u = (g - 0.5) * 4, sum_c w_c (g - m_c) / s_c is
-    u * sum_c w_c / (4 s_c) + sum_c w_c (0.5 - m_c) / s_c.
+    Colour networks get (g - m) / s by ImageNet's mean and spread, an encoder gets u = (g - 0.5) * 4, and
+    sum_c w_c (g - m_c) / s_c = u * sum_c w_c / (4 s_c) + sum_c w_c (0.5 - m_c) / s_c. The last term goes into the bias
+    or the batch norm behind.
     """
     kernel = state[first].double()
     mean, spread = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float64)[:, :, None, None]
     state[first] = (kernel / (GREY_GAIN * spread)).sum(1, keepdim=True).float()
     constant = (kernel * (GREY_CENTRE - mean) / spread).sum((1, 2, 3)).float()
-    layers = [
-        (name, layer)
-        for name, layer in encoder.stages.named_modules(prefix="stages")
-        if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))
-    ]
-    (name, convolution), (norm, _) = layers[0], layers[1]
-    if convolution.bias is not None:
-        state[f"{name}.bias"] = state[f"{name}.bias"] + constant
+    bias = first.removesuffix("weight") + "bias"
+    if bias in state:
+        state[bias] = state[bias] + constant
     else:
-        state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - constant
+        mean_behind = next(name for name in state if name.endswith("running_mean"))
+        state[mean_behind] = state[mean_behind] - constant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from superpoint.backbones.network import ClassificationNetwork, Stage
+from superpoint.backbones.network import ConvNorm, StagedNetwork
 from superpoint.errors import check_one_of
 
 # Table 5: channels of stage 2, 3, 4 and of the last convolution, by the factor of complexity.
@@ -17,16 +17,8 @@ WIDTHS = {
 }
 
 
-def depthwise(channels: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
-
-
-def pointwise(in_channels: int, out_channels: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    ]
+def depthwise(channels: int, stride: int) -> ConvNorm:
+    return ConvNorm(channels, channels, 3, stride, groups=channels, activation=None)
 
 
 class ShuffleUnit(nn.Module):
@@ -41,14 +33,9 @@ class ShuffleUnit(nn.Module):
         self.split = stride == 1
         self.branch1 = nn.Sequential()
         if not self.split:
-            self.branch1 = nn.Sequential(
-                depthwise(in_channels, stride), nn.BatchNorm2d(in_channels), *pointwise(in_channels, half)
-            )
+            self.branch1 = nn.Sequential(*depthwise(in_channels, stride), *ConvNorm(in_channels, half, 1))
         self.branch2 = nn.Sequential(
-            *pointwise(half if self.split else in_channels, half),
-            depthwise(half, stride),
-            nn.BatchNorm2d(half),
-            *pointwise(half, half),
+            *ConvNorm(half if self.split else in_channels, half, 1), *depthwise(half, stride), *ConvNorm(half, half, 1)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -57,35 +44,21 @@ class ShuffleUnit(nn.Module):
         return halves.flatten(1, 2)  # a channel of the first, one of the second, ...
 
 
-class ShuffleNetV2(ClassificationNetwork):
+class ShuffleNetV2(StagedNetwork):
     """Source: Ma et al. 2018, arXiv 1807.11164, table 5. `size`: x0_5, x1_0, x1_5 or x2_0."""
+
+    STAGES = (("conv1",), ("maxpool",), ("stage2",), ("stage3",), ("stage4", "conv5"))
 
     def __init__(self, size: str = "x1_0", num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         check_one_of("size", size, list(WIDTHS))
         *widths, last = WIDTHS[size]
         channels = 24
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-        )
+        self.conv1 = ConvNorm(in_channels, channels, 3, 2)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         for index, (width, count) in enumerate(zip(widths, (4, 8, 4), strict=True)):
             units = [ShuffleUnit(width if unit else channels, width, 1 if unit else 2) for unit in range(count)]
             self.add_module(f"stage{index + 2}", nn.Sequential(*units))
             channels = width
-        self.conv5 = nn.Sequential(*pointwise(channels, last))
+        self.conv5 = ConvNorm(channels, last, 1)
         self.fc = nn.Linear(last, num_classes)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = image
-        for stage in self.stages():
-            for module in stage.values():
-                x = module(x)
-        return self.fc(x.mean((2, 3)))
-
-    def stages(self) -> list[Stage]:
-        modules = dict(self.named_children())
-        names = (("conv1",), ("maxpool",), ("stage2",), ("stage3",), ("stage4", "conv5"))
-        return [{name: modules[name] for name in stage} for stage in names]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from superpoint.backbones.network import ClassificationNetwork, Stage, split_at_strides
+from superpoint.backbones.network import ChainNetwork, ConvNorm
 
 # Configurations of table 1: output channels of the 3x3 convolutions of each of the five stages; 1x1 ones are negative.
 CONFIGURATIONS = {
@@ -18,17 +18,11 @@ CONFIGURATIONS = {
     "D": ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
     "E": ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
 }
+ORIGINAL_EPS = 1e-3  # of the batch norms in the open re-implementation of SuperPoint; TensorFlow's default
 
 
-class ConvBlock(nn.Sequential):
+class ConvBlock(ConvNorm):
     """3x3 convolution, batch norm, ReLU. The convolution has no bias: the norm's shift is one."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        )
 
 
 class PooledStages(nn.Module):
@@ -101,7 +95,39 @@ def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
     return [nn.Sequential(ConvBlock(before, width), ConvBlock(width, width)) for before, width in pairs]
 
 
-class VGG(ClassificationNetwork):
+class OriginalBlock(nn.Sequential):
+    """3x3 convolution with a bias, ReLU, and a batch norm behind the ReLU.
+
+    The weights of the paper's authors have no batch norm; theirs is the identity (`interop.weights`).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm2d(out_channels, eps=ORIGINAL_EPS),
+        )
+
+
+class OriginalEncoder(VGGEncoder):
+    """The encoder of the published SuperPoint weights: `VGGEncoder` with `OriginalBlock`s, on grey levels of 0..1.
+
+    Neither the order of norm and ReLU nor the range of the input can be folded into the weights of the usual encoder:
+    zeros that a convolution pads with would stand for something else, and all points within 70 px of the edge change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = [1, 64, 64, 64, 64, 128, 128, 128, 128]
+        blocks = [OriginalBlock(*pair) for pair in pairwise(channels)]
+        self.stages = nn.ModuleList(nn.Sequential(*blocks[index : index + 2]) for index in range(0, 8, 2))
+
+    def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `VGGEncoder.with_detail`. Undoes the centring that `SuperPoint.forward` does for every encoder."""
+        return super().with_detail(image / 4 + 0.5)
+
+
+class VGG(ChainNetwork):
     """Five stages of convolutions with a pooling behind each, three matrices.
 
     Source: Simonyan, Zisserman 2015, arXiv 1409.1556, table 1; batch norm (Ioffe, Szegedy 2015) is later than it.
@@ -139,9 +165,3 @@ class VGG(ClassificationNetwork):
             nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(dropout),
             nn.Linear(4096, num_classes),
         )  # fmt: skip
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.avgpool(self.features(image)).flatten(1))
-
-    def stages(self) -> list[Stage]:
-        return split_at_strides("features", self.features)

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from superpoint.backbones.pretrained import read_state
 from superpoint.errors import UserError
 
 Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]]
 Run = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image [1, 1, H, W], 0..1 -> points, scores, descriptors
 
 ALIKED_MODELS = ("aliked-n16", "aliked-t16", "aliked-n32", "aliked-n16rot")
-NESTED = ("extractor", "state_dict", "model")  # keys that published checkpoints have around the weights
 WHERE = {
     "aliked": "aliked-n16.pth of Shiaoming/ALIKED",
     "disk": "depth-save.pth of cvlab-epfl/disk",
@@ -39,7 +39,7 @@ def learned_method(kind: str, weights: str, points: int, device: str = "auto") -
     if not weights or not path.is_file():
         found = f"{path}: no such file" if weights else f"--extractors: found '{kind}' without weights"
         raise UserError(f"{found}, expected {kind}:FILE, e.g. {WHERE[kind]}")
-    state = _read(path)
+    state = read_state(path)
     where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
     run = {"aliked": _aliked, "disk": _disk, "xfeat": _xfeat, "keynet-hardnet": _keynet}[kind](
         state, path, points, where
@@ -53,23 +53,6 @@ def learned_method(kind: str, weights: str, points: int, device: str = "auto") -
         return places[order].numpy(), scores[order].numpy(), descriptors[order].numpy()
 
     return extract, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the unpickler raise nearly everything
-        raise UserError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from error
-    for key in NESTED:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: found {type(content).__name__}, expected the state_dict of a network")
-    return content
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], path: Path, device: torch.device) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from superpoint.backbones.original import EPS
+from superpoint.backbones.pretrained import read_state
+from superpoint.backbones.vgg import ORIGINAL_EPS
 from superpoint.config import ModelConfig
 from superpoint.errors import UserError
-from superpoint.evaluation.learned import _read  # state_dicts of any nesting, never unpickled
 from superpoint.models.superpoint import SuperPoint, build_model
 from superpoint.models.weights import check_target, save_weights
 
@@ -44,7 +44,7 @@ def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected weights of SuperPoint (.pth, .pt or .safetensors)")
-    state = {name: tensor.float() for name, tensor in _read(path).items()}
+    state = read_state(path)
     if "conv1a.weight" in state:
         layout, layers = "original", _original_layers(state, path)
     elif "backbone.0.0.conv.weight" in state:
@@ -87,7 +87,7 @@ def _original_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     for index, name in enumerate(ENCODER):
         target = f"encoder.stages.{index // 2}.{index % 2}"
         layers |= _convolution(state, f"conv{name}", f"{target}.0", path)
-        layers |= _identity(f"{target}.2", len(layers[f"{target}.0.bias"]), EPS)
+        layers |= _identity(f"{target}.2", len(layers[f"{target}.0.bias"]), ORIGINAL_EPS)
     for head, (hidden, last, target) in HEADS.items():
         layers[f"{head}.hidden.0.weight"] = _take(state, f"conv{hidden}.weight", path)
         layers |= _bias(f"{head}.hidden.1", _take(state, f"conv{hidden}.bias", path))
@@ -135,7 +135,7 @@ def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tenso
     weight, bias, mean, var = (
         _take(state, f"{source}.{name}", path).double() for name in ("weight", "bias", "running_mean", "running_var")
     )
-    scale = weight / (var + EPS).sqrt()
+    scale = weight / (var + ORIGINAL_EPS).sqrt()
     return scale, bias - mean * scale
 
 

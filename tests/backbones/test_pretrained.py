@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from superpoint.backbones.classifiers import CLASSIFIERS, build_classifier
 from superpoint.backbones.encoders import TrunkEncoder
 from superpoint.backbones.initialisation import initialise_weights
-from superpoint.backbones.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_classifier, load_encoder, read_state
+from superpoint.backbones.network import IMAGENET_MEAN, IMAGENET_STD
+from superpoint.backbones.pretrained import load_classifier, load_encoder, read_state
 from superpoint.config import ModelConfig
 from superpoint.errors import UserError
 from superpoint.models import build_model
