@@ -155,5 +155,6 @@ class TestErrors:
             convert_weights(tmp_path / "a.pth")
 
     def test_target(self, tmp_path: Path, cli: CommandLine) -> None:
-        message = cli.fails("convert-weights", "x.pth", "--out", tmp_path / "a.pth")
+        (tmp_path / "x.pth").touch()
+        message = cli.fails("convert-weights", tmp_path / "x.pth", "--out", tmp_path / "a.pth")
         assert "expected a file name that ends in .safetensors" in message
