@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from superpoint.config import ModelConfig, PairDataConfig
+from superpoint.config import DescriptorLossConfig, ModelConfig, PairDataConfig
 from superpoint.data.training_set import training_pairs
 from superpoint.engine.fabric import choose_precision
 from superpoint.geometry.cells import CELL
@@ -66,7 +66,7 @@ def train_steps(variant: str, encoder: str, batch: int, steps: int) -> dict[str,
         ModelConfig(encoder=encoder, head_channels=256 if encoder == "vgg" else 128, descriptor_dim=DIM)
     )
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    objective = JointObjective(descriptor=variant.replace(" ", "_"))
+    objective = JointObjective(descriptor=DescriptorLossConfig(variant.replace(" ", "_")))
     ours, half = variant != "naive", choose_precision("auto", "cpu")[0] == "bf16-mixed"
     if ours:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

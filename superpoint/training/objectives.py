@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from superpoint.config import MagicPointConfig
+from superpoint.config import DescriptorLossConfig, MagicPointConfig, SuperPointConfig
 from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
 from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, position_loss, sampled_hinge_loss
 from superpoint.models.decode import interpolate_descriptors, logits_to_probability
@@ -22,11 +22,10 @@ SMALLEST = 0.02  # of a descriptor loss that is balanced: below, it is learnt, a
 class DetectorObjective:
     """The detector loss on a batch of samples, as `engine.loop.train` calls it.
 
-    Weighting cells with a point w times would teach the network odds that are w times too high. That is not only a
-    matter of thresholds: where a corner is certain the 64 pixels add up to 1 either way, but where it may as well lie
-    in the next cell both cells overstate it, so that detections crowd along the borders of the 8x8 cells. The loss is
-    therefore taken on logits whose dustbin is lowered by log w (as in the logit adjustment of Menon et al. 2021):
-    the gradients are those of the weighted loss, and what the network itself puts out are true probabilities.
+    Weighting cells with a keypoint w times would teach the network odds that are w times too high. Where a corner may
+    as well lie in the next cell both cells would overstate it, so that detections crowd along the borders of the 8x8
+    cells. The loss is therefore taken on logits whose dustbin is lowered by log w (the logit adjustment of Menon et al.
+    2021): the gradients are those of the weighted loss, and the network's own output are true probabilities.
     """
 
     positive_weight: float = 1.0
@@ -35,7 +34,7 @@ class DetectorObjective:
 
     @property
     def dustbin_shift(self) -> float:
-        """By how much the loss sees the dustbin's logit lowered: log w."""
+        """Return log w, by which the loss sees the dustbin's logit lowered."""
         return math.log(self.positive_weight / self.dustbin_weight)
 
     def initialise(self, detector: DetectorHead) -> None:
@@ -44,16 +43,16 @@ class DetectorObjective:
             detector.logits.get_parameter("bias")[DUSTBIN] = self.dustbin_shift
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Args: batch with image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
+        """Compute the loss on image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
 
-        Returns: loss; weight, the sum it was divided by; positive_recall, the share of cells with a point in which the
-        network puts less than half of its probability in the dustbin; dustbin, the dustbin's mean probability.
+        Returns: loss; weight, the sum it was divided by; positive_recall, the share of cells with a keypoint in which
+        the network puts less than half of its probability in the dustbin; dustbin, the dustbin's mean probability.
         """
         logits = model(batch["image"].float() / 255)["logits"]
         return self.of_logits(logits, batch["target"], batch["valid"])
 
     def of_logits(self, logits: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """Return what calling it returns, from logits [B, 65, H / 8, W / 8] of any floating type."""
+        """Compute the same from logits [B, 65, H / 8, W / 8] of any floating type."""
         logits = logits.float()
         shift = torch.zeros(CHANNELS, device=logits.device)
         shift[DUSTBIN] = -self.dustbin_shift
@@ -74,32 +73,21 @@ def detector_objective(config: MagicPointConfig) -> DetectorObjective:
 
 @dataclass(frozen=True)
 class JointObjective:
-    """Detector and descriptor loss on a batch of pairs (`data.warped_pairs.WarpedPairs`), as `engine.loop.train` calls
-    it: both views go through the network in one pass.
+    """Detector and descriptor loss on a batch of pairs (`data.warped_pairs.WarpedPairs`), in one pass of both views.
 
     The loss is detector + weight * descriptor. With balance "auto" the second part is scaled, in every batch anew, to
     the size of the first, so the gradient is detector * grad(log detector + weight * log descriptor). That is the
     uncertainty weighting of Kendall et al. 2018 with the uncertainties at their optimum for the batch, and needs no
     state: a resumed run goes on with the same bits. The value of that loss says nothing; the two parts are logged.
-    `position` times the mean distance in pixels of the points that the two views share is added, see `position_loss`.
+    `position` times the mean distance in pixels of shared keypoints is added, see `position_loss`.
     """
 
     detector: DetectorObjective = field(default_factory=DetectorObjective)
-    descriptor: str = "dual_softmax"  # | dense_hinge | sampled_hinge
-    weight: float = 1.0
-    balance: str = "fixed"  # | auto
-    temperature: float = 0.05
-    positive_margin: float = 1.0
-    negative_margin: float = 0.2
-    positive_weight: float = 250.0
-    radius: float = 8.0  # pixels
+    descriptor: DescriptorLossConfig = field(default_factory=DescriptorLossConfig)
     position: float = 0.0  # 0 = without
 
-    def initialise(self, detector: DetectorHead) -> None:
-        self.detector.initialise(detector)
-
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Args: batch, see `WarpedPairs`, stacked.
+        """Compute the loss on a batch of pairs.
 
         Returns: loss; weight, that of the detector loss; detector_loss and descriptor_loss; position_loss, if it has a
         weight; what `DetectorObjective` and `descriptor_statistics` return.
@@ -111,8 +99,8 @@ class JointObjective:
         # not do under autocast, which rounds the factors of every product of matrices again.
         with torch.autocast(output["descriptors"].device.type, enabled=False):
             part, statistics = self._of_descriptors(output["descriptors"].float(), batch)
-        detector, share = found["loss"], self.weight
-        if self.balance == "auto":
+        detector, share = found["loss"], self.descriptor.weight
+        if self.descriptor.balance == "auto":
             share = share * detector.detach() / part.detach().clamp_min(SMALLEST)
         losses = {"loss": detector + share * part, "detector_loss": detector.detach(), "descriptor_loss": part.detach()}
         if self.position:
@@ -129,21 +117,24 @@ class JointObjective:
     def _of_descriptors(self, maps: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], those of the first views first."""
         map_a, map_b = maps.chunk(2)
-        places = batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
-        sampled = interpolate_descriptors(map_a, places[0]), interpolate_descriptors(map_b, places[1])
-        margins = {"positive_margin": self.positive_margin, "negative_margin": self.negative_margin}
-        if self.descriptor == "dense_hinge":
-            cells = {**margins, "positive_weight": self.positive_weight, "radius": self.radius}
+        points = batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
+        sampled = interpolate_descriptors(map_a, points[0]), interpolate_descriptors(map_b, points[1])
+        loss = self.descriptor
+        margins = {"positive_margin": loss.positive_margin, "negative_margin": loss.negative_margin}
+        if loss.name == "dense_hinge":
+            cells = {**margins, "positive_weight": loss.positive_weight, "radius": loss.radius}
             part, _ = dense_hinge_loss(map_a, map_b, batch["h_a_b"], batch["valid_a"], batch["valid_b"], **cells)
-        elif self.descriptor == "sampled_hinge":
-            part, _ = sampled_hinge_loss(*sampled, *places, **margins, exclusion=self.radius)
-        elif self.descriptor == "dual_softmax":
-            part, _ = dual_softmax_loss(*sampled, *places, temperature=self.temperature, exclusion=self.radius)
+        elif loss.name == "sampled_hinge":
+            part, _ = sampled_hinge_loss(*sampled, *points, **margins, exclusion=loss.radius)
         else:
-            raise ValueError(
-                f"descriptor: found '{self.descriptor}', expected dual_softmax, dense_hinge, sampled_hinge"
-            )
-        return part, descriptor_statistics(*sampled, *places)
+            part, _ = dual_softmax_loss(*sampled, *points, temperature=loss.temperature, exclusion=loss.radius)
+        return part, descriptor_statistics(*sampled, *points)
+
+
+def joint_objective(config: SuperPointConfig) -> JointObjective:
+    """Return the objective of `config`, without the position loss (noise, of new weights) if pairs are overfitted."""
+    position = 0.0 if config.data.overfit else config.position
+    return JointObjective(detector_objective(config), config.descriptor, position)
 
 
 @torch.no_grad()
@@ -153,11 +144,11 @@ def descriptor_statistics(
     """Compute how well descriptors [B, K, D] of correspondences [B, K, 2] tell them apart; `valid` bool [B, K].
 
     Returns scalars:
-        positive_similarity: mean cosine of the two descriptors of a place; near 1.
-        negative_similarity: mean cosine of descriptors of places more than NEAR px apart; near 0.
-        hardest_negative: mean over places of the largest of these.
-        matching_accuracy: share of the places whose nearest descriptor in the other view is that of a place within NEAR
-            px of the right one (descriptors are interpolated between cells of 8 px), mean of both directions.
+        positive_similarity: mean cosine of the two descriptors of a correspondence; near 1.
+        negative_similarity: mean cosine of descriptors more than NEAR px apart; near 0.
+        hardest_negative: mean over correspondences of the largest of these.
+        matching_accuracy: share of the correspondences whose nearest descriptor in the other view lies within NEAR px
+            of the right one (descriptors are interpolated between cells of 8 px), mean of both directions.
         collapse: mean cosine of descriptors of different images; 1 = all descriptors are the same. 0 for one image.
     """
     first, second = descriptors_a.float(), descriptors_b.float()

@@ -25,8 +25,8 @@ from superpoint.evaluation.pairs import area_under_curve, corner_error, correctn
 from superpoint.evaluation.repeatability import RepeatabilityProtocol, repeatability
 from superpoint.matching import compare_descriptors, fit_homography, match_compared
 from superpoint.models.extract import features
-from superpoint.training.detector_validation import DetectorValidation, detector_objective
-from superpoint.training.objectives import JointObjective
+from superpoint.training.detector_validation import DetectorValidation
+from superpoint.training.objectives import joint_objective
 from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
 
 BATCH = 8  # images that go through the network together
@@ -52,25 +52,6 @@ class PairResult:
     corner: float  # mean error of the frame's corners under the estimated homography
     repeated: dict[float, float]  # repeatability by eps
     localisation: float  # mean distance of points repeated within 3 px
-
-
-def joint_objective(config: SuperPointConfig) -> JointObjective:
-    """What a run of `config` minimises. Without the position loss where pairs are overfitted: what is asked there is
-    that all cells and matches become right, and of new weights places are noise.
-    """
-    part = config.descriptor
-    return JointObjective(
-        detector=detector_objective(config),
-        descriptor=part.name,
-        weight=part.weight,
-        balance=part.balance,
-        temperature=part.temperature,
-        positive_margin=part.positive_margin,
-        negative_margin=part.negative_margin,
-        positive_weight=part.positive_weight,
-        radius=part.radius,
-        position=0.0 if config.data.overfit else config.position,
-    )
 
 
 class PairValidation:

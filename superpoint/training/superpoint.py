@@ -28,10 +28,10 @@ from superpoint.models import load_network
 from superpoint.training.chain import format_cell, publish
 from superpoint.training.fit import finish, fit
 from superpoint.training.magicpoint import initial_model, write_weights
+from superpoint.training.objectives import joint_objective
 from superpoint.training.pair_validation import (
     PairValidation,
     describe_pairs,
-    joint_objective,
     matches_picture,
     measure_pair,
     network_describer,

@@ -38,8 +38,7 @@ from superpoint.geometry.cells import DUSTBIN
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.training.fit import fit
 from superpoint.training.magicpoint import initial_model
-from superpoint.training.objectives import detector_objective
-from superpoint.training.pair_validation import joint_objective
+from superpoint.training.objectives import detector_objective, joint_objective
 from superpoint.visualize import save_image
 
 BATCH = 8  # samples a step, at most

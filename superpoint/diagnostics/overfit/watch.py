@@ -104,7 +104,7 @@ class Watch:
         if isinstance(self._objective, JointObjective):
             sides = [side for look in looks for side in look[2]]
             asked, wrong = sum(int(side.asked.sum()) for side in sides), sum(side.wrong for side in sides)
-            what = "cells" if self._objective.descriptor == "dense_hinge" else "correspondences"
+            what = "cells" if self._objective.descriptor.name == "dense_hinge" else "correspondences"
             self.matching = MatchScore(asked, wrong, what)
             share = min(metrics["right_share"], self.matching.accuracy)
             metrics |= {"right_share": share, "asked": asked, "matched": asked - wrong}
@@ -137,8 +137,8 @@ class Watch:
             matches = match_correspondences(sampled[0], sampled[1], *points, batch["matched"])
             if part is self.parts[0]:
                 self.shown = matches[0]
-            if self._objective.descriptor == "dense_hinge":
+            if self._objective.descriptor.name == "dense_hinge":
                 truth = batch["h_a_b"], batch["valid_a"], batch["valid_b"]
-                matches = match_cells(maps[0], maps[1], *truth, self._objective.radius)
+                matches = match_cells(maps[0], maps[1], *truth, self._objective.descriptor.radius)
         target, valid = (torch.cat([part[f"{key}_a"], part[f"{key}_b"]]) for key in ("target", "valid"))
         return (logits, target, valid), figures, matches

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superpoint.config import ModelConfig, PairDataConfig
+from superpoint.config import DescriptorLossConfig, ModelConfig, PairDataConfig
 from superpoint.data.training_set import training_pairs
 from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.geometry.cells import CHANNELS
@@ -37,7 +37,7 @@ class Perfect(nn.Module):
 @pytest.mark.parametrize("name", ["dual_softmax", "dense_hinge"])
 def test_an_untrained_network_is_not_right(name: str) -> None:
     pairs = training_pairs(DATA, 0)
-    watch = Watch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=2)
+    watch = Watch(pairs, 3, JointObjective(descriptor=DescriptorLossConfig(name)), every=5, at_once=2)
     watch.start(build_model(ModelConfig("lite", 16, descriptor_dim=8)))
     assert watch.score is None
     assert len(watch.frames) == 1
@@ -49,7 +49,7 @@ def test_an_untrained_network_is_not_right(name: str) -> None:
     assert found["right_share"] == pytest.approx(min(found["right"] / found["cells"], watch.matching.accuracy))
     assert found["asked"] - found["matched"] == watch.matching.wrong > 0
     # Of all pairs, whether or not they go through the network together.
-    at_once = Watch(pairs, 3, JointObjective(descriptor=name), every=5, at_once=8)
+    at_once = Watch(pairs, 3, JointObjective(descriptor=DescriptorLossConfig(name)), every=5, at_once=8)
     with torch.no_grad():
         again = at_once(build_model(ModelConfig("lite", 16, descriptor_dim=8)).eval())
     assert (again["cells"], again["asked"]) == (found["cells"], found["asked"])
