@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from superpoint.engine.environment import describe_environment
-from superpoint.engine.lock import UNSUPPORTED, FolderLock
 from superpoint.errors import UserError
 from superpoint.files import write_json, write_text
+from superpoint.lock import UNSUPPORTED, FolderLock
 from superpoint.pretrained import result_run
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The folder of an export in progress: what is to be done, and the shards that are.
 
     <out>.shards/plan.json          settings, hash of the weights, and the images, fixed by the first session
-                 lock                   held by the export that works here
+                 run.lock               held by the export that works here
                  000007-000000-end.h5   part 7, first shard of it and its last
 
 Every shard is a feature file of its own, written whole or not at all. A part is `shard_size` images, or a tar, which
@@ -17,7 +17,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME, merge_features, save_features
@@ -25,11 +25,7 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import make_folder, write_atomically
 from superpoint.labelling.summary import Tally
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: two exports into one file are not told from each other then
-    fcntl = None
+from superpoint.lock import FolderLock
 
 PLAN_VERSION = 4
 SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
@@ -40,7 +36,7 @@ class ShardFolder:
         self.out = Path(out)
         self.path = self.out.with_name(f"{self.out.name}.shards")
         self.plan_file = self.path / "plan.json"
-        self._lock: IO[bytes] | None = None
+        self._lock = FolderLock(self.path)
 
     def start(self, plan: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
         """Make the folder with this plan, or go on with the one that is there; returns the plan that holds.
@@ -54,7 +50,8 @@ class ShardFolder:
         if self.path.exists() and not resume:
             raise UserError(f"{self.path}: holds an export in progress; go on by --resume, or anew by --overwrite")
         make_folder(self.path)
-        self._take()
+        self.close()
+        self._lock.claim("exports into it")
         escaped = glob.escape(self.out.name)
         for leftover in (*self.path.glob("*.tmp"), *self.out.parent.glob(f"{escaped}.*.tmp")):
             leftover.unlink()  # of a session that was killed while it wrote
@@ -71,29 +68,15 @@ class ShardFolder:
     def discard(self) -> None:
         """Remove the file and what there is of an export to it. Raises: UserError if one is working on it."""
         if self.path.exists():
-            self._take()
+            self.close()
+            self._lock.claim("exports into it")
             self.close()
             shutil.rmtree(self.path)
         self.out.unlink(missing_ok=True)
 
-    def _take(self) -> None:
-        self.close()
-        try:
-            self._lock = open(self.path / "lock", "wb")  # noqa: SIM115  # open as long as it is held
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise UserError(f"{self.path}: another export is working on it; wait for it, or end it") from error
-        except OSError as error:  # some network file systems have no locks
-            if self._lock is None:
-                raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-
     def close(self) -> None:
         """Let other exports work on the folder."""
-        if self._lock is not None:
-            self._lock.close()
-        self._lock = None
+        self._lock.release()
 
     def read_plan(self) -> dict[str, Any]:
         try:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from superpoint.engine import lock
+from superpoint import lock
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
 

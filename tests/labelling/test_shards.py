@@ -101,7 +101,7 @@ def test_images_that_came_or_went_do_not_move_the_shards(shards: ShardFolder) ->
 
 def test_one_export_at_a_time(shards: ShardFolder) -> None:
     with closing(ShardFolder(shards.out)) as other:
-        with pytest.raises(UserError, match=r"labels\.h5\.shards: another export is working on it"):
+        with pytest.raises(UserError, match=r"labels\.h5\.shards: this process exports into it"):
             other.start(PLAN, resume=True)
         shards.close()
         assert other.start(PLAN, resume=True)["model"] == "abc"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import urllib.parse
@@ -19,6 +18,7 @@ from superpoint.data.recipes.download import download, verify
 from superpoint.data.recipes.unpack import unpack
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
+from superpoint.lock import FolderLock
 
 SHOWN = 10  # problems that are printed
 
@@ -136,24 +136,13 @@ def run(recipe: Callable[[], int]) -> None:
 
 @contextmanager
 def claim(root: Path) -> Iterator[None]:
-    """Hold a data root for this process. Raises: UserError if another one does. Without effect on Windows."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    make_folder(root)
-    descriptor = os.open(root, os.O_RDONLY)  # the lock is on the folder itself: no file to leave behind
+    """Hold a data root for this process. Raises: UserError if another one does."""
+    lock = FolderLock(make_folder(root))
+    lock.claim("is preparing it")
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{root}: another process is preparing it") from None
-        except OSError:
-            pass  # a network file system without locks
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def say(text: str) -> None:

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from superpoint.errors import UserError
+
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 ATTEMPTS, PAUSE = 10, 0.05  # who only looks whether a folder is in use holds the lock for an instant
 PLACE = 1 << 30  # of the locked byte: beyond the text, which Windows would not let others read
@@ -57,6 +59,20 @@ class FolderLock:
             holder = _read_holder(file)
             os.close(file)
         return holder or "another process"
+
+    def claim(self, doing: str) -> None:
+        """Take the lock; without effect where the file system has none.
+
+        Raises: UserError if the folder cannot be written, or another process is `doing` it.
+        """
+        try:
+            holder = self.acquire()
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise UserError(f"{self.path.parent}: cannot be written ({error.strerror or error})") from error
+            holder = None
+        if holder is not None:
+            raise UserError(f"{self.path.parent}: {holder} {doing}; wait for it, or end it")
 
     def release(self) -> None:
         """Give the lock back and remove its file; nothing happens if it is not held."""
