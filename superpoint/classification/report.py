@@ -14,7 +14,7 @@ from superpoint.classification.metrics import fit
 from superpoint.diagnostics.report.curves import Panel
 from superpoint.diagnostics.report.facts import Table, figure
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import POSITIVE, SHARE, compared, curves, gradient_panel, learning
+from superpoint.diagnostics.report.panels import POSITIVE, SHARE, curves, learning, merge_panels, optimisation_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import RunRecord, number
 from superpoint.diagnostics.report.sections import (
@@ -37,12 +37,16 @@ def classifier_sections(records: Sequence[RunRecord]) -> list[Section]:
     title = "Evaluation on the test images"
     if len(records) > 1:
         evaluation = Section("evaluation", title, Content(tables=[comparison_table(records)]))
-        return [curves_section(panels_of_several(records), records), evaluation, differences(records)]
+        return [
+            curves_section(merge_panels(records, [panels(record) for record in records]), records),
+            evaluation,
+            differences(records),
+        ]
     record = records[0]
     text = "The first samples of the run, augmented as the network sees them."
     return [
         diagnosis(record),
-        curves_section(panels_of_one(record), records),
+        curves_section(panels(record), records),
         Section("evaluation", title, evaluation_content(record)),
         samples_section(training_samples(record), text),
         inside(record),
@@ -66,7 +70,8 @@ def training_samples(record: RunRecord) -> list[Picture]:
         return []
 
 
-def panels_of_one(record: RunRecord) -> list[Panel]:
+def panels(record: RunRecord) -> list[Panel]:
+    """Return the panels of one run."""
     expected = number(record.last("initial_loss").get("expected"))
     best = [record.best[1]] if record.best else []
     names = ("training, as augmented", "test")
@@ -79,26 +84,9 @@ def panels_of_one(record: RunRecord) -> list[Panel]:
             "Accuracy", "share of right answers", learning(record, "accuracy", *names), limits=SHARE, marks=best,
             note="Dashed line: best checkpoint." if best else "",
         ),
-        Panel("Learning rate", "rate", curves(record, "train", {"lr": "rate"}), limits=POSITIVE),
-        gradient_panel(record),
-        Panel("Throughput", "images per second", curves(record, "train", {"img_per_s": "images"})),
-        Panel("Time of an epoch", "seconds", curves(record, "validate", {"epoch_seconds": "epoch"}), limits=POSITIVE),
+        *optimisation_panels(record),
+        Panel("Time of an epoch", "seconds", curves(record, "validate", {"epoch_seconds": ""}), limits=POSITIVE),
     ]  # fmt: skip
-
-
-def panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
-    def panel(title: str, unit: str, event: str, key: str, **options: Any) -> Panel:
-        return Panel(title, unit, compared(records, event, key), **options)
-
-    loss, accuracy = "cross-entropy, nats", "share of right answers"
-    return [
-        panel("Training loss, as augmented", loss, "train", "loss", log=True),
-        panel("Test loss", loss, "validate", "loss", log=True),
-        panel("Training accuracy, as augmented", accuracy, "train", "accuracy", limits=SHARE),
-        panel("Test accuracy", accuracy, "validate", "accuracy", limits=SHARE),
-        panel("Learning rate", "rate", "train", "lr", limits=POSITIVE),
-        panel("Gradient norm, before clipping", "norm", "train", "grad_norm", log=True),
-    ]
 
 
 def read_results(record: RunRecord) -> dict[str, Any]:

@@ -25,7 +25,7 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 2.5), (1.5, 1.8), (7.0, 2.0, 
 WIDTH, HEIGHT = 388, 236  # CSS pixels: three panels beside each other on a page 1200 wide, one on a telephone
 MAX_POINTS = 400  # of a curve, about the pixels of its axis; longer ones are averaged
 MAX_COLUMNS = 200  # of a matrix
-SMOOTHED_FROM = 50  # points from which a noisy curve gets a mean drawn over it
+SMOOTHED_FROM = 50  # points from which a curve gets a mean drawn over it
 WINDOW = 25  # that mean covers 1 / WINDOW of the points
 LOG_FROM = 5.0  # largest over smallest value from which a logarithmic axis is worth it
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -47,15 +47,14 @@ STYLE: dict[Any, Any] = {
 class Curve:
     """Values over x, NaN where there is none; `index` chooses colour and dashes, which no two below 12 share.
 
-    noisy: of a long curve draw the moving mean, and if `faint` the values thin (or their range) below it. steps: hold
-    each value back to the one before, as in a precision-recall envelope.
+    faint: draw the values (or their range) thin below the moving mean of a long curve. steps: hold each value back to
+    the one before, as in a precision-recall envelope.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     index: int = 0
-    noisy: bool = False
     faint: bool = True
     steps: bool = False
 
@@ -78,8 +77,12 @@ class Drawing:
     """A plot of `width` x `height` CSS pixels: `draw` fills its figure."""
 
     width, height = WIDTH, HEIGHT
-    shown: Sequence[Curve] = ()  # what the legend names
     note = ""  # sentence below the title
+
+    @property
+    def shown(self) -> list[Curve]:
+        """The curves that the legend names."""
+        return []
 
     def draw(self, figure: Figure) -> None:
         raise NotImplementedError
@@ -103,13 +106,11 @@ class Panel(Drawing):
     """Curves with common axes.
 
     Attributes:
-        title: what is shown.
         unit: label of the y axis.
         log: logarithmic y axis, if the values span enough for it.
-        level: a value to mark by a dotted line, such as the loss of an untrained network; NaN is none.
-        marks: x to mark by a vertical line, such as the best validation.
+        level, marks: a y and some x to mark by lines, such as the loss of an untrained network; NaN is none.
         limits: of the y axis; None = those of the data.
-        x_end: the x axis ends there or later, so that panels beside each other have the same.
+        x_end: the x axis ends there or later.
     """
 
     title: str
@@ -141,10 +142,9 @@ class Panel(Drawing):
     @property
     def alt(self) -> str:
         """The panel in words, for those who cannot see it."""
-        parts = [
-            f"{curve.name}: from {curve.ends[0]:.3g} to {curve.ends[1]:.3g}" for curve in self.curves if curve.ends
-        ]
-        return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {'; '.join(parts)}."
+        ends = [(curve.name or self.unit, curve.ends) for curve in self.curves if curve.ends]
+        words = "; ".join(f"{name}: from {first:.3g} to {last:.3g}" for name, (first, last) in ends)
+        return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {words}."
 
     def draw(self, figure: Figure) -> None:
         # Fixed margins: the frames of panels above each other line up whatever their tick labels.
@@ -257,7 +257,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     y = bold = grouped.mean(axis=1).filled(np.nan)
     color = plot_color(curve.color)
     line: Mapping[str, Any] = {"color": color, "solid_capstyle": "round", "solid_joinstyle": "round"}
-    if curve.noisy and len(y) >= SMOOTHED_FROM:
+    if len(y) >= SMOOTHED_FROM and not curve.steps:
         bold = moving_mean(y)
         if curve.faint and size > 1:  # a spike that the mean hides stays visible
             low, high = (bound.filled(np.nan) for bound in (grouped.min(axis=1), grouped.max(axis=1)))

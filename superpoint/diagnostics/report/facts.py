@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from superpoint.config import MagicPointConfig, dump_config
 from superpoint.diagnostics.report.record import RunRecord, is_number, number, parse_config
 
 ABSENT = "-"
-STATUSES = ("FAIL", "WARN", "PASS")
 # What `output_statistics` measures, in words; its docstring says how.
 STATISTICS = {
     "dustbin": "mean probability of the dustbin",
@@ -46,6 +44,11 @@ class Table:
     kind: str = "numbers"
 
 
+def figure(value: Any, digits: int = 3) -> str:
+    """Return a number with that many digits; a dash if it is none or not finite."""
+    return f"{number(value):.{digits}f}" if math.isfinite(number(value)) else ABSENT
+
+
 def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return (name, value, unit or aside) of what sums a run up, each from the last line that has it."""
     figures = [("diagnosis", verdict(record, passes=False), "")] if record.findings else []
@@ -70,17 +73,10 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
 def verdict(record: RunRecord, *, passes: bool = True) -> str:
     """Return 1 FAIL, 1 WARN, 13 PASS; with `passes` false the last only if it is all."""
     found = [finding.get("status") for finding in record.findings["findings"]]
-    counts = {status: found.count(status) for status in STATUSES}
+    counts = {status: found.count(status) for status in ("FAIL", "WARN", "PASS")}
     if not passes and counts["FAIL"] + counts["WARN"]:
         counts["PASS"] = 0
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no findings"
-
-
-def split_findings(record: RunRecord) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the findings that need attention, the worst first, and the others; each with its number."""
-    numbered = [{**finding, "number": place} for place, finding in enumerate(record.findings.get("findings", []), 1)]
-    worst = [finding for status in ("FAIL", "WARN") for finding in numbered if finding.get("status") == status]
-    return worst, [finding for finding in numbered if finding not in worst]
 
 
 def rich_table(shown: RichTable) -> Table:
@@ -101,41 +97,8 @@ def pair_table(record: RunRecord) -> Table:
 
 def statistics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     """Return figures of `output_statistics`, a column per group of images or run."""
-    rows = [
-        [words, *(f"{found[key]:.3g}" if key in found else ABSENT for found in columns.values())]
-        for key, words in STATISTICS.items()
-        if any(key in found for found in columns.values())
-    ]
+    rows = [[words, *(f"{found[key]:.3g}" for found in columns.values())] for key, words in STATISTICS.items()]
     return Table(["output over these images", *columns], rows)
-
-
-def evaluation_comparison(records: Sequence[RunRecord]) -> tuple[list[Table], list[str]]:
-    """Return the network's figures in evaluation/synthetic.json, a row per run and variant, and what is missing."""
-    rows: list[list[object]] = []
-    notes: list[str] = []
-    distances: list[str] = []
-    for record in records:
-        if not record.evaluation:
-            notes.append(f"{record.label}: {record.missing.get('evaluation/synthetic.json', 'not evaluated')}")
-        try:
-            for result in record.evaluation:
-                if result["detector"] == "network":
-                    distances = distances or list(result["pooled"])
-                    cells = [cell for eps in distances for cell in _evaluation_cells(result, eps)]
-                    rows.append([f"{record.label}, {result['variant']}", result["images"], *cells])
-        except (KeyError, TypeError, AttributeError) as error:  # a file of another version
-            notes.append(f"{record.label}: evaluation/synthetic.json cannot be read ({error!r}).")
-    names = [f"{name} @{eps} px" for eps in distances for name in ("AP", "mean AP", "F1", "error")]
-    note = "AP pooled over all scenes; mean AP over primitives; error: mean distance in px."
-    return [Table(["run", "scenes", *names], rows, note=note)] if rows else [], notes
-
-
-def _evaluation_cells(result: Mapping[str, Any], eps: str) -> list[str]:
-    scores = result["pooled"][eps]
-    best = scores["best_f1"] or {}
-    return [
-        figure(value) for value in (scores["ap"], result["mean_ap"][eps], best.get("f1"), scores["localisation_error"])
-    ]
 
 
 def default_config(kind: type = MagicPointConfig) -> dict[str, str]:
@@ -150,51 +113,3 @@ def config_differences(records: Sequence[RunRecord]) -> Table:
     rows = [[key, *(record.config.get(key, ABSENT) for record in known)] for key in keys]
     rows = [row for row in rows if len(set(row[1:])) > 1]
     return Table(["key", *(record.label for record in known)], rows, kind="config")
-
-
-def config_tables(record: RunRecord, kind: type) -> dict[str, Any]:
-    """Return what differs from the defaults of the stage's configuration, all keys, and those that are absent."""
-    defaults = default_config(kind)
-    differing = [
-        (key, value, defaults.get(key, "no such key in this version"))
-        for key, value in record.config.items()
-        if key != "run" and value != defaults.get(key)
-    ]
-    return {
-        "differing": Table(["differs from the defaults", "this run", "default"], differing, kind="config"),
-        "all": Table(["key", "value"], list(record.config.items()), kind="config"),
-        "absent": [key for key in defaults if key not in record.config],
-    }
-
-
-def sessions(record: RunRecord) -> list[dict[str, Any]]:
-    """Return date, revision and command of each session of training."""
-    earlier = record.environment.get("earlier_sessions")
-    found = [
-        one for one in [*(earlier if isinstance(earlier, list) else []), record.environment] if isinstance(one, dict)
-    ]
-    return [
-        {"date": one.get("date", ""), "revision": _revision(one.get("git")), "command": _command(one.get("argv"))}
-        for one in found
-    ]
-
-
-def versions(record: RunRecord) -> str:
-    known = record.environment.get("versions")
-    found = {"python": record.environment.get("python")} | (known if isinstance(known, dict) else {})
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def _revision(git: Any) -> str:
-    if not isinstance(git, Mapping) or not git.get("revision"):
-        return "no git revision"
-    return f"git {str(git['revision'])[:10]}{' with changes' if git.get('dirty') else ''}"
-
-
-def _command(argv: Any) -> str:
-    return shlex.join(map(str, argv)) if isinstance(argv, list) else ""
-
-
-def figure(value: Any, digits: int = 3) -> str:
-    """Return a number with that many digits; a dash if it is none or not finite."""
-    return f"{number(value):.{digits}f}" if math.isfinite(number(value)) else ABSENT

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
 from superpoint.diagnostics.report.curves import Drawing
-from superpoint.diagnostics.report.facts import Table, key_figures, sessions, split_findings, verdict, versions
+from superpoint.diagnostics.report.facts import Table, key_figures, verdict
 from superpoint.diagnostics.report.pictures import Picture
 from superpoint.diagnostics.report.record import RunRecord, date, duration
 from superpoint.visualize import colormap
@@ -55,9 +55,8 @@ def render_page(records: Sequence[RunRecord], sections: Sequence[Section]) -> st
     """Return HTML of about a megabyte: styles and pictures are inside, nothing is loaded and nothing is run."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"date": date, "duration": duration, "quote": lambda path: shlex.quote(str(path))}
-    functions = (gradient, key_figures, sessions, split_findings, verdict, versions)
-    environment.globals |= {function.__name__: function for function in functions}
+    environment.filters |= {"date": date, "duration": duration, "quote": lambda word: shlex.quote(str(word))}
+    environment.globals |= {"gradient": gradient, "key_figures": key_figures, "verdict": verdict}
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return environment.get_template("page.html").render(records=records, sections=sections, now=now)
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.report.curves import Curve, Matrix, Panel
-from superpoint.diagnostics.report.pictures import DescriptorPictures
-from superpoint.diagnostics.report.record import RunRecord, is_number, lookup, number
+from superpoint.diagnostics.report.record import RunRecord, lookup, number, to_number
 from superpoint.evaluation.synthetic import precision_recall_curves
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic, colour map).
@@ -43,8 +42,7 @@ BIN = 4.0  # degrees
 def curves(record: RunRecord, event: str, names: Mapping[str, str], first: int = 0) -> list[Curve]:
     """Return a curve per key of the lines of an event, named by `names`; `first` is the index of the first."""
     return [
-        Curve(name, *record.curve(event, key), index=index, noisy=event == "train")
-        for index, (key, name) in enumerate(names.items(), first)
+        Curve(name, *record.curve(event, key), index=index) for index, (key, name) in enumerate(names.items(), first)
     ]
 
 
@@ -53,58 +51,43 @@ def learning(record: RunRecord, key: str, training: str = "training", validation
     return [*curves(record, "train", {key: training}), *curves(record, "validate", {key: validation}, 1)]
 
 
-def compared(records: Sequence[RunRecord], event: str, key: str) -> list[Curve]:
-    """Return a curve per run."""
-    return [
-        Curve(record.label, *record.curve(event, key), index=index, noisy=event == "train", faint=False)
-        for index, record in enumerate(records)
-    ]
-
-
-def gradient_panel(record: RunRecord) -> Panel:
-    clip = number(_number(record.config.get("train.clip_norm", "")))
-    names = {"grad_norm": "mean", "grad_norm_max": "largest since the last line"}
-    return Panel(
-        "Gradient norm, before clipping", "norm", curves(record, "train", names), log=True,
-        level=clip if clip > 0 else math.nan, note=f"Dotted: train.clip_norm = {clip:g}." if clip > 0 else "",
-    )  # fmt: skip
-
-
-def training_panels(records: Sequence[RunRecord]) -> list[Panel]:
-    """Return the panels of the events train and validate, also those without a value (`Panel.shown`)."""
-    panels = _panels_of_one(records[0]) if len(records) == 1 else _panels_of_several(records)
+def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]) -> list[Panel]:
+    """Return the panels of several runs beside each other: one per curve of a single run, in it a curve per run."""
     end = float(max(record.step for record in records))
-    return [replace(panel, x_end=end) if panel.x_label == "step" else panel for panel in panels]
-
-
-def probe_panels(record: RunRecord) -> list[Panel]:
-    """Return panels of the network's output in probed steps."""
+    merged: dict[str, Panel] = {}
+    drawn: dict[str, list[Curve]] = {}
+    for index, record in enumerate(records):
+        for panel in panels[index]:
+            for curve in panel.curves:
+                title = f"{panel.title}: {curve.name}" if curve.name else panel.title
+                merged.setdefault(title, replace(panel, title=title, marks=(), level=math.nan, note=""))
+                drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, faint=False))
     return [
-        Panel(title, unit, [Curve(title, *record.curve("probe", "output", key), noisy=True)], log=log, limits=limits)
-        for key, title, unit, log, limits in OUTPUT_CURVES
+        replace(panel, curves=drawn[title], x_end=end if panel.x_label == "step" else 0.0)
+        for title, panel in merged.items()
     ]
 
 
-def layer_maps(record: RunRecord) -> list[Matrix]:
-    """Return what probes measure in every layer: a row per layer, a column per probed step."""
-    probes = record.history.events("probe")
-    names = list(dict.fromkeys(name for entry in probes for name in _layers(entry)))
-    maps = []
-    for key, title, unit, log, colors in LAYER_MAPS:
-        rows = [name for name in names if any(is_number(lookup(_layers(entry), name, key)) for entry in probes)]
-        values = [[number(lookup(_layers(entry), name, key)) for entry in probes] for name in rows]
-        if rows:
-            steps = [entry["step"] for entry in probes]
-            maps.append(Matrix(title, unit, rows, steps, np.array(values), log=log, colors=colors))
-    return maps
+def optimisation_panels(record: RunRecord) -> list[Panel]:
+    """Return learning rate, gradient norm and throughput."""
+    clip = to_number(record.config.get("train.clip_norm", ""))
+    norms = {"grad_norm": "mean", "grad_norm_max": "largest since the last line"}
+    wait = [value for value in record.curve("train", "data_wait")[1] if math.isfinite(value)]
+    return [
+        Panel("Learning rate", "rate", curves(record, "train", {"lr": ""}), limits=POSITIVE),
+        Panel(
+            "Gradient norm, before clipping", "norm", curves(record, "train", norms), log=True,
+            level=clip if clip > 0 else math.nan, note=f"Dotted: train.clip_norm = {clip:g}." if clip > 0 else "",
+        ),
+        Panel(
+            "Throughput", "images per second", curves(record, "train", {"img_per_s": ""}), limits=POSITIVE,
+            note=f"{np.mean(wait):.0%} of the time was spent waiting for data." if wait else "",
+        ),
+    ]  # fmt: skip
 
 
-def _layers(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = entry.get("layers")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _panels_of_one(record: RunRecord) -> list[Panel]:
+def training_panels(record: RunRecord) -> list[Panel]:
+    """Return the panels of the events train and validate, also those without a value (`Panel.shown`)."""
     best = [record.best[1]] if record.best else []
     expected = number(record.last("initial_loss").get("expected"))
     broken = [entry["step"] for entry in record.history.events("nonfinite")]
@@ -112,15 +95,17 @@ def _panels_of_one(record: RunRecord) -> list[Panel]:
     scores = sorted(record.ap_keys, key=lambda found: (-float(found[2]), found[1]))
     precisions = {key: f"{variant}, {eps} px" for key, variant, eps in scores}
     errors = {f"{variant}/localisation@{eps}": f"{variant}, {eps} px" for _, variant, eps in scores}
-    wait = [value for value in record.curve("train", "data_wait")[1] if math.isfinite(value)]
     dotted = "Dotted: expected of an untrained network." if math.isfinite(expected) else ""
-    largest = [
-        *curves(record, "train", {"loss_max": "loss of a step"}),
-        Curve("change between steps", *_absolute(record.curve("train", "loss_jump")), index=1, noisy=True),
-    ]
-    return [
+    steps, jumps = record.curve("train", "loss_jump")
+    jump = Curve("change between steps", steps, [abs(value) for value in jumps], index=1)
+    steps, losses = record.curve("train", "loss")
+    minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
+    loss = "loss of both parts" if record.joint else "detector loss, nats"
+    shares = {"dustbin": "dustbin probability, mean", "positive_recall": "recall of labelled cells"}
+    rate, gradient, throughput = optimisation_panels(record)
+    panels = [
         Panel(
-            "Loss", _loss_name([record]), learning(record, "loss"), log=True, level=expected, marks=broken,
+            "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken,
             note=f"{dotted} Dashed line: not finite." if broken else dotted,
         ),
         Panel(
@@ -131,60 +116,51 @@ def _panels_of_one(record: RunRecord) -> list[Panel]:
             "Localisation error", "pixels", curves(record, "validate", errors), marks=best,
             note="Mean distance of the matched detections.",
         ),
-        Panel("Learning rate", "rate", curves(record, "train", {"lr": "rate"}), limits=POSITIVE),
-        gradient_panel(record),
+        rate,
+        gradient,
         Panel(
-            "Dustbin and recall", "share",
-            curves(record, "train", {"dustbin": "dustbin probability, mean", "positive_recall": "recall of cells"}),
-            limits=SHARE, note="Recall: the dustbin holds less than half.",
+            "Dustbin and recall", "share", curves(record, "train", shares), limits=SHARE,
+            note="Recall: the dustbin holds less than half.",
+        ),
+        throughput,
+        Panel(
+            "Largest loss and largest change", "nats", [*curves(record, "train", {"loss_max": "loss of a step"}), jump],
+            log=True, note="Since the last line of the log.",
         ),
         Panel(
-            "Throughput", "images per second", curves(record, "train", {"img_per_s": "images"}), limits=POSITIVE,
-            note=f"{np.mean(wait):.0%} of the time was spent waiting for data." if wait else "",
-        ),
-        Panel("Largest loss and largest change", "nats", largest, log=True, note="Since the last line of the log."),
-        Panel(
-            "Loss over time", _loss_name([record]), [Curve("training", *_over_time(record), noisy=True)],
-            log=True, x_label="minutes of training",
+            "Loss over time", loss, [Curve("", [minutes[step] for step in steps], losses)], log=True,
+            x_label="minutes of training",
         ),
     ]  # fmt: skip
+    return [replace(panel, x_end=float(record.step)) if panel.x_label == "step" else panel for panel in panels]
 
 
-def _panels_of_several(records: Sequence[RunRecord]) -> list[Panel]:
-    scores = dict.fromkeys(key for record in records for key in record.ap_keys)
-    loosest = max((float(eps) for _, _, eps in scores), default=0.0)
-    chosen = [(key, variant, eps) for key, variant, eps in scores if float(eps) == loosest]
-    timed = [replace(curve, x=_over_time(record)[0], y=_over_time(record)[1])
-             for curve, record in zip(compared(records, "train", "loss"), records, strict=True)]  # fmt: skip
-    loss = _loss_name(records)
-    selecting = dict.fromkeys(record.selected_by for record in records if record.selected_by)
-
-    def panel(title: str, unit: str, event: str, key: str, **options: Any) -> Panel:
-        return Panel(title, unit, compared(records, event, key), **options)
-
+def probe_panels(record: RunRecord) -> list[Panel]:
+    """Return panels of the network's output in probed steps."""
     return [
-        panel("Training loss", loss, "train", "loss", log=True),
-        Panel("Training loss over time", loss, timed, log=True, x_label="minutes of training"),
-        panel("Validation loss", loss, "validate", "loss", log=True),
-        *(panel(f"Best by: {name}", name, "validate", name) for name in selecting),
-        *(panel(f"Average precision, {name}, {eps} px", "AP", "validate", key) for key, name, eps in chosen),
-        *(
-            panel(f"Localisation error, {name}, {eps} px", "pixels", "validate", f"{name}/localisation@{eps}")
-            for _, name, eps in chosen
-        ),
-        panel("Learning rate", "rate", "train", "lr", limits=POSITIVE),
-        panel("Gradient norm, before clipping", "norm", "train", "grad_norm", log=True),
-        panel("Dustbin probability", "mean probability", "train", "dustbin", limits=SHARE),
-        panel("Recall of labelled cells", "share", "train", "positive_recall", limits=SHARE),
-        panel("Throughput", "images per second", "train", "img_per_s", limits=POSITIVE),
+        Panel(title, unit, [Curve("", *record.curve("probe", "output", key))], log=log, limits=limits)
+        for key, title, unit, log, limits in OUTPUT_CURVES
     ]
+
+
+def layer_maps(record: RunRecord) -> list[Matrix]:
+    """Return what probes measure in every layer: a row per layer, a column per probed step."""
+    probes = [entry for entry in record.history.events("probe") if isinstance(entry.get("layers"), Mapping)]
+    names = dict.fromkeys(name for entry in probes for name in entry["layers"])
+    maps = []
+    for key, title, unit, log, colors in LAYER_MAPS:
+        rows = {name: [number(lookup(entry["layers"], name, key)) for entry in probes] for name in names}
+        rows = {name: values for name, values in rows.items() if np.isfinite(values).any()}
+        if rows:
+            steps = [entry["step"] for entry in probes]
+            maps.append(Matrix(title, unit, list(rows), steps, np.array(list(rows.values())), log, colors))
+    return maps
 
 
 def descriptor_panels(record: RunRecord) -> list[Panel]:
     """Return panels of a run that trains descriptors, also those without a value."""
     best = [record.best[1]] if record.best else []
-    weight = record.config.get("descriptor.weight", "1.0")
-    pull = record.config.get("position", "0.0")
+    names = ("training pairs", "held-out pairs")
     parts = {"detector_loss": "detector", "descriptor_loss": "descriptor"}
     held_out = {key: f"{name}, held-out pairs" for key, name in parts.items()}
     similarity = {
@@ -193,28 +169,18 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
         "hardest_negative": "most similar other",
         "collapse": "different images",
     }
-    homographies = {
-        "pairs/correct@1": "within 1 px",
-        "pairs/correct@3": "within 3 px",
-        "pairs/correct@5": "within 5 px",
-        "pairs/auc@5": "AUC up to 5 px",
-    }
-    shares = {
-        "pairs/mma@1": "MMA@1",
-        "pairs/mma@3": "MMA@3",
-        "pairs/repeatability@1": "repeatability at 1 px",
-        "pairs/repeatability@3": "repeatability at 3 px",
-    }
-    names = ("training pairs", "held-out pairs")
+    homographies = {f"pairs/correct@{eps}": f"within {eps} px" for eps in (1, 3, 5)}
+    shares = {f"pairs/mma@{eps}": f"MMA@{eps}" for eps in (1, 3)}
+    shares |= {f"pairs/repeatability@{eps}": f"repeatability at {eps} px" for eps in (1, 3)}
     return [
         Panel(
             "Both parts of the loss", "loss",
             [*curves(record, "train", parts), *curves(record, "validate", held_out, len(parts))],
-            log=True, note=f"The descriptor's counts {weight} times.",
+            log=True, note=f"The descriptor's counts {record.config.get('descriptor.weight', '1.0')} times.",
         ),
         Panel(
             "Distance of corresponding keypoints", "px", learning(record, "position_loss", *names),
-            note=f"Position loss, counts {pull} times.",
+            note=f"Position loss, counts {record.config.get('position', '0.0')} times.",
         ),
         Panel(
             "Similarity", "mean cosine", curves(record, "train", similarity),
@@ -225,7 +191,8 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
             limits=SHARE, note="Nearest descriptor, within 8 px.",
         ),
         Panel(
-            "Homographies of generated pairs", "share of pairs", curves(record, "validate", homographies),
+            "Homographies of generated pairs", "share of pairs",
+            curves(record, "validate", homographies | {"pairs/auc@5": "AUC up to 5 px"}),
             limits=SHARE, marks=best, note="Of held-out photographs, RANSAC 3 px. Dashed line: best checkpoint.",
         ),
         Panel(
@@ -235,11 +202,25 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
     ]  # fmt: skip
 
 
-def similarity_panel(found: DescriptorPictures) -> Panel:
-    """Return the histogram of angles between descriptors: separate where keypoints are told apart."""
+def compared_panels(records: Sequence[RunRecord]) -> list[Panel]:
+    """Return the panels of several runs: in each a curve per run."""
+    joint = any(record.joint for record in records)
+    panels = []
+    for record in records:
+        scores = curves(record, "validate", {record.selected_by: record.selected_by})
+        best = Panel("Best checkpoint by", "score", scores if record.selected_by else ())
+        panels.append([*training_panels(record), best, *(descriptor_panels(record) if joint else [])])
+    return merge_panels(records, panels)
+
+
+def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> Panel:
+    """Return the histogram of angles between descriptors, from the cosines of correspondences and of others.
+
+    The two are separate where keypoints are told apart.
+    """
     edges = np.arange(0, 180 + BIN, BIN)
     drawn = []
-    for index, (name, values) in enumerate((("correspondences", found.positive), ("others", found.negative))):
+    for index, (name, values) in enumerate((("correspondences", positive), ("others", negative))):
         finite = values[np.isfinite(values)]
         if len(finite):
             angles = np.degrees(np.arccos(np.clip(finite.astype(np.float64), -1, 1)))
@@ -263,26 +244,3 @@ def precision_recall_panels(results: Sequence[Mapping[str, Any]], eps: float) ->
         title = f"Precision and recall, {variant}, matches within {eps:g} px"
         panels.append(Panel(title, "precision", drawn, x_label="recall", x_end=1.0, limits=SHARE))
     return panels
-
-
-def _loss_name(records: Sequence[RunRecord]) -> str:
-    """What "loss" is of: a run that trains descriptors adds their part."""
-    joint = any(record.config.get("stage") == SuperPointConfig.stage for record in records)
-    return "loss of both parts" if joint else "detector loss, nats"
-
-
-def _over_time(record: RunRecord) -> tuple[list[float], list[float]]:
-    """Minutes of training and the loss."""
-    lines = [entry for entry in record.history.events("train") if is_number(entry.get("elapsed")) and "loss" in entry]
-    return [entry["elapsed"] / 60 for entry in lines], [number(entry["loss"]) for entry in lines]
-
-
-def _absolute(curve: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:
-    return curve[0], [abs(value) for value in curve[1]]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

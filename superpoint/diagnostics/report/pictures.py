@@ -1,17 +1,15 @@
-"""Pictures of the report: what the network says about a few images, pixel by pixel."""
+"""Pictures of the report, and what the network says about an image, pixel by pixel."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from superpoint.data.images import read_rgb
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict
@@ -54,7 +52,7 @@ class Picture:
 def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture], list[str]]:
     """Return the picture that another stage has written, if there is one, and why it cannot be shown."""
     try:
-        return ([Picture(title, read_rgb(path), quality=quality)] if path.is_file() else []), []
+        return ([Picture(title, read_rgb(path), quality)] if path.is_file() else []), []
     except UserError as error:
         return [], [f"{error}."]
 
@@ -73,51 +71,16 @@ class Output:
     """What the network makes of a subject.
 
     Attributes:
-        subject: the image.
+        name: of the subject.
         pictures: input, probability, dustbin, detections.
         facts: one line of figures.
         logits: float32 [65, Hc, Wc].
     """
 
-    subject: Subject
+    name: str
     pictures: list[Picture]
     facts: str
-    logits: torch.Tensor
-
-
-@dataclass(frozen=True)
-class DescriptorPictures:
-    """What the network makes of some training pairs.
-
-    Attributes:
-        positive, negative: cosine similarities of correspondences, and of keypoints that do not correspond.
-        pictures: pairs with their matches.
-        notes: why something is not here.
-    """
-
-    positive: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
-    negative: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
-    pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class RunPictures:
-    """Attributes:
-    weights: which weights made the outputs, in words.
-    outputs: by subject.
-    statistics: `evaluation.statistics.output_statistics` by group of subjects ("synthetic scenes", "photographs").
-    samples: training samples with their labels.
-    notes: why something is not here.
-    descriptors: of a run that trains them, what they make of training pairs.
-    """
-
-    weights: str = ""
-    outputs: Sequence[Output] = ()
-    statistics: dict[str, dict[str, float]] = field(default_factory=dict)
-    samples: Sequence[Picture] = ()
-    notes: Sequence[str] = ()
-    descriptors: DescriptorPictures | None = None
+    logits: Tensor
 
 
 def show_output(model: nn.Module, subject: Subject) -> Output:
@@ -133,53 +96,33 @@ def show_output(model: nn.Module, subject: Subject) -> Output:
     inside = np.zeros(tuple(image.shape[-2:]), bool)
     inside[:height, :width] = True
     output = measure_output(subject.image, logits, subject.points, valid=valid_cells(inside))
-    maps, truth = output.maps, output.labels
     scale = max(1, -(-SHOWN_WIDTH // width))
-    dustbin = enlarge(colormap(maps.dustbin, "cividis"), CELL * scale)[: height * scale, : width * scale]
-    heat = enlarge(colormap(np.sqrt(maps.probability)), scale)
-    drawn = draw_points(subject.image, [], truth=truth, scale=scale, radius=4)
-    found = draw_points(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0)
+    dustbin = enlarge(colormap(output.maps.dustbin, "cividis"), CELL * scale)[: height * scale, : width * scale]
     named = {
-        "input" if truth is None else "input and labels": drawn,
-        "probability": heat,
+        "input" if output.labels is None else "input and labels": draw_points(
+            subject.image, [], truth=output.labels, scale=scale, radius=4
+        ),
+        "probability": enlarge(colormap(np.sqrt(output.maps.probability)), scale),
         "dustbin, by cell": dustbin,
-        "detections": found,
+        "detections": draw_points(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0),
     }
-    pictures = [Picture(kind, image) for kind, image in named.items()]
-    return Output(subject, pictures, _facts(output), logits)
-
-
-def shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """A colour or grey image as grey levels with at most that many pixels along its longer side."""
-    gray = image if image.ndim == 2 else cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY)
-    scale = longest / max(gray.shape)
-    if scale < 1:
-        size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
-        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(gray, np.uint8)
-
-
-def fit_cells(logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Logits [65, Hc, Wc] of images that may differ in size, as one batch of their common upper left cells."""
-    rows, columns = (min(one.shape[axis] for one in logits) for axis in (1, 2))
-    return torch.stack([one[:, :rows, :columns] for one in logits])
+    return Output(subject.name, [Picture(*one) for one in named.items()], _facts(output), logits)
 
 
 def _facts(output: DetectorOutput) -> str:
-    """One line about an image."""
     height, width = output.image.shape
     maps = output.maps
-    facts = [f"{width} x {height} px", f"{len(output.points)} detections"]
-    if output.labels is not None and maps.target is not None:
-        labelled = int(((maps.target != DUSTBIN) & maps.valid).sum())
-        if labelled == 0:
-            facts.append(f"no labels; {maps.count(Verdict.FALSE)} cells with a false point")
-            return "; ".join(facts)
-        distance = maps.misplacement()
-        by = f" (by {distance:.1f} px on average)" if math.isfinite(distance) else ""
-        facts.append(
-            f"of {labelled} cells with a label {maps.count(Verdict.RIGHT)} right, "
-            f"{maps.count(Verdict.MISPLACED)} misplaced{by}, {maps.count(Verdict.MISSED)} missed; "
-            f"{maps.count(Verdict.FALSE)} false"
-        )
-    return "; ".join(facts)
+    facts = f"{width} x {height} px; {len(output.points)} detections"
+    if maps.target is None:
+        return facts
+    right, misplaced, missed, false = (
+        maps.count(verdict) for verdict in (Verdict.RIGHT, Verdict.MISPLACED, Verdict.MISSED, Verdict.FALSE)
+    )
+    labelled = int(((maps.target != DUSTBIN) & maps.valid).sum())
+    if labelled == 0:
+        return f"{facts}; no labels; {false} cells with a false detection"
+    by = f" (by {maps.misplacement():.1f} px on average)" if misplaced else ""
+    return (
+        f"{facts}; of {labelled} cells with a label {right} right, {misplaced} misplaced{by}, {missed} missed; "
+        f"{false} false"
+    )

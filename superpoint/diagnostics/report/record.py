@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import yaml
 
+from superpoint.config import SuperPointConfig
 from superpoint.engine.run import History, RunFolder, score
 from superpoint.engine.runs import read_status
 from superpoint.errors import UserError
 
 T = TypeVar("T")
-PAIRS = "evaluation/generated_pairs.json"  # of train-superpoint
+SYNTHETIC, PAIRS = "evaluation/synthetic.json", "evaluation/generated_pairs.json"
 AP_KEY = re.compile(r"(?P<variant>[^/]+)/ap@(?P<eps>[\d.]+)(/pooled)?")  # keys of `evaluation.synthetic.flat_metrics`
 RESULT_KEYS = {"detector", "variant", "images", "pooled", "mean_ap", "primitives", "curves"}
 
@@ -59,6 +60,16 @@ class RunRecord:
 
     def last(self, event: str) -> dict[str, Any]:
         return next(reversed(self.history.events(event)), {})
+
+    @property
+    def stage(self) -> str:
+        """The command that the run is of; empty if config.yaml does not say."""
+        return self.config.get("stage", "")
+
+    @property
+    def joint(self) -> bool:
+        """Whether the run trains descriptors too."""
+        return self.stage == SuperPointConfig.stage
 
     @property
     def selected_by(self) -> str:
@@ -116,7 +127,7 @@ def read_record(path: str | Path, label: str = "") -> RunRecord:
         config=read("config.yaml", parse_config, {}),
         environment=read("environment.json", lambda text: _mapping(json.loads(text)), {}),
         findings=read("doctor/findings.json", _parse_findings, {}),
-        evaluation=read("evaluation/synthetic.json", _parse_results, []),
+        evaluation=read(SYNTHETIC, _parse_results, []),
         pairs=read(PAIRS, _parse_pairs, {}),
         missing=missing,
     )
@@ -151,6 +162,14 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any) -> float:
     return float(value) if is_number(value) else math.nan
+
+
+def to_number(text: str) -> float:
+    """Return the number that a value of the configuration holds; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def duration(seconds: float) -> str:
@@ -192,7 +211,7 @@ def _parse_findings(text: str) -> dict[str, Any]:
     findings = content.get("findings")
     if not isinstance(findings, list) or not all(isinstance(one, dict) and "check" in one for one in findings):
         raise ValueError("found no list 'findings'")
-    return content
+    return {**content, "findings": [{**one, "number": number} for number, one in enumerate(findings, 1)]}
 
 
 def _parse_results(text: str) -> list[dict[str, Any]]:

@@ -1,77 +1,23 @@
-"""The parts of a page about runs of a detector or of a SuperPoint, and those that every page has."""
+"""The parts of a page that are made of what the run folders say; those of a network's output are in `network`."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.diagnostics.report.curves import Drawing, Panel
-from superpoint.diagnostics.report.facts import (
-    config_differences,
-    config_tables,
-    evaluation_comparison,
-    pair_table,
-    rich_table,
-    statistics_table,
-)
+from superpoint.diagnostics.report.facts import Table, config_differences, default_config, rich_table
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import (
-    descriptor_panels,
-    layer_maps,
-    precision_recall_panels,
-    probe_panels,
-    similarity_panel,
-    training_panels,
-)
-from superpoint.diagnostics.report.pictures import Picture, RunPictures, read_picture
-from superpoint.diagnostics.report.record import PAIRS, RunRecord
+from superpoint.diagnostics.report.panels import layer_maps, precision_recall_panels, probe_panels
+from superpoint.diagnostics.report.pictures import Picture, read_picture
+from superpoint.diagnostics.report.record import SYNTHETIC, RunRecord
 from superpoint.evaluation.synthetic import primitive_table, summary_table
 
-EVALUATION = "evaluation/synthetic.json"
-
-
-def is_joint(record: RunRecord) -> bool:
-    """Return whether the run trains descriptors, by its configuration."""
-    return any(key.startswith("descriptor.") for key in record.config)
-
-
-def detector_sections(records: Sequence[RunRecord], pictures: Mapping[str, RunPictures]) -> list[Section]:
-    """Return the parts of the page of one run, or of the comparison of several.
-
-    Args:
-        records: what the run folders say, see `record.read_records`.
-        pictures: of each record, by its label.
-    """
-    curves, output = curves_section(training_panels(records), records), output_section(records, pictures)
-    kinds = [SuperPointConfig if is_joint(record) else MagicPointConfig for record in records]
-    if len(records) > 1:
-        tables, notes = evaluation_comparison(records)
-        evaluation = Section("evaluation", "Evaluation on synthetic shapes", Content(tables=tables, notes=notes))
-        each = [
-            (
-                record.label,
-                [diagnosis(record), evaluation_section(record), configuration(record, kind), environment(record)],
-            )
-            for record, kind in zip(records, kinds, strict=True)
-        ]
-        return [curves, differences(records), evaluation, output, Section("runs", "Each run", each, "runs.html")]
-    record, shown = records[0], pictures[records[0].label]
-    return [
-        diagnosis(record),
-        curves,
-        *([descriptor_section(record, shown)] if shown.descriptors else []),
-        inside(record),
-        output,
-        samples_section(
-            shown.samples,
-            "Samples from where the curriculum ends, augmented as in training. Crosses: labels as they are encoded. "
-            "Darkened: cells the loss ignores.",
-        ),
-        evaluation_section(record),
-        configuration(record, kinds[0]),
-        environment(record),
-    ]
+SINGLE = (
+    "Thin: every line of the log, as a band from lowest to highest where there are more than 400. "
+    "Bold: mean over 1 / 25 of the curve."
+)
+SEVERAL = "Means over 1 / 25 of the curve."
 
 
 def diagnosis(record: RunRecord) -> Section:
@@ -92,32 +38,16 @@ def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Sec
     if not drawn:
         silent = "Nothing of training has been logged yet."
         notes += sorted({record.missing.get("metrics.jsonl", silent) for record in records})
-    elif absent:
-        notes.append(f"Not logged (yet): {', '.join(absent)}.")
-    text = "Means over 1 / 25 of the curve."
-    if len(records) == 1:
-        text = (
-            "Thin: every line of the log, as a band from lowest to highest where there are more than 400. "
-            "Bold: mean over 1 / 25 of the curve."
-        )
-    return Section("curves", "Curves", Content(text if drawn else "", drawn, named=len(records) == 1, notes=notes))
+        return Section("curves", "Curves", Content(notes=notes))
+    notes += [f"Not logged (yet): {', '.join(absent)}."] if absent else []
+    single = len(records) == 1
+    return Section("curves", "Curves", Content(SINGLE if single else SEVERAL, drawn, named=single, notes=notes))
 
 
-def plots(panels: Sequence[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
+def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
     """Return the panels that have a value, under their heading; empty without one."""
     drawn = [panel for panel in panels if panel.shown]
     return {heading: drawn} if drawn else {}
-
-
-def descriptor_section(record: RunRecord, pictures: RunPictures) -> Section:
-    """Return curves, histogram, pairs with their matches, and the table of generated pairs beside SIFT."""
-    assert pictures.descriptors is not None
-    found = pictures.descriptors
-    notes = [*found.notes, *([record.missing[PAIRS]] if PAIRS in record.missing else [])]
-    panels = plots([*descriptor_panels(record), similarity_panel(found)])
-    tables = [pair_table(record)] if record.pairs else []
-    content = Content(panels=panels, figures=found.pictures, tables=tables, notes=notes)
-    return Section("descriptors", "Descriptors", content)
 
 
 def inside(record: RunRecord) -> Section:
@@ -131,32 +61,6 @@ def inside(record: RunRecord) -> Section:
     return Section("inside", "Inside the network", content)
 
 
-def output_section(records: Sequence[RunRecord], pictures: Mapping[str, RunPictures]) -> Section:
-    """Return a row of pictures for each subject, or for each subject and run, and the figures of the output."""
-    several = len(records) > 1
-    shown = {record.label: pictures[record.label] for record in records}
-    groups: dict[str, list] = {}
-    statistics, figures = {}, []
-    notes = [f"{label}: {note}" if several else note for label, one in shown.items() for note in one.notes]
-    for record in records:
-        for output in shown[record.label].outputs:
-            name = output.subject.name
-            groups.setdefault(name if several else "", []).append((record.label if several else name, output))
-        for group, found in shown[record.label].statistics.items():
-            statistics[f"{record.label}, {group}" if several else group] = found
-        if not several:  # of overfitting
-            figures, damage = read_picture(record.path / "strip.png", "From the first step to the last")
-            notes += damage
-    content = {
-        "weights": {label if several else "Weights": one.weights for label, one in shown.items() if one.outputs},
-        "groups": groups,
-        "statistics": statistics_table(statistics),
-        "figures": figures,
-        "notes": notes if notes or groups else ["No weights to show."],
-    }
-    return Section("output", "Heatmaps", content, "output.html")
-
-
 def samples_section(samples: Sequence[Picture], text: str) -> Section:
     """Return what the network is trained on."""
     absent = ["They cannot be drawn: config.yaml or the training set cannot be read."]
@@ -166,14 +70,11 @@ def samples_section(samples: Sequence[Picture], text: str) -> Section:
 
 def evaluation_section(record: RunRecord) -> Section:
     """Return tables and precision-recall curves of evaluation/synthetic.json."""
-    return Section("evaluation", "Evaluation on synthetic shapes", _evaluation(record))
-
-
-def _evaluation(record: RunRecord) -> Content:
-    results = record.evaluation
+    results, title = record.evaluation, "Evaluation on synthetic shapes"
     if not results:
         command = f"superpoint evaluate synthetic --model {shlex.quote(str(record.path))}"
-        return Content(notes=[f"{record.missing.get(EVALUATION, '')} This command writes it: {command}"])
+        absent = Content(notes=[f"{record.missing.get(SYNTHETIC, '')} This command writes it: {command}"])
+        return Section("evaluation", title, absent)
     try:
         protocol, loosest = results[0]["protocol"], max(results[0]["pooled"], key=float)
         tables = [rich_table(summary_table(results)), rich_table(primitive_table(results, float(loosest)))]
@@ -184,23 +85,44 @@ def _evaluation(record: RunRecord) -> Content:
             f"{results[0]['images']} scenes; the classical detectors calibrate the protocol. "
             "Of primitives without labels the second table counts false positives per image (fp)."
         )
+        return Section("evaluation", title, Content(text, panels, tables=tables))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # a file of another version
-        return Content(notes=[f"{EVALUATION} cannot be read ({type(error).__name__}: {error})."])
-    return Content(text, panels, tables=tables)
+        notes = [f"{SYNTHETIC} cannot be read ({type(error).__name__}: {error})."]
+        return Section("evaluation", title, Content(notes=notes))
+
+
+def evaluations_section(records: Sequence[RunRecord]) -> Section:
+    """Return the networks' figures in evaluation/synthetic.json, a row per run and variant."""
+    rows: dict[tuple[str, ...], list[Sequence[object]]] = {}
+    notes = []
+    for record in records:
+        try:
+            networks = [one for one in record.evaluation if one["detector"] == "network"]
+            named = [{**one, "detector": f"{record.label}, {one['images']} scenes"} for one in networks]
+            table = rich_table(summary_table(named)) if named else Table((), ())
+            rows.setdefault(tuple(table.headers), []).extend(table.rows)
+        except (KeyError, TypeError, AttributeError) as error:  # a file of another version
+            notes.append(f"{record.label}: {SYNTHETIC} cannot be read ({error!r}).")
+        if not record.evaluation:
+            notes.append(f"{record.label}: {record.missing.get(SYNTHETIC, 'not evaluated')}")
+    tables = [Table(headers, found) for headers, found in rows.items() if found]
+    return Section("evaluation", "Evaluation on synthetic shapes", Content(tables=tables, notes=notes))
 
 
 def differences(records: Sequence[RunRecord]) -> Section:
     """Return the keys whose values differ between the runs."""
     table = config_differences(records)
     notes = [f"{one.label}: {one.missing['config.yaml']}" for one in records if "config.yaml" in one.missing]
-    same = "" if table.rows or len(table.headers) < 3 else "The configurations are the same but for the run folder."
-    content = Content(same, tables=[table] if table.rows else [], notes=notes)
-    return Section("differences", "Configuration: what differs", content)
+    if not table.rows and len(table.headers) > 2:
+        notes.append("The configurations are the same but for the run folder.")
+    return Section(
+        "differences", "Configuration: what differs", Content(tables=[table] if table.rows else [], notes=notes)
+    )
 
 
 def configuration(record: RunRecord, kind: type) -> Section:
     """Return what differs from the defaults of a stage's configuration `kind`, then everything."""
-    content = {"record": record, **config_tables(record, kind)}
+    content = {"record": record, "defaults": default_config(kind)}
     return Section("configuration", "Configuration", content, "configuration.html")
 
 

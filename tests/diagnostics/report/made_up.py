@@ -9,13 +9,11 @@ from typing import Any
 
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.page import render_page
-from superpoint.diagnostics.report.pictures import RunPictures
 from superpoint.diagnostics.report.record import RunRecord
-from superpoint.diagnostics.report.sections import detector_sections
+from superpoint.diagnostics.report.write import detector_sections
 from superpoint.engine.run import History
 
 END: dict[str, Any] = {"step": 60, "event": "finished", "elapsed": 60.0}
-SYNTHETIC = "evaluation/synthetic.json"
 
 
 def lines(steps: int = 60) -> list[dict[str, Any]]:
@@ -48,9 +46,8 @@ def bare(label: str = "run", **fields: Any) -> RunRecord:
     return record(label, **({"history": [END]} | fields))
 
 
-def render(*records: RunRecord, pictures: RunPictures | None = None) -> str:
-    given = {one.label: pictures or RunPictures(notes=["none"]) for one in records}
-    return render_page(records, detector_sections(records, given))
+def render(*records: RunRecord) -> str:
+    return render_page(records, detector_sections(records))
 
 
 class Outline(HTMLParser):

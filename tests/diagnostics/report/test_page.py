@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.page import gradient
-from superpoint.diagnostics.report.pictures import Picture, RunPictures
 from tests.diagnostics.report.made_up import Outline, bare, finding, probe_line, record, render
 
 EVIL = "<script>alert('1')</script>&\""
@@ -54,14 +52,13 @@ def test_everything_is_escaped(label: str) -> None:
     evil = record(
         label,
         [{"step": 99, "event": "validate", f"{EVIL}/ap@4": 0.5, "selected_by": "AP", "AP": 0.5}, probe_line(99)],
-        config={"run": "x", EVIL: EVIL, "train.clip_norm": EVIL, "descriptor.name": EVIL},
+        config={"run": "x", EVIL: EVIL, "train.clip_norm": EVIL},
         environment={"argv": [EVIL], "date": EVIL, "cpu": EVIL, "versions": {EVIL: EVIL}, "git": {"revision": EVIL}},
         findings={"step": EVIL, "findings": [finding(EVIL, EVIL, cause=EVIL, remedy=EVIL)]},
         missing={"evaluation/synthetic.json": EVIL},
         resume=EVIL,
     )
-    pictures = RunPictures(weights=EVIL, notes=[EVIL], samples=[Picture(EVIL, np.zeros((8, 8, 3), np.uint8))])
-    for text in (render(evil, pictures=pictures), render(evil, record("b"), pictures=pictures)):
+    for text in (render(evil), render(evil, record("b"))):
         assert "<script" not in text
         page = Outline(text)
         assert page.says(label)
@@ -115,7 +112,7 @@ def test_missing_parts_are_named(page: Outline) -> None:
         found = Outline(text)
         assert found.says("config.yaml is odd.")
         assert found.says("Nothing of training has been logged yet.")
-        assert found.says("superpoint evaluate synthetic runs/x")
+        assert found.says("superpoint evaluate synthetic --model runs/x")
 
 
 def test_comparison_shows_each_run_and_what_differs() -> None:

@@ -8,6 +8,7 @@ import pytest
 from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.panels import (
+    compared_panels,
     descriptor_panels,
     layer_maps,
     precision_recall_panels,
@@ -15,7 +16,6 @@ from superpoint.diagnostics.report.panels import (
     similarity_panel,
     training_panels,
 )
-from superpoint.diagnostics.report.pictures import DescriptorPictures
 from tests.diagnostics.report.made_up import lines, probe_line, record
 
 
@@ -31,14 +31,19 @@ def joint_lines() -> list[dict[str, Any]]:
 
 
 def test_several_runs_share_panels_and_axes() -> None:
-    panels = training_panels([record(), record("other")])
-    assert all(len(panel.curves) == 2 for panel in panels if panel.shown)
+    records = [record(), record("other", lines(40))]
+    panels = [panel for panel in compared_panels(records) if panel.shown]
+    assert all([curve.name for curve in panel.curves] == ["run", "other"] for panel in panels)
     assert {panel.x_end for panel in panels if panel.x_label == "step"} == {60.0}
+    titles = [panel.title for panel in panels]
+    assert titles[:3] == ["Loss: training", "Loss: validation", "Average precision: clean, 4 px"]
+    assert "Best checkpoint by: AP" in titles
+    assert len(set(titles)) == len(titles)
 
 
 def test_a_run_that_broke_marks_the_step() -> None:
     broken = {"step": 61, "event": "nonfinite", "loss": None, "file": "nonfinite_step_61.pt"}
-    assert training_panels([record(history=[*lines()[:-1], broken])])[0].marks == [61]
+    assert training_panels(record(history=[*lines()[:-1], broken]))[0].marks == [61]
 
 
 def test_probe_lines_become_layers_and_curves() -> None:
@@ -63,17 +68,17 @@ def test_descriptor_curves_are_those_of_the_log() -> None:
     assert len({curve.index for curve in losses.values()}) == 4  # told apart by colour and dashes
     assert panels["Matching accuracy"].curves[0].ends == pytest.approx((0.1, 0.6))
     assert panels["Homographies of generated pairs"].marks == [120]
-    assert training_panels([joint])[0].unit == "loss of both parts"
+    assert training_panels(joint)[0].unit == "loss of both parts"
 
 
 def test_histogram_of_angles() -> None:
-    panel = similarity_panel(DescriptorPictures(np.array([1.0, 1.0, 0.48, np.nan]), np.array([0.0, -1.0])))
+    panel = similarity_panel(np.array([1.0, 1.0, 0.48, np.nan]), np.array([0.0, -1.0]))
     same, other = panel.curves
     assert sum(same.y) == pytest.approx(1)
     assert same.y[0] == pytest.approx(2 / 3)  # 0 degrees
     assert same.y[list(same.x).index(64)] == pytest.approx(1 / 3)  # 61 degrees
     assert other.y[-1] == 0.5  # 180 degrees
-    assert not similarity_panel(DescriptorPictures()).shown
+    assert not similarity_panel(np.zeros(0), np.zeros(0)).shown
 
 
 def test_precision_and_recall_by_variant() -> None:

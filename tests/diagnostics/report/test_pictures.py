@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from superpoint.diagnostics.report.pictures import Picture, Subject, fit_cells, show_output, shrink
+from superpoint.diagnostics.report.pictures import Picture, Subject, show_output
 from superpoint.errors import UserError
 
 
@@ -41,13 +41,6 @@ def test_output_of_a_network_on_an_image_of_odd_size() -> None:
     assert show_output(Planted().eval(), Subject("bare", subject.image)).pictures[0].title == "input"
     with pytest.raises(UserError, match="NaN"):
         show_output(Planted(float("nan")).eval(), subject)
-
-
-def test_sizes_are_made_common() -> None:
-    stacked = fit_cells([torch.zeros(65, 4, 6), torch.ones(65, 5, 3)])
-    assert stacked.shape == (2, 65, 4, 3)
-    assert shrink(np.zeros((400, 200, 3), np.uint8), 100).shape == (100, 50)
-    assert shrink(np.zeros((40, 20), np.uint8), 100).shape == (40, 20)
 
 
 @pytest.mark.parametrize(("quality", "kind", "error"), [(90, "image/jpeg", 6), (0, "image/png", 1)])

@@ -17,6 +17,7 @@ import pytest
 
 from superpoint.commands.conclusion import conclude
 from superpoint.config import MagicPointConfig, load_config
+from superpoint.diagnostics.report import network
 from superpoint.diagnostics.report import write as stage
 from superpoint.diagnostics.report.write import write_report
 from superpoint.errors import UserError
@@ -76,7 +77,7 @@ def test_default_place_and_content(run: Path, written: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of one line, without pictures: for what does not depend on them."""
     monkeypatch.setattr(stage, "render_page", lambda records, sections: f"{len(records)} {len(sections)}")
-    monkeypatch.setattr(stage, "_outputs", lambda record, subjects: stage.RunPictures())
+    monkeypatch.setattr(stage, "detector_sections", lambda records: [])
 
 
 @pytest.mark.usefixtures("quick")
@@ -104,29 +105,29 @@ def test_out_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
         write_report([run], tmp_path)
 
 
-def test_a_run_that_has_just_begun_without_scikit_image(
+def test_a_run_that_has_just_begun(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "config.yaml", tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "event": "initial_loss", "loss": 4.2}\n{"step": 2, "ev')
+    text = write_report([tmp_path]).read_text()
+    for words in ("found no checkpoint", "superpoint doctor", "1 damaged line of", "sample 4000"):
+        assert words in text, words
+
+
+def test_broken_configuration_and_weights_without_scikit_image(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def absent() -> Any:
         raise UserError("the sample photographs need scikit-image")
 
-    monkeypatch.setattr(stage, "sample_photographs", absent)
-    shutil.copy(run / "config.yaml", tmp_path)
-    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "event": "initial_loss", "loss": 4.2}\n{"step": 2, "ev')
-    text = write_report([tmp_path]).read_text()
-    for words in ("found no checkpoint", "need scikit-image", "superpoint doctor", "1 damaged line of", "sample 4000"):
-        assert words in text, words
-
-
-def test_broken_configuration_and_weights(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    whole = (run / "checkpoints/best.ckpt").read_bytes()
-    (tmp_path / "checkpoints/best.ckpt").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(network, "sample_photographs", absent)
+    shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
     (tmp_path / "config.yaml").write_text("data: {height: -5}")
     text = write_report([tmp_path]).read_text()
-    assert "No heatmaps: " in text
-    assert "scenes of the default size are shown" in text
-    assert "They cannot be drawn: config.yaml or the training set" in text
+    for words in ("scenes of the default size are shown", "need scikit-image", "They cannot be drawn: config.yaml"):
+        assert words in text, words
+    best = tmp_path / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:5000])
+    assert "no heatmaps: " in write_report([tmp_path]).read_text()
 
 
 def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,7 @@ def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, mon
     text = (run / "config.yaml").read_text().replace("kind: synthetic", "kind: labelled")
     text = re.sub("labels: null", f"labels: {tmp_path}/labels.h5", text)
     (folder / "config.yaml").write_text(re.sub("images: null", f"images: {tmp_path}/images", text))
-    monkeypatch.setattr(stage, "SAMPLES", 2)
+    monkeypatch.setattr(network, "SAMPLES", 2)
     page = write_report([folder]).read_text()
     assert "held-out photograph 0" in page
     assert "sample 4001: " in page

@@ -1,0 +1,160 @@
+"""The parts of a page for which a network looks at images, or its training data are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from superpoint.config import MagicPointConfig, load_run_config
+from superpoint.data.images import sample_photographs
+from superpoint.data.labelled import cover
+from superpoint.data.training_set import held_out_photographs, training_samples
+from superpoint.diagnostics.checks.pairs import observe_pairs
+from superpoint.diagnostics.dataset import draw_sample
+from superpoint.diagnostics.overfit.correspondences import draw_correspondences
+from superpoint.diagnostics.reading import read_case
+from superpoint.diagnostics.report.facts import pair_table, statistics_table
+from superpoint.diagnostics.report.page import Content, Section
+from superpoint.diagnostics.report.panels import descriptor_panels, similarity_panel
+from superpoint.diagnostics.report.pictures import Output, Picture, Subject, read_picture, show_output
+from superpoint.diagnostics.report.record import PAIRS, RunRecord
+from superpoint.diagnostics.report.sections import plots, samples_section
+from superpoint.errors import UserError
+from superpoint.evaluation.evaluate_synthetic import shape_samples
+from superpoint.evaluation.statistics import output_statistics
+from superpoint.geometry.homography import inside
+from superpoint.models.weights import load_weights, model_from_state
+
+SCENES = (("clean", 5), ("clean", 2), ("noisy", 7), ("noisy", 3))  # checkerboard, polygons, cube, ellipses (no labels)
+PHOTOGRAPHS = ("camera", "motorcycle_left")
+SIZE = (240, 320)  # of a photograph, height and width
+SAMPLES = 12
+HELD_OUT = 2  # photographs of a labelled training set
+SHOWN_PAIRS = 2  # training pairs with their matches
+
+
+def output_section(records: Sequence[RunRecord]) -> Section:
+    """Return what the networks make of the same images, those of the first run, and the figures of their output.
+
+    What cannot be done becomes a note.
+    """
+    several = len(records) > 1
+    weights: dict[str, str] = {}
+    groups: dict[str, list[tuple[str, Output]]] = {}
+    statistics: dict[str, dict[str, float]] = {}
+    subjects: dict[str, list[Subject]] = {}
+    figures, notes = ([], []) if several else read_picture(records[0].path / "strip.png", "From first to last step")
+    for record in records:
+        try:
+            model, named = best_network(record)
+            subjects = subjects or draw_subjects(records[0], notes)
+            shown = {group: [show_output(model, one) for one in chosen] for group, chosen in subjects.items()}
+        except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
+            notes.append(f"{record.label}: no heatmaps: {error}.")
+            continue
+        weights[record.label if several else "Weights"] = named
+        for group, outputs in shown.items():
+            found = output_statistics(torch.stack([output.logits for output in outputs]))
+            statistics[f"{record.label}, {group}" if several else group] = found
+            for output in outputs:
+                row = (record.label, output) if several else (output.name, output)
+                groups.setdefault(output.name if several else "", []).append(row)
+    content = {
+        "weights": weights, "groups": groups, "statistics": statistics_table(statistics), "figures": figures,
+        "notes": notes,
+    }  # fmt: skip
+    return Section("output", "Heatmaps", content, "output.html")
+
+
+def best_network(record: RunRecord) -> tuple[nn.Module, str]:
+    """Return the network with the best weights of a run, and these in words. Raises: UserError if there are none."""
+    state, model_config, metadata = load_weights(record.path)
+    model = model_from_state(state, model_config, record.path).eval()
+    if "checkpoint" not in metadata:
+        return model, "weights.safetensors"
+    averaged = "" if record.config.get("train.ema") in ("0.0", "0") else ", averaged"
+    return model, f"{metadata['checkpoint']}, step {metadata['step']:,}{averaged}"
+
+
+def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject]]:
+    """Return scenes of the validation (of a run that overfits: its samples) and photographs, all of one size a group.
+
+    Adds to `notes` what is missing.
+    """
+    config = MagicPointConfig()
+    subjects: dict[str, list[Subject]] = {}
+    try:
+        config = load_run_config(record.path / "config.yaml")
+    except UserError as error:
+        notes.append(f"{error}; scenes of the default size are shown.")
+    data = config.data
+    try:
+        if data.overfit:
+            dataset = training_samples(data, config.seed)
+            drawn = ((index, dataset.draw(index)) for index in range(min(len(SCENES), data.overfit)))
+            subjects["overfitted samples"] = [Subject(f"overfitted sample {index}", *one[:2]) for index, one in drawn]
+        else:
+            subjects["synthetic scenes"] = [_scene(*which, config) for which in SCENES]
+        if data.kind != "synthetic" and not data.overfit:
+            held_out = enumerate(held_out_photographs(data, HELD_OUT))
+            subjects["held-out photographs"] = [Subject(f"held-out photograph {n}", *pair) for n, pair in held_out]
+    except UserError as error:  # the labelled photographs of the run have moved
+        notes.append(f"No photographs of the training set: {error}.")
+    try:
+        nowhere = np.zeros((0, 2), np.float32)
+        rgbs = {name: rgb for name, rgb in sample_photographs() if name in PHOTOGRAPHS}
+        grays = {name: np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for name, rgb in rgbs.items()}
+        shown = [Subject(name, cover(gray, nowhere, SIZE)[0]) for name, gray in grays.items()]
+        subjects |= {"photographs": shown} if shown else {}
+    except UserError as error:  # scikit-image is an optional dependency
+        notes.append(f"No photographs: {error}.")
+    return subjects
+
+
+def _scene(variant: str, index: int, config: MagicPointConfig) -> Subject:
+    size, seed = (config.data.height, config.data.width), config.validation.seed
+    *_, (name, image, points) = shape_samples(variant, *size, index + 1, seed)
+    return Subject(f"{name}, {variant} (validation scene {index})", image, points)
+
+
+def training_section(record: RunRecord) -> Section:
+    """Return samples as the run sees them once its curriculum is over; none if they cannot be drawn."""
+    text = (
+        "Samples from where the curriculum ends, augmented as in training. Crosses: labels as they are encoded. "
+        "Darkened: cells the loss ignores."
+    )
+    samples = []
+    try:
+        config = load_run_config(record.path / "config.yaml")
+        dataset = training_samples(config.data, config.seed)
+        first, count = (0, config.data.overfit) if config.data.overfit else (config.data.curriculum, SAMPLES)
+        for index in range(first, first + min(SAMPLES, count)):
+            image, points, _ = dataset.draw(index)
+            title = f"sample {index}: {int(inside(points, *image.shape).sum())} labels"
+            samples.append(Picture(title, draw_sample(dataset, index, max(1, 256 // config.data.width))))
+    except UserError:  # other sections say why
+        samples = []
+    return samples_section(samples, text)
+
+
+def descriptor_section(record: RunRecord) -> Section:
+    """Return curves, similarities and matches of some training pairs, and the table of generated pairs beside SIFT."""
+    matches = record.path / "evaluation" / "matches.png"
+    figures, notes = read_picture(matches, "Generated pairs of held-out photographs", quality=70)
+    notes += [record.missing[PAIRS]] if PAIRS in record.missing else []
+    positive = negative = np.zeros(0)
+    try:
+        seen = observe_pairs(read_case(record.path))
+        positive, negative = seen.positive, seen.negative
+        for index in reversed(range(min(SHOWN_PAIRS, len(seen.batch["image_a"])))):
+            title = f"Training pair {index + 1}: keypoints joined with their nearest descriptor"
+            figures.insert(0, Picture(title, draw_correspondences(seen.batch, seen.forth, index), quality=70))
+    except UserError as error:  # no checkpoint yet, the labelled photographs have moved
+        notes.append(f"No descriptors of training pairs: {error}.")
+    panels = plots([*descriptor_panels(record), similarity_panel(positive, negative)])
+    tables = [pair_table(record)] if record.pairs else []
+    return Section("descriptors", "Descriptors", Content(panels=panels, figures=figures, tables=tables, notes=notes))
