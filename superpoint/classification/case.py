@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from superpoint.classification.checks import CLASSIFIER_CHECKS
 from superpoint.classification.config import ClassifierConfig
-from superpoint.classification.data.dataset import (
-    ClassifierInput,
-    TrainingImages,
-    load_images,
-    measure_input,
-    open_images,
-)
+from superpoint.classification.data.dataset import ClassifierInput, TrainingImages
 from superpoint.classification.data.images import ClassImages
-from superpoint.classification.model import build_classifier
 from superpoint.classification.objective import ClassifierObjective
+from superpoint.classification.training import INPUT, build, read_data
 from superpoint.config import load_config
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.reading import RunReading, read_weights
 from superpoint.engine.run import RunFolder
 from superpoint.models.weights import load_model_state
-
-OBSERVED = 64  # images
 
 
 @dataclass(frozen=True)
@@ -46,74 +38,37 @@ class ClassifierCase(Case):
     test: ClassImages = field(kw_only=True)
     spec: ClassifierInput = field(kw_only=True)
 
+    range_batch = 16
+
+    @property
+    def classes(self) -> int:
+        return len(self.spec.classes)
+
+    @property
+    def chance(self) -> float:
+        return self.objective.initial_loss
+
     def samples(self, count: int, first: int | None = None) -> list[dict[str, Tensor]]:
         return [self.dataset[(first or 0) + index] for index in range(count)]
 
-    def fresh(self) -> nn.Module:
-        """The network before its first step, drawn from the seed."""
-        return fresh_network(self.config, self.spec)
+    def fresh(self, init: str | None = None, *, pretrained: bool = False) -> nn.Module:
+        del pretrained  # a classifier begins with what `weights` names, or with nothing
+        settings = self.config.model if init is None else replace(self.config.model, init=init)
+        return build(settings, self.spec, self.config.seed)
 
-
-def fresh_network(config: ClassifierConfig, spec: ClassifierInput) -> nn.Module:
-    model, size = config.model, (spec.height, spec.width)
-    return build_classifier(
-        model.name, len(spec.classes), spec.channels, size, init=model.init, options=model.options, seed=config.seed
-    )
-
-
-@dataclass(frozen=True)
-class Observation:
-    """The network in evaluation mode on training samples.
-
-    Attributes:
-        image: normalised input float32 [B, C, H, W].
-        logits: float32 [B, K].
-        loss: of the objective.
-        dead: by name of the activation, the share of its channels that are zero for all images.
-    """
-
-    image: Tensor
-    logits: Tensor
-    loss: float
-    dead: dict[str, float]
-
-
-def observe(case: ClassifierCase) -> Observation:
-    """Made at the first call and kept with the case."""
-    if "_classifier_observation" not in vars(case):
-        vars(case)["_classifier_observation"] = _observe(case)
-    return vars(case)["_classifier_observation"]
-
-
-def _observe(case: ClassifierCase) -> Observation:
-    batch = case.batch(OBSERVED)
-    image = case.spec.normalise(batch["image"])
-    dead: dict[str, float] = {}
-    handles = []
-    for name, module in case.model.named_modules():
-        if isinstance(module, (nn.ReLU, nn.ReLU6)):
-
-            def hook(_: nn.Module, __: Any, output: Tensor, name: str = name) -> None:
-                calls = sum(key.split(" ")[0] == name for key in dead)  # a residual block uses one module repeatedly
-                values = output.detach().transpose(0, 1).flatten(1).amax(dim=1)
-                key = f"{name} (call {calls + 1})" if calls else name
-                dead[key] = float((values <= 0).float().mean())
-
-            handles.append(module.register_forward_hook(hook))
-    training = case.model.training
-    try:
+    def fresh_loss(self) -> float:
+        batch = self.batch(min(64, self.config.train.batch_size))
         with torch.no_grad():
-            logits = case.model.eval()(image).float()
-    finally:
-        case.model.train(training)
-        for handle in handles:
-            handle.remove()
-    loss = float(case.objective.cross_entropy(logits, batch["label"]))
-    return Observation(image, logits, loss, dead)
+            output = self.fresh().train()(self.spec.normalise(batch["image"]))
+        logits = output[0] if isinstance(output, (tuple, list)) else output  # without auxiliary heads
+        return float(self.objective.cross_entropy(logits, batch["label"]))
+
+    def range_data(self) -> TrainingImages:
+        return self.dataset
 
 
 def read_classifier_case(run: str | Path) -> ClassifierCase:
-    """The case of a classifier's run folder, see `read_classifier_run`."""
+    """Return the case of a classifier's run folder, see `read_classifier_run`."""
     case = read_classifier_run(run).case
     assert isinstance(case, ClassifierCase)
     return case
@@ -125,24 +80,25 @@ def read_classifier_run(run: str | Path) -> RunReading:
     history = source.history()
     config = load_config(ClassifierConfig, source.config_file)
     path, state, step = read_weights(source)
-    parts = open_images(config.data, config.seed)
-    training, test = (load_images(config.data, images) for images in parts)
-    spec, axes = measure_input(training, config.data, config.augment)
-    written = source.path / "classes.json"
+    data = read_data(config)
+    written = source.path / INPUT
     if written.is_file():
         found = json.loads(written.read_text(encoding="utf-8"))
-        spec = replace(ClassifierInput.from_json(found, written), test_crops=1)
-    model = fresh_network(config, spec)
+        data = replace(data, spec=replace(ClassifierInput.from_json(found, written), test_crops=1))
+    model = build(config.model, data.spec)
     load_model_state(model, state, path)
     case = ClassifierCase(
         config=config,
-        dataset=TrainingImages(training, spec, config.augment, axes, config.seed),
+        dataset=data.dataset(config),
         model=model.eval(),
-        objective=ClassifierObjective(spec, config.label_smoothing, config.seed),
+        objective=ClassifierObjective(data.spec, config.label_smoothing, config.seed),
         history=history.entries,
         folder=source.path,
-        training=training,
-        test=test,
-        spec=spec,
+        training=data.train,
+        test=data.test,
+        spec=data.spec,
     )
-    return RunReading(case, history, path, step)
+    return RunReading(case, CLASSIFIER_CHECKS, history, path, step)
+
+
+OTHER_RUNS = {ClassifierConfig.stage: read_classifier_run}  # for `diagnostics.doctor.doctor`

@@ -1,40 +1,53 @@
-"""The checks of a classifier, in the order in which doctor runs them."""
+"""The checks of a classifier, in the order in which doctor runs them: its own, and those of detectors that fit it."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from superpoint.classification.case import ClassifierCase, observe
-from superpoint.classification.history_checks import gradient_jump, learning_rate, nonfinite, overfitting
-from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.trend import number
+from superpoint.diagnostics.case import kept
+from superpoint.diagnostics.checks.history import by_heart, initial_loss, nonfinite, too_few_validations
+from superpoint.diagnostics.checks.jumps import Jump, gradient_peak, judge_jump, jump_up
+from superpoint.diagnostics.checks.network import dead_channels
+from superpoint.diagnostics.checks.observation import not_finite, watch_activations
+from superpoint.diagnostics.checks.rate import HIGH, LOW, rate_evidence
+from superpoint.diagnostics.checks.trend import number, sentence, windows
 from superpoint.diagnostics.finding import Check, Finding, Status
 from superpoint.errors import UserError
 
-INITIAL_TOLERANCE = 0.1  # of ln(classes). Healthy: within 0.02
+if TYPE_CHECKING:
+    from superpoint.classification.case import ClassifierCase
+    from superpoint.classification.data.images import ClassImages
+
+OBSERVED = 64  # images
 OFFSET, SPREADS = 1.0, (0.2, 5.0)  # of the normalised input. Healthy, data.normalise=standard: 0 +- 0.3, 0.8 to 1.2
 CONSTANT = 2.0  # grey levels: standard deviation below which an image shows nothing
 UNEVEN_WARN, UNEVEN_FAIL = 5.0, 50.0  # images of the largest class over those of the smallest
 DUPLICATES = 0.01  # share of the test images that are also training images
 LOOKED_AT = 5000  # images compared with each other
-DEAD, DYING = 0.5, 0.2  # share of a layer's channels; trained networks up to .1
 ONE_CLASS = 0.95  # share of the answers that are the same class
 YOUNG = 100  # steps before which a network may say anything
+WORSE_THAN_CHANCE = 1.5  # loss of a window over ln(classes). Healthy: up to 1.2, in the first steps
+FROZEN = 0.97  # loss at the end over ln(classes). Healthy: cats and dogs .9 after 100 steps, digits .3
+FROZEN_STEPS = 200  # at half the full rate or more, before a loss that has not fallen is more than a warning
+# Test loss over its minimum, and difference of the accuracies. Healthy: 1.0 to 1.1, up to .1.
+RISE, GAP = 1.25, 0.15
+LEARNT = 0.02  # accuracy lost since the best epoch
 
 
 def input_(case: ClassifierCase) -> Finding:
     """Do the images reach the network, normalised, and does any show nothing?"""
-    batch = case.batch(64)
+    batch = case.batch(OBSERVED)
     image = case.spec.normalise(batch["image"])
     mean, spread = float(image.mean()), float(image.std())
-    levels = batch["image"].float().flatten(1).std(dim=1)
-    constant = int((levels < CONSTANT).sum())
+    constant = int((batch["image"].float().flatten(1).std(dim=1) < CONSTANT).sum())
     details = {"mean": mean, "deviation": spread, "constant": constant, "images": len(image)}
     evidence = (
         f"{len(image)} augmented training images of {case.spec.height} x {case.spec.width}: input of mean {mean:.2f} "
@@ -42,17 +55,16 @@ def input_(case: ClassifierCase) -> Finding:
     )
     if not math.isfinite(spread) or constant > len(image) / 2:
         cause = "most images are of one colour: wrong files, or a crop that hits the background"
-        remedy = "look at them: the report shows training samples; a larger least augment.scale, augment.crop=centre"
+        remedy = "look at the training samples in the report; a larger smallest augment.scale, augment.crop=centre"
         return _finding("input", Status.FAIL, evidence, cause, remedy, details)
-    if case.config.data.normalise == "none":
-        details["note"] = "data.normalise=none"
-    elif abs(mean) > OFFSET or not SPREADS[0] < spread < SPREADS[1]:
+    shifted = abs(mean) > OFFSET or not SPREADS[0] < spread < SPREADS[1]
+    if shifted and case.config.data.normalise != "none":
         cause = "mean and deviation in classes.json are not those of these images"
         remedy = "were other images put in the place of those the run began with? Start a new run"
         return _finding("input", Status.FAIL, evidence, cause, remedy, details)
     if constant > 0.05 * len(image):
         cause = "some crops or files show a single colour"
-        return _finding("input", Status.WARN, evidence, cause, "a larger least augment.scale", details)
+        return _finding("input", Status.WARN, evidence, cause, "a larger smallest augment.scale", details)
     return Finding("input", Status.PASS, evidence, details=details)
 
 
@@ -65,7 +77,6 @@ def labels(case: ClassifierCase) -> Finding:
     two = [names for names in train.values() if len({label for _, label in names}) > 1]
     shared = [(train[key][0][0], test[key][0][0]) for key in train.keys() & test.keys()]
     looked = sum(map(len, test.values()))
-    leak = len(shared) / max(looked, 1)
     details: dict[str, Any] = {
         "counts": counts.tolist(),
         "two_classes": [[name for name, _ in names] for names in two[:10]],
@@ -77,138 +88,145 @@ def labels(case: ClassifierCase) -> Finding:
         "images also among the training images."
     )
     if two:
+        grave = len(two) > DUPLICATES * len(case.training)
         cause = f"the same image has two labels, such as {two[0][0][0]} and {two[0][-1][0]}"
-        status = Status.FAIL if len(two) > DUPLICATES * len(case.training) else Status.WARN
-        return _finding("labels", status, evidence, cause, "keep the right one of each", details)
-    if leak > 0:
+        remedy = "keep the right one of each"
+    elif shared:
+        grave = len(shared) > DUPLICATES * looked
         cause = f"the test images are not unseen: {shared[0][1]} is {shared[0][0]}; the accuracy is too good"
-        status = Status.FAIL if leak > DUPLICATES else Status.WARN
-        return _finding("labels", status, evidence, cause, "remove duplicates before splitting", details)
-    if uneven > UNEVEN_WARN:
+        remedy = "remove duplicates before splitting"
+    elif uneven > UNEVEN_WARN:
+        grave = uneven > UNEVEN_FAIL
         cause = "a class with few images is hardly learnt, and the accuracy hides it (see balanced_accuracy)"
-        status = Status.FAIL if uneven > UNEVEN_FAIL else Status.WARN
-        return _finding("labels", status, evidence, cause, "collect more of it, or repeat its lines in a CSV", details)
-    return Finding("labels", Status.PASS, evidence, details=details)
+        remedy = "collect more of it, or repeat its lines in a CSV"
+    else:
+        return Finding("labels", Status.PASS, evidence, details=details)
+    return _finding("labels", Status.FAIL if grave else Status.WARN, evidence, cause, remedy, details)
 
 
-def _contents(images: Any) -> dict[bytes, list[tuple[str, int]]]:
+def _contents(images: ClassImages) -> dict[bytes, list[tuple[str, int]]]:
     """(name, label) of the images by their pixels, of up to LOOKED_AT of them."""
     found: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
-    for place in range(min(len(images), LOOKED_AT)):
+    for number_ in range(min(len(images), LOOKED_AT)):
         try:
-            pixels = images.read(place)
+            pixels = images.read(number_)
         except UserError:
             continue
         key = bytes(str(pixels.shape), "ascii") + np.ascontiguousarray(pixels).tobytes()
-        found[key].append((images.names[place], int(images.labels[place])))
+        found[key].append((images.names[number_], int(images.labels[number_])))
     return found
 
 
-def initial_loss(case: ClassifierCase) -> Finding:
-    """The loss of the untrained network is ln(classes): every class equally likely."""
-    expected = case.objective.initial_loss
-    logged = next((number(entry, "loss") for entry in case.events("initial_loss")), None)
-    count = len(case.spec.classes)
-    started = case.config.weights is not None
-    loss = None if started else logged
-    source = "logged before the first update"
-    if loss is None:
-        source, fresh = "of a fresh network", case.fresh().train()
-        batch = case.batch(min(64, case.config.train.batch_size))
-        with torch.no_grad():
-            loss = float(
-                case.objective.cross_entropy(_logits(fresh(case.spec.normalise(batch["image"]))), batch["label"])
-            )
-    details = {"loss": loss if math.isfinite(loss) else None, "expected": expected, "logged": logged}
-    evidence = f"Initial loss {loss:.4g} ({source}), expected ln {count} = {expected:.3f} within 10%."
-    if math.isfinite(loss) and abs(loss - expected) <= INITIAL_TOLERANCE * expected:
-        return Finding("initial_loss", Status.PASS, evidence, details=details)
-    if not math.isfinite(loss):
-        cause, remedy = "the fresh network puts out NaN or infinity", "train.precision=fp32; look at the input"
-    elif loss > expected:
-        cause = "the last layer is not drawn small, or layers without norm amplify: the logits already differ"
-        remedy = "models.classifier.build_classifier draws it with deviation 0.01; try model.init=kaiming, a norm"
-    else:
-        cause = "the network already knows something, or fewer classes take part than there are"
-        remedy = "compare the classes in classes.json with the data"
-    return _finding("initial_loss", Status.FAIL, evidence, cause, remedy, details)
+def _initial_causes(loss: float, case: ClassifierCase) -> tuple[str, str]:
+    if loss > case.chance:
+        return (
+            "the last layer is not drawn small, or layers without norm amplify: the logits already differ",
+            "classification.model.build_classifier draws it with deviation 0.01; try model.init=kaiming, a norm",
+        )
+    return (
+        "the network already knows something, or fewer classes take part than there are",
+        "compare the classes in classes.json with the data",
+    )
+
+
+@kept
+def observe(case: ClassifierCase) -> tuple[Tensor, dict[str, float]]:
+    """Return logits float32 [B, K] of training samples in evaluation mode, and dead channels (`watch_activations`)."""
+    image = case.spec.normalise(case.batch(OBSERVED)["image"])
+    with torch.no_grad(), watch_activations(case.model) as dead:
+        return case.model(image).float(), dead
 
 
 def one_class(case: ClassifierCase) -> Finding:
     """Does the network answer the same whatever it is shown?"""
-    seen = observe(case)
-    if not bool(torch.isfinite(seen.logits).all()):
-        evidence = "Not judged: the logits are not finite."
-        return Finding("one_class", Status.WARN, evidence, remedy="See what `nonfinite` says first.")
-    answers = Counter(seen.logits.argmax(1).tolist())
+    logits, _ = observe(case)
+    if finding := not_finite("one_class", float(logits.isfinite().float().mean()), "logits", "`nonfinite`"):
+        return finding
+    answers = Counter(logits.argmax(1).tolist())
     label, count = answers.most_common(1)[0]
-    share, total = count / len(seen.logits), len(seen.logits)
-    centred = seen.logits - seen.logits.mean(1, keepdim=True)
-    differs = float(centred.std(dim=0).mean())
+    share = count / len(logits)
+    differs = float((logits - logits.mean(1, keepdim=True)).std(dim=0).mean())
     likely = float(case.training.counts()[label] / len(case.training))
     details = {"answers": dict(sorted(answers.items())), "share": share, "spread": differs}
     evidence = (
-        f"{total} training images get {len(answers)} different answers; the commonest is '{case.spec.classes[label]}', "
-        f"{share:.0%} ({likely:.0%} of the images are); logits vary by {differs:.3g} from image to image."
+        f"{len(logits)} training images get {len(answers)} different answers; the commonest is "
+        f"'{case.spec.classes[label]}', {share:.0%} ({likely:.0%} of the images are); logits vary by {differs:.3g} "
+        "from image to image."
     )
-    steps = max((int(entry.get("step", 0)) for entry in case.history), default=0)
-    if share < ONE_CLASS or likely > ONE_CLASS or steps < YOUNG:
+    if share < ONE_CLASS or likely > ONE_CLASS or case.steps < YOUNG:
         return Finding("one_class", Status.PASS, evidence, details=details)
-    cause = "the input is ignored: training never began (a deep plain network, too small an initialisation) or was "
-    cause += "thrown off by too large a step, which left only the biases"
-    remedy = (
-        "see `dead_relu` and `learning_rate`; add batch norm or shortcuts, model.init=kaiming, a lower optimizer.lr"
+    cause = (
+        "the input is ignored: training never began (a deep plain network, too small an initialisation) or was thrown "
+        "off by too large a step, which left only the biases"
     )
+    remedy = "see `dead_relu` and `learning_rate`; add batch norm or shortcuts, model.init=kaiming, lower optimizer.lr"
     return _finding("one_class", Status.FAIL, evidence, cause, remedy, details)
 
 
-def dead_relu(case: ClassifierCase) -> Finding:
-    """Are channels zero for every image?"""
-    dead = observe(case).dead
-    if not dead:
-        return Finding("dead_relu", Status.PASS, "The network has no nn.ReLU to look at.")
-    name = max(dead, key=lambda key: dead[key])
-    worst = dead[name]
-    evidence = f"Of {len(dead)} ReLU layers '{name}' has most dead channels, {worst:.0%} (expected below {DYING:.0%})."
-    if worst < DYING:
-        return Finding("dead_relu", Status.PASS, evidence, details={"dead": dead})
-    cause = f"channels of '{name}' are off for every image and get no gradient: a rate once too high, or one too high "
-    cause += "for a network without norm"
-    remedy = "start again with a lower optimizer.lr or a longer schedule.warmup, train.clip_norm=1"
-    status = Status.FAIL if worst >= DEAD else Status.WARN
-    return _finding("dead_relu", status, evidence, cause, remedy, {"dead": dead})
+def gradient_jump(case: ClassifierCase) -> Finding:
+    """Steps that were too large: a loss worse than chance, or a sudden jump of the loss or the gradient."""
+    found, chance = windows(case), case.chance
+    bad = next((window for window in found if window.loss > WORSE_THAN_CHANCE * chance), None)
+    if bad is not None:
+        text = f"loss {bad.loss:.3g} in {bad.span}, worse than chance ({chance:.2f})"
+        jump = Jump(text, bad.last, recovered=found[-1].loss < 0.8 * chance)
+    elif jump := jump_up(found) or gradient_peak(found):
+        jump = replace(jump, recovered=jump.recovered and found[-1].loss < FROZEN * chance)
+    return judge_jump(case, found, jump, {"chance": chance})
 
 
-def _logits(output: Any) -> torch.Tensor:
-    return (output[0] if isinstance(output, (tuple, list)) else output).float()
+def learning_rate(case: ClassifierCase) -> Finding:
+    """Too high or too low, from the history and a range test."""
+    seen = rate_evidence(case)
+    if seen.loss is None or seen.loss <= FROZEN * case.chance:
+        return seen.finding(Status.PASS)
+    cause = HIGH if seen.too_high else LOW
+    remedy = seen.start
+    if not (seen.too_high or seen.too_low):
+        cause = (
+            "nothing is learnt: rate too high or too low, a network too deep to train without norm or shortcuts, or "
+            "labels that have nothing to do with the images"
+        )
+        remedy += "; overfit 50 images first (data.limit=50); look at the training samples in the report"
+    return seen.finding(Status.FAIL if seen.steps >= FROZEN_STEPS else Status.WARN, "", cause, remedy)
+
+
+def overfitting(case: ClassifierCase) -> Finding:
+    """Does the test loss rise, or the test accuracy stay behind, while the training goes on?"""
+    lines = [entry for entry in case.events("validate") if number(entry, "loss") is not None]
+    if len(lines) < 3:
+        return too_few_validations(len(lines))
+    best = min(lines, key=lambda entry: entry["loss"])
+    top = max(lines, key=lambda entry: entry["accuracy"])
+    last = lines[-1]
+    rise = last["loss"] / max(best["loss"], 1e-9)
+    train = number(last, "train_accuracy")
+    gap = None if train is None else train - last["accuracy"]
+    details = {"best_step": best["step"], "rise": rise, "gap": gap, "best_accuracy": top["accuracy"]}
+    shown = f"test loss {best['loss']:.3g} at step {best['step']} (lowest), {last['loss']:.3g} at the end; accuracy "
+    shown += f"{last['accuracy']:.3f} on test images"
+    shown += "" if train is None else f", {train:.3f} on training images as augmented"
+    if rise <= RISE and (gap is None or gap <= GAP):
+        return Finding("overfitting", Status.PASS, sentence(shown), details=details)
+    remedy = "augment.crop=resized with a smaller smallest augment.scale, colour jitter, more weight decay, dropout "
+    remedy += "(model.options), a smaller network, or weights=PATH of a network trained on more images"
+    lost = top["accuracy"] - last["accuracy"] > LEARNT
+    return by_heart(lost and rise > RISE, shown, remedy, int(top["step"]) if lost else None, details)
 
 
 def _finding(check: str, status: Status, evidence: str, cause: str, remedy: str, details: dict[str, Any]) -> Finding:
-    return Finding(
-        check, status, evidence, f"{cause[:1].upper()}{cause[1:]}.", f"{remedy[:1].upper()}{remedy[1:]}.", details
-    )
-
-
-def _of_classifier(check: Callable[[ClassifierCase], Finding]) -> Check:
-    def checked(case: Case) -> Finding:
-        assert isinstance(case, ClassifierCase)
-        return check(case)
-
-    return checked
+    return Finding(check, status, evidence, sentence(cause), sentence(remedy), details)
 
 
 # The key is Finding.check of what the function returns.
 CLASSIFIER_CHECKS: dict[str, Check] = {
-    name: _of_classifier(check)
-    for name, check in {
-        "input": input_,
-        "labels": labels,
-        "initial_loss": initial_loss,
-        "one_class": one_class,
-        "dead_relu": dead_relu,
-        "gradient_jump": gradient_jump,
-        "learning_rate": learning_rate,
-        "overfitting": overfitting,
-        "nonfinite": nonfinite,
-    }.items()
+    "input": input_,
+    "labels": labels,
+    "initial_loss": functools.partial(initial_loss, causes=_initial_causes),
+    "one_class": one_class,
+    "dead_relu": lambda case: dead_channels(observe(case)[1], OBSERVED),
+    "gradient_jump": gradient_jump,
+    "learning_rate": learning_rate,
+    "overfitting": overfitting,
+    "nonfinite": nonfinite,
 }

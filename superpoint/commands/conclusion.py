@@ -45,13 +45,14 @@ def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
 def write_run_report(run: str) -> None:
     """Print the doctor's findings in one line, and write the page about the run."""
     # PyTorch and Matplotlib: slow to import
+    from superpoint.classification.case import OTHER_RUNS
     from superpoint.classification.report import OTHER_REPORTS
     from superpoint.diagnostics.diagnosis import verdict
     from superpoint.diagnostics.doctor import doctor
     from superpoint.diagnostics.report.write import write_report
 
     try:
-        findings = doctor(run, range_test=False, quiet=True)
+        findings = doctor(run, others=OTHER_RUNS, range_test=False, quiet=True)
         typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
         typer.echo(f"report: {write_report([run], others=OTHER_REPORTS)}")
     except UserError as error:  # the run itself is complete

@@ -34,11 +34,12 @@ def doctor_command(
 
     superpoint doctor runs/quick
     """
+    from superpoint.classification.case import OTHER_RUNS
     from superpoint.diagnostics.doctor import FINDINGS, doctor
     from superpoint.diagnostics.finding import Status
     from superpoint.pretrained import result_run
 
-    findings = doctor(run, range_test=range_test, out=out)
+    findings = doctor(run, others=OTHER_RUNS, range_test=range_test, out=out)
     written = (out or result_run(run) / "doctor") / FINDINGS
     failed = any(finding.status is Status.FAIL for finding in findings)
     return Outcome(json.loads(written.read_text(encoding="utf-8")), failed=failed)

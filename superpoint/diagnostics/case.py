@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import pickle
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from superpoint.config import MagicPointConfig
+from superpoint.data.training_set import training_samples
+from superpoint.errors import UserError
+from superpoint.geometry.cells import CHANNELS, DUSTBIN
+from superpoint.models import build_model
+from superpoint.training.objectives import detector_objective
 
-Sample = dict[str, torch.Tensor]
+Sample = dict[str, Tensor]
+CRASH = re.compile(r"nonfinite_step_(\d+)\.pt")
+RANGE_HEIGHT, RANGE_WIDTH = 120, 160  # larger images are drawn no larger: the rate hardly depends on their size
+C = TypeVar("C", bound="Case")
+T = TypeVar("T")
 
 
 class Labelled(Protocol):
@@ -45,22 +58,122 @@ class Case:
     config: MagicPointConfig
     dataset: Labelled
     model: nn.Module
-    objective: Callable[[nn.Module, Sample], dict[str, torch.Tensor]]
+    objective: Callable[[nn.Module, Sample], dict[str, Tensor]]
     history: list[dict[str, Any]] = field(default_factory=list)
     read_gray: Callable[[Path], np.ndarray] | None = None
     folder: Path | None = None
     rate_curve: tuple[list[float], list[float]] | None = None
 
+    range_batch: ClassVar[int] = 4  # samples per step of a range test
+
+    @property
+    def classes(self) -> int:
+        """Of the softmax."""
+        return CHANNELS
+
+    @property
+    def chance(self) -> float:
+        """The loss of even odds over the classes; with focal loss times (1 - 1/65)^gamma."""
+        return math.log(self.classes) * (DUSTBIN / CHANNELS) ** self.config.loss.focal_gamma
+
+    def fresh(self, init: str | None = None, *, pretrained: bool = False) -> nn.Module:
+        """Return the network before its first step, drawn from the seed.
+
+        Args:
+            init: another initialisation than that of the run.
+            pretrained: whether an encoder that began with weights of ImageNet gets them.
+        """
+        settings = self.config.model if init is None else replace(self.config.model, init=init)
+        model = build_model(settings, self.config.seed, pretrained=pretrained)
+        getattr(self.objective, "initialise", detector_objective(self.config).initialise)(model.detector)
+        return model
+
+    def fresh_loss(self) -> float:
+        """Return the loss of a fresh network on a few samples."""
+        with torch.no_grad():
+            return float(self.objective(self.fresh().train(), self.batch(4))["loss"])
+
+    def range_data(self) -> Any:
+        """Return the training data of a range test: small images without curriculum."""
+        data = self.config.data
+        height, width = min(data.height, RANGE_HEIGHT), min(data.width, RANGE_WIDTH)
+        return training_samples(replace(data, curriculum=0, height=height, width=width, workers=0), self.config.seed)
+
     def samples(self, count: int, first: int | None = None) -> list[Sample]:
-        """Samples of the training data; by default from where its curriculum is over."""
+        """Return samples of the training data; by default from where its curriculum is over."""
         start = self.config.data.curriculum if first is None else first
         return [self.dataset[start + index] for index in range(count)]
 
     def batch(self, count: int) -> Sample:
-        """These samples as one batch: image [B, 1, H, W], target and valid [B, H / 8, W / 8]."""
+        """Return these samples as one batch: image [B, 1, H, W], target and valid [B, H / 8, W / 8]."""
         samples = self.samples(count)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
     def events(self, name: str) -> list[Mapping[str, Any]]:
-        """The lines of the history about one event: train, validate, probe, initial_loss, nonfinite, ..."""
+        """Return the lines of the history about one event: train, validate, probe, initial_loss, nonfinite, ..."""
         return [entry for entry in self.history if entry["event"] == name]
+
+    @property
+    def steps(self) -> int:
+        """The last step in the history; 0 without one."""
+        return max((int(entry.get("step", 0)) for entry in self.history), default=0)
+
+    @property
+    def ended_by(self) -> Mapping[str, Any] | None:
+        """The line about the loss or gradient that ended the run by not being finite; None if none did."""
+        return self.history[-1] if self.history and self.history[-1]["event"] == "nonfinite" else None
+
+    def last_crash(self) -> Crash | None:
+        """Return what the run kept of the step that ended it; None if there is no such step or file."""
+        if self.folder is None or self.ended_by is None:
+            return None
+        path = self.folder / str(self.ended_by.get("file"))
+        return read_crash(path) if path.is_file() else None
+
+
+def kept(measure: Callable[[C], T]) -> Callable[[C], T]:
+    """Measure once per case: the result stays with the case, so its weights must not change in between."""
+    key = f"_{measure.__module__}.{measure.__name__}"
+
+    @functools.wraps(measure)
+    def remembered(case: C) -> T:
+        if key not in vars(case):  # not a field: `dataclasses.replace` leaves it behind, as it should
+            vars(case)[key] = measure(case)
+        return vars(case)[key]
+
+    return remembered
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What a run keeps of the step at which its loss or gradient was not finite.
+
+    Attributes:
+        path: the file, see `models.checkpoint.write_nonfinite`.
+        step: updates done before.
+        loss: of that step.
+        weights: state of the network. The parameters are those that met the batch; the batch-norm statistics have
+            already seen what it made of it.
+    """
+
+    path: Path
+    step: int
+    loss: float
+    weights: dict[str, Tensor]
+
+
+def crash_files(run: Path) -> list[Path]:
+    """Return the nonfinite_step_<n>.pt of a run folder, by step; without those of processes other than the first."""
+    numbered = [(match, path) for path in run.glob("nonfinite_step_*.pt") if (match := CRASH.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in numbered)]
+
+
+def read_crash(path: Path) -> Crash:
+    """Load one of the `crash_files`. Raises: UserError, no such file or a damaged one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return Crash(path, content["step"], content["loss"], content["model"])
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: found no record of a non-finite step, expected one (truncated file?)") from error

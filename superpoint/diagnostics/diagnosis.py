@@ -1,26 +1,76 @@
-"""All checks on one case, and their result in words."""
+"""All checks, what they say about a case, and their result in words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks import checks_of
+from superpoint.diagnostics.checks.descriptors import (
+    descriptor_collapse,
+    descriptor_matching,
+    descriptor_pattern,
+    descriptor_separation,
+    descriptor_values,
+)
+from superpoint.diagnostics.checks.heatmap import border, cell_pattern
+from superpoint.diagnostics.checks.history import initial_loss, nonfinite, overfitting
+from superpoint.diagnostics.checks.input import input_
+from superpoint.diagnostics.checks.jumps import gradient_jump
+from superpoint.diagnostics.checks.labels import labels
+from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
+from superpoint.diagnostics.checks.output import dustbin, input_sensitivity_, logit_scale
+from superpoint.diagnostics.checks.pairs import is_joint, pairs
+from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Check, Finding, Status
+
+# The key is Finding.check of what the function returns. The order is that of looking for a cause: what goes in, what
+# comes out, how the run went, arithmetic. Wrong data explains nearly everything further down.
+CHECKS: dict[str, Check] = {
+    "input": input_,
+    "labels": labels,
+    "initial_loss": initial_loss,
+    "dustbin": dustbin,
+    "input_sensitivity": input_sensitivity_,
+    "cell_pattern": cell_pattern,
+    "border": border,
+    "logit_scale": logit_scale,
+    "dead_relu": dead_relu,
+    "gradient_jump": gradient_jump,
+    "learning_rate": learning_rate,
+    "overfitting": overfitting,
+    "batchnorm": batchnorm,
+    "nonfinite": nonfinite,
+    "precision": precision,
+}
+
+# Further ones of runs that train descriptors, after those of the detector.
+DESCRIPTOR_CHECKS: dict[str, Check] = {
+    "pairs": pairs,
+    "descriptor_values": descriptor_values,
+    "descriptor_collapse": descriptor_collapse,
+    "descriptor_separation": descriptor_separation,
+    "descriptor_matching": descriptor_matching,
+    "descriptor_pattern": descriptor_pattern,
+}
 
 # What causes the rest: a run thrown off course has dead layers and an output that ignores its input as well.
 CAUSES = ("input", "labels", "pairs", "initial_loss", "gradient_jump", "learning_rate")
 
 
+def checks_of(case: Case) -> dict[str, Check]:
+    """Return the checks that concern the case of a detector or of joint training."""
+    return {**CHECKS, **DESCRIPTOR_CHECKS} if is_joint(case) else CHECKS
+
+
 def diagnose(
     case: Case, announce: Callable[[str], None] | None = None, checks: Mapping[str, Check] | None = None
 ) -> list[Finding]:
-    """The findings of all checks on `case`, in the order of `checks`: what is wrong with the data comes first.
+    """Return the findings of all checks on `case`, in their order: what is wrong with the data comes first.
 
     Args:
         case: a run, see `diagnostics.reading.read_case`, or parts put together by hand.
         announce: called with the name of each check before it runs.
-        checks: default those that concern the case, see `checks_of`.
+        checks: default `checks_of(case)`.
     """
     findings = []
     for name, check in (checks_of(case) if checks is None else checks).items():
@@ -31,7 +81,7 @@ def diagnose(
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """Such as "13 PASS, 1 WARN, 1 FAIL: first look at border": of the failed checks a cause before its symptoms."""
+    """Return a line such as "13 PASS, 1 FAIL: first look at border"; of failed checks a cause before its symptoms."""
     counts = {status: sum(finding.status is status for finding in findings) for status in Status}
     text = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
     for status in (Status.FAIL, Status.WARN):

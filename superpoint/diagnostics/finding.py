@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from superpoint.diagnostics.case import Case
-
 
 class Status(str, Enum):
     """PASS: nothing wrong was seen. WARN: worth a look. FAIL: this explains a failing run."""
@@ -23,7 +21,7 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: its name, such as "border"; a key of the registry in `diagnostics.checks`.
+        check: its name, such as "border"; a key of the registry in `diagnostics.diagnosis`.
         status: the verdict.
         evidence: what was measured, with units, and what was expected; one or two sentences.
         cause: the likely cause, empty if the check passed.
@@ -42,4 +40,4 @@ class Finding:
         return asdict(self) | {"status": self.status.value}
 
 
-Check = Callable[[Case], Finding]
+Check = Callable[[Any], Finding]  # of a `case.Case`, or of one that another room derives from it

@@ -18,8 +18,9 @@ from superpoint.data.samples import PointSamples
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import training_samples
 from superpoint.data.warped_pairs import SingleViews
-from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.crash import crash_files, read_crash
+from superpoint.diagnostics.case import Case, crash_files, read_crash
+from superpoint.diagnostics.diagnosis import checks_of
+from superpoint.diagnostics.finding import Check
 from superpoint.engine.run import History, RunFolder
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -31,24 +32,25 @@ from superpoint.training.objectives import detector_objective
 
 @dataclass(frozen=True)
 class RunReading:
-    """A run folder as the checks see it: its case, its history, the file and the step that the weights are from."""
+    """A run folder as the checks see it: its case, the checks that concern it, and the weights' file and step."""
 
     case: Case
+    checks: Mapping[str, Check]
     history: History
     weights: Path
     step: int
 
 
 def read_case(run: str | Path) -> Case:
-    """The case of a run folder, see `read_run`."""
+    """Return the case of a run folder, see `read_run`."""
     return read_run(run).case
 
 
 def read_run(run: str | Path) -> RunReading:
-    """Configuration, history, network (the weights that were trained, not their average) and data of a run folder.
+    """Read configuration, history, network (the weights that were trained, not their average) and data of a run folder.
 
     The weights are those of checkpoints/last.ckpt, else best.ckpt, else, of a run that ended with NaN before its first
-    checkpoint, those that it kept in nonfinite_step_<n>.pt.
+    checkpoint, those in nonfinite_step_<n>.pt.
 
     Raises: UserError, one line: no such folder, no run folder, a damaged configuration, no checkpoint, or one that is
     damaged or of another architecture.
@@ -69,11 +71,11 @@ def read_run(run: str | Path) -> RunReading:
         read_gray=image_reader(dataset),
         folder=source.path,
     )
-    return RunReading(case, history, path, step)
+    return RunReading(case, checks_of(case), history, path, step)
 
 
 def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
-    """How the training data reads an image file, path -> uint8 [H, W]; None if it reads none.
+    """Return how the training data reads an image file, path -> uint8 [H, W]; None if it reads none.
 
     The data's own source does it, pointed to another folder: so whatever its code makes of colours is seen.
     """

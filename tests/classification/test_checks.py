@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from superpoint.classification.case import ClassifierCase, fresh_network
+from superpoint.classification.case import ClassifierCase
 from superpoint.classification.checks import CLASSIFIER_CHECKS
 from superpoint.classification.config import (
     ClassAugmentConfig,
@@ -21,6 +21,7 @@ from superpoint.classification.config import (
 from superpoint.classification.data.dataset import TrainingImages, measure_input
 from superpoint.classification.data.images import ClassImages
 from superpoint.classification.objective import ClassifierObjective
+from superpoint.classification.training import build
 from superpoint.diagnostics.diagnosis import diagnose, verdict
 from superpoint.diagnostics.finding import Finding, Status
 from tests.classification.data.drawings import draw, drawn
@@ -49,7 +50,7 @@ def lines(losses: list[float], *, test: list[tuple[float, float]] | None = None)
 def healthy() -> ClassifierCase:
     training, test = drawn(20), drawn(30).subset([*range(25, 30), *range(55, 60), *range(85, 90)])
     spec, axes = measure_input(training, CONFIG.data, CONFIG.augment)
-    model = fresh_network(CONFIG, spec).train()
+    model = build(CONFIG.model, spec).train()
     dataset, objective = TrainingImages(training, spec, CONFIG.augment, axes, 0), ClassifierObjective(spec)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     for step in range(60):
@@ -165,7 +166,7 @@ def test_learnt_by_heart(healthy: ClassifierCase) -> None:
     worse = lines([0.5, 0.1, 0.01], test=[(0.6, 0.8), (0.5, 0.85), (0.9, 0.8), (1.2, 0.78)])
     found = find(replace(healthy, history=worse), "overfitting")
     assert found.status is Status.FAIL
-    assert "take the weights of step 40" in found.remedy.lower()
+    assert "weights of about step 40" in found.remedy.lower()
     gap = lines([0.5, 0.1, 0.01], test=[(0.6, 0.7), (0.5, 0.72), (0.5, 0.73)])
     assert find(replace(healthy, history=gap), "overfitting").status is Status.WARN
 

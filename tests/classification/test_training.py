@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from superpoint.classification.case import OTHER_RUNS
 from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.prediction import identifiers, load_classifier, predict_classes
 from superpoint.classification.report import OTHER_REPORTS
@@ -90,7 +91,7 @@ def test_a_report_of_images_that_have_moved(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "config.yaml").write_text(config)
     assert "They cannot be drawn" in write_report([tmp_path / "run"], others=OTHER_REPORTS).read_text()
     with pytest.raises(UserError, match="gone: no such file or folder"):
-        doctor(tmp_path / "run", quiet=True)
+        doctor(tmp_path / "run", others=OTHER_RUNS, quiet=True)
 
 
 def test_a_run_in_two_parts_ends_with_the_same_bits(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks import CHECKS
+from superpoint.diagnostics.diagnosis import CHECKS
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import load_network

@@ -10,7 +10,7 @@ import torch
 
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
-from superpoint.diagnostics.crash import read_crash
+from superpoint.diagnostics.case import read_crash
 from superpoint.diagnostics.reading import read_case, read_run
 from superpoint.engine import RunFolder, make_fabric
 from superpoint.errors import UserError

@@ -16,7 +16,7 @@ Drawn = tuple[NDArray[np.uint8], Points]  # an image and its points
 REACH = 10  # pixels: displacements up to this are looked for
 MARGIN = 6  # pixels from the outline within which a corner's window is cut
 CLEAR = 0.95  # rank of the corners that are good enough to place to a fraction of a pixel
-LARGEST_STEP = 2.0  # pixels that the refinement may move a point; beyond, it has found another corner
+MAX_STEP = 2.0  # pixels that the refinement may move a point; beyond, it has found another corner
 
 # Other places where the labels might belong; (width, height) of the image.
 MISTAKES: dict[str, Callable[[Points, int, int], Points]] = {
@@ -72,22 +72,23 @@ def corner_evidence(drawn: Sequence[Drawn]) -> CornerEvidence:
     drawn = [(image, points) for image, points in drawn if len(points)]
     ranks = np.stack([_corner_rank(image) for image, _ in drawn]) if drawn else np.zeros((0, 1, 1), np.float32)
     own = [points for _, points in drawn]
-    turned = own[1:] + own[:1]
     mistakes = {
-        name: _mean_rank(ranks, [_moved(points, image, move) for image, points in drawn])
+        name: _mean_rank(ranks, [np.asarray(move(xy, *image.shape[::-1]), np.float32) for image, xy in drawn])
         for name, move in MISTAKES.items()
     }
-    mistake = max(mistakes, key=lambda name: mistakes[name], default="")
+    mistake = max(mistakes, key=lambda name: mistakes[name])
     offsets = [_offsets(image, points, rank) for (image, points), rank in zip(drawn, ranks, strict=True)]
     offset = np.concatenate([*offsets, np.zeros((0, 2))])
-    median = np.median(offset, axis=0) if len(offset) else np.zeros(2)
-    deviation = 1.4826 * np.median(np.abs(offset - median), axis=0) if len(offset) else np.full(2, np.inf)
+    median, deviation = np.zeros(2), np.full(2, np.inf)
+    if len(offset):
+        median = np.median(offset, axis=0)
+        deviation = 1.4826 * np.median(np.abs(offset - median), axis=0)
     error = 1.253 * deviation / np.sqrt(max(len(offset), 1))  # of a median of normal errors
     return CornerEvidence(
         points=sum(map(len, own)),
         rank=_mean_rank(ranks, own),
-        chance=_mean_rank(ranks, turned),
-        mistake=(mistake, mistakes.get(mistake, 0.0)),
+        chance=_mean_rank(ranks, own[1:] + own[:1]),
+        mistake=(mistake, mistakes[mistake]),
         shift=_best_shift(ranks, own),
         clear=len(offset),
         offset=(float(median[0]), float(median[1])),
@@ -106,11 +107,6 @@ def _smoothed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.7), np.uint8)  # noise of single pixels has corners of its own
 
 
-def _moved(points: Points, image: NDArray[np.uint8], move: Callable[[Points, int, int], Points]) -> Points:
-    height, width = image.shape
-    return np.asarray(move(points, width, height), np.float32)
-
-
 def _mean_rank(ranks: NDArray[np.float32], points: Sequence[Points], dx: int = 0, dy: int = 0) -> float:
     """Mean of ranks [B, H, W] at the points (x + dx, y + dy) inside the images; 0 if fewer than half of them are."""
     if not len(points):
@@ -122,20 +118,14 @@ def _mean_rank(ranks: NDArray[np.float32], points: Sequence[Points], dx: int = 0
 
 
 def _best_shift(ranks: NDArray[np.float32], points: Sequence[Points]) -> tuple[int, int, float]:
-    best = (0, 0, _mean_rank(ranks, points))
-    for dy in range(-REACH, REACH + 1):
-        for dx in range(-REACH, REACH + 1):
-            rank = _mean_rank(ranks, points, dx, dy)
-            if rank > best[2]:
-                best = (dx, dy, rank)
-    return best
+    reach = sorted(range(-REACH, REACH + 1), key=abs)  # of equal ranks the smallest shift
+    shifts = [(dx, dy, _mean_rank(ranks, points, dx, dy)) for dy in reach for dx in reach]
+    return max(shifts, key=lambda shift: shift[2])
 
 
 def _offsets(image: NDArray[np.uint8], points: Points, rank: NDArray[np.float32]) -> NDArray[np.float64]:
     """Label - corner [M, 2] in pixels, for the labels at clear corners."""
     points = points[inside(points, *image.shape, margin=MARGIN)]
-    if not len(points):
-        return np.zeros((0, 2))
     x, y = np.floor(points + 0.5).astype(int).T
     points = points[rank[y, x] > CLEAR]
     if not len(points):
@@ -145,4 +135,4 @@ def _offsets(image: NDArray[np.uint8], points: Points, rank: NDArray[np.float32]
     corners = np.asarray(cv2.cornerSubPix(_smoothed(image), start, (3, 3), (-1, -1), stop)).reshape(-1, 2)
     step = np.linalg.norm(corners - points, axis=1)
     # A point that has not moved at all is one where OpenCV gave up.
-    return (points - corners)[(step > 0) & (step < LARGEST_STEP)].astype(np.float64)
+    return (points - corners)[(step > 0) & (step < MAX_STEP)].astype(np.float64)

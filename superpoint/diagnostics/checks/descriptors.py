@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.observation import too_young
+from superpoint.diagnostics.checks.observation import alarm, not_finite
 from superpoint.diagnostics.checks.pairs import observe_pairs
 from superpoint.diagnostics.finding import Finding, Status
 
@@ -25,17 +25,12 @@ PATTERN, FAINT = 0.6, 0.35
 
 def descriptor_values(case: Case) -> Finding:
     """Are all descriptors finite, and of length 1?"""
-    seen = observe_pairs(case)
-    name = "descriptor_values"
+    seen, check = observe_pairs(case), "descriptor_values"
     if seen.finite < 1:
-        return Finding(
-            name,
-            Status.FAIL,
-            f"{1 - seen.finite:.1%} of the values of the descriptor maps are NaN or infinite.",
-            "The descriptor head, or what feeds it, is broken: a run that has blown up, or a division by zero.",
-            "See what `nonfinite` and `gradient_jump` say; divide by max(norm, eps), not by the norm.",
-            {"finite": seen.finite},
-        )
+        evidence = f"{1 - seen.finite:.1%} of the values of the descriptor maps are NaN or infinite."
+        cause = "The descriptor head, or what feeds it, is broken: a run that has blown up, or a division by zero."
+        remedy = "See what `nonfinite` and `gradient_jump` say; divide by max(norm, eps), not by the norm."
+        return Finding(check, Status.FAIL, evidence, cause, remedy, {"finite": seen.finite})
     zero = float((seen.norms < 0.5).float().mean())
     off = float(((seen.norms - 1).abs() > LENGTH).float().mean())
     middle = float(seen.norms.median())
@@ -45,75 +40,70 @@ def descriptor_values(case: Case) -> Finding:
         f"nearly zero; median length {middle:.3f}."
     )
     if off == 0:
-        return Finding(name, Status.PASS, evidence, details=details)
+        return Finding(check, Status.PASS, evidence, details=details)
+    cause = "The descriptors are not normalised: their products are no cosines, so margins and temperature are wrong."
+    remedy = "Divide each descriptor by its length (dimension 1 of [B, D, H / 8, W / 8], not the last one)."
     if zero > 0:
         cause = "Zero vectors: the head puts out nothing there (a ReLU at its end, dead channels), which no norm mends."
         remedy = "End the head with a plain 1x1 convolution; see `dead_relu`; lower optimizer.lr if it died."
-    else:
-        cause = (
-            "The descriptors are not normalised: their products are no cosines, so margins and temperature are wrong."
-        )
-        remedy = "Divide each descriptor by its length (dimension 1 of [B, D, H / 8, W / 8], not the last one)."
-    return Finding(name, Status.FAIL, evidence, cause, remedy, details)
+    return Finding(check, Status.FAIL, evidence, cause, remedy, details)
 
 
 def descriptor_collapse(case: Case) -> Finding:
     """Are the descriptors of different images different?"""
-    if finding := _unjudged("descriptor_collapse", case):
+    check = "descriptor_collapse"
+    if finding := _unjudged(check, case):
         return finding
     seen = observe_pairs(case)
-    one_image = len(seen.maps) == 2
-    value = float(seen.negative.mean()) if one_image and len(seen.negative) else seen.figures["collapse"]
-    what = "of different places of an image" if one_image else "of different images"
-    evidence = f"Mean cosine of descriptors {what} {value:.2f} (expected below {NEARLY:g}; 1 = all are the same)."
+    value, what = seen.figures["collapse"], "different images"
+    if len(seen.maps) == 2 and len(seen.negative):
+        value, what = float(seen.negative.mean()), "different places of an image"
+    evidence = f"Mean cosine of descriptors of {what} {value:.2f} (expected below {NEARLY:g}; 1 = all are the same)."
     if value <= NEARLY:
-        return Finding("descriptor_collapse", Status.PASS, evidence, details={"collapse": value})
-    cause = (
-        "Collapse: every place gets the same descriptor, which a loss without enough negatives rewards."
-        if value > COLLAPSED
-        else "Descriptors have a large part in common; what tells places apart is what is left."
-    )
+        return Finding(check, Status.PASS, evidence, details={"collapse": value})
+    cause = "Descriptors have a large part in common; what tells places apart is what is left."
+    if value > COLLAPSED:
+        cause = "Collapse: every place gets the same descriptor, which a loss without enough negatives rewards."
     remedy = (
         "Use descriptor.name=dual_softmax; with hinges lower descriptor.positive_weight or descriptor.negative_margin; "
         "lower optimizer.lr."
     )
-    return _judged("descriptor_collapse", case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
+    return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
 
 
 def descriptor_separation(case: Case) -> Finding:
-    """Are two views of a place more alike than two places?"""
-    if finding := _unjudged("descriptor_separation", case):
+    """Are the descriptors of a correspondence more alike than others?"""
+    check = "descriptor_separation"
+    if finding := _unjudged(check, case):
         return finding
     seen = observe_pairs(case)
     ordered = ranked(seen.positive, seen.negative)
-    same, other, hard = (seen.figures[f"{key}"] for key in ("positive_similarity", "negative_similarity",
-                                                            "hardest_negative"))  # fmt: skip
+    same, other = seen.figures["positive_similarity"], seen.figures["negative_similarity"]
+    hard = seen.figures["hardest_negative"]
     details = {"ordered": ordered, "positive": same, "negative": other, "hardest_negative": hard}
     evidence = (
         f"Mean cosine of two views of a place {same:.2f}, of different places {other:.2f} (the most similar ones "
         f"{hard:.2f}); in the right order {ordered:.1%} of the time (chance 50 %, expected above {WEAK:.0%})."
     )
     if ordered > WEAK:
-        return Finding("descriptor_separation", Status.PASS, evidence, details=details)
-    cause = (
-        "No separation: the descriptor says nothing about the place, or correspondences of the loss are wrong."
-        if ordered <= CHANCE
-        else "Weak separation: views of a place are hardly more alike than different places."
-    )
+        return Finding(check, Status.PASS, evidence, details=details)
+    cause = "Weak separation: views of a place are hardly more alike than different places."
+    if ordered <= CHANCE:
+        cause = "No separation: the descriptor says nothing about the place, or the loss has wrong correspondences."
     remedy = (
         "See `pairs` first (a wrong homography teaches exactly this); then raise descriptor.weight, train longer, and "
         "try `superpoint overfit` with this configuration: one pair must reach a matching accuracy of 1."
     )
-    return _judged("descriptor_separation", case, ordered <= CHANCE, evidence, cause, remedy, details)
+    return _alarm(check, case, ordered <= CHANCE, evidence, cause, remedy, details)
 
 
 def descriptor_matching(case: Case) -> Finding:
-    """Do places find their counterparts in the other view more often than by chance?"""
-    if finding := _unjudged("descriptor_matching", case):
+    """Are correspondences found more often than by chance?"""
+    check = "descriptor_matching"
+    if finding := _unjudged(check, case):
         return finding
     seen = observe_pairs(case)
     accuracy, chance = seen.figures["matching_accuracy"], seen.chance
-    ratio = accuracy / max(chance, 1e-6)
     needed = min(POOR * chance, 0.9)  # of a few places guessing is right often
     details = {"accuracy": accuracy, "chance": chance, "places": int(seen.forth.asked.sum())}
     evidence = (
@@ -121,41 +111,40 @@ def descriptor_matching(case: Case) -> Finding:
         f"{chance:.1%} (expected above {needed:.1%})."
     )
     if accuracy > needed:
-        return Finding("descriptor_matching", Status.PASS, evidence, details=details)
-    low = ratio <= GUESSING
-    cause = (
-        "Matching is at chance: the descriptors carry no information, or not about where the loss looks for it."
-        if low
-        else "Matching is poor: little more than guessing."
-    )
+        return Finding(check, Status.PASS, evidence, details=details)
+    low = accuracy <= GUESSING * max(chance, 1e-6)
+    cause = "Matching is poor: little more than guessing."
+    if low:
+        cause = "Matching is at chance: the descriptors carry no information, or not about where the loss looks for it."
     remedy = (
         "Sample descriptors at (x + 0.5) / 8 - 0.5 cells, x along the width (not x / 8, not y first); see `pairs`; "
         "then `superpoint overfit` with this configuration, and descriptor.weight."
     )
-    return _judged("descriptor_matching", case, low, evidence, cause, remedy, details)
+    return _alarm(check, case, low, evidence, cause, remedy, details)
 
 
 def descriptor_pattern(case: Case) -> Finding:
     """Does a descriptor depend on what the image shows, or on the cell it is in?"""
-    if finding := _unjudged("descriptor_pattern", case):
+    check = "descriptor_pattern"
+    if finding := _unjudged(check, case):
         return finding
     maps = observe_pairs(case).maps
     if len(maps) < 4:
         text = "Too few different images to tell what a cell has in common in all of them."
-        return Finding("descriptor_pattern", Status.PASS, text)
+        return Finding(check, Status.PASS, text)
     share = position_share(maps)
     evidence = (
         f"{share:.0%} of the variance of the descriptors follows from their cell alone, whatever the image shows "
         f"(expected below {FAINT:.0%})."
     )
     if share <= FAINT:
-        return Finding("descriptor_pattern", Status.PASS, evidence, details={"position": share})
+        return Finding(check, Status.PASS, evidence, details={"position": share})
     cause = "The map has a pattern of its own: places are told apart by where they lie (padding, coordinates)."
     remedy = (
         "Warp both views (data.homography.enable=true, probability near 1) and crop at random, so that position says "
         "nothing; see `input_sensitivity`."
     )
-    return _judged("descriptor_pattern", case, share > PATTERN, evidence, cause, remedy, {"position": share})
+    return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
 
 
 def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
@@ -185,25 +174,14 @@ def position_share(maps: Tensor) -> float:
     return float(torch.clamp(share, 0, 1))
 
 
-def _judged(
-    name: str, case: Case, severe: bool, evidence: str, cause: str, remedy: str, details: dict[str, float]
+def _alarm(
+    check: str, case: Case, severe: bool, evidence: str, cause: str, remedy: str, details: dict[str, float]
 ) -> Finding:
-    """A finding that is not PASS; of a run that has only begun, or of none, it is no alarm yet."""
-    excuse = too_young(case)
-    status = Status.FAIL if severe and case.history and not excuse else Status.WARN
-    return Finding(name, status, evidence, cause + excuse, remedy, details)
+    """As `alarm`; of a case without a history, whose descriptors may not be trained, a warning too."""
+    return alarm(check, case, severe and bool(case.history), evidence, cause, remedy, details)
 
 
-def _unjudged(name: str, case: Case) -> Finding | None:
+def _unjudged(check: str, case: Case) -> Finding | None:
     """A finding that nothing can be said, if a descriptor is not finite; else None."""
-    share = observe_pairs(case).finite
-    if share == 1:
-        return None
-    return Finding(
-        name,
-        Status.WARN,
-        f"Not judged: {1 - share:.1%} of the values of the descriptor maps are NaN or infinite.",
-        cause="The descriptors are not finite, so nothing measured on them means anything.",
-        remedy="See what `descriptor_values` and `nonfinite` say first.",
-        details={"finite": share},
-    )
+    finite = observe_pairs(case).finite
+    return not_finite(check, finite, "values of the descriptor maps", "`descriptor_values` and `nonfinite`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.observation import Observation, border_share, observe, too_young, unjudged
+from superpoint.diagnostics.checks.observation import Observation, alarm, border_share, observe, unjudged
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD
 from superpoint.evaluation.statistics import cell_pattern as common_pattern
@@ -69,10 +69,7 @@ def cell_pattern(case: Case) -> Finding:
             "cells, both claim it, which over-weighted positives worsen; or labels are wrong at cell borders."
         )
         remedy = "Lower loss.positive_weight (the logit adjustment of DetectorObjective must be on); train longer."
-    if excuse := too_young(case):
-        return Finding("cell_pattern", Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
-    status = Status.FAIL if alike and value >= SAME_CELLS else Status.WARN
-    return Finding("cell_pattern", status, evidence, cause, remedy, details)
+    return alarm("cell_pattern", case, alike and value >= SAME_CELLS, evidence, cause, remedy, details)
 
 
 def _located(seen: Observation) -> float | None:
@@ -115,13 +112,12 @@ def border(case: Case) -> Finding:
     )
     if odds < NEAR_BORDER:
         return Finding("border", Status.PASS, evidence, details=details)
-    return Finding(
-        "border",
-        Status.FAIL if odds > ON_BORDER else Status.WARN,
-        evidence,
+    cause = (
         "Points crowd on the border of the image: zero padding looks like an edge, and nothing has taught the network "
-        "otherwise (labels there, no valid mask for what lies beyond a warp).",
-        "Mask the cells beyond a warp's outline (sample['valid'], data.homography.border_margin), pad by replication, "
-        "and drop what is left by decode.border=4. If `labels` fails, that comes first.",
-        details,
+        "otherwise (labels there, no valid mask for what lies beyond a warp)."
     )
+    remedy = (
+        "Mask the cells beyond a warp's outline (sample['valid'], data.homography.border_margin), pad by replication, "
+        "and drop what is left by decode.border=4. If `labels` fails, that comes first."
+    )
+    return Finding("border", Status.FAIL if odds > ON_BORDER else Status.WARN, evidence, cause, remedy, details)

@@ -15,8 +15,8 @@ from superpoint.diagnostics.checks.observation import Observation, observe
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import CELL
 
-LEAST_SPREAD = 0.01  # standard deviation of an image of 0..1; the weakest of 400 healthy ones .019, the median .16
-LARGEST_MEAN, SPREADS = 1.5, (0.3, 4.0)  # at the first convolution; healthy batches -.6 .. .2 and .87 .. 1.37
+MIN_SPREAD = 0.01  # standard deviation of an image of 0..1; the weakest of 400 healthy ones .019, the median .16
+MAX_MEAN, SPREADS = 1.5, (0.3, 4.0)  # at the first convolution; healthy batches -.6 .. .2 and .87 .. 1.37
 PURE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LUMA = (76, 150, 29)  # of pure red, green and blue, ITU-R BT.601
 TOLERANCE = 3  # grey levels
@@ -40,111 +40,98 @@ def input_(case: Case) -> Finding:
     spread = image.flatten(1).std(dim=1) if image.numel() else torch.zeros(1)
     low, high = (float(image.min()), float(image.max())) if image.numel() else (0.0, 0.0)
     grey = _greys(case)
+    centre = None if seen.first is None else (float(seen.first.mean()), float(seen.first.std()))
     details = {
         "shape": list(image.shape),
         "range": [low, high],
         "spread": [float(spread.min()), float(spread.median()), float(spread.max())],
-        "first_convolution": None if seen.first is None else [float(seen.first.mean()), float(seen.first.std())],
+        "first_convolution": None if centre is None else list(centre),
         "read_gray_of_red_green_blue": grey,
     }
+    kind = str(seen.image.dtype).removeprefix("torch.")
     evidence = (
-        f"The network gets {_shape(image)} of {_type(seen.image)} in {low:.3g} .. {high:.3g}, standard deviation of an "
-        f"image {float(spread.median()):.2g} (expected floats in 0..1, above {LEAST_SPREAD:g})"
+        f"The network gets {_shape(image)} of {kind} in {low:.3g} .. {high:.3g}, standard deviation of an image "
+        f"{float(spread.median()):.2g} (expected floats in 0..1, above {MIN_SPREAD:g})"
     )
-    if details["first_convolution"] is not None:
-        mean, deviation = details["first_convolution"]
-        evidence += f"; the first convolution gets {mean:.2f} +- {deviation:.2f} (expected about 0 +- 1)"
+    if centre is not None:
+        evidence += f"; the first convolution gets {centre[0]:.2f} +- {centre[1]:.2f} (expected about 0 +- 1)"
     if grey is None:
         evidence += "; no image files are read, so there are no colours to get wrong."
     else:
         evidence += f"; files: red, green, blue become {_triple(grey)} (expected {_triple(LUMA)})."
 
-    def found(status: Status, cause: str, remedy: str) -> Finding:
-        return Finding("input", status, evidence, cause, remedy, details)
-
+    status, cause, remedy = Status.FAIL, "", ""
     if seen.image.dim() != 4 or seen.image.shape[1] != 1 or list(seen.image.shape[2:]) != size:
-        return found(
-            Status.FAIL,
+        cause = (
             f"The shape is {_shape(image)}, expected [B, 1, {size[0]}, {size[1]}] (data.height and data.width, padded "
-            "to multiples of 8): sides swapped, a channel too many, or a resize that was left out.",
-            "Look at dataset[0]['image'].shape and at the first line of the objective.",
+            "to multiples of 8): sides swapped, a channel too many, or a resize that was left out."
         )
-    if not bool(image.isfinite().all()):
-        return found(
-            Status.FAIL, "The images hold NaN or infinity.", "Look at dataset[i]['image'] and its augmentation."
+        remedy = "Look at dataset[0]['image'].shape and at the first line of the objective."
+    elif not bool(image.isfinite().all()):
+        cause, remedy = "The images hold NaN or infinity.", "Look at dataset[i]['image'] and its augmentation."
+    elif trouble := _range_trouble(seen, low, high) or _spread_trouble(case, seen, spread):
+        cause, remedy = trouble
+    elif centre is not None and (abs(centre[0]) > MAX_MEAN or not SPREADS[0] <= centre[1] <= SPREADS[1]):
+        status = Status.WARN
+        cause = (
+            "What reaches the first convolution is not centred with a spread near 1, the range that the initialisation "
+            "of the weights assumes: the input is normalised twice, or not at all."
         )
-    trouble = _range_trouble(seen, low, high) or _spread_trouble(case, seen, spread)
-    if trouble:
-        return found(Status.FAIL, *trouble)
-    if details["first_convolution"] is not None:
-        mean, deviation = details["first_convolution"]
-        if abs(mean) > LARGEST_MEAN or not SPREADS[0] <= deviation <= SPREADS[1]:
-            return found(
-                Status.WARN,
-                "What reaches the first convolution is not centred with a spread near 1, the range that the "
-                "initialisation of the weights assumes: the input is normalised twice, or not at all.",
-                "See SuperPoint.forward: (image - 0.5) * 4 of an image in 0..1.",
-            )
-    if grey is not None and max(abs(a - b) for a, b in zip(grey, LUMA, strict=True)) > TOLERANCE:
-        return found(Status.FAIL, *_reader_trouble(grey))
-    return Finding("input", Status.PASS, evidence, details=details)
+        remedy = "See SuperPoint.forward: (image - 0.5) * 4 of an image in 0..1."
+    elif grey is not None and _apart(grey, LUMA) > TOLERANCE:
+        known = next((words for reader, words in READERS.items() if _apart(grey, reader) <= TOLERANCE), "")
+        cause = "The image reader does not make the luma of colours."
+        if known:
+            cause = f"Wrong channel order or weights in the image reader: {known}."
+        remedy = (
+            "Read by superpoint.data.images.read_gray; cv2.imread gives BGR, so IMREAD_GRAYSCALE or COLOR_BGR2GRAY."
+        )
+    else:
+        status = Status.PASS
+    return Finding("input", status, evidence, cause, remedy, details)
 
 
 def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str] | None:
     """Cause and remedy if the values are not those of the batch over 255."""
     scale, offset, correlation = _relation(seen.batch["image"], seen.image)
     relation = f"it is {scale * 255:.3g} x (grey level / 255) {'-' if offset < 0 else '+'} {abs(offset):.3g}"
+    if high > 2 and low >= -0.01:
+        cause = "Not normalised: grey levels of 0..255 reach the network."
+        return cause, f"Divide by 255 in one place; {AS_DELIVERED}."
     if low < -0.01 or high > 1.01:
-        if high > 2 and low >= 0:
-            return (
-                "Not normalised: grey levels of 0..255 reach the network.",
-                f"Divide by 255 in one place; {AS_DELIVERED}.",
-            )
-        return (
-            f"Not in 0..1 ({relation}): normalised by a mean and a deviation before the network, which centres itself.",
-            f"Take one of the two normalisations out; {AS_DELIVERED}.",
+        cause = (
+            f"Not in 0..1 ({relation}): normalised by a mean and a deviation before the network, which centres itself."
         )
+        return cause, f"Take one of the two normalisations out; {AS_DELIVERED}."
     if 0 < high < 0.02:
         return "Divided by 255 twice: the images are all but black.", f"Divide by 255 once; {AS_DELIVERED}."
     if correlation is not None and correlation < -0.9:
         return f"The grey levels are inverted ({relation}).", "Look at the objective's first line."
     if correlation is not None and abs(correlation) < 0.5:
-        return (
-            f"What the network gets is not the image of the sample (correlation {correlation:.2f}): transposed, "
-            "shuffled, or overwritten.",
-            "Compare dataset[i]['image'] with what the objective passes on.",
+        cause = (
+            f"The network does not get the image of the sample (correlation {correlation:.2f}): transposed, shuffled, "
         )
+        return f"{cause}or overwritten.", "Compare dataset[i]['image'] with what the objective passes on."
     return None
 
 
 def _spread_trouble(case: Case, seen: Observation, spread: Tensor) -> tuple[str, str] | None:
     """Cause and remedy if images are constant or all the same."""
-    flat = int((spread < LEAST_SPREAD).sum())
+    flat, images = int((spread < MIN_SPREAD).sum()), seen.image
     if 2 * flat > len(spread):
+        cause = f"{flat} of {len(spread)} images are constant: lost on their way (integer division, a mask, clipping)."
         return (
-            f"{flat} of {len(spread)} images are constant: the image is lost on its way (a division of integers, a "
-            "mask, a brightness that clips everything).",
+            cause,
             "Show the samples; then set data.photometric.enable=false to see whether augmentation is the reason.",
         )
-    images = seen.image
     if len(images) > 1 and case.config.data.overfit != 1 and bool((images == images[:1]).all()):
-        return (
-            "All images of the batch are the same: the index is not used, or every worker draws from the same seed.",
-            "dataset[i] must be a function of (seed, i).",
-        )
+        cause = "All images of the batch are the same: the index is not used, or every worker draws from the same seed."
+        return cause, "dataset[i] must be a function of (seed, i)."
     return None
 
 
-def _reader_trouble(grey: tuple[int, int, int]) -> tuple[str, str]:
-    for reader, words in READERS.items():
-        if max(abs(a - b) for a, b in zip(grey, reader, strict=True)) <= TOLERANCE:
-            return f"Wrong channel order or weights in the image reader: {words}.", _READER_REMEDY
-    return "The image reader does not make the luma of colours.", _READER_REMEDY
-
-
-_READER_REMEDY = (
-    "Read by superpoint.data.images.read_gray; with OpenCV, IMREAD_GRAYSCALE or COLOR_BGR2GRAY (imread gives BGR)."
-)
+def _apart(grey: tuple[int, int, int], other: tuple[int, int, int]) -> int:
+    return max(abs(a - b) for a, b in zip(grey, other, strict=True))
 
 
 def _greys(case: Case) -> tuple[int, int, int] | None:
@@ -175,10 +162,6 @@ def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:
 
 def _shape(image: Tensor) -> str:
     return f"[{', '.join(map(str, image.shape))}]"
-
-
-def _type(image: Tensor) -> str:
-    return str(image.dtype).removeprefix("torch.")
 
 
 def _triple(values: tuple[int, int, int]) -> str:

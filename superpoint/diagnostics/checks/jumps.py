@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
+from typing import Any
 
 from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.diagnostics.case import Case
@@ -12,7 +13,6 @@ from superpoint.diagnostics.checks.trend import (
     GROWN,
     LEARNING,
     Window,
-    expected_initial_loss,
     initial_loss_of,
     largest_growth,
     late_mean,
@@ -26,7 +26,7 @@ from superpoint.losses.position import REACH
 WORSE_THAN_CHANCE = 1.25  # loss of a step over that of even odds. Healthy: 1.00, at the first step
 JUMP_UP = 2.0  # loss of a window over the median of the five before. Healthy: up to 1.5
 JUMP_DOWN = 0.4  # the same after five level windows. Healthy: 0.73 and more
-JUMP_LEAST = 0.2  # nats; smaller changes of a loss near 0 are noise
+JUMP_MIN = 0.2  # nats; smaller changes of a loss near 0 are noise
 LEVEL = 1.5  # highest over lowest of five windows that count as level
 RECOVERED = 1.3  # loss at the end over that before the jump
 GRADIENT_JUMP = 20.0  # gradient norm of a step over the median of the five windows before. Healthy: up to 7
@@ -47,43 +47,48 @@ def gradient_jump(case: Case) -> Finding:
     found = windows(case)
     jump = _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
     growth = largest_growth(case)
+    details = {"kernel_growth": growth if math.isfinite(growth) else None}
+    cause = ""
+    if jump and jump.down:
+        cause = "the data or the labels changed at that step, or the run was resumed with other settings"
+        if (late_mean(found, "recall") or 0.0) < LEARNING / 4:
+            cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
+    return judge_jump(case, found, jump, details, cause)
+
+
+def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict[str, Any], cause: str = "") -> Finding:
+    """Return the finding about a jump, by default caused by steps too large, or about none."""
     details = {
         "loss_max": max((window.loss_max for window in found), default=None),
         "loss_ratio": max(_ratios(found), default=None),
         "gradient_ratio": max(_gradient_ratios(found), default=None),
-        "kernel_growth": growth if math.isfinite(growth) else None,
         "step": jump.step if jump else None,
+        **details,
     }
     if jump is None:
-        if not found:
-            return Finding(
-                "gradient_jump", Status.PASS, "No training steps logged yet: nothing to judge.", details=details
-            )
-        ratio = f", at most {details['loss_ratio']:.2f} times the median before it" if details["loss_ratio"] else ""
-        evidence = f"Highest loss {details['loss_max']:.2f}{ratio} (expected below {JUMP_UP:g})."
+        evidence = "No training steps logged yet: nothing to judge."
+        if found:
+            ratio = f", at most {details['loss_ratio']:.2f} times the median before it" if details["loss_ratio"] else ""
+            evidence = f"Highest loss {details['loss_max']:.2f}{ratio} (expected below {JUMP_UP:g})."
         return Finding("gradient_jump", Status.PASS, evidence, details=details)
-    if jump.down and (late_mean(found, "recall") or 0.0) < LEARNING / 4:
-        cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
-    elif jump.down:
-        cause = "the data or the labels changed at that step, or the run was resumed with other settings"
-    else:
-        cause = f"steps too large: {_step_size(case.config)}"
-    remedy = f"divide optimizer.lr by 10 (now {case.config.optimizer.lr:g})"
-    if case.config.optimizer.name == "sgd" and case.config.optimizer.momentum > 0:
-        remedy += f" or lower optimizer.momentum (now {case.config.optimizer.momentum:g})"
-    if case.config.train.clip_norm == 0:
+    optimizer, train = case.config.optimizer, case.config.train
+    remedy = f"divide optimizer.lr by 10 (now {optimizer.lr:g})"
+    if optimizer.name == "sgd" and optimizer.momentum > 0:
+        remedy += f" or lower optimizer.momentum (now {optimizer.momentum:g})"
+    if train.clip_norm == 0:
         remedy += ", set train.clip_norm=1"
     if case.config.schedule.warmup < 0.02:
         remedy += ", set schedule.warmup=0.02"
     if jump.recovered:
         remedy += f"; if it happens again at one step only, look at the samples of step {jump.step}"
     status = Status.WARN if jump.recovered else Status.FAIL
+    cause = cause or f"steps too large: {_step_size(case)}"
     return Finding("gradient_jump", status, sentence(jump.text), sentence(cause), sentence(remedy), details)
 
 
-def _step_size(config: MagicPointConfig) -> str:
+def _step_size(case: Case) -> str:
     """The optimiser in words, and why clipping did not help if it was on."""
-    optimizer, clip = config.optimizer, config.train.clip_norm
+    optimizer, clip = case.config.optimizer, case.config.train.clip_norm
     if optimizer.name != "sgd":
         text = f"{optimizer.name} moves every weight by about {optimizer.lr:g} a step"
         return f"{text}, whatever train.clip_norm" if clip > 0 else text
@@ -96,56 +101,51 @@ def _step_size(config: MagicPointConfig) -> str:
 
 def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
     """A loss above even odds is a confident wrong answer: no untrained network gives it, only one thrown off course."""
-    chance = loss_of_chance(case.config)
+    chance = loss_of_chance(case.config, case.chance)
     if chance is None:
         return None
     limit = WORSE_THAN_CHANCE * max(initial_loss_of(case) or 0.0, chance)
-    index = next((i for i, window in enumerate(found) if window.loss_max > limit), None)
-    if index is None:
+    window = next((window for window in found if window.loss_max > limit), None)
+    if window is None:
         return None
-    window, worst = found[index], max(found, key=lambda window: window.loss_max)
-    step = window.last
-    text = f"loss {window.loss_max:.3g} in {window.span}"
+    step, text = window.last, f"loss {window.loss_max:.3g} in {window.span}"
     if window.jump is not None and window.jump_step is not None:
         # The largest change is the one up to the peak or the one back down from it.
         step = window.jump_step if window.jump > 0 else window.jump_step - 1
         text = f"loss {window.loss_max:.3g} about step {step}"
-    odds = (
-        "even odds of all that is asked" if isinstance(case.config, SuperPointConfig) else "even odds over 65 classes"
-    )
-    text += f", worse than {odds} ({chance:.2f})"
+    odds = "all that is asked" if isinstance(case.config, SuperPointConfig) else "65 classes"
+    text += f", worse than even odds over {odds} ({chance:.2f})"
+    worst = max(found, key=lambda window: window.loss_max)
     if worst is not window:
         text += f"; later up to {worst.loss_max:.3g} in {worst.span}"
     recall = late_mean(found, "recall")
     return Jump(text, step, recovered=found[-1].loss < 0.5 * limit and recall is not None and recall > LEARNING)
 
 
-def loss_of_chance(config: MagicPointConfig) -> float | None:
-    """The loss of a network that prefers nothing; None where there is no such value.
+def loss_of_chance(config: MagicPointConfig, detector: float) -> float | None:
+    """Return the loss of a network that prefers nothing; None where there is no such value.
 
-    In joint training: even odds over 65 classes, and over the places that may match; and shared points as far apart as
-    the position loss looks. The hinges have no such level.
+    In joint training: even odds over 65 classes (`detector`), and over the correspondences; and shared keypoints as far
+    apart as the position loss looks. The hinges have no such level.
     """
-    chance = expected_initial_loss(config)
     if not isinstance(config, SuperPointConfig):
-        return chance
+        return detector
     descriptor = config.descriptor
     if descriptor.balance == "auto":  # the descriptor loss counts as `weight` times the detector loss
-        chance += descriptor.weight * chance
+        part = detector
     elif descriptor.name == "dual_softmax":
-        chance += descriptor.weight * math.log(config.data.rows)
+        part = math.log(config.data.rows)
     else:
         return None
-    return chance + config.position * REACH
+    return detector + descriptor.weight * part + config.position * REACH
 
 
 def _blown_up(case: Case) -> Jump | None:
     """A run that ended with NaN before the log shows a jump, and whose kernels have grown."""
     growth = largest_growth(case)
-    broken = [entry for entry in case.events("nonfinite") if entry is case.history[-1]]
-    if not broken or growth < GROWN:
+    if case.ended_by is None or growth < GROWN:
         return None
-    step = int(broken[0]["step"])
+    step = int(case.ended_by["step"])
     size = f"{growth:.3g} times their initial norm" if math.isfinite(growth) else "not finite"
     return Jump(f"loss not finite at step {step}, and the kernels are {size} (healthy: 1 to 2)", step, recovered=False)
 
@@ -159,19 +159,20 @@ def _ratios(found: list[Window]) -> list[float]:
 
 
 def _gradient_ratios(found: list[Window]) -> list[float]:
+    """The same of the largest gradient over the median of the means before it."""
     ratios = []
     for i in range(3, len(found)):
         before = [w.gradient for w in found[max(0, i - 5) : i] if w.gradient is not None]
-        peak = found[i].gradient_max if found[i].gradient_max is not None else found[i].gradient
+        peak = found[i].gradient_max
         ratios.append(peak / max(statistics.median(before), 1e-9) if before and peak is not None else 0.0)
     return ratios
 
 
 def jump_up(found: list[Window]) -> Jump | None:
-    """The first window whose loss is far above that of the five before it."""
+    """Return the first window whose loss is far above that of the five before it."""
     for i, ratio in enumerate(_ratios(found), 3):
         before, now = found[i].loss / ratio, found[i]
-        if ratio > JUMP_UP and now.loss - before > JUMP_LEAST:
+        if ratio > JUMP_UP and now.loss - before > JUMP_MIN:
             step = now.jump_step if now.jump_step is not None and (now.jump or 0) > 0 else now.last
             text = f"loss {now.loss:.2f} in {now.span}, {ratio:.1f} times the {before:.2f} before; step {step}"
             later = late_mean(found[i + 1 :], "loss", 3)
@@ -183,7 +184,7 @@ def _drop(found: list[Window]) -> Jump | None:
     for i in range(5, len(found)):
         before, now = [window.loss for window in found[i - 5 : i]], found[i]
         level = statistics.median(before)
-        if max(before) < LEVEL * min(before) and now.loss < JUMP_DOWN * level and level - now.loss > JUMP_LEAST:
+        if max(before) < LEVEL * min(before) and now.loss < JUMP_DOWN * level and level - now.loss > JUMP_MIN:
             step = now.jump_step if now.jump_step is not None and (now.jump or 0) < 0 else now.first + 1
             text = f"loss fell from a level {level:.2f} to {now.loss:.2f} within {now.span}; step {step}"
             return Jump(text, step, recovered=(late_mean(found, "recall") or 0.0) > LEARNING, down=True)
@@ -191,10 +192,9 @@ def _drop(found: list[Window]) -> Jump | None:
 
 
 def gradient_peak(found: list[Window]) -> Jump | None:
-    """The first gradient far above those of the five windows before, which the loss did not show."""
+    """Return the first gradient far above those of the five windows before, which the loss did not show."""
     for i, ratio in enumerate(_gradient_ratios(found), 3):
         if ratio > GRADIENT_JUMP:
-            peak = found[i].gradient_max if found[i].gradient_max is not None else found[i].gradient
-            text = f"gradient norm {peak:.3g} in {found[i].span}, {ratio:.0f} times the median before, loss unharmed"
+            text = f"gradient norm {found[i].gradient_max:.3g} in {found[i].span}, {ratio:.0f} times the median before"
             return Jump(text, found[i].last, recovered=True)
     return None

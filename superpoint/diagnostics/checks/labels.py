@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.corners import CornerEvidence, corner_evidence
 from superpoint.diagnostics.checks.observation import sample_count
+from superpoint.diagnostics.checks.trend import sentence
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
 from superpoint.geometry.homography import inside
@@ -20,7 +20,7 @@ from superpoint.geometry.homography import inside
 SAMPLES = 64
 AGREE, NAMED = 0.98, 0.9  # of labelled cells; healthy 1, another encoding than the one tested at most 0.3
 DENSITY = (0.002, 0.6)  # share of cells with a point; synthetic shapes .05 at 120x160 .. .20 at 48x64
-MOST_OUTSIDE = 0.6  # share of points off the image; synthetic shapes .10 .. .15, pushed out by warps
+MAX_OUTSIDE = 0.6  # share of points off the image; synthetic shapes .10 .. .15, pushed out by warps
 ENOUGH = 40  # labels; with fewer the images say little about them
 # Quality of `corner_evidence`: .72 .. .89 with default augmentation, .52 at 48x64 under twice its strength; swapped or
 # mirrored -.06 .. .19. A constant shift of 4 px gains .17 or more over the labels, a healthy set's best shift .01.
@@ -28,7 +28,9 @@ POOR, DOUBTFUL, GAIN, SHIFT_GAIN = 0.25, 0.4, 0.15, 0.05
 # Pixels of label - corner; healthy .00 .. .07 (twice the augmentation), and at least 4 standard errors of .02 .. .06.
 BIASED, SUSPECT, ERRORS = 0.2, 0.12, 4.0
 
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `Labelled.draw`
 Labels = NDArray[np.int64]  # [N, 3]: row and column of the cell, channel
+Encoder = Callable[[np.ndarray, int, int], Labels]  # (points, height, width) -> labels
 _ENCODE = "Encode by superpoint.geometry.cells.encode_points: row y // 8, column x // 8, channel 8 * (y % 8) + x % 8."
 _DRAW = "Look at where the labels are made (dataset.draw) and show samples with their labels."
 _RESIZE = "A resize by s maps x to (x + 0.5) * s - 0.5; use superpoint.data.images.resize_with_points."
@@ -36,37 +38,27 @@ _RESIZE = "A resize by s maps x to (x + 0.5) * s - 0.5; use superpoint.data.imag
 
 def labels(case: Case) -> Finding:
     """Does the target say what the points say, and do the points lie on corners of the image?"""
-    first = 0 if case.config.data.overfit else case.config.data.curriculum
-    count = sample_count(case, SAMPLES) if case.config.data.overfit else SAMPLES
+    overfit = case.config.data.overfit
+    first = 0 if overfit else case.config.data.curriculum
+    count = sample_count(case, SAMPLES) if overfit else SAMPLES
     drawn = [case.dataset.draw(first + index) for index in range(count)]
     samples = case.samples(count, first)
     details: dict[str, Any] = {"samples": count}
-    trouble = _format_trouble(samples)
-    if trouble:
+    if trouble := _format_trouble(samples):
         return Finding("labels", Status.FAIL, trouble, "The target is not in the form of the loss.", _ENCODE, details)
-
-    points = [xy for _, xy, _ in drawn]
-    evidence, findings = [], []
-    for part in (_density(samples), _encoding(samples, points), _frame(drawn), _place(drawn)):
+    parts = [_density(samples), _encoding(samples, [xy for _, xy, _ in drawn]), _frame(drawn), _place(drawn)]
+    for part in parts:
         details |= part.details
-        evidence.append(part.evidence)
-        if part.status is not Status.PASS:
-            findings.append(part)
-    worst = next((part for part in findings if part.status is Status.FAIL), findings[0] if findings else None)
-    text = "; ".join(filter(None, evidence)) + "."
-    text = text[0].upper() + text[1:]
-    if worst is None:
-        return Finding("labels", Status.PASS, text, details=details)
+    text = sentence("; ".join(part.evidence for part in parts if part.evidence))
+    worst = next((part for status in (Status.FAIL, Status.WARN) for part in parts if part.status is status), parts[0])
     return Finding("labels", worst.status, text, worst.cause, worst.remedy, details)
 
 
-@dataclass(frozen=True)
-class _Part:
-    evidence: str
-    details: dict[str, Any]
-    status: Status = Status.PASS
-    cause: str = ""
-    remedy: str = ""
+def _part(
+    text: str, details: dict[str, Any], status: Status = Status.PASS, cause: str = "", remedy: str = ""
+) -> Finding:
+    """One of several things that the check looks at."""
+    return Finding("labels", status, text, cause, remedy, details)
 
 
 def _format_trouble(samples: list[Sample]) -> str:
@@ -82,53 +74,54 @@ def _format_trouble(samples: list[Sample]) -> str:
     return ""
 
 
-def _density(samples: list[Sample]) -> _Part:
+def _density(samples: list[Sample]) -> Finding:
     valid = sum(int(sample["valid"].sum()) for sample in samples)
     count = sum(int(((sample["target"] != DUSTBIN) & sample["valid"]).sum()) for sample in samples)
     share = count / max(valid, 1)
     found = {"valid_cells": valid, "labelled_cells": count, "density": share}
     text = f"{share:.1%} of {valid} valid cells hold a point (expected {DENSITY[0]:.1%} .. {DENSITY[1]:.0%})"
     if valid == 0:
-        return _Part(text, found, Status.FAIL, "No cell is valid: the mask hides every label.", "See sample['valid'].")
+        return _part(text, found, Status.FAIL, "No cell is valid: the mask hides every label.", "See sample['valid'].")
     if count == 0:
         cause = "No label at all: the labels are not read, or all lie outside the image or the mask."
-        return _Part(text, found, Status.FAIL, cause, _DRAW)
+        return _part(text, found, Status.FAIL, cause, _DRAW)
     if share > 0.9:
         common = Counter(np.concatenate([sample["target"].numpy().ravel() for sample in samples]).tolist())
-        cause = f"Nearly all cells hold a point, most of them in channel {common.most_common(1)[0][0]}: the dustbin is "
-        cause += "another class than 64, or a map of zeros was encoded as points."
-        return _Part(text, found, Status.FAIL, cause, "The dustbin is channel 64, the last one.")
+        cause = (
+            f"Nearly all cells hold a point, most of them in channel {common.most_common(1)[0][0]}: the dustbin is "
+            "another class than 64, or a map of zeros was encoded as points."
+        )
+        return _part(text, found, Status.FAIL, cause, "The dustbin is channel 64, the last one.")
     if not DENSITY[0] <= share <= DENSITY[1]:
         word = "few" if share < DENSITY[0] else "many"
-        return _Part(text, found, Status.WARN, f"Very {word} labels for a detector of single corners.", _DRAW)
-    return _Part(text, found)
+        return _part(text, found, Status.WARN, f"Very {word} labels for a detector of single corners.", _DRAW)
+    return _part(text, found)
 
 
-def _frame(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> _Part:
+def _frame(drawn: list[Drawn]) -> Finding:
     """Do the points lie on the image?"""
     total = sum(len(xy) for _, xy, _ in drawn)
     if total == 0:
-        return _Part("", {"points": 0})
+        return _part("", {"points": 0})
     outside = 1 - sum(int(inside(xy, *image.shape).sum()) for image, xy, _ in drawn) / total
     found = {"points": total, "outside": outside}
-    text = f"{outside:.0%} of {total} points lie outside their image (expected at most {MOST_OUTSIDE:.0%})"
+    text = f"{outside:.0%} of {total} points lie outside their image (expected at most {MAX_OUTSIDE:.0%})"
     largest = max(float(np.nanmax(np.abs(xy), initial=0.0)) for _, xy, _ in drawn)
     if largest <= 1:
         cause = "All coordinates are at most 1: they are shares of the image's sides, not pixels."
-        return _Part(
-            text, found | {"largest": largest}, Status.FAIL, cause, "Multiply x by the width, y by the height."
-        )
-    if outside > MOST_OUTSIDE:
+        remedy = "Multiply x by the width, y by the height."
+        return _part(text, found | {"largest": largest}, Status.FAIL, cause, remedy)
+    if outside > MAX_OUTSIDE:
         cause = "Most points are off the image: they are in the frame of another (larger, or not yet warped) image."
-        return _Part(text, found, Status.FAIL if outside > 0.9 else Status.WARN, cause, _RESIZE)
-    return _Part(text, found)
+        return _part(text, found, Status.FAIL if outside > 0.9 else Status.WARN, cause, _RESIZE)
+    return _part(text, found)
 
 
-def _place(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> _Part:
+def _place(drawn: list[Drawn]) -> Finding:
     """Do the points lie on corners of the image, and exactly there?"""
     seen = corner_evidence([(image, xy) for image, xy, _ in drawn])
     if seen.points < ENOUGH or len(drawn) < 2:
-        return _Part(f"{seen.points} points are too few to compare with the images", {"points_inside": seen.points})
+        return _part(f"{seen.points} points are too few to compare with the images", {"points_inside": seen.points})
     details = {
         "corner_quality": seen.quality,
         "corner_rank": seen.rank,
@@ -148,7 +141,7 @@ def _place(drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> _Part:
             f"; label - corner: x {seen.offset[0]:+.2f} +- {seen.error[0]:.2f}, y {seen.offset[1]:+.2f} +- "
             f"{seen.error[1]:.2f} px (expected 0)"
         )
-    return _Part(text, details, *_place_trouble(seen))
+    return _part(text, details, *_place_trouble(seen))
 
 
 def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
@@ -157,66 +150,59 @@ def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
         return (
             Status.FAIL,
             f"The points fit their images if {seen.mistake[0]}.",
-            _DRAW + " Points are (x, y) in pixels.",
+            f"{_DRAW} Points are (x, y) in pixels.",
         )
     if max(abs(dx), abs(dy)) >= 2 and seen.scaled(rank) > max(seen.quality + SHIFT_GAIN, 2 * POOR):
-        cause = (
-            f"The points are off by a constant ({-dx:+d}, {-dy:+d}) px: a padding or crop that moved only one of both."
-        )
+        cause = f"The points are off by a constant ({-dx:+d}, {-dy:+d}) px: a padding or crop moved only one of both."
         return Status.FAIL, cause, _DRAW
     if seen.quality < POOR:
-        cause = "The points are nowhere near corners of their images: labels of another image, or only one of the two "
-        return Status.FAIL, cause + "was warped.", _DRAW + " Try data.homography.enable=false."
-    if seen.clear >= ENOUGH:
-        worst = max(range(2), key=lambda axis: abs(seen.offset[axis]))
-        if abs(seen.offset[worst]) > max(SUSPECT, ERRORS * seen.error[worst]):
-            status = Status.FAIL if abs(seen.offset[worst]) > BIASED else Status.WARN
-            x, y = seen.offset
-            cause = f"All labels are off by part of a pixel ({x:+.2f}, {y:+.2f}): points resized by s alone (+0.44 px "
-            return status, cause + "at 960 -> 120), or counted from pixel corners (+0.5).", _RESIZE
+        cause = "The points are nowhere near corners: labels of another image, or only one of the two was warped."
+        return Status.FAIL, cause, f"{_DRAW} Try data.homography.enable=false."
+    axis = max(range(2), key=lambda axis: abs(seen.offset[axis]))
+    offset = abs(seen.offset[axis])
+    if seen.clear >= ENOUGH and offset > max(SUSPECT, ERRORS * seen.error[axis]):
+        cause = (
+            f"All labels are off by part of a pixel ({seen.offset[0]:+.2f}, {seen.offset[1]:+.2f}): points resized by s"
+            " alone (+0.44 px at 960 -> 120), or counted from pixel corners (+0.5)."
+        )
+        return Status.FAIL if offset > BIASED else Status.WARN, cause, _RESIZE
     if seen.quality < DOUBTFUL:
         cause = "Part of the points are not at corners: some samples are wrong, or noise has swallowed the corners."
-        return Status.WARN, cause, _DRAW + " Try data.homography.enable=false and data.photometric.enable=false."
+        return Status.WARN, cause, f"{_DRAW} Try data.homography.enable=false and data.photometric.enable=false."
     return Status.PASS, "", ""
 
 
-def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> _Part:
+def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Finding:
     """Is the target what these points encode to?"""
-    targets = [sample["target"].numpy() for sample in samples]
+    targets: list[Labels] = [sample["target"].numpy() for sample in samples]
     right = _agreement(targets, points, encode_cells)
     text = f"target and points agree in {right:.1%} of the labelled cells (expected {AGREE:.0%} or more)"
     details: dict[str, Any] = {"target_agreement": right}
     if right >= AGREE:
-        return _Part(text, details)
+        return _part(text, details)
     shares = {name: _agreement(targets, points, encode) for name, encode in ENCODINGS.items()}
     name = max(shares, key=lambda key: shares[key])
     details["encodings"] = shares
     if shares[name] > max(NAMED, right):
-        return _Part(text, details, Status.FAIL, f"The target is encoded wrongly: {name}.", _ENCODE)
+        return _part(text, details, Status.FAIL, f"The target is encoded wrongly: {name}.", _ENCODE)
     offset, share = _common_offset(targets, points)
     details["offset"] = [*offset, share]
     if share > NAMED - 0.1 and offset != (0, 0):
         cause = f"The target is off by a constant ({offset[0]:+d}, {offset[1]:+d}) px against the points."
-        return _Part(text, details, Status.FAIL, cause, _ENCODE)
+        return _part(text, details, Status.FAIL, cause, _ENCODE)
     cause = "The target is not what these points encode to: labels lost, invented, or encoded in an unknown order."
-    return _Part(text, details, Status.FAIL, cause, _ENCODE)
+    return _part(text, details, Status.FAIL, cause, _ENCODE)
 
 
-def _agreement(
-    targets: list[NDArray[np.int64]],
-    points: list[NDArray[np.floating]],
-    encode: Callable[[np.ndarray, int, int], Labels],
-) -> float:
+def _agreement(targets: list[Labels], points: list[NDArray[np.floating]], encode: Encoder) -> float:
     """The smaller of: labels of the targets that `encode` explains; cells it labels that hold a label."""
     explained = labelled = hit = expected = 0
     for target, xy in zip(targets, points, strict=True):
         height, width = target.shape[0] * CELL, target.shape[1] * CELL
-        possible = {
-            tuple(label) for label in encode(xy, height, width).tolist()
-        }  # of several in a cell any one is right
+        possible = set(map(tuple, encode(xy, height, width).tolist()))  # of several in a cell any one is right
         rows, columns = np.nonzero(target != DUSTBIN)
-        actual = list(zip(rows.tolist(), columns.tolist(), target[rows, columns].tolist(), strict=True))
-        explained += sum(label in possible for label in actual)
+        actual = set(zip(rows.tolist(), columns.tolist(), target[rows, columns].tolist(), strict=True))
+        explained += len(actual & possible)
         labelled += len(actual)
         cells = {label[:2] for label in possible}
         hit += len(cells & {label[:2] for label in actual})
@@ -226,9 +212,7 @@ def _agreement(
     return min(explained / max(labelled, 1), hit / max(expected, 1))
 
 
-def _common_offset(
-    targets: list[NDArray[np.int64]], points: list[NDArray[np.floating]]
-) -> tuple[tuple[int, int], float]:
+def _common_offset(targets: list[Labels], points: list[NDArray[np.floating]]) -> tuple[tuple[int, int], float]:
     """The commonest displacement (x, y) from the nearest point to a label, in whole pixels, and its share."""
     found: Counter[tuple[int, int]] = Counter()
     for target, xy in zip(targets, points, strict=True):
@@ -263,7 +247,17 @@ def _flat(xy: NDArray[np.floating], height: int, width: int, shape: tuple[int, i
     return np.stack([axes[axis] for axis in order], axis=1)
 
 
-ENCODINGS: dict[str, Callable[[np.ndarray, int, int], Labels]] = {
+def _transposed(found: Labels) -> Labels:
+    row, column, k = found.T
+    return np.stack([row, column, CELL * (k % CELL) + k // CELL], axis=1)
+
+
+def _other_cells(found: Labels, height: int, width: int) -> Labels:
+    found = found[:, [1, 0, 2]]
+    return found[(found[:, 0] < height // CELL) & (found[:, 1] < width // CELL)]
+
+
+ENCODINGS: dict[str, Encoder] = {
     "the map [H, W] was reshaped straight to [H/8, W/8, 64] (runs of 64 pixels of a row), not space-to-depth": (
         lambda xy, h, w: _flat(xy, h, w, (h // CELL, w // CELL, DUSTBIN), [0, 1, 2])
     ),
@@ -272,19 +266,10 @@ ENCODINGS: dict[str, Callable[[np.ndarray, int, int], Labels]] = {
     ),
     "x and y are swapped": lambda xy, h, w: encode_cells(np.asarray(xy)[:, ::-1], h, w),
     "the order inside the cell is transposed (channel 8 * column + row)": (
-        lambda xy, h, w: _swapped(encode_cells(xy, h, w), channel=True)
+        lambda xy, h, w: _transposed(encode_cells(xy, h, w))
     ),
     "the cells are transposed (row x // 8, column y // 8)": (
-        lambda xy, h, w: _inside_cells(_swapped(encode_cells(xy, h, w), channel=False), h, w)
+        lambda xy, h, w: _other_cells(encode_cells(xy, h, w), h, w)
     ),
     "positions are cut off to whole pixels, not rounded": lambda xy, h, w: encode_cells(xy, h, w, half=0.0),
 }
-
-
-def _swapped(found: Labels, *, channel: bool) -> Labels:
-    row, column, k = found.T
-    return np.stack([row, column, CELL * (k % CELL) + k // CELL] if channel else [column, row, k], axis=1)
-
-
-def _inside_cells(found: Labels, height: int, width: int) -> Labels:
-    return found[(found[:, 0] < height // CELL) & (found[:, 1] < width // CELL)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.observation import observe, too_young, unjudged
+from superpoint.diagnostics.checks.observation import alarm, observe, unjudged
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.models.decode import logits_to_probability, probability_to_points
@@ -26,7 +27,7 @@ SHIFTED, STRETCHED = 1.0, 3.0
 CHANGED, WORSE = 0.1, 0.25
 # The same between bf16 and fp32, over the cells that are taken for points: healthy .004 .. .006, untrained .0001.
 IMPRECISE, COARSE = 0.1, 0.03
-MOST, LARGEST = 1e6, 50.0  # of a shift, and of the logarithm of a ratio of variances
+MAX_SHIFT, MAX_LOG = 1e6, 50.0  # of a shift, and of the logarithm of a ratio of variances
 HALVES = 8  # images compared in both precisions
 
 
@@ -37,49 +38,42 @@ def dead_relu(case: Case) -> Finding:
     seen = observe(case)
     low, high = float(seen.logits.min()), float(seen.logits.max())
     zeros = float((seen.logits == 0).float().mean())
-    name = max(seen.dead, key=lambda key: seen.dead[key], default="")
-    worst = seen.dead.get(name, 0.0)
-    details: dict[str, Any] = {"dead": seen.dead, "logits": [low, high], "zero_logits": zeros}
-    if seen.dead:
-        evidence = f"Of {len(seen.dead)} ReLU layers "
-        evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
-        evidence += f" (zero everywhere in {len(seen.logits)} images; expected below {DYING:.0%})"
-    else:
-        evidence = "The network has no nn.ReLU to look at"
-    evidence += f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)."
+    text = f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)"
+    found = dead_channels(seen.dead, len(seen.logits), text, logits=[low, high], zero_logits=zeros)
     if low >= 0 and high > low:
-        return Finding(
-            "dead_relu",
-            Status.FAIL,
-            evidence,
-            "An activation follows the last layer: logits are never negative, and where a ReLU has cut them off there "
-            "is no gradient."
-            if zeros > ZEROS
-            else "Logits are never negative: an activation (ReLU, sigmoid, softmax, exp) follows the last layer.",
-            "DetectorHead.forward must end with the 1x1 convolution; softmax belongs to the loss and the decoder.",
-            details,
-        )
+        what = "a ReLU has cut them off and left no gradient" if zeros > ZEROS else "ReLU, sigmoid, softmax or exp"
+        cause = f"Logits are never negative: an activation follows the last layer ({what})."
+        remedy = "DetectorHead.forward must end with the 1x1 convolution; softmax belongs to the loss and the decoder."
+        return replace(found, status=Status.FAIL, cause=cause, remedy=remedy)
     if low == high:
-        return Finding(
-            "dead_relu",
-            Status.FAIL,
-            evidence,
-            "All logits are the same number: the last layer is dead or its weights are zero.",
-            "Look at detector.logits.weight and at what reaches it.",
-            details,
-        )
-    if worst >= DYING:
-        return Finding(
-            "dead_relu",
-            Status.FAIL if worst >= DEAD else Status.WARN,
-            evidence,
-            f"Channels of '{name}' are off for every input and get no gradient: a learning rate once too high, or "
-            "a norm whose shift (bias) has become very negative.",
-            "Start again with a lower optimizer.lr or a longer schedule.warmup, keep train.clip_norm=1, and look at "
-            "where the update ratios of this layer jumped (event probe).",
-            details,
-        )
-    return Finding("dead_relu", Status.PASS, evidence, details=details)
+        cause = "All logits are the same number: the last layer is dead or its weights are zero."
+        remedy = "Look at detector.logits.weight and at what reaches it."
+        return replace(found, status=Status.FAIL, cause=cause, remedy=remedy)
+    return found
+
+
+def dead_channels(dead: dict[str, float], images: int, more: str = "", **details: Any) -> Finding:
+    """Return the finding about channels that are zero everywhere; `more` and `details` are added to its evidence."""
+    name = max(dead, key=lambda key: dead[key], default="")
+    worst = dead.get(name, 0.0)
+    evidence = "The network has no nn.ReLU to look at"
+    if dead:
+        evidence = f"Of {len(dead)} ReLU layers "
+        evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
+        evidence += f" (zero everywhere in {images} images; expected below {DYING:.0%})"
+    evidence, details = f"{evidence}{more}.", {"dead": dead, **details}
+    if worst < DYING:
+        return Finding("dead_relu", Status.PASS, evidence, details=details)
+    return Finding(
+        "dead_relu",
+        Status.FAIL if worst >= DEAD else Status.WARN,
+        evidence,
+        f"Channels of '{name}' are off for every input and get no gradient: a learning rate once too high (or too high "
+        "for a network without norm), or a norm whose shift has become very negative.",
+        "Start again with a lower optimizer.lr or a longer schedule.warmup, keep train.clip_norm=1, and look at where "
+        "the update ratios of this layer jumped (event probe).",
+        details,
+    )
 
 
 def batchnorm(case: Case) -> Finding:
@@ -90,9 +84,8 @@ def batchnorm(case: Case) -> Finding:
     if not layers:
         return Finding("batchnorm", Status.PASS, "The network has no batch norm with running statistics.")
     seen = observe(case)
-    steps = max((int(entry.get("step", 0)) for entry in case.history), default=0)
     never = all(int(module.num_batches_tracked or 0) == 0 for _, module in layers)  # pyright: ignore
-    if never and steps == 0 and _initial(layers):
+    if never and case.steps == 0 and _initial(layers):
         evidence = f"{len(layers)} batch-norm layers hold their initial statistics, as an untrained network should."
         return Finding("batchnorm", Status.PASS, evidence, details={"tracked": 0})
 
@@ -117,9 +110,9 @@ def batchnorm(case: Case) -> Finding:
         return Finding("batchnorm", Status.PASS, evidence, details=details)
     if never and _initial(layers):
         cause = (
-            f"The running statistics were never updated in {steps} steps: the model was trained in evaluation mode, or "
+            f"The running statistics were never updated in {case.steps} steps: the model was trained in evaluation "
+            "mode, or its buffers were not saved."
         )
-        cause += "its buffers were not saved."
     elif apart:
         cause = (
             "The running statistics are not those of the data: too few steps or a tiny batch since they were reset, "
@@ -127,17 +120,12 @@ def batchnorm(case: Case) -> Finding:
         )
     else:
         cause = "Training and evaluation mode disagree though single layers do not: batches too small for batch norm."
-    if excuse := too_young(case):
-        return Finding("batchnorm", Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
-    return Finding(
-        "batchnorm",
-        Status.FAIL if not seen.loss <= (1 + WORSE) * loss else Status.WARN,  # so too if one of them is NaN
-        evidence,
-        cause,
+    remedy = (
         "Evaluate with model.eval() and train with model.train(); copy buffers along with averaged weights; use "
-        "train.batch_size >= 4; let 100 batches pass in training mode to collect the statistics anew.",
-        details,
+        "train.batch_size >= 4; let 100 batches pass in training mode to collect the statistics anew."
     )
+    grave = not seen.loss <= (1 + WORSE) * loss  # so too if one of them is NaN
+    return alarm("batchnorm", case, grave, evidence, cause, remedy, details)
 
 
 def precision(case: Case) -> Finding:
@@ -149,35 +137,32 @@ def precision(case: Case) -> Finding:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         half = case.model(image)["logits"].float()
     if not bool(half.isfinite().all()):
-        return Finding(
-            "precision",
-            Status.FAIL,
-            "In bf16 the output is not finite, in fp32 it is.",
-            "Values beyond what bf16 holds, or a division by what it rounds to 0.",
-            "Train with train.precision=fp32 and look at `logit_scale`.",
-        )
+        evidence = "In bf16 the output is not finite, in fp32 it is."
+        cause = "Values beyond what bf16 holds, or a division by what it rounds to 0."
+        remedy = "Train with train.precision=fp32 and look at `logit_scale`."
+        return Finding("precision", Status.FAIL, evidence, cause, remedy)
     distance = (exact.softmax(1) - half.softmax(1)).abs().sum(dim=1) / 2  # [B, Hc, Wc], 0..1
     positive = exact.softmax(1)[:, DUSTBIN] < 0.5
     looked_at = positive if bool(positive.any()) else torch.ones_like(positive)
     value, worst = float(distance[looked_at].mean()), float(distance.max())
-    kept, total = _points_kept(exact, half, case)
-    details = {"distance": value, "largest_distance": worst, "points": total, "points_kept": kept}
+    common, total = _keypoints_kept(exact, half, case)
+    details = {"distance": value, "largest_distance": worst, "points": total, "points_kept": common}
     evidence = (
         f"Class probabilities in bf16 and fp32 differ by {value:.4f} of 1 in cells with a point (expected below "
-        f"{COARSE:g}), by {worst:.3f} at most; {kept} of {total} points of fp32 are within 1 px of one of bf16."
+        f"{COARSE:g}), by {worst:.3f} at most; {common} of {total} keypoints of fp32 are within 1 px of one of bf16."
     )
     if value < COARSE:
         return Finding("precision", Status.PASS, evidence, details=details)
-    return Finding(
-        "precision",
-        Status.FAIL if value > IMPRECISE else Status.WARN,
-        evidence,
+    cause = (
         "Half precision changes the result: activations or logits carry a large common offset, of which bf16 (8 bits, "
-        "relative step 1/256) leaves too little for the differences that matter.",
-        "Train and evaluate with train.precision=fp32, then find the layer with a mean far above its deviation: a "
-        "missing batch norm, or logits that have drifted (`logit_scale`).",
-        details,
+        "relative step 1/256) leaves too little for the differences that matter."
     )
+    remedy = (
+        "Train and evaluate with train.precision=fp32, then find the layer with a mean far above its deviation: a "
+        "missing batch norm, or logits that have drifted (`logit_scale`)."
+    )
+    status = Status.FAIL if value > IMPRECISE else Status.WARN
+    return Finding("precision", status, evidence, cause, remedy, details)
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -194,16 +179,16 @@ def _overflowed(layers: list[tuple[str, nn.Module]]) -> Finding | None:
     ]
     if not broken:
         return None
-    return Finding(
-        "batchnorm",
-        Status.FAIL,
-        f"{len(broken)} running statistics hold NaN or infinity, the first is {broken[0]} (expected finite numbers).",
-        "Activations have overflowed in training mode, where batch norm takes the statistics of the batch and the loss "
-        "stays finite; in evaluation mode the layer puts out 0 or NaN. Steps too large, or input that is not finite.",
-        "See `gradient_jump`, `learning_rate` and `nonfinite`; divide optimizer.lr by 10, set train.clip_norm=1, and "
-        "start anew: no further training brings these statistics back.",
-        {"broken": broken[:10]},
+    evidence = f"{len(broken)} running statistics hold NaN or infinity, the first is {broken[0]}."
+    cause = (
+        "Activations have overflowed in training mode, where the loss stays finite; in evaluation mode the layer puts "
+        "out 0 or NaN. Steps too large, or input that is not finite."
     )
+    remedy = (
+        "See `gradient_jump`, `learning_rate` and `nonfinite`; divide optimizer.lr by 10, set train.clip_norm=1, and "
+        "start anew: no further training brings these statistics back."
+    )
+    return Finding("batchnorm", Status.FAIL, evidence, cause, remedy, {"broken": broken[:10]})
 
 
 def _initial(layers: list[tuple[str, nn.Module]]) -> bool:
@@ -226,8 +211,10 @@ def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float,
             shift = ((batch.mean(dim=1) - mean).abs() / variance.sqrt()).median()
             ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12).log() - variance.log()).median()
             # What overflows in training mode alone counts as very far apart, in numbers that JSON can hold.
-            ratio = ratio.nan_to_num(LARGEST).clamp(-LARGEST, LARGEST)
-            found.setdefault(name, (float(shift.nan_to_num(MOST).clamp_max(MOST)), math.exp(float(ratio) / 2)))
+            ratio = ratio.nan_to_num(MAX_LOG).clamp(-MAX_LOG, MAX_LOG)
+            found.setdefault(
+                name, (float(shift.nan_to_num(MAX_SHIFT).clamp_max(MAX_SHIFT)), math.exp(float(ratio) / 2))
+            )
 
         return hook
 
@@ -243,16 +230,16 @@ def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float,
     return loss, seen["logits"], found
 
 
-def _points_kept(exact: Tensor, half: Tensor, case: Case) -> tuple[int, int]:
-    """How many points decoded from `exact` have one of `half` within 1 px, and how many there are."""
-    decode = case.config.decode
+def _keypoints_kept(exact: Tensor, half: Tensor, case: Case) -> tuple[int, int]:
+    """How many keypoints decoded from `exact` have one of `half` within 1 px, and how many there are."""
+    radius, threshold = case.config.decode.nms_radius, case.config.decode.threshold
     decoded = [
-        probability_to_points(logits_to_probability(logits), nms_radius=decode.nms_radius, threshold=decode.threshold)
+        probability_to_points(logits_to_probability(logits), nms_radius=radius, threshold=threshold)
         for logits in (exact, half)
     ]
-    kept = total = 0
+    common = total = 0
     for one, other in zip(*decoded, strict=True):
         total += len(one.points)
         if len(one.points) and len(other.points):
-            kept += int((torch.cdist(one.points, other.points).amin(dim=1) <= 1).sum())
-    return kept, total
+            common += int((torch.cdist(one.points, other.points).amin(dim=1) <= 1).sum())
+    return common, total

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.observation import Observation, observe, too_young, unjudged
+from superpoint.diagnostics.checks.observation import Observation, alarm, observe, unjudged
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.evaluation.statistics import input_sensitivity
 from superpoint.geometry.cells import DUSTBIN
@@ -68,18 +68,16 @@ def dustbin(case: Case) -> Finding:
         if share < NO_POINTS
         else "The network finds few of the points: it has hardly left the plateau of predicting none."
     )
-    if excuse := too_young(case):
-        return Finding("dustbin", Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
     remedy = (
         "First see `labels`, `input` and `batchnorm`; then raise loss.positive_weight (3 to 10) and try a smaller "
         "optimizer.lr. `superpoint overfit` shows whether the network can learn one image."
     )
-    if seen.loss > 1.15 * flat:
+    if where == "above":
         remedy = (
             "Worse than a constant, so nothing has been learnt to get here: look at the dustbin's bias "
-            "(detector.logits.bias[64], log(positive_weight / dustbin_weight) at the start) and its last updates. "
-        ) + remedy
-    return Finding("dustbin", Status.FAIL if share < NO_POINTS else Status.WARN, evidence, cause, remedy, details)
+            f"(detector.logits.bias[64], log(positive_weight / dustbin_weight) at the start) and its updates. {remedy}"
+        )
+    return alarm("dustbin", case, share < NO_POINTS, evidence, cause, remedy, details)
 
 
 def plateau(
@@ -131,15 +129,13 @@ def input_sensitivity_(case: Case) -> Finding:
     details = {"input_sensitivity": value, "images": count}
     if value >= HARDLY_USED:
         return Finding("input_sensitivity", Status.PASS, evidence, details=details)
-    return Finding(
-        "input_sensitivity",
-        Status.FAIL if value < IGNORED else Status.WARN,
-        evidence,
+    cause = (
         "The network puts out the same map whatever it sees: the signal is lost on the way (dead layers, a cached or "
-        "detached tensor, weights or normalisation that have collapsed), and only biases are learnt.",
-        "Look at `dead_relu`, `batchnorm` and `input`; then feed two different images and compare layer by layer.",
-        details,
+        "detached tensor, weights or normalisation that have collapsed), and only biases are learnt."
     )
+    remedy = "Look at `dead_relu`, `batchnorm` and `input`; then feed two different images and compare layer by layer."
+    status = Status.FAIL if value < IGNORED else Status.WARN
+    return Finding("input_sensitivity", status, evidence, cause, remedy, details)
 
 
 def logit_scale(case: Case) -> Finding:
@@ -149,7 +145,8 @@ def logit_scale(case: Case) -> Finding:
     seen = observe(case)
     scale, largest = seen.statistics["cell_scale"], seen.statistics["logit_max"]
     overflow = seen.statistics["naive_exp_overflow"]
-    naive, stable = _naive_loss(seen), _stable_loss(seen)
+    naive = _naive_loss(seen)
+    stable = float(detector_loss(seen.logits, seen.batch["target"], seen.batch["valid"])[0])
     half = float((seen.logits.amax(dim=1) > math.log(65504)).float().mean())
     spacing = 2.0 ** (math.floor(math.log2(max(largest, 1e-30))) - 7)  # of bf16, which keeps 8 bits of the mantissa
     details = {
@@ -169,24 +166,19 @@ def logit_scale(case: Case) -> Finding:
     )
     if scale < FAR and largest < LARGE and overflow == 0:
         return Finding("logit_scale", Status.PASS, evidence, details=details)
-    cause = (
-        "Cells live on different scales: an offset common to a cell's 65 logits changes no probability, so nothing "
-        "holds it, but exp() without subtracting each cell's own maximum (or with one for the whole image) overflows, "
-        "and half precision cannot tell the logits of a cell apart."
-    )
-    if scale < FAR:
+    cause = "The logits are huge everywhere: weights or features have grown (a rate too high, input not normalised)."
+    if scale >= FAR:
         cause = (
-            "The logits are huge everywhere: weights or features have grown (a rate too high, input not normalised)."
+            "Cells live on different scales: an offset common to a cell's 65 logits changes no probability, so nothing "
+            "holds it, but exp() without subtracting each cell's own maximum overflows, and half precision cannot tell "
+            "the logits of a cell apart."
         )
-    return Finding(
-        "logit_scale",
-        Status.FAIL if overflow > 0 or scale > SCALE else Status.WARN,
-        evidence,
-        cause,
-        "Keep to losses.detector_loss and decode.logits_to_probability (logsumexp a cell, fp32); lower optimizer.lr, "
-        "raise optimizer.weight_decay, and look for a missing normalisation before detector.logits.",
-        details,
+    remedy = (
+        "Keep to losses.detector_loss and decode.logits_to_probability (logsumexp per cell, fp32); lower optimizer.lr, "
+        "raise optimizer.weight_decay, and look for a missing normalisation before detector.logits."
     )
+    status = Status.FAIL if overflow > 0 or scale > SCALE else Status.WARN
+    return Finding("logit_scale", status, evidence, cause, remedy, details)
 
 
 def _naive_loss(seen: Observation) -> float:
@@ -195,8 +187,3 @@ def _naive_loss(seen: Observation) -> float:
     p = exponentials / exponentials.sum(dim=1, keepdim=True)
     losses = -p.gather(1, seen.batch["target"][:, None]).log()[:, 0]
     return float(losses[seen.batch["valid"]].mean())
-
-
-def _stable_loss(seen: Observation) -> float:
-    """The same by the loss of this library, which takes the logsumexp of each cell."""
-    return float(detector_loss(seen.logits, seen.batch["target"], seen.batch["valid"])[0])

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from superpoint.config import SuperPointConfig
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
-from superpoint.diagnostics.case import Case
+from superpoint.diagnostics.case import Case, kept
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.overfit.correspondences import NearestMatches, match_correspondences
 from superpoint.geometry.homography import inverse, warp_image, warp_points
@@ -27,7 +27,6 @@ NUMBERS = 20_000  # similarities of different places that are kept, at most
 SHIFTED = 0.5  # pixels between a place and where the homography sends its counterpart: float32 errs by 0.001
 # Median correlation of the views, one brought onto the other. Healthy .9 to 1; by a wrong homography .1 to .3.
 ALIKE, UNLIKE = 0.35, 0.2
-_KEPT = "_pairs"
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,6 @@ def is_joint(case: Case) -> bool:
     return isinstance(case.config, SuperPointConfig) and isinstance(getattr(case.dataset, "pairs", None), WarpedPairs)
 
 
-def observe_pairs(case: Case) -> PairObservation:
-    """The observation of a joint case; made at the first call and kept with it, so weights must not change between."""
-    if _KEPT not in vars(case):
-        vars(case)[_KEPT] = _observe(case)
-    return vars(case)[_KEPT]
-
-
 def sampled_pairs(case: Case) -> list[dict[str, Tensor]]:
     """Some pairs at the full strength of the curriculum, see `WarpedPairs`."""
     pairs, data = cast(SingleViews, case.dataset).pairs, case.config.data
@@ -80,7 +72,9 @@ def sampled_pairs(case: Case) -> list[dict[str, Tensor]]:
     return [pairs[first + index] for index in range(count)]
 
 
-def _observe(case: Case) -> PairObservation:
+@kept
+def observe_pairs(case: Case) -> PairObservation:
+    """Return the observation of a joint case."""
     batch = default_collate(sampled_pairs(case))
     images = torch.cat([batch["image_a"], batch["image_b"]]).float() / 255
     with torch.no_grad():

@@ -10,39 +10,34 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from superpoint.config import MagicPointConfig
-from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.crash import Crash, read_crash
-from superpoint.geometry.cells import CHANNELS, DUSTBIN
-from superpoint.models import build_model
+from superpoint.diagnostics.case import Case, kept
 
 WINDOW = 20  # steps; the default of train.log_every
 GROWN = 3.0  # norm of the kernels over that of fresh ones. Healthy: 1.0 to 1.8; SGD at ten times the best rate: 3.5
-LEARNING = (
-    0.2  # recall of the cells with a point. Healthy: above 0.3 after 300 steps; on the dustbin plateau below 0.05
-)
+# Recall of the cells with a point. Healthy: above 0.3 after 300 steps; on the dustbin plateau below 0.05.
+LEARNING = 0.2
 
 
 @dataclass(frozen=True)
 class Window:
-    """Means over the steps first + 1 .. last; None where the run did not log it (old runs) or it was not finite."""
+    """Means over the steps first + 1 .. last; None where the run did not log it or it was not finite."""
 
     first: int
     last: int
     loss: float
-    loss_max: float  # of a step; of a line in old runs
+    loss_max: float  # of a step
     jump: float | None  # largest change of the loss from one step to the next, with its sign
     jump_step: int | None  # the later of these two steps
     gradient: float | None  # gradient norm before clipping
-    gradient_max: float | None
+    gradient_max: float | None  # of a step, or of a line where steps are not logged
     recall: float | None  # share of the cells with a point that the network does not call empty
-    dustbin: float | None  # mean dustbin probability
     rate: float | None  # learning rate at the end
 
     @property
@@ -59,121 +54,88 @@ def sentence(text: str) -> str:
 
 
 def number(entry: Mapping[str, Any], key: str) -> float | None:
-    """entry[key] if it is a finite number (JSON's null stands for NaN and infinity)."""
+    """Return entry[key] if it is a finite number (JSON's null stands for NaN and infinity)."""
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
 
 
-def windows(case: Case, least: int = WINDOW) -> list[Window]:
-    """The train lines of a history, put together to windows of at least `least` steps; lines without a loss are left
-    out, and so are steps at the end that do not fill a window (unless they are all there is).
+def windows(case: Case) -> list[Window]:
+    """Return the train lines of a history, put together to windows of at least WINDOW steps.
+
+    Lines without a loss are left out, and so are steps at the end that do not fill a window, unless they are all.
     """
-    lines: list[Window] = []
-    step = 0
+    found: list[Window] = []
+    waiting: list[tuple[int, Mapping[str, Any]]] = []
+    count = step = 0
     for entry in case.events("train"):
         first, step = step, int(entry["step"])
-        loss = number(entry, "loss")
-        if loss is None or step <= first:
+        if number(entry, "loss") is None or step <= first:
             continue
-        highest, jump_step = number(entry, "loss_max"), number(entry, "loss_jump_step")
-        lines.append(
-            Window(
-                first,
-                step,
-                loss,
-                loss if highest is None else highest,
-                number(entry, "loss_jump"),
-                None if jump_step is None else int(jump_step),
-                number(entry, "grad_norm"),
-                number(entry, "grad_norm_max"),
-                number(entry, "positive_recall"),
-                number(entry, "dustbin"),
-                number(entry, "lr"),
-            )
-        )
-    found: list[Window] = []
-    waiting: list[Window] = []
-    for line in lines:
-        waiting.append(line)
-        if sum(window.steps for window in waiting) >= least:
+        waiting.append((step - first, entry))
+        count += step - first
+        if count >= WINDOW:
             found.append(_join(waiting))
-            waiting = []
+            waiting, count = [], 0
     return found if found or not waiting else [_join(waiting)]
 
 
-def _join(parts: Sequence[Window]) -> Window:
-    total = sum(part.steps for part in parts)
+def _join(lines: Sequence[tuple[int, Mapping[str, Any]]]) -> Window:
+    """A window of lines, each with its number of steps."""
+    steps, entries = zip(*lines, strict=True)
 
-    def mean(name: str) -> float | None:
-        values = [getattr(part, name) for part in parts]
-        return None if None in values else sum(v * part.steps for v, part in zip(values, parts, strict=True)) / total
+    def values(*keys: str) -> list[float]:
+        return [value for key in keys for entry in entries if (value := number(entry, key)) is not None]
 
-    loss = mean("loss")
-    assert loss is not None
-    largest = max(parts, key=lambda part: abs(part.jump or 0.0))
-    peaks = [part.gradient_max for part in parts if part.gradient_max is not None]
+    def mean(key: str) -> float | None:
+        found = values(key)
+        return float(np.average(found, weights=steps)) if len(found) == len(entries) else None
+
+    peak = max(entries, key=lambda entry: abs(number(entry, "loss_jump") or 0.0))
+    peak_step = number(peak, "loss_jump_step")
     return Window(
-        parts[0].first,
-        parts[-1].last,
-        loss,
-        max(part.loss_max for part in parts),
-        largest.jump,
-        largest.jump_step,
-        mean("gradient"),
-        max(peaks, default=None),
-        mean("recall"),
-        mean("dustbin"),
-        parts[-1].rate,
+        first=int(entries[0]["step"]) - steps[0],
+        last=int(entries[-1]["step"]),
+        loss=mean("loss") or 0.0,
+        loss_max=max(values("loss", "loss_max")),
+        jump=number(peak, "loss_jump"),
+        jump_step=None if peak_step is None else int(peak_step),
+        gradient=mean("grad_norm"),
+        gradient_max=max(values("grad_norm_max"), default=mean("grad_norm")),
+        recall=mean("positive_recall"),
+        rate=number(entries[-1], "lr"),
     )
 
 
 def late_mean(found: Sequence[Window], name: str, count: int = 5) -> float | None:
-    """Mean of a quantity over the last windows that have it."""
+    """Return the mean of a quantity over the last windows that have it."""
     values = [getattr(window, name) for window in found if getattr(window, name) is not None][-count:]
     return statistics.fmean(values) if values else None
 
 
-def expected_initial_loss(config: MagicPointConfig) -> float:
-    """The ln 65 of even odds; with focal loss times the factor (1 - 1/65)^gamma."""
-    return math.log(CHANNELS) * (DUSTBIN / CHANNELS) ** config.loss.focal_gamma
-
-
 def initial_loss_of(case: Case) -> float | None:
-    """The loss that the run logged before its first update."""
+    """Return the loss that the run logged before its first update."""
     return next((number(entry, "loss") for entry in case.events("initial_loss")), None)
 
 
+@kept
 def largest_growth(case: Case) -> float:
-    """`kernel_growth` of the network and, where the run ended with NaN, of the weights that met it."""
-    states = [case.model.state_dict()]
-    crash = last_crash(case)
-    if crash is not None:
-        states.append(crash.weights)
-    return max(kernel_growth(case.config, state) for state in states)
+    """Return `kernel_growth` of the network or, where the run ended with NaN, of the weights that met it."""
+    crash = case.last_crash()
+    states = [case.model.state_dict()] + ([crash.weights] if crash else [])
+    return max(kernel_growth(case, state) for state in states)
 
 
-def last_crash(case: Case) -> Crash | None:
-    """What the run kept of the step that ended it with NaN or infinity; None if it did not, or kept nothing."""
-    if case.folder is None or not case.history or case.history[-1]["event"] != "nonfinite":
-        return None
-    path = case.folder / str(case.history[-1].get("file"))
-    return read_crash(path) if path.is_file() else None
-
-
-def kernel_growth(config: MagicPointConfig, state: Mapping[str, Tensor]) -> float:
-    """Norm of all kernels of `state` over that of a freshly drawn network (He et al. 2015), infinite if not finite.
+def kernel_growth(case: Case, state: Mapping[str, Tensor]) -> float:
+    """Return the norm of all kernels of `state` over that of fresh ones (He et al. 2015), infinite if not finite.
 
     Batch norm makes the output independent of the scale of the kernels before it. A rate that is too high therefore
     does not always show in the loss: the kernels grow until the steps are small beside them.
     """
-    fresh = build_model(replace(config.model, init="kaiming"), config.seed, pretrained=False).state_dict()
-    growth = kernel_norm(state) / kernel_norm(fresh)
+    growth = _kernel_norm(state) / max(_kernel_norm(case.fresh("kaiming").state_dict()), 1e-12)
     return growth if math.isfinite(growth) else math.inf
 
 
-def kernel_norm(state: Mapping[str, Tensor]) -> float:
-    """Euclidean norm of all tensors with four axes, in float64."""
-    kernels = [tensor.double() for tensor in state.values() if tensor.ndim == 4]
-    return math.sqrt(sum(float(torch.sum(kernel * kernel)) for kernel in kernels))
+def _kernel_norm(state: Mapping[str, Tensor]) -> float:
+    return math.sqrt(sum(float(torch.sum(kernel.double() ** 2)) for kernel in state.values() if kernel.ndim == 4))

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.history import gradient_jump, learning_rate, nonfinite
+from superpoint.diagnostics.checks.history import nonfinite
+from superpoint.diagnostics.checks.jumps import gradient_jump
 from superpoint.diagnostics.checks.network import batchnorm
+from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict, judge_cells
 from superpoint.geometry.cells import CELL, DUSTBIN

@@ -13,7 +13,7 @@ import torch
 from superpoint.config import DataConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks import CHECKS
+from superpoint.diagnostics.diagnosis import CHECKS
 from superpoint.models import build_model
 from tests.diagnostics.healthy import fired, run_checks
 

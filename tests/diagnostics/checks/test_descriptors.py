@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks import CHECKS, DESCRIPTOR_CHECKS, checks_of
 from superpoint.diagnostics.checks.descriptors import (
     descriptor_collapse,
     descriptor_pattern,
@@ -19,6 +18,7 @@ from superpoint.diagnostics.checks.descriptors import (
     ranked,
 )
 from superpoint.diagnostics.checks.pairs import correlation, is_joint, observe_pairs, pairs
+from superpoint.diagnostics.diagnosis import CHECKS, DESCRIPTOR_CHECKS, checks_of
 from superpoint.diagnostics.finding import Finding, Status
 from tests.diagnostics import descriptor_faults
 

@@ -124,11 +124,6 @@ class TestOverfitting:
             in overfitting(self.with_losses(healthy, [1.5, 1.0, 0.8, 0.9, 1.1, 1.4, 1.5])).remedy
         )
 
-    def test_old_runs_are_judged_by_precision(self, healthy: Case) -> None:
-        case = self.with_losses(healthy, [0.8, 0.9, 0.7, 0.6], key="AP")
-        assert fired_of_history(case) == {"overfitting": "WARN"}
-        assert "precision" in overfitting(case).evidence
-
 
 class TestNonfinite:
     def test_weights(self, healthy: Case) -> None:

@@ -54,7 +54,7 @@ def with_input(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
         (lambda x: x / 255, "Divided by 255 twice"),
         (lambda x: (x - 0.5) * 4, "by a mean and a deviation"),
         (lambda x: 1 - x, "inverted"),
-        (lambda x: x.roll(1, dims=0), "not the image of the sample"),
+        (lambda x: x.roll(1, dims=0), "image of the sample"),
         (lambda x: x.transpose(2, 3), "The shape is [16, 1, 128, 96], expected [B, 1, 96, 128]"),
         (lambda x: x.expand(-1, 3, -1, -1), "a channel too many"),
         (lambda x: torch.full_like(x, 0.5), "are constant"),
