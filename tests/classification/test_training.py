@@ -77,7 +77,7 @@ def test_the_report_shows_the_run(run: Path, tmp_path: Path) -> None:
     assert text.count("<img") >= 6 + 1 + 24  # curves, confusion matrix, samples
     shutil.copytree(run, tmp_path / "other")
     both = write_report([run, tmp_path / "other"], tmp_path / "both.html", OTHER_REPORTS).read_text()
-    assert "Test accuracy" in both
+    assert "Accuracy: test" in both
     assert "best accuracy" in both
     (tmp_path / "detector").mkdir()
     (tmp_path / "detector" / "config.yaml").write_text("seed: 0\n")
