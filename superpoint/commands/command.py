@@ -166,8 +166,10 @@ def command(
         shared = [_parameter(key, FIELDS[key], getattr(options, key)) for key in names]
         if config is not None:
             own.insert(0, _parameter("arguments", INPUTS if inputs else OVERRIDES, None))
-            shared += [_parameter("config", CONFIG, None), _parameter("print_config", PRINT_CONFIG, False)]
             CONFIGS[name] = _loaded(config)
+            shared.append(_parameter("config", CONFIG, None))
+            if hasattr(CONFIGS[name], "stage"):
+                shared.append(_parameter("print_config", PRINT_CONFIG, False))
         if as_json:
             shared.append(_parameter("as_json", JSON, False))
         shared.append(_parameter("quiet", QUIET, False))

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import sample_photographs
+from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.geometry.placement import measure_placement
-from superpoint.inference.detect_images import NO_KEYPOINTS, decode_config, load_detector, shrunk
+from superpoint.inference.images import NO_KEYPOINTS, shrunk_size
+from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, save_image
 
@@ -42,8 +43,8 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
         table.add_column(column, justify="left" if column == "photograph" else "right")
     keypoints, sizes, sheet, names = [], [], [], []
     for name, rgb in sample_photographs():
-        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        small, _ = shrunk(gray, NO_KEYPOINTS, config.resize)
+        gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        small, _ = resize_with_points(gray, NO_KEYPOINTS, shrunk_size(gray.shape[0], gray.shape[1], config.resize))
         with torch.inference_mode():
             maps = dense_maps(model.network, [small])
             xy = decode_maps(maps, decode_config(config))[0].keypoints

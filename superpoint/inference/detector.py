@@ -26,7 +26,7 @@ BATCH_PIXELS = 1 << 21  # of the images that go through the network together: se
 
 
 class FeatureDetector:
-    """Finds and describes keypoints; made by `load_model`. One object must not be used by several threads at once.
+    """Find and describe keypoints; made by `load_model`. One object must not be used by several threads at once.
 
     Attributes:
         name: what it was loaded from.
@@ -94,7 +94,7 @@ class FeatureDetector:
         subpixel: bool = True,
         resize: int | None = None,
     ) -> Features | list[Features]:
-        """Keypoints of an image, or of each of several of any sizes, with descriptors if the network has them.
+        """Find the keypoints of an image, or of each of several of any sizes, and describe them if the network can.
 
         Args:
             images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
@@ -127,10 +127,9 @@ class FeatureDetector:
         [2, 2]
         """
         check_number("threshold", threshold, 0, 1)
-        check_number("max_keypoints", max_keypoints, 0, whole=True)
         check_number("nms_radius", nms_radius, 0, 1000, whole=True)
-        check_number("border", border, 0, whole=True)
-        check_number("resize", resize, 0, whole=True)
+        for key, value in (("max_keypoints", max_keypoints), ("border", border), ("resize", resize)):
+            check_number(key, value, 0, whole=True)
         grays, several = gray_images(images, resize or None)
         threshold = THRESHOLD if threshold is None else threshold
         decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel)
@@ -142,14 +141,14 @@ class FeatureDetector:
 
 
 def _in_original(image: GrayImage, found: Features) -> Features:
-    """Features of the shrunk image in pixels of the original one."""
+    """Return features of the shrunk image in pixels of the original one."""
     height, width = image.pixels.shape
     points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
     return Features(points, found.scores, found.descriptors, image.size)
 
 
 def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:
-    """Neighbours of one shape together, as many as BATCH_PIXELS allows."""
+    """Put neighbours of one shape together, as many as BATCH_PIXELS allows."""
     groups: list[list[GrayImage]] = []
     for image in images:
         alike = bool(groups) and groups[-1][0].pixels.shape == image.pixels.shape
@@ -163,7 +162,7 @@ def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:
 def load_model(
     name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto", backend: str = "auto", precision: str = "auto"
 ) -> FeatureDetector:
-    """A trained network, ready for use.
+    """Load a trained network, ready for use.
 
     Args:
         name_or_path: name of pretrained weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
@@ -207,7 +206,7 @@ def _load_exported(path: Path, device: str, backend: str, precision: str) -> Fea
 
 
 def _detector(network: Network, name: str | Path) -> FeatureDetector:
-    """Asks the network itself how long its descriptors are, whatever its head is made of; and warms it up."""
+    """Ask the network itself how long its descriptors are; that also warms it up."""
     with torch.inference_mode():
         output = network.maps(torch.zeros(1, 1, 16, 16, device=network.device))
     dim = output["descriptors"].shape[1] if "descriptors" in output else 0

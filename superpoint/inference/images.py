@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -14,8 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from superpoint.data.images import read_gray, resize_with_points, to_8_bits
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # beyond 0..1 by at most this is taken for rounding, and cut off
+NO_KEYPOINTS = np.zeros((0, 2), np.float32)
 SIDE = 2**15 - 1  # longest side: OpenCV's resize goes no further
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor
@@ -31,27 +34,26 @@ class GrayImage(NamedTuple):
 
 
 def gray_images(images: Images, resize: int | None = None) -> tuple[list[GrayImage], bool]:
-    """All images as grey tensors, and whether several were given (a sequence, or four dimensions).
+    """Return all images as grey tensors, and whether several were given (a sequence, or four dimensions).
 
     See `FeatureDetector.detect` for what an image can be. Raises: as there.
     """
-    if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
-        return [gray_image(image, resize, f"image {index}") for index, image in enumerate(images)], True
-    if isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
+    if isinstance(images, np.ndarray | Tensor):
+        several = images.ndim == 4
+    else:
+        several = isinstance(images, Sequence) and not isinstance(images, str | bytes)
+    if several:
+        images = cast(Sequence[Image], images)
         return [gray_image(image, resize, f"image {index}") for index, image in enumerate(images)], True
     return [gray_image(images, resize)], False  # type: ignore[arg-type]  # what it is not, the callee says
 
 
 def gray_image(image: Image, resize: int | None = None, name: str = "image") -> GrayImage:
-    """One image as a grey tensor, its longest side shrunk to `resize` pixels if it is longer."""
-    if isinstance(image, (str, os.PathLike)):
-        from superpoint.data.images import read_gray  # here: decoders are not needed for arrays
-
+    """Return one image as a grey tensor, its longest side shrunk to `resize` pixels if it is longer."""
+    if isinstance(image, str | os.PathLike):
         pixels = torch.from_numpy(read_gray(Path(image)))
-    elif isinstance(image, np.ndarray):
-        pixels = _from_array(image, name)
-    elif isinstance(image, Tensor):
-        pixels = _from_tensor(image, name)
+    elif isinstance(image, np.ndarray | Tensor):
+        pixels = _gray(image, name)
     else:
         hint = "; a PIL image goes in as np.asarray(image.convert('RGB'))" if hasattr(image, "convert") else ""
         raise ValueError(f"{name}: found {type(image).__name__}, expected a path, a numpy array or a tensor{hint}")
@@ -59,55 +61,60 @@ def gray_image(image: Image, resize: int | None = None, name: str = "image") -> 
     if max(height, width) > SIDE:
         raise ValueError(f"{name}: found {width} x {height} pixels, expected sides of at most {SIDE}")
     if resize is not None and resize < max(height, width):
-        pixels = _shrunk(pixels, resize)
+        small, _ = resize_with_points(pixels.cpu().numpy(), NO_KEYPOINTS, shrunk_size(height, width, resize))
+        pixels = torch.from_numpy(small).to(pixels.device)
     return GrayImage(_scaled(pixels), (width, height))
 
 
+def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Return (height, width) with the longest side shrunk to `longest` px; 0, or a smaller image: as it is."""
+    scale = min(1.0, longest / max(height, width)) if longest else 1.0
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _gray(image: NDArray[Any] | Tensor, name: str) -> Tensor:
+    """Return uint8 or float32 [H, W] of an array [H, W], [H, W, 1 or 3] or a tensor [H, W], [1 or 3, H, W]."""
+    if isinstance(image, Tensor):
+        axis, shapes, types = 0, "[H, W], [1, H, W] or [3, H, W]", "torch.uint8 or floating point 0..1"
+        known = image.dtype == torch.uint8 or image.is_floating_point()
+    else:
+        axis, shapes, types = 2, "[H, W] or [H, W, 3]", "uint8, uint16 or float 0..1"
+        known = image.dtype in (np.uint8, np.uint16) or image.dtype.kind == "f"
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[axis] not in (1, 3)):
+        raise ValueError(f"{name}: found shape {list(image.shape)}, expected {shapes}{_hint(image)}")
+    if 0 in image.shape:
+        raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
+    if not known:
+        raise ValueError(f"{name}: found type {image.dtype}, expected {types}")
+    pixels = image.detach() if isinstance(image, Tensor) else _copied(image)
+    return _checked(_luma(pixels if pixels.dtype == torch.uint8 else pixels.float(), axis), name)
+
+
+def _hint(image: NDArray[Any] | Tensor) -> str:
+    if image.ndim == 3 and isinstance(image, Tensor) and image.shape[2] in (1, 3):
+        return "; only numpy arrays have their channels last"
+    if image.ndim == 3 and not isinstance(image, Tensor) and image.shape[0] in (1, 3):
+        return "; only tensors have their channels first"
+    return "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
+
+
+def _copied(image: NDArray[Any]) -> Tensor:
+    if image.dtype == np.uint16:
+        image = to_8_bits(image, stretch=True)  # as from a file: thermal cameras use a small part of their range
+    elif image.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            image = image.astype(np.float32)  # float64 has no byte order or precision that matters here
+    return torch.from_numpy(np.array(image, order="C"))
+
+
 def _scaled(pixels: Tensor) -> Tensor:
-    """Float32 0..1 of uint8, or float32 as it is."""
+    """Return float32 0..1 of uint8, or float32 as it is."""
     if pixels.dtype != torch.uint8:
         return pixels.float()
     if pixels.device.type != "cpu":
         return pixels.float() / 255
     # Not by torch: its threads would wait for more work for 8 ms, while those of another runtime run the network.
     return torch.from_numpy(np.divide(pixels.numpy(), np.float32(255), dtype=np.float32))
-
-
-def _from_array(image: NDArray[Any], name: str) -> Tensor:
-    """uint8 or float32 [H, W] of an array [H, W], [H, W, 1] or [H, W, 3]."""
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
-        hint = ""
-        if image.ndim == 3 and image.shape[0] in (1, 3):
-            hint = "; only tensors have their channels first"
-        elif image.ndim == 3 and image.shape[2] == 4:
-            hint = "; drop the alpha channel: image[:, :, :3]"
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected [H, W] or [H, W, 3]{hint}")
-    if 0 in image.shape:
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
-    if image.dtype == np.uint16:
-        # As from a file: 12-bit and thermal cameras use a small part of their range.
-        from superpoint.data.images import to_8_bits
-
-        image = to_8_bits(image, stretch=True)
-    elif image.dtype != np.uint8 and image.dtype.kind != "f":
-        raise ValueError(f"{name}: found type {image.dtype}, expected uint8, uint16 or float 0..1")
-    if image.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            image = image.astype(np.float32)  # float64 has no byte order or precision that matters here
-    return _checked(_luma(torch.from_numpy(np.array(image, order="C")), axis=2), name)
-
-
-def _from_tensor(image: Tensor, name: str) -> Tensor:
-    """uint8 or float32 [H, W] of a tensor [H, W], [1, H, W] or [3, H, W], on its device."""
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[0] not in (1, 3)):
-        hint = "; only numpy arrays have their channels last" if image.ndim == 3 and image.shape[2] in (1, 3) else ""
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected [H, W], [1, H, W] or [3, H, W]{hint}")
-    if 0 in image.shape:
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
-    if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise ValueError(f"{name}: found type {image.dtype}, expected torch.uint8 or floating point 0..1")
-    image = image.detach()
-    return _checked(_luma(image if image.dtype == torch.uint8 else image.float(), axis=0), name)
 
 
 def _luma(image: Tensor, axis: int) -> Tensor:
@@ -124,7 +131,7 @@ def _luma(image: Tensor, axis: int) -> Tensor:
 
 
 def _checked(pixels: Tensor, name: str) -> Tensor:
-    """Floats are finite and within 0..1; grey levels 0..255 in floats are the usual mistake."""
+    """Return uint8, or finite floats within 0..1. Raises: ValueError; grey levels 0..255 are the usual mistake."""
     if pixels.dtype == torch.uint8:
         return pixels
     values = pixels.cpu().numpy()
@@ -135,17 +142,3 @@ def _checked(pixels: Tensor, name: str) -> Tensor:
         hint = "; divide by 255, or give uint8" if low >= 0 and 1 < high <= 255 else ""
         raise ValueError(f"{name}: found values {low:g}..{high:g}, expected floats of 0..1{hint}")
     return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)
-
-
-def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """(height, width) of an image whose longest side is shrunk to `longest` px; 0, or a smaller image: as it is."""
-    scale = min(1.0, longest / max(height, width)) if longest else 1.0
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _shrunk(pixels: Tensor, longest: int) -> Tensor:
-    from superpoint.data.images import resize_with_points
-
-    size = shrunk_size(pixels.shape[0], pixels.shape[1], longest)
-    small, _ = resize_with_points(pixels.cpu().numpy(), np.zeros((0, 2), np.float32), size)
-    return torch.from_numpy(small).to(pixels.device)

@@ -6,7 +6,6 @@ superpoint match one.jpg two.jpg --out matches.png
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,11 +21,12 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_atomically
 from superpoint.geometry.homography import resize_matrix, warp_points
-from superpoint.inference.detect_images import detect, load_detector, shrunk
 from superpoint.inference.pictures import match_figure
+from superpoint.inference.see import Seen, load_detector, see
 from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints
 from superpoint.visualize import save_figure
 
+STEPS = ("detect_first", "detect_second", "match", "estimate")
 LARGEST = 1 << 20  # bytes: the numbers of a match take a few thousand
 
 
@@ -56,40 +56,33 @@ def match_images(
     refuse_inputs(target, (first, second))
     _refuse_foreign(target.with_suffix(".json"))
     images = [read_gray(first), read_gray(second)]
-    model = load_detector(config)
-    if not model.descriptor_dim:
-        raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")
-    times = [perf_counter()]
-    found = []
+    model = load_detector(config, described=True)
+    times, views = [perf_counter()], []
     for path, image in zip((first, second), images, strict=True):
-        found.append(detect(model, image, config, str(path)))
+        views.append(see(model, image, config, str(path)))
         times.append(perf_counter())
-    small = [shrunk(image, each.keypoints, config.resize) for image, each in zip(images, found, strict=True)]
-    seen = [
-        Features(points, each.scores, each.descriptors, (image.shape[1], image.shape[0]))
-        for (image, points), each in zip(small, found, strict=True)
-    ]
+    seen = [view.features for view in views]
     matches = match(seen[0], seen[1], matcher)
     times.append(perf_counter())
     homography = estimate_homography(seen[0], seen[1], matches, estimator, threshold=threshold)
     times.append(perf_counter())
     numbers = {
         "images": [str(first), str(second)],
-        "sizes": [list(each.image_size) for each in found],
+        "sizes": [list(view.size) for view in views],
         "model": f"{model.name} ({model.network})",
-        "points": [len(each) for each in found],
+        "keypoints": [len(each) for each in seen],
         "matcher": matcher,
         "matches": len(matches),
         "estimator": estimator,
         "inliers": int(homography.inliers.sum()),
         "inlier_share": float(homography.inliers.mean()) if len(matches) else 0.0,
         "median_error": _median_error(seen, matches, homography),
-        "homography": _in_originals(homography, seen, found),
-        "milliseconds": dict(zip(("detect_first", "detect_second", "match", "estimate"), _steps(times), strict=True)),
+        "homography": _in_originals(homography, views),
+        "milliseconds": dict(zip(STEPS, (round(1e3 * step, 2) for step in np.diff(times).tolist()), strict=True)),
     }
     state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
     title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({matcher}), {state}"
-    save_figure(target, match_figure(small[0][0], small[1][0], (seen[0], seen[1]), matches, homography, title))
+    save_figure(target, match_figure(views[0].image, views[1].image, (seen[0], seen[1]), matches, homography, title))
     text = json.dumps(numbers, indent=1)
     write_atomically(target.with_suffix(".json"), lambda file: file.write(f"{text}\n".encode()))
     _show(numbers, target)
@@ -121,17 +114,13 @@ def _median_error(seen: list[Features], matches: Matches, homography: Homography
     return float(np.nanmedian(distances))
 
 
-def _in_originals(homography: Homography, seen: list[Features], found: list[Features]) -> list[list[float]] | None:
+def _in_originals(homography: Homography, views: list[Seen]) -> list[list[float]] | None:
     """The homography between the images as they came, from that between the shrunk ones."""
     if homography.matrix is None:
         return None
-    ratio = [np.divide(small.image_size, each.image_size) for small, each in zip(seen, found, strict=True)]
+    ratio = [np.divide(view.features.image_size, view.size) for view in views]
     matrix = resize_matrix(*(1 / ratio[1])) @ homography.matrix @ resize_matrix(*ratio[0])
     return (matrix / abs(matrix[2, 2]) if abs(matrix[2, 2]) > 1e-12 else matrix).tolist()
-
-
-def _steps(times: list[float]) -> list[float]:
-    return [round((end - start) * 1e3, 2) for start, end in pairwise(times)]
 
 
 def _show(numbers: dict[str, Any], target: Path) -> None:
@@ -139,7 +128,7 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     for index, name in enumerate(("first image", "second image")):
         width, height = numbers["sizes"][index]
         path = numbers["images"][index]
-        table.add_row(name, Text(f"{path}, {width}x{height}, {numbers['points'][index]} points"))
+        table.add_row(name, Text(f"{path}, {width}x{height}, {numbers['keypoints'][index]} keypoints"))
     table.add_row("matches", f"{numbers['matches']} ({numbers['matcher']})")
     table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
     error = numbers["median_error"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from numpy.typing import NDArray
 
 from superpoint.features import Features
@@ -34,13 +34,11 @@ FAINT = 0.01  # scores up to this are drawn in the darkest colour
 SMALL = 400  # px; images below are enlarged by a whole number, so that markers do not hide them
 
 
-def points_picture(
-    image: NDArray[np.generic], points: NDArray[np.float32], scores: NDArray[np.float32], title: str
-) -> Image:
-    """The image with its keypoints as rings below a title; viridis: the logarithm of the score, up to 1 (yellow)."""
+def keypoints_picture(image: NDArray[np.generic], features: Features, title: str) -> Image:
+    """Draw keypoints as rings below a title; viridis: the logarithm of the score, up to 1 (yellow)."""
     scale = max(1, SMALL // max(image.shape[:2]))
-    levels = np.log10(np.maximum(scores, FAINT))
-    drawn = draw_points(image, points, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
+    levels = np.log10(np.maximum(features.scores, FAINT))
+    drawn = draw_points(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
     return contact_sheet([drawn], [title], columns=1)
 
 
@@ -52,7 +50,7 @@ def match_figure(
     homography: Homography,
     title: str,
 ) -> Figure:
-    """Both images [H, W] side by side with their matches, and the outline of the first in the second.
+    """Draw both images [H, W] side by side with their matches, and the outline of the first in the second.
 
     Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
     """
@@ -72,36 +70,22 @@ def match_figure(
         label = f"without a match ({sum(map(len, features)) - 2 * len(matches)})" if side == 0 else None
         axes.plot(*xy.T, ".", color=(0.45, 0.45, 0.45), markersize=2.5, label=label)
     shown = 0
-    kinds = (
-        ("other matches", ~homography.inliers, VERMILION, ":", 0.9),
-        ("inliers", homography.inliers, BLUE, "-", 1.0),
-    )
-    for label, members, color, style, width in kinds:
+    kinds = ("other matches", ~homography.inliers, VERMILION, ":"), ("inliers", homography.inliers, BLUE, "-")
+    for label, members, color, style in kinds:
         listed = np.flatnonzero(members)
         listed = listed[np.linspace(0, len(listed) - 1, min(MAX_LINES, len(listed))).astype(int)]
         shown += len(listed)
-        for place, index in enumerate(listed):
-            (x0, y0), (x1, y1) = start[index], end[index] + shift
-            named = f"{label} ({int(members.sum())})" if place == 0 else None
-            axes.plot(
-                [x0, x1],
-                [y0, y1],
-                style,
-                color=plot_color(color),
-                linewidth=width,
-                marker="o",
-                markersize=2.5,
-                label=named,
-            )
+        lines = np.stack([start[listed], end[listed] + shift])  # [2, N, (x, y)]
+        drawn = axes.plot(
+            *(lines[..., 0], lines[..., 1], style), color=plot_color(color), linewidth=1, marker="o", markersize=2.5
+        )
+        if drawn:
+            drawn[0].set_label(f"{label} ({int(members.sum())})")
     if homography.matrix is not None:
         corners = warp_points(frame_corners(height0, width0), homography.matrix) + shift
-        (outline,) = axes.plot(
-            *np.concatenate([corners, corners[:1]]).T,
-            "--",
-            color=plot_color(GREEN),
-            linewidth=2.5,
-            label="first image by the homography",
-        )
+        outline = Polygon(corners, fill=False, ls="--", ec=plot_color(GREEN), lw=2.5)
+        outline.set_label("first image by the homography")
+        axes.add_patch(outline)
         outline.set_clip_path(Rectangle((shift[0] - 0.5, -0.5), width1, height1, transform=axes.transData))
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
@@ -112,7 +96,7 @@ def match_figure(
 
 
 def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: int, title: str) -> Image:
-    """A frame with the latest positions of its tracks as lines, coloured by their length in frames.
+    """Draw the latest positions of tracks on a frame as lines, coloured by their length in frames.
 
     viridis: dark for tracks of 2 frames, yellow for `longest` and more. A point seen for the first time is a grey dot.
     """
@@ -127,8 +111,8 @@ def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: in
             cv2.circle(canvas, tip, one, (170, 170, 170), -1, cv2.LINE_AA, SUBPIXEL_BITS)
             continue
         share = min(1.0, (track.length - 2) / max(1, longest - 2))
-        red, green, blue = (int(value) for value in colormap(0.35 + 0.65 * share))
-        for ink, thick in (((0, 0, 0), 4), ((red, green, blue), 2)):  # a dark rim, for any background
+        color = tuple(int(value) for value in colormap(0.35 + 0.65 * share))
+        for ink, thick in (((0, 0, 0), 4), (color, 2)):  # a dark rim, for any background
             cv2.polylines(canvas, [fixed.reshape(-1, 1, 2)], False, ink, thick, cv2.LINE_AA, SUBPIXEL_BITS)
-        cv2.circle(canvas, tip, 2 * one, (red, green, blue), -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.circle(canvas, tip, 2 * one, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return contact_sheet([canvas], [title], columns=1)

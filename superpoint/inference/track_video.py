@@ -21,8 +21,8 @@ from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.errors import UserError
 from superpoint.files import make_folder, refuse_inputs
-from superpoint.inference.detect_images import NO_KEYPOINTS, detect, load_detector, shrunk
 from superpoint.inference.pictures import track_picture
+from superpoint.inference.see import load_detector, see
 from superpoint.inference.tracking import PointTracker
 from superpoint.inference.video import Frame, FrameSource, VideoFile
 from superpoint.visualize import save_image
@@ -71,9 +71,7 @@ def track_keypoints(
     console = Console()
     with closing(FrameSource(source)) as stream, StopRequest() as stop:
         sink = VideoFile(out, stream.fps, codec) if Path(out).suffix else PictureFolder(out)
-        model = load_detector(config)
-        if not model.descriptor_dim:
-            raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")
+        model = load_detector(config, described=True)
         total = min(stream.total or frames, frames or stream.total)
         lengths: list[int] = []  # of each track so far
         count, rate, begin = 0, 0.0, perf_counter()
@@ -82,21 +80,21 @@ def track_keypoints(
             for original in islice(stream, frames or None):
                 if stop.signal is not None:
                     break
-                frame, _ = shrunk(original, NO_KEYPOINTS, config.resize)
+                seen = see(model, original, config, f"frame {count + 1}")
                 try:
-                    tracks = tracker.update(detect(model, frame, config, f"frame {count + 1}"))
+                    tracks = tracker.update(seen.features)
                 except ValueError as error:
                     raise UserError(f"{source}: frame {count + 1}: {error}") from error
                 for track in tracks:
                     lengths += [0] * (track.number + 1 - len(lengths))
                     lengths[track.number] = track.length
                 followed = sum(track.length > 1 for track in tracks)
-                title = f"frame {count + 1}: {len(tracks)} points, {followed} of them followed, {rate:.1f} FPS"
-                sink.add(track_picture(frame, tracks, LONG * keep, title))
+                title = f"frame {count + 1}: {len(tracks)} keypoints, {followed} of them followed, {rate:.1f} FPS"
+                sink.add(track_picture(seen.image, tracks, LONG * keep, title))
                 count, now = count + 1, perf_counter()
                 rate = 1 / (now - before) if count == 1 else 0.9 * rate + 0.1 / (now - before)
                 before = now
-                fields = {"points": len(tracks), "followed": followed, "FPS": rate}
+                fields = {"keypoints": len(tracks), "followed": followed, "FPS": rate}
                 display.update(count / total if total else 0.0, now - begin, count, fields)
     if not count and stop.signal is None:
         reason = next(iter(stream.skipped.values()), "")

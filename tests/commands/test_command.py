@@ -50,7 +50,7 @@ def test_nothing_can_be_set_in_two_ways(name: str) -> None:
     keys = {field.name for field in fields(CONFIGS[name])}
     options = set(parameters(name)) - {"labels", "model"}  # of `overfit`: of one photograph; the recipe's: its network
     assert not keys & options
-    assert {"config", "print_config", "arguments"} <= set(parameters(name))
+    assert {"config", "arguments"} <= set(parameters(name))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(CONFIGS)))

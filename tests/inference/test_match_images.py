@@ -73,7 +73,7 @@ def test_no_homography_is_a_result(weights: Path, tmp_path: Path, capsys: pytest
     save_image(tmp_path / "blank.png", np.zeros((64, 64), np.uint8))
     out = tmp_path / "m.png"
     numbers = match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights))
-    assert numbers["points"] == [0, 0]
+    assert numbers["keypoints"] == [0, 0]
     assert numbers["homography"] is None
     assert out.is_file()
     assert json.loads(out.with_suffix(".json").read_text()) == numbers

@@ -66,7 +66,7 @@ def test_a_stop_leaves_a_file_that_can_be_played(
     config: InferenceConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     calls = 0
-    detect = stage.detect
+    detect = stage.see
 
     def interrupted(*arguments: Any) -> Any:
         nonlocal calls
@@ -75,7 +75,7 @@ def test_a_stop_leaves_a_file_that_can_be_played(
             os.kill(os.getpid(), number)
         return detect(*arguments)
 
-    monkeypatch.setattr(stage, "detect", interrupted)
+    monkeypatch.setattr(stage, "see", interrupted)
     result = track_keypoints(str(folder), tmp_path / "out.mp4", config)
     assert result.signal == number
     assert result.frames == 2

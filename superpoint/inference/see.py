@@ -1,0 +1,57 @@
+"""What the commands that use a network share: load it, and look at an image as their options say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.config import DecodeConfig
+from superpoint.config.inference import InferenceConfig
+from superpoint.data.images import resize_with_points
+from superpoint.errors import UserError
+from superpoint.features import Features
+from superpoint.inference.detector import FeatureDetector, load_model
+from superpoint.inference.images import NO_KEYPOINTS, shrunk_size
+from superpoint.labelling.memory import largest_chunk
+
+
+class Seen(NamedTuple):
+    """A grey image at the size at which a network saw it, and its features there; `size`: its own (width, height)."""
+
+    image: NDArray[np.uint8]
+    features: Features
+    size: tuple[int, int]
+
+
+def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str) -> Seen:
+    """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features.
+
+    Raises: NoRoomError if it does not fit into the memory; as `FeatureDetector.detect`.
+    """
+    height, width = image.shape[:2]
+    size = shrunk_size(height, width, config.resize)
+    largest_chunk(0, size, model.device, name)  # does it fit?
+    small, _ = resize_with_points(image, NO_KEYPOINTS, size)
+    found = model.detect(
+        small,
+        threshold=config.threshold,
+        max_keypoints=config.max_keypoints,
+        nms_radius=config.nms_radius,
+        border=config.border,
+    )
+    return Seen(small, found, (width, height))
+
+
+def load_detector(config: InferenceConfig, *, described: bool = False) -> FeatureDetector:
+    """Load the model of a configuration. Raises: UserError; with `described` also if it has no descriptors."""
+    model = load_model(config.model, config.device, config.backend, config.precision)
+    if described and not model.descriptor_dim:
+        raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")
+    return model
+
+
+def decode_config(config: InferenceConfig) -> DecodeConfig:
+    """Return how a network's output becomes keypoints."""
+    return DecodeConfig(config.nms_radius, config.threshold, config.border, config.max_keypoints)
