@@ -7,7 +7,7 @@ from torch import nn
 
 
 class SqueezeExcitation(nn.Module):
-    """A factor for each channel, from the means of all channels. Features [B, C, H, W] in and out.
+    """A factor per channel, from the means of all channels. Features [B, C, H, W] in and out.
 
     Source: Hu et al. 2018, arXiv 1709.01507, equations 2 to 4.
     """
@@ -22,33 +22,28 @@ class SqueezeExcitation(nn.Module):
         self.scale_activation = gate()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
+        return x * self.scale_activation(self.excite(self.avgpool(x)))
+
+    def excite(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.activation(self.fc1(pooled)))
 
 
-class ChannelAttention(nn.Module):
-    """A factor for each channel, from the means and the maxima of all channels through the same two layers.
+class ChannelAttention(SqueezeExcitation):
+    """A factor per channel, from the means and the maxima of all channels through the same two layers.
 
     Source: Woo et al. 2018 (CBAM), arXiv 1807.06521, equation 2.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
-        self.activation = nn.ReLU()
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
-        mean, highest = (self.fc2(self.activation(self.fc1(values))) for values in pooled)
-        return x * torch.sigmoid(mean + highest)
+        return x * self.scale_activation(self.excite(self.avgpool(x)) + self.excite(x.amax((2, 3), keepdim=True)))
 
 
 class SpatialAttention(nn.Module):
-    """A factor for each place, from the mean and the maximum over the channels. Source: as above, equation 3."""
+    """A factor per place, from the mean and the maximum over the channels. Source: as above, equation 3."""
 
-    def __init__(self, kernel: int = 7) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.norm = nn.BatchNorm2d(1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

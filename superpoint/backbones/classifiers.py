@@ -18,10 +18,10 @@ from torch import nn
 from superpoint.backbones.attention import ChannelSpatialAttention, SqueezeExcitation
 from superpoint.backbones.early import CIFAR, IMAGENET, NIN, AlexNet, LeNet
 from superpoint.backbones.googlenet import GoogLeNet
-from superpoint.backbones.initialisation import SCHEMES, initialise_weights
+from superpoint.backbones.initialisation import initialise_weights
 from superpoint.backbones.mobilenet import LARGE, SMALL, MobileNetV2, MobileNetV3
 from superpoint.backbones.network import ClassificationNetwork
-from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResidualBlock, ResNet, SmallResNet
+from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResNet, SmallResNet
 from superpoint.backbones.shufflenet import WIDTHS, ShuffleNetV2
 from superpoint.backbones.vgg import VGG
 from superpoint.errors import UserError, check_number, check_one_of
@@ -29,7 +29,7 @@ from superpoint.errors import UserError, check_number, check_one_of
 Constructor = Callable[..., ClassificationNetwork]
 
 VGGS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E", "vgg16_1x1": "C"}
-RESNETS: dict[int, tuple[type[ResidualBlock], tuple[int, ...]]] = {
+RESNETS: dict[int, tuple[type[BasicBlock], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -64,13 +64,7 @@ CLASSIFIERS: dict[str, Constructor] = {
 
 
 def build_classifier(
-    name: str,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    *,
-    init: str = "kaiming",
-    seed: int = 0,
-    **options: Any,
+    name: str, num_classes: int = 1000, in_channels: int = 3, *, init: str = "kaiming", seed: int = 0, **options: Any
 ) -> ClassificationNetwork:
     """Return the network `name`, drawn from `seed` without touching the global random state.
 
@@ -85,15 +79,12 @@ def build_classifier(
     Raises: UserError for an unknown name, scheme or option, or a number out of range.
     """
     check_one_of("classifier", name, list(CLASSIFIERS))
-    check_one_of("init", init, SCHEMES)
     check_number("num_classes", num_classes, 1)
     check_number("in_channels", in_channels, 1)
     constructor = CLASSIFIERS[name]
-    known = [
-        key
-        for key, parameter in inspect.signature(constructor).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key not in ("num_classes", "in_channels")
-    ]
+    parameters = inspect.signature(constructor).parameters
+    positional = ("num_classes", "in_channels")
+    known = [key for key, one in parameters.items() if one.kind is one.KEYWORD_ONLY and key not in positional]
     for key in options:
         if key not in known:
             raise UserError(f"{name}: found an option '{key}', expected one of {', '.join(known) or 'none'}")

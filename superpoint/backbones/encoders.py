@@ -1,8 +1,7 @@
 """Classification networks as encoders: grey image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
 
-The first four stages of the network are kept; its classifier and what is coarser are left out. Four stages halve the
-size four times (VGG: three times, which is the stride of 8 wanted). Where one halving is too many, a plan says which
-is left out:
+The first four stages of the network are kept. They halve the size four times (VGG: three times, the stride of 8
+wanted). Where one halving is too many, a plan says which is left out:
 
 early   the second: ResNet's and ShuffleNet's pooling, MobileNet's second strided block. Twice the resolution from
         there on, which localisation lives on; pretrained kernels then see their surroundings at twice the size.
@@ -71,7 +70,7 @@ class TrunkEncoder(nn.Module):
         self.adapter = ConvNorm(channels, WIDEST, 1) if channels > WIDEST else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features [B, C, H / 8, W / 8] of an image [B, C', H, W]."""
+        """Return features [B, C, H / 8, W / 8] of an image [B, C', H, W]."""
         features = self._run(image)
         return features if self.adapter is None else self.adapter(features)
 

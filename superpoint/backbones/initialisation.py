@@ -6,6 +6,8 @@ import math
 
 from torch import nn
 
+from superpoint.errors import check_one_of
+
 SCHEMES = ("kaiming", "xavier", "trunc_normal")
 
 
@@ -17,10 +19,9 @@ def initialise_weights(module: nn.Module, scheme: str) -> None:
     xavier: uniform, variance 2 / (fan-in + fan-out) (Glorot, Bengio 2010, equation 16).
     trunc_normal: standard deviation 0.02, cut at 2 (both absolute).
 
-    Raises: ValueError for another scheme.
+    Raises: UserError for another scheme.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: found '{scheme}', expected kaiming, xavier or trunc_normal")
+    check_one_of("init", scheme, SCHEMES)
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             if scheme == "xavier":

@@ -98,13 +98,12 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
 
     Raises: UserError, which lists the first mismatches; the encoder is unchanged then.
     """
-    state = read_state(path)
-    own = encoder.state_dict()
-    here = {}  # name here -> name in the network
-    for name in own:
-        prefix = ".".join(name.split(".")[:3])
-        if prefix in encoder.paths:
-            here[name] = encoder.paths[prefix] + name[len(prefix) :]
+    state, own = read_state(path), encoder.state_dict()
+    here = {  # name here -> name in the network
+        f"{inside}.{name}": f"{outside}.{name}"
+        for inside, outside in encoder.paths.items()
+        for name in encoder.get_submodule(inside).state_dict()
+    }
     first = next(name for name, tensor in own.items() if tensor.ndim == 4)
     with torch.device("meta"):
         network = CLASSIFIERS[encoder.name]().state_dict()

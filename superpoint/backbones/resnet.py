@@ -28,8 +28,8 @@ class ZeroPadding(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
 
 
-class ResidualBlock(nn.Module):
-    """Convolutions, attention or none, and a shortcut around them.
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut. Source: He et al. 2016, arXiv 1512.03385, figure 5, left.
 
     Args:
         width: output channels are `width` times `expansion`.
@@ -38,7 +38,7 @@ class ResidualBlock(nn.Module):
         convolutions: further arguments of `add_convolutions`.
     """
 
-    expansion: int
+    expansion = 1
 
     def __init__(
         self,
@@ -57,30 +57,10 @@ class ResidualBlock(nn.Module):
         self.attention = nn.Identity() if attention is None else attention(out_channels)
         self.residual, self.downsample = shortcut != "none", None
         if shortcut == "C" or (self.residual and (stride != 1 or in_channels != out_channels)):
-            changed = ZeroPadding if shortcut == "A" else _projection
-            self.downsample = changed(in_channels, out_channels, stride)
-
-    def add_convolutions(self, in_channels: int, width: int, stride: int) -> None:
-        raise NotImplementedError
-
-    def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.attention(self.convolve(x))
-        if self.residual:
-            out = out + (x if self.downsample is None else self.downsample(x))
-        return self.relu(out)
-
-
-def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    return ConvNorm(in_channels, out_channels, 1, stride, activation=None)
-
-
-class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions. Source: He et al. 2016, arXiv 1512.03385, figure 5, left."""
-
-    expansion = 1
+            if shortcut == "A":
+                self.downsample = ZeroPadding(in_channels, out_channels, stride)
+            else:
+                self.downsample = ConvNorm(in_channels, out_channels, 1, stride, activation=None)
 
     def add_convolutions(
         self, in_channels: int, width: int, stride: int, groups: int = 1, group_width: int = 64, **_: Any
@@ -95,8 +75,14 @@ class BasicBlock(ResidualBlock):
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.attention(self.convolve(x))
+        if self.residual:
+            out = out + (x if self.downsample is None else self.downsample(x))
+        return self.relu(out)
 
-class Bottleneck(ResidualBlock):
+
+class Bottleneck(BasicBlock):
     """1x1, 3x3 (in groups: ResNeXt) and 1x1 convolution. Source: He et al. 2016, figure 5, right; Xie et al. 2017.
 
     The stride is in the 3x3 convolution as torchvision has it ("v1.5"), in the first 1x1 one as in the paper if
@@ -113,6 +99,7 @@ class Bottleneck(ResidualBlock):
         groups: int = 1,
         group_width: int = 64,
         stride_in_1x1: bool = False,
+        **_: Any,
     ) -> None:
         inner, out_channels = width * group_width // 64 * groups, width * self.expansion
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
@@ -131,7 +118,7 @@ class Bottleneck(ResidualBlock):
 class ResidualNetwork(StagedNetwork):
     def add_layers(
         self,
-        make: Callable[[int, int, int], ResidualBlock],
+        make: Callable[[int, int, int], BasicBlock],
         channels: int,
         widths: Sequence[int],
         counts: Sequence[int],
@@ -159,14 +146,14 @@ class ResNet(ResidualNetwork):
             projects in every block; none leaves all shortcuts out: the plain network.
         groups, group_width: of the 3x3 convolutions of bottlenecks: ResNeXt, wide ResNet.
         stride_in_1x1: see Bottleneck.
-        attention: see ResidualBlock; made for every block.
+        attention: made for every block; acts on the residual before it is added.
     """
 
     STAGES = (("conv1", "bn1", "relu"), ("maxpool", "layer1"), ("layer2",), ("layer3",), ("layer4",))
 
     def __init__(
         self,
-        block: type[ResidualBlock],
+        block: type[BasicBlock],
         counts: Sequence[int],
         num_classes: int = 1000,
         in_channels: int = 3,
@@ -199,8 +186,6 @@ class SmallResNet(ResidualNetwork):
     def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3, *, shortcut: str = "A") -> None:
         super().__init__()
         check_one_of("shortcut", shortcut, SHORTCUTS)
-        if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth: found {depth}, expected 6n + 2: 8, 14, 20, 32, 44, 56, 110, ...")
         self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU(inplace=True)

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from superpoint.backbones.network import ConvNorm, StagedNetwork
-from superpoint.errors import check_one_of
 
 # Table 5: channels of stage 2, 3, 4 and of the last convolution, by the factor of complexity.
 WIDTHS = {
@@ -51,7 +50,6 @@ class ShuffleNetV2(StagedNetwork):
 
     def __init__(self, size: str = "x1_0", num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
-        check_one_of("size", size, list(WIDTHS))
         *widths, last = WIDTHS[size]
         channels = 24
         self.conv1 = ConvNorm(in_channels, channels, 3, 2)

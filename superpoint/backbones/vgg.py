@@ -43,13 +43,11 @@ class PooledStages(nn.Module):
         self.detail_channels, self.detail_stride = detail_channels, detail_stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
+        """Return features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
         return self.with_detail(image)[0]
 
     def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `forward` returns, and the features of the first stage, [B, detail_channels, H / detail_stride,
-        W / detail_stride].
-        """
+        """Return the features, and the output of the first stage: [B, detail_channels, H / detail_stride, ...]."""
         detail = x = self.stages[0](image)
         for stage in list(self.stages)[1:]:
             x = stage(self.pool(x))
@@ -63,8 +61,6 @@ class VGGEncoder(PooledStages):
     """
 
     def __init__(self, widths: Sequence[int] = (64, 64, 128, 128), in_channels: int = 1) -> None:
-        if len(widths) != 4:
-            raise ValueError(f"widths: found {list(widths)}, expected four")
         super().__init__(_stages(in_channels, widths), widths[-1], widths[0], 1)
 
 
@@ -82,35 +78,19 @@ class CompactEncoder(PooledStages):
     """
 
     def __init__(self, first: int = 32, widths: Sequence[int] = (48, 64, 128), in_channels: int = 1) -> None:
-        if len(widths) != 3:
-            raise ValueError(f"widths: found {list(widths)}, expected three")
         half, *others = widths
         start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4 * in_channels, first), ConvBlock(first, half))
         super().__init__([start, *_stages(half, others)], widths[-1], half, 2)
 
 
 def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
-    """Two blocks a stage."""
     pairs = pairwise([in_channels, *widths])
     return [nn.Sequential(ConvBlock(before, width), ConvBlock(width, width)) for before, width in pairs]
 
 
-class OriginalBlock(nn.Sequential):
-    """3x3 convolution with a bias, ReLU, and a batch norm behind the ReLU.
-
-    The weights of the paper's authors have no batch norm; theirs is the identity (`interop.weights`).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.BatchNorm2d(out_channels, eps=ORIGINAL_EPS),
-        )
-
-
 class OriginalEncoder(VGGEncoder):
-    """The encoder of the published SuperPoint weights: `VGGEncoder` with `OriginalBlock`s, on grey levels of 0..1.
+    """The encoder of the published SuperPoint weights: a `VGGEncoder` with batch norms
+    behind the ReLUs (identities for the weights of the paper's authors), on grey levels of 0..1.
 
     Neither the order of norm and ReLU nor the range of the input can be folded into the weights of the usual encoder:
     zeros that a convolution pads with would stand for something else, and all points within 70 px of the edge change.
@@ -119,7 +99,12 @@ class OriginalEncoder(VGGEncoder):
     def __init__(self) -> None:
         super().__init__()
         channels = [1, 64, 64, 64, 64, 128, 128, 128, 128]
-        blocks = [OriginalBlock(*pair) for pair in pairwise(channels)]
+        blocks = [
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(after, eps=ORIGINAL_EPS)
+            )
+            for before, after in pairwise(channels)
+        ]
         self.stages = nn.ModuleList(nn.Sequential(*blocks[index : index + 2]) for index in range(0, 8, 2))
 
     def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
