@@ -8,10 +8,9 @@ torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -31,10 +30,10 @@ from superpoint.data.sources.read_ahead import read_ahead
 from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.features import Features
-from superpoint.files import refuse_inputs, write_atomically
-from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink, working_size
+from superpoint.files import refuse_inputs, write_json
+from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink
 from superpoint.labelling.memory import NoRoomError
 from superpoint.labelling.progress import ExportProgress
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
@@ -48,15 +47,10 @@ AHEAD = 4  # images a reader may have waiting
 
 @dataclass(frozen=True)
 class ExportResult:
-    """`path`: the feature file, or the folder of shards. `signal`: what stopped the export before its end, else None.
-
-    `rate`: images a second of this process in this session.
-    """
-
-    path: Path
+    path: Path  # the feature file, or the folder of shards
     summary: Summary | None
-    rate: float
-    signal: int | None = None
+    rate: float  # images per second of this process in this session
+    signal: int | None = None  # what stopped the export before its end
 
 
 class Share(NamedTuple):
@@ -151,17 +145,17 @@ def _resolved(config: LabellingConfig, processes: Processes) -> LabellingConfig:
     Raises: UserError if one is impossible, or not the same in all processes.
     """
     choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
-    for rank, choice in enumerate(choices):
-        for key, first, found in zip(("backend", "precision", "device"), choices[0], choice, strict=True):
-            if found != first:
-                message = f"{key}: 'auto' is {first} in process 1, but {found} in process {rank + 1}; set {key}=..."
-                processes.decide(lambda message=message: _raise(message))
+
+    def compare() -> None:
+        for rank, choice in enumerate(choices):
+            for key, first, found in zip(("backend", "precision", "device"), choices[0], choice, strict=True):
+                if found != first:
+                    found = f"{first} in process 1, but {found} in process {rank + 1}"
+                    raise UserError(f"{key}: 'auto' is {found}; set {key}=...")
+
+    processes.decide(compare)
     backend, precision, device = choices[0]
     return replace(config, backend=backend, precision=precision, device=device)
-
-
-def _raise(message: str) -> None:
-    raise UserError(message)
 
 
 def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool) -> tuple[ImageSource, bool]:
@@ -239,7 +233,7 @@ def _label_share(
         except MemoryError:
             return task, UserError("does not fit into the memory")
         except (ValueError, cv2.error) as error:
-            return task, UserError(" ".join(str(error).split()))
+            return task, UserError(one_line(error))
 
     stopped, stop = threading.Event(), StopRequest()
 
@@ -247,7 +241,7 @@ def _label_share(
         return stop.signal is not None
 
     broken: list[str] = []
-    writer = PartWriter(shards, finished, config.shard_size, attributes, _working_size(config))
+    writer = PartWriter(shards, finished, config.shard_size, attributes, config.resize)
     total, done, unit = _amount(source, mine, finished, config.shard_size)
     stream = read_ahead(
         tasks(),
@@ -292,10 +286,6 @@ def _label_share(
     return Share(progress.rate, tuple(broken), stop.signal)
 
 
-def _working_size(config: LabellingConfig) -> Callable[[int, int], tuple[int, int]]:
-    return lambda width, height: working_size(width, height, config.resize)
-
-
 def _reason(error: UserError | None, name: str) -> str:
     return str(error).removeprefix(f"{name}: ")
 
@@ -320,13 +310,12 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
         with FeatureFile(path) as labels:
             skipped = labels.skipped()
             features = (labels.read(name, descriptors=False) for name in labels.names())
-            summary = summarise(features, _working_size(config), len(skipped))
+            summary = summarise(features, config.resize, len(skipped))
     else:
         tally, skipped = shards.tally()
         summary = tally.summary(len(skipped))
     report = {**summary.as_dict(), "model": model, "reasons": skipped}
-    target = shards.out.with_name(f"{shards.out.name}.summary.json")
-    write_atomically(target, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
+    write_json(shards.out.with_name(f"{shards.out.name}.summary.json"), report)
     if path == shards.out and shards.path.exists():
         shards.remove()
     print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "")

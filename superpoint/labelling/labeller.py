@@ -19,40 +19,28 @@ from superpoint.geometry.homography import resize_points
 from superpoint.labelling import HomographicAdaptation
 from superpoint.labelling.corners import sharpen
 from superpoint.labelling.memory import NoRoomError
+from superpoint.labelling.summary import working_size
 from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
-# Labels are moved to corners of the image at so many times the size the network saw: finer detail is lost again in
-# training, and distances and densities of corners, which count pixels, mean the same for a photograph of any size.
+# Labels are moved to corners of the image at so many times the size the network saw: finer detail is lost in training.
 SHARP = 1.5
 UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in: the network learns whole pixels
 
 
 class WorkingImage(NamedTuple):
-    """An image as the network sees it, and the size it came in.
-
-    image: uint8 [H', W']. size: (width, height). sharp: uint8 [H", W"], the image at no more than SHARP times the size
-    of `image`, if its labels are going to be moved to its corners.
-    """
+    """An image as the network sees it."""
 
     image: NDArray[np.uint8]
-    size: tuple[int, int]
-    sharp: NDArray[np.uint8] | None = None
+    size: tuple[int, int]  # (width, height) it came in
+    sharp: NDArray[np.uint8] | None = None  # at up to SHARP times the size, if labels are to be moved to its corners
 
 
 Labeller = Callable[[WorkingImage, str], Features]
 
 
-def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """(width, height) of an image whose longest side was shrunk to `resize` (0 or a smaller image: as it is)."""
-    longest = max(width, height)
-    if not resize or longest <= resize:
-        return width, height
-    return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
-
-
 def shrink(image: NDArray[np.uint8], config: LabellingConfig) -> WorkingImage:
-    """Image uint8 [H, W] in the size the network works at. Raises: UserError if that is still too large."""
+    """Shrink an image uint8 [H, W] to the size the network works at. Raises: UserError if that is still too large."""
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
     if to_width * to_height > config.max_megapixels * 1e6:

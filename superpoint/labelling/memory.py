@@ -21,7 +21,7 @@ class NoRoomError(UserError):
 
 
 def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, name: str) -> int:
-    """Pixels of the views that go through the network together.
+    """Return how many pixels of views go through the network together.
 
     Args:
         megabytes: for them; 0 = a quarter of what is free on `device`, at most 512 MB on a CPU and 4 GB on a GPU.
@@ -46,9 +46,7 @@ def give_back_freed_memory() -> bool:
     """Return to the system what has been freed; False where the C library is not glibc, which keeps it.
 
     Images of ever other sizes leave gaps that fit none of the next: glibc held 166 MB of them after 600 images of 64 to
-    400 px (lite, OpenVINO) and 448 MB after 300 (torch), and more with each, while what was in use stayed the same.
-    Called after every image, the mean resident set rose from 607 MB (images 201 to 250) to 617 MB (451 to 500); called
-    after every 13th, from 636 to 647 MB within 100 images.
+    400 px (lite, OpenVINO), 448 MB after 300 (torch), and more with each.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -59,7 +57,7 @@ def give_back_freed_memory() -> bool:
 def free_memory(
     device: torch.device, meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> int:
-    """Bytes still to be had on `device`: of the GPU, or of the machine or its container, whichever has less."""
+    """Return the bytes still to be had on `device`: of the GPU, or of the machine or its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = _entries(meminfo).get("MemAvailable:", UNKNOWN >> 10) << 10

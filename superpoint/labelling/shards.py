@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +176,10 @@ class PartWriter:
         finished: dict[int, tuple[int, bool]],
         size: int,
         attributes: dict[str, Any],
-        working_size: Callable[[int, int], tuple[int, int]],
+        resize: int,
     ) -> None:
-        """Args: working_size, (width, height) of an image -> that at which the network sees it, for the tally."""
-        self.shards, self.size, self.attributes, self.working_size = shards, size, attributes, working_size
+        """Args: resize, see `working_size`, for the tally."""
+        self.shards, self.size, self.attributes, self.resize = shards, size, attributes, resize
         self.next = {part: count for part, (count, _) in finished.items()}
         self.discard()
 
@@ -207,7 +207,7 @@ class PartWriter:
     def _write(self, part: int, *, end: bool) -> None:
         shard, tally = self.next.get(part, 0), Tally()
         for features in self.features.values():
-            tally.add(features, self.working_size)
+            tally.add(features, self.resize)
         attributes = {**self.attributes, "tally": json.dumps(tally.as_dict())}
         self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=attributes)
         self.next[part] = shard + 1

@@ -18,12 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from superpoint.data.feature_file import FeatureFile, check_features
-from superpoint.data.images import read_gray, resize_with_points
-from superpoint.data.sources.archives import Hdf5Images
-from superpoint.data.sources.source import HDF5
+from superpoint.data.images import resize_with_points
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.errors import UserError
-from superpoint.labelling.labeller import working_size
-from superpoint.labelling.summary import Summary, summarise
+from superpoint.labelling.summary import Summary, summarise, working_size
 from superpoint.visualize import contact_sheet, draw_points, save_image
 
 SHOWN = 5  # reasons and problems listed before "and more"
@@ -31,22 +29,22 @@ CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
 
 
 def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note: str = "") -> None:
-    """The figures of `summary` as a table, the reasons for skipped images, the alarms."""
+    """Print the figures of `summary` as a table, the reasons for skipped images, the alarms."""
     console = Console()
     placement = summary.placement
     table = Table(title=str(path), show_header=False, title_justify="left")
     rows = {
         "images": f"{summary.images} labelled, {summary.skipped} skipped" + (f", {note}" if note else ""),
-        "points": f"{summary.points}; an image {summary.fewest} / {summary.median:g} / {summary.most} "
-        f"(fewest / median / most), {summary.empty} images without",
-        "density": f"{summary.density:.1f} points in 100 x 100 pixels (median image)",
-        "coverage": f"{summary.coverage:.1%} of the 16 x 16 blocks hold a point",
+        "keypoints": f"{summary.points}; per image {summary.min} / {summary.median:g} / {summary.max} "
+        f"(min / median / max), {summary.empty} images without",
+        "density": f"{summary.density:.1f} keypoints in 100 x 100 pixels (median image)",
+        "coverage": f"{summary.coverage:.1%} of the 16 x 16 blocks hold a keypoint",
         "border": f"density within 8 px of the outline {placement.border:.2f} of the mean",
-        "8x8 cell": f"fullest row or column {placement.fullest:.1%} of the points (even: 12.5 %)",
+        "8x8 cell": f"fullest row or column {placement.fullest:.1%} of the keypoints (even: 12.5 %)",
         "phase": f"chi-square of the 64 places in a cell {placement.phase:.1f} (even: 1)",
     }
     if summary.views == summary.views:
-        rows["views"] = f"{summary.views:.1f} an image"
+        rows["views"] = f"{summary.views:.1f} per image"
     for key, value in rows.items():
         table.add_row(key, Text(value))
     console.print(table)
@@ -64,11 +62,8 @@ def labels_info(path: str | Path) -> Summary:
         config = yaml.safe_load(str(attributes.get("config", "{}")))
         resize = config.get("resize", 0)
         names = labels.names()
-        summary = summarise(
-            (labels.read(name, descriptors=False) for name in names),
-            lambda width, height: working_size(width, height, resize),
-            len(skipped),
-        )
+        features = (labels.read(name, descriptors=False) for name in names)
+        summary = summarise(features, resize, len(skipped))
         first = labels.read(names[0]) if names else None
     print_summary(Path(path), summary, skipped)
     console = Console()
@@ -85,33 +80,27 @@ def labels_info(path: str | Path) -> Summary:
 
 
 def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count: int = 16, columns: int = 4) -> Path:
-    """Contact sheet of `count` images, evenly chosen, with their points; `images` is their root or an HDF5 file."""
-    place = Path(images)
-    if not place.is_dir() and place.suffix.lower() not in HDF5:
-        raise UserError(f"{images}: expected the folder the images were labelled in, or an HDF5 file of images")
-    pictures, titles, missing, chosen = [], [], [], 0
+    """Draw `count` images, evenly chosen, with their keypoints; `images` is their root or an HDF5 file."""
+    pictures, titles, missing = [], [], []
     with FeatureFile(path) as labels:
         names = labels.names()
-        if not names:
-            raise UserError(f"{path}: holds no labels")
-        store = None if place.is_dir() else Hdf5Images(place)
-        for index in np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)):
-            name, chosen = names[index], chosen + 1
-            features = labels.read(name)
+        chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)).tolist()
+        photographs = LabelledPhotographs(labels, images, [names[index] for index in chosen])
+        for index, name in enumerate(photographs.names):
             try:
-                gray = read_gray(place / name) if store is None else store.load(name)
+                gray, features = photographs.read(index)
             except UserError as error:
                 missing.append(error)
                 continue
             width, height = working_size(gray.shape[1], gray.shape[0], CELL_SIDE)
             small, points = resize_with_points(gray, features.keypoints, (height, width))
             pictures.append(draw_points(small, points, features.scores, radius=2.5))
-            titles.append(f"{name}: {len(points)} points")
+            titles.append(f"{name}: {len(points)} keypoints")
     if not pictures:
-        raise UserError(f"{images}: found none of the images that {path} labels ({missing[0]})")
+        raise UserError(f"{images}: no image that {path} labels can be read ({missing[0]})")
     save_image(out, contact_sheet(pictures, titles, columns=columns))
-    note = f", {len(missing)} of {chosen} images missing" if missing else ""
-    Console().print(f"contact sheet: {out}{note} (rings: points, from dark to yellow by score)", soft_wrap=True)
+    note = f", {len(missing)} of {len(chosen)} images missing" if missing else ""
+    Console().print(f"contact sheet: {out}{note} (rings: keypoints, from dark to yellow by score)", soft_wrap=True)
     return Path(out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,24 +17,24 @@ from superpoint.geometry.placement import Placement, PlacementTally
 BLOCK = 16  # pixels; side of the blocks whose share with a point is the coverage
 
 # Limits of the alarms. The pretrained magicpoint lies well inside each on photographs (tests/evaluation).
-LEAST_DENSITY = 1.0  # points in 100 x 100 pixels, median of the images
-MOST_EMPTY = 0.2  # share of images without any point
-MOST_BORDER = 2.0  # density within 8 px of the outline over that of the whole image
-MOST_FULLEST = 0.25  # share of the fullest row or column of an 8x8 cell; even is 0.125
-MOST_SKIPPED = 0.1  # share of images
-LEAST_POINTS = 500  # below, placement says nothing
+MIN_DENSITY = 1.0  # keypoints in 100 x 100 pixels, median of the images
+MAX_EMPTY = 0.2  # share of images without any keypoint
+MAX_BORDER = 2.0  # density within 8 px of the outline, relative to the whole image
+MAX_FULLEST = 0.25  # share of the fullest row or column of an 8x8 cell; even is 0.125
+MAX_SKIPPED = 0.1  # share of images
+MIN_PLACED = 500  # keypoints; below, placement says nothing
 
 
 class Summary(NamedTuple):
     images: int
     skipped: int
     points: int
-    fewest: int
+    min: int  # keypoints in an image
     median: float
-    most: int
-    empty: int  # images without a point
-    density: float  # points in 100 x 100 pixels as the network saw them, median of the images
-    coverage: float  # share of 16 x 16 blocks that hold a point, mean of the images
+    max: int
+    empty: int  # images without a keypoint
+    density: float  # keypoints in 100 x 100 pixels as the network saw them, median of the images
+    coverage: float  # share of 16 x 16 blocks that hold a keypoint, mean of the images
     views: float  # mean of adaptation; NaN if there was none
     placement: Placement  # in pixels as the network saw them
     alarms: list[str]
@@ -46,7 +46,7 @@ class Summary(NamedTuple):
 
 
 class Tally:
-    """What a `Summary` is made of: 16 bytes an image, and the tallies of parts add up to that of the whole."""
+    """What a `Summary` is made of; the tallies of parts add up."""
 
     def __init__(self) -> None:
         self.counts = array("q")  # points of each image
@@ -55,8 +55,8 @@ class Tally:
         self.views, self.adapted = 0, 0  # sum, and number of images, of adaptation
         self.placed = PlacementTally()
 
-    def add(self, item: Features, working_size: Callable[[int, int], tuple[int, int]]) -> None:
-        """The features of an image; `working_size` as for `summarise`."""
+    def add(self, item: Features, resize: int) -> None:
+        """Add the features of an image that the network saw at `resize`, see `working_size`."""
         self.counts.append(len(item.keypoints))
         if item.views is not None:
             self.views += item.views
@@ -64,7 +64,7 @@ class Tally:
         if item.image_size == (0, 0):
             self.areas.append(0)
             return
-        width, height = working_size(*item.image_size)
+        width, height = working_size(*item.image_size, resize)
         xy = resize_points(item.keypoints, width / item.image_size[0], height / item.image_size[1])
         self.areas.append(width * height)
         self.coverage += coverage(xy, height, width)
@@ -85,16 +85,16 @@ class Tally:
             setattr(self.placed, key, getattr(self.placed, key) + (np.array(value) if key == "places" else value))
 
     def summary(self, skipped: int = 0) -> Summary:
-        """Figures over the images tallied; `skipped`: images that were not labelled."""
+        """Summarise the images tallied; `skipped` others were not labelled."""
         counts, areas = np.array(self.counts, np.int64), np.array(self.areas, np.int64)
         sized = areas > 0
         found = Summary(
             images=len(counts),
             skipped=skipped,
             points=int(counts.sum()),
-            fewest=int(counts.min(initial=counts.max(initial=0))),
+            min=int(counts.min()) if len(counts) else 0,
             median=float(np.median(counts)) if len(counts) else 0.0,
-            most=int(counts.max(initial=0)),
+            max=int(counts.max(initial=0)),
             empty=int((counts == 0).sum()),
             density=float(np.median(counts[sized] / areas[sized] * 1e4)) if sized.any() else math.nan,
             coverage=self.coverage / int(sized.sum()) if sized.any() else math.nan,
@@ -105,58 +105,56 @@ class Tally:
         return found._replace(alarms=_alarms(found))
 
 
-def summarise(
-    features: Iterable[Features], working_size: Callable[[int, int], tuple[int, int]], skipped: int = 0
-) -> Summary:
-    """Figures over all images.
+def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Summary:
+    """Summarise the features of images that the network saw at `resize`; `skipped` others were not labelled.
 
-    Args:
-        features: of each image; without an `image_size` (0, 0) only its points are counted.
-        working_size: (width, height) of an image -> that at which the network saw it. Border and cell mean something
-            in those pixels only.
-        skipped: images that were not labelled.
+    Of an image of unknown size only the keypoints are counted.
     """
     tally = Tally()
     for item in features:
-        tally.add(item, working_size)
+        tally.add(item, resize)
     return tally.summary(skipped)
 
 
-def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:
-    """Share of the blocks of an image that hold one of its points [N, 2]; the blocks at the right and below may be cut.
+def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
+    """Return (width, height) of an image whose longest side was shrunk to `resize`; 0 or a smaller image: as it is."""
+    longest = max(width, height)
+    if not resize or longest <= resize:
+        return width, height
+    return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
 
-    Points are evenly spread if it is high, in clusters if it is low for their number.
-    """
+
+def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:
+    """Return the share of an image's blocks that hold one of its points [N, 2]; blocks right and below may be cut."""
     down, across = -(-height // block), -(-width // block)
-    places = np.floor((points + 0.5) / block).astype(int)
-    x, y = places[:, 0].clip(0, across - 1), places[:, 1].clip(0, down - 1)
+    x, y = np.floor((points + 0.5) / block).astype(int).clip(0, [across - 1, down - 1]).T
     return len(np.unique(y * across + x)) / (down * across)
 
 
 def _alarms(found: Summary) -> list[str]:
     alarms = []
     total = found.images + found.skipped
-    if total and found.skipped > MOST_SKIPPED * total:
+    if total and found.skipped > MAX_SKIPPED * total:
         alarms.append(f"{found.skipped} of {total} images were skipped: see the reasons")
-    if found.images and found.empty > MOST_EMPTY * found.images:
+    if found.images and found.empty > MAX_EMPTY * found.images:
         alarms.append(
-            f"{found.empty} of {found.images} images have no point: the labels collapse; lower decode.threshold, "
+            f"{found.empty} of {found.images} images have no keypoint: the labels collapse; lower decode.threshold, "
             "or train longer before labelling"
         )
-    elif found.density < LEAST_DENSITY:
+    elif found.density < MIN_DENSITY:
         alarms.append(
-            f"the median image has {found.density:.2f} points in 100 x 100 pixels, fewer than {LEAST_DENSITY:g}: the "
+            f"the median image has {found.density:.2f} keypoints in 100 x 100 pixels, fewer than {MIN_DENSITY:g}: the "
             "labels collapse; lower decode.threshold, or train longer before labelling"
         )
-    if found.placement.points >= LEAST_POINTS:
-        if found.placement.border > MOST_BORDER:
+    if found.placement.points >= MIN_PLACED:
+        if found.placement.border > MAX_BORDER:
             alarms.append(
-                f"points are {found.placement.border:.1f} times as dense at the border as in the whole image: the "
+                f"keypoints are {found.placement.border:.1f} times as dense at the border as in the whole image: the "
                 "network marks the outline; train with the valid mask, or raise decode.border"
             )
-        if found.placement.fullest > MOST_FULLEST:
+        if found.placement.fullest > MAX_FULLEST:
             alarms.append(
-                f"{found.placement.fullest:.0%} of the points lie in one row or column of the 8x8 cell (even: 12.5 %): "
+                f"{found.placement.fullest:.0%} of the keypoints lie in one row or column of the cell (even: 12.5 %): "
                 "the network marks the grid of its cells, not corners"
             )
     return alarms

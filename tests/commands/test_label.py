@@ -117,7 +117,7 @@ def test_show(cli: CommandLine, labels: Path, photos: Path, tmp_path: Path) -> N
     assert code == 0
     assert "3 of 5 images missing" in output
     assert cli("labels", "show", labels, tmp_path, "--out", tmp_path / "c.png")[0] == 2
-    assert "expected the folder" in cli("labels", "show", labels, labels / "x.tar")[2]
+    assert "expected the images" in cli("labels", "show", labels, labels / "x.tar")[2]
 
 
 def test_check(cli: CommandLine, labels: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig, ModelConfig
 from superpoint.errors import UserError
-from superpoint.labelling.labeller import labeller, shrink, working_size
+from superpoint.labelling.labeller import labeller, shrink
 from superpoint.labelling.memory import NoRoomError
+from superpoint.labelling.summary import working_size
 from superpoint.models import build_model, load_network
 from superpoint.models.weights import model_hash
 

@@ -14,22 +14,21 @@ from superpoint.data.images import read_gray
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import HDF5
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 TRIES = 20  # images in a row that cannot be read before training gives up
 
 
 class LabelledPhotographs:
-    """Images with their labels: a source for `superpoint.data.labelled.LabelledImages`.
-
-    The images are files below a folder, or those in the HDF5 file that was labelled. Labels of images in tars can be
-    trained on once the tars are unpacked.
-    """
+    """Images with their labels, a `LabelSource`: files below a folder, or those in the HDF5 file that was labelled."""
 
     def __init__(
         self, labels: FeatureFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
     ) -> None:
-        """Args: root, the folder that the names are relative to, or an HDF5 file of images; names, the images to use,
-        None = all that have labels; threshold, the least score of a label.
+        """Args:
+            root: the folder that the names are relative to, or an HDF5 file of images.
+            names: the images to use; None = all that have labels.
+            threshold: lowest score of a label.
 
         Raises: UserError if there are no labels, or none of the first TRIES images is in `root`.
         """
@@ -54,17 +53,16 @@ class LabelledPhotographs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """What `read` gives; of an image it cannot give, the next one that it can, with one warning an image.
+        """Return image uint8 [H, W] and points float32 [N, 2]; of an image that is lost or damaged, those of the next.
 
-        So a file that is lost or damaged in the days of a training costs that image and not the training.
-
-        Raises: UserError if TRIES images in a row fail: then it is the disk or the folder, and not an image.
+        Raises: UserError if TRIES images in a row fail.
         """
         failed: list[UserError] = []
         for step in range(min(TRIES, len(self.names))):
             number = (index + step) % len(self.names)
             try:
-                return self.read(number)
+                gray, features = self.read(number)
+                return gray, features.keypoints[features.scores >= self.threshold]
             except UserError as error:
                 failed.append(error)
                 if number not in self._warned:
@@ -73,8 +71,8 @@ class LabelledPhotographs:
                     warnings.warn(f"{error}; the next image is taken instead ({count})", stacklevel=2)
         raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image uint8 [H, W] as it is on the disk, upright, and its points float32 [N, 2] (x, y).
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Features]:
+        """Return image uint8 [H, W] as it is on the disk, upright, and its labels.
 
         Raises: UserError if the image is gone, unreadable, or of another size than the labels were made for.
         """
@@ -85,7 +83,7 @@ class LabelledPhotographs:
         if features.image_size not in (size, (0, 0)):
             made = " x ".join(map(str, features.image_size))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
-        return gray, features.keypoints[features.scores >= self.threshold]
+        return gray, features
 
     def _has(self, name: str) -> bool:
         return (self.root / name).is_file() if self.store is None else name in self.store
