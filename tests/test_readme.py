@@ -163,10 +163,16 @@ def test_what_to_open_exists() -> None:
     rows = table.splitlines()
     assert 10 <= len(rows) <= 15
     for row in rows:
-        first, *others = re.findall(r"`([^`]+)`", row.split("|")[2])
-        paths = [ROOT / name for name in (first, *others) if "/" in name or name == "pyproject.toml"]
+        names = re.findall(r"`([\w/.]+)`", row.split("|")[2])
+        paths = [ROOT / name for name in names if "/" in name or name == "pyproject.toml"]
         assert paths, row
         assert all(path.exists() for path in paths), row
+
+
+@each_page
+def test_names_stand_in_the_files_that_are_said_to_have_them(page: Path) -> None:
+    for name, file in re.findall(r"`([A-Za-z_.]+)` of `(superpoint/[\w/]+\.py)`", page.read_text(encoding="utf-8")):
+        assert name.split(".")[0] in (ROOT / file).read_text(), name
 
 
 def test_recipes_and_the_evaluation_page_have_the_same_figures() -> None:
