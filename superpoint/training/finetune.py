@@ -94,7 +94,7 @@ def start_model(weights: str) -> tuple[ModelConfig, bool]:
     """Return the network of `weights`, with descriptors, and whether they have these already.
 
     A MagicPoint gets a new descriptor head, of 64 dimensions if it is a small one, else of 256, and a fine branch if
-    it has none and its encoder can have one: the labels are sharpened, and without it that is mostly lost.
+    its encoder can have one: without it the sharpening of labels is mostly lost.
     """
     load_network(weights)  # whether they fit a network known here
     found = load_weights(weights)[1]

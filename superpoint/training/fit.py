@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -17,11 +17,6 @@ from superpoint.engine.processes import decide
 from superpoint.training.probes import DetectorProbe
 
 
-class LoaderConfig(Protocol):
-    @property
-    def workers(self) -> int: ...
-
-
 class FitConfig(Protocol):
     """What the configurations of all training stages have."""
 
@@ -30,7 +25,7 @@ class FitConfig(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def data(self) -> LoaderConfig: ...
+    def data(self) -> Any: ...  # has `workers`
     @property
     def optimizer(self) -> OptimizerConfig: ...
     @property
@@ -94,7 +89,7 @@ def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFold
 def finish(config: FitConfig, fabric: Fabric, result: TrainResult, export: Callable[[Path, Path], object]) -> None:
     """Call `export(best checkpoint, weights file)` in the first process, unless the run was stopped or has its weights.
 
-    Returns in all processes once the weights are written.
+    All processes wait until the weights are written.
     """
     if fabric.is_global_zero and not result.interrupted:
         run = RunFolder(config.run)

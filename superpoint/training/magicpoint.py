@@ -10,6 +10,7 @@ in doctor/ the findings of the checks, and report.html.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -70,14 +71,10 @@ def write_weights(checkpoint: Path, path: Path, stage: str) -> None:
 def initial_model(
     config: MagicPointConfig, *, resume: bool = False, say: Callable[[str], object] | None = None
 ) -> SuperPoint:
-    """Return the network before its first step: drawn from the seed, or `config.weights`.
+    """Return the network before its first step: drawn from the seed, or `config.weights`; errors as `load_start`.
 
     What these weights, or with `resume` a checkpoint, will replace is not read: `model.encoder_weights` may be gone.
-
-    Args:
-        say: called with a sentence about which tensors were loaded and which are new.
-
-    Raises: UserError if there are no such weights, or they are of another architecture.
+    `say` is called with what `load_start` returns.
     """
     replaced = config.weights is not None or (resume and RunFolder(config.run).last.exists())
     model = build_model(config.model, config.seed, pretrained=not replaced)
@@ -91,7 +88,7 @@ def initial_model(
 
 
 def load_start(model: nn.Module, source: str) -> str:
-    """Load what `source` has: all, or all but the descriptor head or the fine branch, which then stay as drawn.
+    """Load what `source` has; the descriptor head or the fine branch, if it has none, stays as drawn.
 
     Returns: a sentence about which tensors were loaded and which are new.
 
@@ -103,10 +100,7 @@ def load_start(model: nn.Module, source: str) -> str:
         if not any(name.startswith(part) for name in state):
             new |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(part)}
     load_model_state(model, {**state, **new}, source)
-    loaded = ", ".join(f"{part} ({sum(name.startswith(part) for name in state)})" for part in _parts(state))
+    parts = Counter(name.partition(".")[0] for name in state)
+    loaded = ", ".join(f"{part} ({count})" for part, count in parts.items())
     fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
     return f"starting from {source}: loaded {len(state)} tensors: {loaded}{fresh}"
-
-
-def _parts(names: object) -> list[str]:
-    return list(dict.fromkeys(str(name).split(".")[0] for name in names))  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ the checkpoint that is kept, so those of the network are a little flattered.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -22,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +37,7 @@ from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
-from superpoint.files import make_folder, write_atomically, write_json, write_text
+from superpoint.files import make_folder, write_json, write_text
 from superpoint.labelling.export import export_detections
 from superpoint.training.chain import (
     Conclude,
@@ -51,6 +51,7 @@ from superpoint.training.chain import (
 from superpoint.training.magicpoint import train_magicpoint
 from superpoint.training.pair_validation import too_few
 from superpoint.training.superpoint import train_superpoint
+from superpoint.visualize import save_image
 
 MIN_IMAGES = 2  # photographs: one is held out
 DONE = "stage.json"  # in the folder of a stage that is complete
@@ -66,10 +67,11 @@ FIGURES = ("ransac_1", "ransac_3", "ransac_5", "magsac_1", "magsac_3", "magsac_5
 
 
 class Outcome(NamedTuple):
-    """What a stage has to say, or the signal that stopped it."""
+    """What a stage has reached, in words, or the signal that stopped it."""
 
-    figures: dict[str, Any]
+    result: str
     signal: int | None = None
+    figures: dict[str, Any] | None = None  # more for stage.json
 
 
 def pipeline(
@@ -105,8 +107,8 @@ def pipeline(
         outcome = DO[stage](config, images, conclude)
         if outcome.signal is not None:
             return outcome.signal
-        content = {"stage": stage, "seconds": round(time.monotonic() - began, 1), **outcome.figures}
-        write_json(done, content)
+        seconds = round(time.monotonic() - began, 1)
+        write_json(done, {"stage": stage, "seconds": seconds, "result": outcome.result, **(outcome.figures or {})})
     _write_summary(folder, images)
     return None
 
@@ -130,53 +132,47 @@ def owner_of(key: str) -> str | None:
 
 
 def set_aside(folder: Path, first: str) -> list[Path]:
-    """Move the folders of `first` and the stages after it out of the way; the last one first, so that a kill in
-    between leaves a chain without gaps. Returns where they are now.
+    """Move the folders of `first` and the stages after it to earlier-<n>. Return where they are now.
+
+    The last one moves first, so that a kill in between leaves a chain without gaps.
     """
     made = [folder / stage for stage in STAGES[STAGES.index(first) :] if (folder / stage).exists()]
     if not made:
         return []
-    number = 1
-    while (folder / f"earlier-{number}").exists():
-        number += 1
+    number = next(each for each in itertools.count(1) if not (folder / f"earlier-{each}").exists())
     target = make_folder(folder / f"earlier-{number}")
-    for path in reversed(made):
-        os.replace(path, target / path.name)
-    return [target / path.name for path in made]
+    return [path.rename(target / path.name) for path in reversed(made)]
 
 
 def write_samples(folder: Path) -> None:
     """Write the photographs of scikit-image as PNG files, those that are not there yet."""
-    make_folder(folder)
     for name, rgb in sample_photographs():
-        path = folder / f"{name}.png"
-        if not path.exists():
-            data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
-            write_atomically(path, lambda file, data=data: file.write(data))
+        if not (folder / f"{name}.png").exists():
+            save_image(folder / f"{name}.png", rgb)
 
 
 def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
     training = config.of_magicpoint()
     result = run_training(train_magicpoint, training, conclude)
     best = RunFolder(training.run).history().best
-    precision = {f"ap_{name}": best.get(f"{name}/ap@4") for name in ("clean", "noisy")}
-    return Outcome({"steps": result.step, **precision}, result.signal)
+    clean, noisy = (format_cell(best.get(f"{name}/ap@4")) for name in ("clean", "noisy"))
+    return Outcome(f"{result.step:,} steps; AP at 4 px {clean} clean, {noisy} noisy shapes", result.signal)
 
 
 def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
     folder = make_folder(Path(config.run) / "labels")
-    export = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
-    inputs = [str(images)]
+    labelling = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
+    inputs = images
     if config.limit:
-        source = open_source(inputs)
-        items = list(source.read(0, max(len(source), 1)))
-        count = min(config.limit, len(items))
-        _list_photographs(folder / CHOSEN, images, [items[place * len(items) // count].name for place in range(count)])
-        inputs = [str(folder / CHOSEN)]
-    result = export_detections(export, inputs, folder / LABELS, root=images, resume=True)
+        source = open_source([str(images)])
+        names = [item.name for item in source.read(0, len(source))]
+        count = min(config.limit, len(names))
+        inputs = folder / CHOSEN
+        _list_photographs(inputs, images, [names[index * len(names) // count] for index in range(count)])
+    result = export_detections(labelling, [str(inputs)], folder / LABELS, root=images, resume=True)
     if result.signal is not None or result.summary is None:
-        return Outcome({}, result.signal)
-    return Outcome({"images": result.summary.images, "points": result.summary.median})
+        return Outcome("", result.signal)
+    return Outcome(f"{result.summary.images} photographs, {result.summary.median:.0f} keypoints each (median)")
 
 
 def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
@@ -184,8 +180,8 @@ def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None)
     weights, labels = folder / "magicpoint" / WEIGHTS, folder / "labels" / LABELS
     training = config.of_superpoint(str(weights), str(labels), str(images))
     result = run_training(train_superpoint, training, conclude)
-    best = RunFolder(training.run).history().best
-    return Outcome({"steps": result.step, "auc@5": best.get("pairs/auc@5")}, result.signal)
+    area = format_cell(RunFolder(training.run).history().best.get("pairs/auc@5"))
+    return Outcome(f"{result.step:,} steps; AUC@5 px of homographies {area}", result.signal)
 
 
 def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
@@ -204,12 +200,12 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
             name = "sift" if entry["method"] == "sift" else "superpoint"
             rows[name] = {key: entry["figures"][key]["value"] for key in FIGURES} | {"pairs": entry["pairs"]}
     used = min(config.evaluation.limit or len(held_out), len(held_out))
-    return Outcome({"photographs": used, "held_out": len(held_out), "methods": rows})
+    text = f"{used} of the {len(held_out)} photographs that were held out"
+    return Outcome(text, figures={"photographs": used, "methods": rows})
 
 
 def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
-    text = "".join(f"{os.path.abspath(images / name)}\n" for name in names)
-    write_text(path, text)
+    write_text(path, "".join(f"{os.path.abspath(images / name)}\n" for name in names))
 
 
 DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
@@ -241,16 +237,8 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
     table = Table(title="The chain, stage by stage")
     for column in ("stage", "minutes", "result", "folder"):
         table.add_column(column, justify="right" if column == "minutes" else "left")
-    one, two, three, four = (done[stage] for stage in STAGES)
-    precision = [format_cell(one[key]) for key in ("ap_clean", "ap_noisy")]
-    results = [
-        f"{one['steps']:,} steps; AP at 4 px {precision[0]} clean, {precision[1]} noisy shapes",
-        f"{two['images']} photographs, {two['points']:.0f} keypoints each (median)",
-        f"{three['steps']:,} steps; AUC@5 px of homographies {format_cell(three['auc@5'])}",
-        f"{four['photographs']} of the {four['held_out']} photographs that were held out",
-    ]
-    for stage, result in zip(STAGES, results, strict=True):
-        table.add_row(stage, f"{done[stage]['seconds'] / 60:.1f}", result, str(folder / stage))
+    for stage, found in done.items():
+        table.add_row(stage, f"{found['seconds'] / 60:.1f}", found["result"], str(folder / stage))
     return table
 
 

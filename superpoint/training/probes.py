@@ -7,25 +7,22 @@ Between probed steps nothing is attached to the model, and a probed step compute
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from superpoint.backbones.vgg import ConvBlock
+from superpoint.engine.optimizers import gradients
 from superpoint.evaluation.statistics import output_statistics
-
-if TYPE_CHECKING:
-    from superpoint.engine.loop import Probe
 
 
 class DetectorProbe:
     """The `engine.loop.Probe` of a network with detector logits.
 
-    Its numbers, of one optimiser step ("layers" by module path, such as "encoder.stages.0.1" or "detector.logits"):
-
-        layers.<name>.mean, std: of the layer's output, after the ReLU if it has one.
+    Its numbers, of one optimiser step:
+        layers.<module path>.mean, std: of the layer's output, after the ReLU if it has one.
         layers.<name>.dead: (blocks with a ReLU) share of the channels that are 0 for the whole batch.
         layers.<name>.grad_norm: of the weight's gradient, as the optimiser gets it (averaged, clipped).
         layers.<name>.weight_norm: Euclidean norm of the weight, before the step.
@@ -34,9 +31,8 @@ class DetectorProbe:
             "train" hold, since a probe does not see the target.
         weights_norm, grad_norm: of all trainable parameters.
 
-    With `train.accumulate` > 1 activations and logits are those of the last part. A layer is a `ConvBlock`
-    (convolution, norm, ReLU) or a convolution or matrix outside of one. Under torch.compile the probed step runs
-    uncompiled, since compiled code passes over hooks; it then differs from a compiled one in rounding.
+    With `train.accumulate` > 1 activations and logits are those of the last part. Under torch.compile the probed step
+    runs uncompiled, since compiled code passes over hooks; it then differs from a compiled one in rounding.
     """
 
     def __init__(self) -> None:
@@ -62,11 +58,10 @@ class DetectorProbe:
             self._before[name] = weight.detach().clone()
             if weight.grad is not None:
                 self._gradients[name] = weight.grad.detach().norm()
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        self._gradient = torch.nn.utils.get_total_norm(gradients)
+        self._gradient = torch.nn.utils.get_total_norm(gradients(model))
 
     def after_update(self, model: nn.Module) -> dict[str, Any]:
-        """Detach the hooks; the numbers described above."""
+        """Detach the hooks, and return the numbers described above."""
         layers: dict[str, dict[str, float]] = {}
         for name, (_, weight) in probed_layers(model).items():
             layers[name] = {key: float(value) for key, value in self._outputs.get(name, {}).items()}
@@ -115,7 +110,10 @@ class DetectorProbe:
 
 
 def probed_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Parameter]]:
-    """Return the layers worth a look by module path, in the model's order: where to listen, and the weight."""
+    """Return by module path where to listen, and the weight, of each layer.
+
+    A layer is a `ConvBlock` (convolution, norm, ReLU) or a convolution or matrix outside of one.
+    """
     layers: dict[str, tuple[nn.Module, nn.Parameter]] = {}
     inside: set[nn.Module] = set()
     for name, module in model.named_modules():
@@ -133,10 +131,6 @@ def activation_statistics(output: Tensor, *, rectified: bool) -> dict[str, Tenso
     variance, mean = torch.var_mean(values.float(), correction=0)
     found = {"mean": mean, "std": variance.sqrt()}
     if rectified:
-        places = [axis for axis in range(values.ndim) if axis != 1]
-        found["dead"] = (values.amax(dim=places) <= 0).float().mean()
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        found["dead"] = (values.amax(dim=axes) <= 0).float().mean()
     return found
-
-
-if TYPE_CHECKING:
-    _: Probe = DetectorProbe()
