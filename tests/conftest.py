@@ -67,7 +67,8 @@ class CommandLine:
         with pytest.raises(SystemExit) as stopped:
             main([str(each) for each in arguments])
         assert isinstance(stopped.value.code, int)
-        return Ended(stopped.value.code, *self.capsys.readouterr())
+        captured = self.capsys.readouterr()
+        return Ended(stopped.value.code, captured.out, captured.err)
 
     def succeeds(self, *arguments: object) -> str:
         """What it prints to standard output."""
