@@ -25,23 +25,25 @@ from unittest.mock import patch
 import torch
 
 from superpoint.backends import make_network
+from superpoint.config import DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.engine.environment import describe_environment
 from superpoint.evaluation import evaluate_pairs as stage
-from superpoint.evaluation import feature_store, methods, pair_metrics
+from superpoint.evaluation import feature_store, pair_metrics
+from superpoint.evaluation.extractors import Extractor, network_extractor
 from superpoint.evaluation.feature_store import FeatureStore
-from superpoint.evaluation.methods import Method, network_extractor
 from superpoint.evaluation.views import content_hash
-from superpoint.models import decode, load_network
+from superpoint.models import extract, load_network
 
 BLOCK = 10  # pairs
 RELEASED = {"vgg": "superpoint", "lite": "superpoint-lite"}
 PARTS = {
-    decode: ("probability_to_points",),
-    methods: ("sample_descriptors",),
+    extract: ("probability_to_points", "sample_descriptors"),
     feature_store: ("save_features",),
-    stage: ("measure_repeatability",),
-    pair_metrics: ("compare_descriptors", "match_compared", "estimate_homography", "nearest_neighbour_precision"),
+    pair_metrics: (
+        *("compare_descriptors", "match_compared", "fit_homography"),
+        *("nearest_neighbour_precision", "measure_repeatability"),
+    ),
 }
 
 
@@ -71,7 +73,8 @@ def main() -> None:
     count = -(-arguments.pairs // 30)  # of each kind, from the 15 photographs
     config = EvaluatePairsConfig(generated_size=list(size), longest=max(size), generated_pairs=count)
     network = make_network(load_network(RELEASED[arguments.encoder]), arguments.backend, arguments.precision)
-    method = Method("superpoint", "released weights", network_extractor(network, config, config.nms_radius))
+    decode = DecodeConfig(config.nms_radius, config.threshold, config.border, config.max_keypoints)
+    extractor = Extractor("superpoint", "pretrained weights", network_extractor(network, decode))
     machine = describe_environment()
     threads = torch.get_num_threads()
     print(f"{machine['cpu']}, {machine['cores']} cores, {threads} threads, torch {machine['versions']['torch']}")
@@ -89,7 +92,7 @@ def main() -> None:
         for part in parts
     ]
     with tempfile.TemporaryDirectory() as temporary:
-        store = FeatureStore(Path(temporary), method)
+        store = FeatureStore(Path(temporary), extractor)
         for first in range(0, len(jobs), BLOCK):
             pairs = [job.load() for job in jobs[first : first + BLOCK]]  # generating is no part of either
             views = {content_hash(view): view for pair in pairs for view in (pair.image_a, pair.image_b)}
@@ -102,7 +105,7 @@ def main() -> None:
             for each in patches:
                 each.start()
             start = time.perf_counter()
-            list(stage.measure_pairs(pairs, [stage.MethodStores(method.name, store, store)], config))
+            list(stage.measure_pairs(pairs, [stage.Stores(extractor.name, store, store)], config))
             evaluation += time.perf_counter() - start
             for each in patches:
                 each.stop()

@@ -123,20 +123,15 @@ def _descriptors(name: str, features: object) -> NDArray[np.float32]:
 
 
 def unit_descriptors(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Scale descriptors [N, D] to unit length, so that the largest dot product is the smallest distance.
-
-    uint8 is taken as packed bits (ORB, AKAZE) and becomes +-1 a bit: dot products then order as Hamming distances do.
-    """
+    """Scale descriptors [N, D] to unit length, so that the largest dot product is the smallest distance."""
     if descriptors.ndim != 2:
         raise ValueError(f"descriptors: found shape {list(descriptors.shape)}, expected [N, D]")
     values = descriptors.astype(np.float32)
-    if descriptors.dtype == np.uint8:
-        values = np.unpackbits(descriptors.astype(np.uint8), axis=1).astype(np.float32) * 2 - 1
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArray[np.generic]) -> Comparison:
-    """Compare descriptors [N, D] of image a with [M, D] of image b; see `unit_descriptors` for their types.
+    """Compare descriptors [N, D] of image a with [M, D] of image b.
 
     Raises: ValueError for descriptors of different lengths.
     """

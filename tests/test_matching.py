@@ -12,7 +12,6 @@ from superpoint.matching import (
     compare_descriptors,
     fit_homography,
     match_compared,
-    unit_descriptors,
 )
 
 
@@ -57,18 +56,6 @@ def test_dual_softmax_scores_are_probabilities() -> None:
     alone = (np.exp(10) / (np.exp(10) + 3)) ** 2
     assert found.scores == pytest.approx([alone] * 4, rel=1e-5)
     assert len(match_descriptors(first, first, "dual_softmax", temperature=1.0, min_score=0.9).indices) == 0
-
-
-def test_packed_bits_are_matched_by_hamming_distance() -> None:
-    rng = np.random.default_rng(1)
-    first = rng.integers(0, 256, (20, 32), dtype=np.uint8)
-    second = first[::-1].copy()
-    second[:, 0] ^= 0b101
-    found = match_descriptors(first, second)
-    assert sorted(map(tuple, found.indices.tolist())) == [(k, 19 - k) for k in range(20)]
-    similarity = unit_descriptors(first) @ unit_descriptors(second).T
-    hamming = np.unpackbits(first[:, None] ^ second[None], axis=2).sum(axis=2)
-    assert np.allclose(similarity, 1 - 2 * hamming / 256, atol=1e-5)
 
 
 def test_nothing_to_match() -> None:

@@ -75,9 +75,9 @@ def evaluate_pairs_command(
     extractors: Annotated[
         str | None,
         typer.Option(
-            help="Separated by commas: models (superpoint:SOURCE), sift, rootsift, orb, akaze, fast, harris, shi, "
-            "aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or +rootsift, the "
-            "descriptors of its keypoints. Default: a network that ships with this package, sift, orb."
+            help="Separated by commas: models (superpoint:SOURCE), adapted:MODEL, sift, rootsift, orb, akaze, fast, "
+            "harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
+            "+rootsift, the descriptors of its keypoints. Default: a network that ships with this package, sift, orb."
         ),
     ] = None,
     data: Annotated[
@@ -94,9 +94,9 @@ def evaluate_pairs_command(
     superpoint evaluate pairs --extractors runs/superpoint,sift --data datasets/hpatches/images protocol=paper
     """
     from superpoint.evaluation.evaluate_pairs import evaluate_pairs
-    from superpoint.evaluation.methods import default_methods
+    from superpoint.evaluation.extractors import default_extractors
 
-    names = default_methods() if extractors is None else words(extractors)
+    names = default_extractors() if extractors is None else words(extractors)
     evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
     return Outcome(json.loads((out / "pairs.json").read_text(encoding="utf-8")))
 

@@ -45,7 +45,7 @@ class EvaluatePairsConfig:
     # them, the error of a pair is their median, inliers are those of the first.
     orders: int = 1
     repeatability_keypoints: int = 300  # strongest of those visible in both views; 0 = all
-    repeatability_nms: int = REPEATABILITY_NMS  # of all methods: else points in clusters repeat each other
+    repeatability_nms: int = REPEATABILITY_NMS  # of all extractors: else points in clusters repeat each other; 0 = none
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
     generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph

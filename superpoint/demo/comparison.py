@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.errors import UserError
-from superpoint.evaluation.methods import OWN_EXTRACTORS, _described
+from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrunk_size
@@ -144,16 +143,17 @@ def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -
     )
     if features.descriptors is not None:
         return features
-    return _features(image, *_described(image, features.keypoints, features.scores, "sift"))
+    return _unit(describe_by_sift(image, features))
 
 
 def _sift_features(image: Gray, settings: Settings) -> Features:
-    return _features(image, *OWN_EXTRACTORS["sift"](settings.max_keypoints)(image))
+    return _unit(opencv_extractor("sift", settings.max_keypoints)(image))
 
 
-def _features(image: Gray, points: Any, scores: Any, descriptors: Any) -> Features:
-    values = descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
-    return Features(points, scores, values, (image.shape[1], image.shape[0]))
+def _unit(features: Features) -> Features:
+    values = np.asarray(features.descriptors)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return replace(features, descriptors=values / np.maximum(lengths, 1e-12))
 
 
 def _spread(probability: NDArray[np.float32]) -> NDArray[np.float32]:

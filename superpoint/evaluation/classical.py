@@ -1,11 +1,11 @@
 """FAST, Harris, Shi-Tomasi, SIFT and ORB behind one interface: the calibration rows beside the network.
 
-A detector is a function: image uint8 [H, W] -> (points float32 [N, 2] (x, y), scores float32 [N] descending), in the
-pixel convention of the project (centres at integers). All get the network's non-maximum suppression, and Harris,
-Shi-Tomasi and FAST a sub-pixel refinement (`cv2.cornerSubPix`, Förstner's operator), so that localisation is compared
-fairly. Measured on rendered corners of 40..120 degrees and crossings at known sub-pixel places: the pixel of the
-largest Harris response lies 0.7 to 2.2 px inside the corner, a parabola through the response changes next to nothing
-(the bias is the window's, not the grid's), the refinement brings a right angle to 0.16 px, a crossing to 0.06 px.
+A detector is a function: image uint8 [H, W] -> Features without descriptors. All get the network's non-maximum
+suppression, and Harris, Shi-Tomasi and FAST a sub-pixel refinement (`cv2.cornerSubPix`, Förstner's operator), so that
+localisation is compared fairly. Measured on rendered corners of 40..120 degrees and crossings at known sub-pixel
+places: the pixel of the largest Harris response lies 0.7 to 2.2 px inside the corner, a parabola through the response
+changes next to nothing (the bias is the window's, not the grid's), the refinement brings a right angle to 0.16 px, a
+crossing to 0.06 px.
 An even window (4, as in the published comparison) adds half a pixel of bias; hence 3.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.errors import UserError
+from superpoint.features import Features
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -116,8 +117,8 @@ REFINED = frozenset({"fast", "harris", "shi"})  # SIFT interpolates by itself; O
 
 def classical_detector(
     name: str, *, nms_radius: int = 4, subpixel: bool = True, border: int = 0, max_keypoints: int = 0
-) -> Callable[[NDArray[np.uint8]], Detections]:
-    """A detector by name (`CLASSICAL`).
+) -> Callable[[NDArray[np.uint8]], Features]:
+    """Return a detector by name (`CLASSICAL`), a function of an image uint8 [H, W] of any size.
 
     Args:
         nms_radius: of two points in each other's square of half side `nms_radius` (rounded to pixels) the weaker goes.
@@ -125,16 +126,13 @@ def classical_detector(
         border: points nearer to the image edge than this many pixels are dropped.
         max_keypoints: strongest points kept; 0 = all.
 
-    Returns:
-        Function of an image uint8 [H, W] of any size -> points float32 [N, 2] (x, y), scores float32 [N] descending.
-
     Raises:
         UserError: unknown name.
     """
     if name not in CLASSICAL:
         raise UserError(f"detector: found '{name}', expected one of {', '.join(CLASSICAL)}")
 
-    def detect(image: NDArray[np.uint8]) -> Detections:
+    def detect(image: NDArray[np.uint8]) -> Features:
         if image.ndim != 2 or image.dtype != np.uint8:
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
         image = np.ascontiguousarray(image)
@@ -143,8 +141,8 @@ def classical_detector(
             points = refine_corners(image, points)
         limit = np.array([image.shape[1] - 1 - border, image.shape[0] - 1 - border])
         inside = ((points >= border) & (points <= limit)).all(axis=1)
-        points, scores = points[inside], scores[inside]
-        return (points[:max_keypoints], scores[:max_keypoints]) if max_keypoints else (points, scores)
+        kept = np.flatnonzero(inside)[: max_keypoints or None]
+        return Features(points[kept], scores[kept], None, (image.shape[1], image.shape[0]))
 
     return detect
 

@@ -1,8 +1,8 @@
 """Features of images by their content, kept in HDF5 between runs.
 
-<folder>/<hash of the method's key>/<hash of the pixels>.h5, each a feature file of one image, in pixels of the image as
-the detector saw it. A file is written whole or not at all, so several processes may share a folder and a killed run
-loses one image; one that is damaged is made anew.
+<folder>/<hash of the extractor's key>/<hash of the pixels>.h5, each a feature file of one image, in pixels of the
+image as the extractor saw it. A file is written whole or not at all, so several processes may share a folder and a
+killed run loses one image; one that is damaged is made anew.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
-from superpoint.evaluation.methods import Method
-from superpoint.evaluation.pair_metrics import Described
+from superpoint.evaluation.extractors import Extractor
 from superpoint.evaluation.views import content_hash
 from superpoint.features import Features
 from superpoint.files import make_folder
@@ -30,37 +29,36 @@ KEPT = 8  # images in memory: the first of a sequence is in all of its pairs
 
 
 class FeatureStore:
-    """Features of one method. Called from one thread.
+    """Features of one extractor. Called from one thread.
 
     Attributes:
         computed, read, rebuilt: how many images were what (rebuilt: of those computed).
         writer: where files are written meanwhile, see `flush`; None = at once.
     """
 
-    def __init__(self, folder: str | Path | None, method: Method) -> None:
+    def __init__(self, folder: str | Path | None, extractor: Extractor) -> None:
         """Args: folder, None = in memory only. Raises: UserError if it cannot be made."""
-        self.method = method
-        digest = hashlib.sha256(method.key.encode()).hexdigest()[:16]
+        self.extractor = extractor
+        digest = hashlib.sha256(extractor.key.encode()).hexdigest()[:16]
         self.folder = None if folder is None else make_folder(Path(folder) / digest)
         self.computed = self.read = self.rebuilt = 0
         self.writer: Executor | None = None
         self._memory: dict[str, Features] = {}
         self._writing: deque[Future[None]] = deque()
 
-    def __call__(self, image: NDArray[np.uint8]) -> Described:
-        """Points, scores and descriptors of an image uint8 [H, W]."""
+    def __call__(self, image: NDArray[np.uint8]) -> Features:
+        """Return the features of an image uint8 [H, W]."""
         key = content_hash(image)
         features = self._memory.get(key) or self._load(key)
         if features is None:
-            features = self.method(image)
+            features = self.extractor(image)
             self.computed += 1
             if self.folder is not None:
                 self._save(self.folder / f"{key}.h5", features)
         self._memory[key] = features
         if len(self._memory) > KEPT:
             del self._memory[next(iter(self._memory))]
-        height, width = image.shape
-        return Described(features.keypoints, features.scores, self.method.descriptors(features), (height, width))
+        return features
 
     def flush(self, most: int = 0) -> None:
         """Wait until at most this many files are still to be written. Raises: UserError if one could not be."""
@@ -68,7 +66,7 @@ class FeatureStore:
             self._writing.popleft().result()
 
     def _save(self, path: Path, features: Features) -> None:
-        content, attributes = {NAME: features}, {"method": self.method.key}
+        content, attributes = {NAME: features}, {"extractor": self.extractor.key}
         if self.writer is None:
             save_features(path, content, attributes)
             return
@@ -83,7 +81,7 @@ class FeatureStore:
             with FeatureFile(path) as file:
                 features = file.read(NAME)
                 whole = not list(check_features(file))
-                whole = whole and features.descriptors is not None and file.attributes.get("method") == self.method.key
+                whole = whole and file.attributes.get("extractor") == self.extractor.key
         except UserError:
             whole, features = False, None
         if not whole or features is None:

@@ -10,39 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from superpoint.evaluation.pair_metrics import Described, Outcome, PairRecord
+from superpoint.evaluation.pair_metrics import Outcome, PairRecord
 from superpoint.evaluation.pairs import match_errors
 from superpoint.evaluation.views import ViewPair
+from superpoint.features import Features
 from superpoint.files import make_folder
 from superpoint.geometry.homography import Matrix, frame_corners, warp_points
 from superpoint.visualize import BLUE, GREEN, MAX_LINES, ORANGE, VERMILION, plot_color, save_figure, side_by_side
 
-Redraw = Callable[[str, str], tuple[ViewPair, Described, Described, Outcome]]  # (method, pair's name)
+Redraw = Callable[[str, str], tuple[ViewPair, Features, Features, Outcome]]  # (extractor, pair's name)
 
 
 def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
-    """Draw the `count` best and worst pairs of each method as <method>-best-1.png, ...
+    """Draw the `count` best and worst pairs of each extractor as <extractor>-best-1.png, ...
 
     That is by RANSAC's corner error, from the matches best first.
     """
     make_folder(folder)
     for old in folder.glob("*.png"):
-        old.unlink()  # of an earlier run with other methods
+        old.unlink()  # of an earlier run with other extractors
     written = []
-    for method in dict.fromkeys(record.method for record in records):
-        mine = [record for record in records if record.method == method]
+    for extractor in dict.fromkeys(record.extractor for record in records):
+        mine = [record for record in records if record.extractor == extractor]
         order = sorted(mine, key=lambda record: (record.errors["ransac"][0], -record.mma[2]))
         best = order[: min(count, (len(order) + 1) // 2)]
         worst = order[::-1][: min(count, len(order) // 2)]
         for kind, chosen in (("best", best), ("worst", worst)):
             for place, record in enumerate(chosen, 1):
-                figure = pair_figure(*redraw(method, record.pair), record)
-                name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in method)
+                figure = pair_figure(*redraw(extractor, record.pair), record)
+                name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in extractor)
                 written.append(save_figure(folder / f"{name}-{kind}-{place}.png", figure))
     return written
 
 
-def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, record: PairRecord) -> Figure:
+def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> Figure:
     """Both views side by side with the matches, and the outline of the first view in the second.
 
     Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
@@ -56,7 +57,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
     estimate = outcome.estimates["ransac"][0]
     pairs = outcome.matches.indices
     chosen = np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)
-    start, end = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
+    start, end = a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]]
     right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
     kinds = (
         ("neither", ~right & ~inlier, (150, 150, 150), ":", 0.7),
@@ -82,7 +83,7 @@ def pair_figure(pair: ViewPair, a: Described, b: Described, outcome: Outcome, re
         found = f"corner error {error:.1f} px"
     shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
     correct = f"{record.mma[2]:.0%} within 3 px"
-    axes.set_title(f"{record.method} on {record.pair}\nRANSAC: {found}; {shown} shown, {correct}", fontsize=11)
+    axes.set_title(f"{record.extractor} on {record.pair}\nRANSAC: {found}; {shown} shown, {correct}", fontsize=11)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return figure
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 
 from superpoint.backbones.pretrained import read_state
 from superpoint.errors import UserError
+from superpoint.features import Features
 
-Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]]
+Extract = Callable[[NDArray[np.uint8]], Features]
 Run = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image [1, 1, H, W], 0..1 -> points, scores, descriptors
 
 ALIKED_MODELS = ("aliked-n16", "aliked-t16", "aliked-n32", "aliked-n16rot")
@@ -30,8 +30,8 @@ WHERE = {
 }
 
 
-def learned_method(kind: str, weights: str, points: int, device: str = "auto") -> tuple[Extract, str]:
-    """The function from an image uint8 [H, W] to (points, scores, descriptors), strongest first, and the file's hash.
+def learned_extractor(kind: str, weights: str, count: int, device: str = "auto") -> tuple[Extract, str]:
+    """Return the function image uint8 [H, W] -> Features, the strongest `count`, and the hash of the weights file.
 
     Raises: UserError if there are no weights, they cannot be read, or do not fit.
     """
@@ -39,18 +39,16 @@ def learned_method(kind: str, weights: str, points: int, device: str = "auto") -
     if not weights or not path.is_file():
         found = f"{path}: no such file" if weights else f"--extractors: found '{kind}' without weights"
         raise UserError(f"{found}, expected {kind}:FILE, e.g. {WHERE[kind]}")
-    state = read_state(path)
     where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-    run = {"aliked": _aliked, "disk": _disk, "xfeat": _xfeat, "keynet-hardnet": _keynet}[kind](
-        state, path, points, where
-    )
+    run = LEARNED[kind](read_state(path), path, count, where)
 
-    def extract(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
+    def extract(image: NDArray[np.uint8]) -> Features:
         with torch.inference_mode():
             pixels = torch.from_numpy(image)[None, None].to(where).float() / 255
-            places, scores, descriptors = (each.float().cpu() for each in run(pixels))
-        order = scores.sort(descending=True, stable=True).indices[:points]
-        return places[order].numpy(), scores[order].numpy(), descriptors[order].numpy()
+            found = [each.float().cpu() for each in run(pixels)]
+        order = found[1].sort(descending=True, stable=True).indices[:count]
+        points, scores, descriptors = (each[order].numpy() for each in found)
+        return Features(points, scores, descriptors, (image.shape[1], image.shape[0]))
 
     return extract, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
@@ -127,3 +125,6 @@ def _keynet(state: dict[str, Tensor], path: Path, points: int, device: torch.dev
         return get_laf_center(frames)[0][filled], responses[0][filled], descriptors[0][filled]
 
     return run
+
+
+LEARNED = {"aliked": _aliked, "disk": _disk, "xfeat": _xfeat, "keynet-hardnet": _keynet}

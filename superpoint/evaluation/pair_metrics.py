@@ -1,9 +1,9 @@
-"""All figures of one image pair and one method, and their means over pairs."""
+"""All figures of one image pair and one extractor, and their means over pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.classical import suppress
 from superpoint.evaluation.pairs import (
+    Repeatability,
     area_under_curve,
     bootstrap_interval,
     corner_error,
@@ -19,8 +20,10 @@ from superpoint.evaluation.pairs import (
     matching_accuracy,
     matching_score,
     nearest_neighbour_precision,
+    repeatability,
 )
-from superpoint.evaluation.repeatability import repeatabilities
+from superpoint.evaluation.views import ViewPair
+from superpoint.features import Features
 from superpoint.geometry.homography import Matrix
 from superpoint.matching import (
     ESTIMATORS,
@@ -40,19 +43,10 @@ SHARES = (  # means over pairs of what is in each record, by name
 )
 
 
-class Described(NamedTuple):
-    """Points float32 [N, 2] (x, y), strongest first, scores [N] and descriptors [N, D] of a view of (height, width)."""
-
-    points: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    descriptors: NDArray[Any]
-    size: tuple[int, int]
-
-
 class Outcome(NamedTuple):
-    """Descriptors compared, matches best first, and of each estimator one estimate an order of the matches."""
+    """Descriptors compared (None without), matches best first, and per estimator one estimate per order of these."""
 
-    compared: Comparison
+    compared: Comparison | None
     matches: Matches
     estimates: dict[str, list[Homography]]
 
@@ -61,18 +55,21 @@ class Outcome(NamedTuple):
 class PairRecord:
     """Figures of a pair; distances in pixels of view b, infinite where there is no estimate.
 
-    repeatability_3, _1: share at that eps; NaN without points. localisation: px; NaN if no point is repeated.
-    mma: share of matches within 1..10 px. errors: of the corners, by estimator, one an order of the matches.
-    inliers: share of matches that agree with the estimate from the first order, by estimator.
+    repeatability_3, _1: share at that eps; NaN without keypoints. localisation, _1: px, of those within 3 and 1 px; NaN
+    if no keypoint is repeated. counted: keypoints that these are measured on, mean of the two views.
+    mma: share of matches within 1..10 px. errors: of the corners, per estimator one per order of the matches.
+    inliers: share of matches that agree with the estimate from the first order, per estimator.
     """
 
-    method: str
+    extractor: str
     pair: str
     sequence: str
     change: str
     repeatability_3: float
     repeatability_1: float
     localisation: float
+    localisation_1: float
+    counted: float
     nn_map: float
     matching_score: float
     mma: tuple[float, ...]
@@ -97,8 +94,10 @@ class PairRecord:
         }
 
 
-def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outcome:
-    """Matches of two views and the homographies that `ESTIMATORS` find from them.
+def match_pair(
+    a: Features, b: Features, config: EvaluatePairsConfig, estimators: Sequence[str] = ESTIMATORS
+) -> Outcome:
+    """Match two views and estimate their homography; views without descriptors have no matches.
 
     The matches go in by score, best first, and then in `config.orders` - 1 others. OpenCV draws from a generator that
     always starts alike, so their order is its seed: over six orders of SIFT's and ORB's matches of 30 pairs the share
@@ -106,12 +105,14 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
     (.02 to .04 at 3 and 5 px); five times the samples cost five times the time and change the mean by less than .02.
     One pair of 30 is .033.
     """
-    compared = compare_descriptors(a.descriptors, b.descriptors)
-    floor = config.min_probability if config.matcher == "dual_softmax" else -1.0
-    matches = match_compared(
-        compared, config.matcher, ratio=config.ratio, temperature=config.temperature, min_score=floor
-    )
-    estimates: dict[str, list[Homography]] = {name: [] for name in ESTIMATORS}
+    compared, matches = None, Matches(np.zeros((0, 2), np.int64), [])
+    if a.descriptors is not None and b.descriptors is not None:
+        compared = compare_descriptors(a.descriptors, b.descriptors)
+        floor = config.min_probability if config.matcher == "dual_softmax" else -1.0
+        matches = match_compared(
+            compared, config.matcher, ratio=config.ratio, temperature=config.temperature, min_score=floor
+        )
+    estimates: dict[str, list[Homography]] = {name: [] for name in estimators}
     rng = np.random.default_rng(config.seed)
     count = len(matches.indices)
     for number in range(config.orders):
@@ -119,8 +120,8 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
         pairs = matches.indices[order]
         for name, found in estimates.items():
             estimate = fit_homography(
-                a.points[pairs[:, 0]],
-                b.points[pairs[:, 1]],
+                a.keypoints[pairs[:, 0]],
+                b.keypoints[pairs[:, 1]],
                 name,
                 threshold=getattr(config, name),
                 iterations=config.gcransac_iterations if name == "gcransac" else config.iterations,
@@ -133,50 +134,63 @@ def match_pair(a: Described, b: Described, config: EvaluatePairsConfig) -> Outco
 
 
 def measure_pair(
-    method: str,
-    pair: tuple[str, str, str],
-    a: Described,
-    b: Described,
-    h_a_b: Matrix,
-    outcome: Outcome,
+    extractor: str,
+    views: ViewPair,
+    a: Features,
+    b: Features,
     config: EvaluatePairsConfig,
-    repeated: Mapping[str, float],
+    *,
+    estimators: Sequence[str] = ESTIMATORS,
+    detected: tuple[Features, Features, Matrix] | None = None,
 ) -> PairRecord:
-    """All figures of a pair.
+    """Measure what an extractor found in a pair of views.
 
     Args:
-        pair: its name, sequence and change.
-        repeated: from `measure_repeatability`, perhaps of views of another size.
+        a, b: of the two views.
+        estimators: of homographies.
+        detected: features of views of another size and their homography, to measure repeatability on.
     """
-    pairs = outcome.matches.indices
-    errors = match_errors(a.points[pairs[:, 0]], b.points[pairs[:, 1]], h_a_b)
-    precision = nearest_neighbour_precision(a.points, b.points, outcome.compared, h_a_b, config.eps)
-    estimates = outcome.estimates.items()
+    compared, matches, estimates = match_pair(a, b, config, estimators)
+    pairs, h_a_b = matches.indices, views.h_a_b
+    errors = match_errors(a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]], h_a_b)
+    precision = np.nan if compared is None else nearest_neighbour_precision(a, b, compared, h_a_b, config.eps)
+    wide, narrow = measure_repeatability(*(detected or (a, b, h_a_b)), config)
+    size = views.image_a.shape[:2]
     return PairRecord(
-        method,
-        *pair,
-        **repeated,
+        extractor,
+        views.name,
+        views.sequence,
+        views.change,
+        repeatability_3=wide.share,
+        repeatability_1=narrow.share,
+        localisation=wide.error,
+        localisation_1=narrow.error,
+        counted=wide.counted,
         nn_map=0.0 if np.isnan(precision) else precision,  # nothing that could be matched: the detector's failure
-        matching_score=matching_score(a.points, b.points, pairs, h_a_b, a.size, b.size, config.eps),
+        matching_score=matching_score(a, b, pairs, h_a_b, config.eps),
         mma=tuple(map(float, matching_accuracy(errors, THRESHOLDS))),
-        errors={name: tuple(corner_error(one.matrix, h_a_b, a.size) for one in each) for name, each in estimates},
-        inliers={name: float(each[0].inliers.mean()) if len(pairs) else 0.0 for name, each in estimates},
+        errors={k: tuple(corner_error(one.matrix, h_a_b, size) for one in each) for k, each in estimates.items()},
+        inliers={k: float(each[0].inliers.mean()) if len(pairs) else 0.0 for k, each in estimates.items()},
         matches=len(pairs),
-        points=(len(a.points) + len(b.points)) / 2,
+        points=(len(a) + len(b)) / 2,
     )
 
 
-def measure_repeatability(a: Described, b: Described, h_a_b: Matrix, config: EvaluatePairsConfig) -> dict[str, float]:
-    """Repeatability at 3 and 1 px and localisation error, after the same suppression for every method."""
-    first, second = (suppress(each.points, each.scores, config.repeatability_nms)[0] for each in (a, b))
-    wide, narrow = repeatabilities(first, second, h_a_b, a.size, b.size, [3.0, 1.0], config.repeatability_keypoints)
-    return {"repeatability_3": wide.share, "repeatability_1": narrow.share, "localisation": wide.error}
+def measure_repeatability(a: Features, b: Features, h_a_b: Matrix, config: EvaluatePairsConfig) -> list[Repeatability]:
+    """Return repeatability at 3 and at 1 px, after the same suppression (0 = none) for every extractor."""
+    if config.repeatability_nms:
+        a, b = (
+            replace(each, keypoints=points, scores=scores, descriptors=None)
+            for each in (a, b)
+            for points, scores in [suppress(each.keypoints, each.scores, config.repeatability_nms)]
+        )
+    return repeatability(a, b, h_a_b, [3.0, 1.0], config.repeatability_keypoints)
 
 
 def figures(records: Sequence[PairRecord]) -> dict[str, NDArray[np.float64]]:
-    """Each figure of a table as one value a pair, so that the table's figure is their mean (NaN left out)."""
+    """Return each figure of a table as one value per pair: the table's figure is their mean (NaN left out)."""
     values = {name: np.array([getattr(record, name) for record in records], np.float64) for name in SHARES}
-    for name in ESTIMATORS:
+    for name in records[0].errors:
         values[f"{name}_inliers"] = np.array([record.inliers[name] for record in records], np.float64)
         errors = [record.errors[name] for record in records]
         for eps in CORNER_EPS:

@@ -18,8 +18,8 @@ from rich.table import Table
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import correctness
-from superpoint.evaluation.synthetic import markdown_table
-from superpoint.files import write_atomically
+from superpoint.evaluation.tables import format_cell, markdown_table
+from superpoint.files import write_text
 from superpoint.matching import ESTIMATORS
 from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save_figure
 
@@ -29,17 +29,17 @@ DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP"
 NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
-Summary = dict[str, Any]  # figure -> {"value", "low", "high"}, see `pair_metrics.summarise`
-
 
 def summaries(records: Sequence[PairRecord], seed: int = 0) -> list[dict[str, Any]]:
-    """One entry for each method and group of pairs: {"method", "kind", "group", "pairs", "figures"}."""
+    """One entry per extractor and group of pairs: {"extractor", "kind", "group", "pairs", "figures"}."""
     found = []
-    for method in dict.fromkeys(record.method for record in records):
-        for kind, name, members in groups(record for record in records if record.method == method):
+    for extractor in dict.fromkeys(record.extractor for record in records):
+        for kind, name, members in groups(record for record in records if record.extractor == extractor):
             # An interval from the five pairs of a sequence would say nothing.
             content = summarise(members, intervals=kind != "sequence", seed=seed)
-            found.append({"method": method, "kind": kind, "group": name, "pairs": len(members), "figures": content})
+            found.append(
+                {"extractor": extractor, "kind": kind, "group": name, "pairs": len(members), "figures": content}
+            )
     return found
 
 
@@ -52,31 +52,31 @@ def write_report(
     count = len({(record.pair) for record in records})
     title = f"{count} pairs, protocol {config.describe()}"
     tables = [homography_table(found, f"Homography: share of pairs by corner error, px; {title}")]
-    tables.append(feature_table(found, f"Points and matches; {title}"))
+    tables.append(feature_table(found, f"Keypoints and matches; {title}"))
     for kind, label in (("change", "change"), ("sequence", "sequence")):
         if any(each["kind"] == kind for each in found):
             tables.append(group_table(found, kind, f"By {label}: RANSAC correctness @1 / @3 / @5 px and MMA @3 px"))
     console = Console(width=max(Console().width, 140))
-    methods = {each["method"] for each in found}
-    for table in tables[: 3 if len(methods) <= 4 else 2]:  # more columns do not fit: pairs.md has them
+    extractors = {each["extractor"] for each in found}
+    for table in tables[: 3 if len(extractors) <= 4 else 2]:  # more columns do not fit: pairs.md has them
         console.print(table)
     text = f"# Image pairs\n\nData: {source}. Protocol: {config.describe()}. {count} pairs, {len(skipped)} left out.\n"
     text += "".join(f"\n{table.title}\n\n{markdown_table(table)}" for table in tables)
     text += "".join(f"\n- left out: {reason}" for reason in skipped) + ("\n" if skipped else "")
-    _write(folder / "pairs.md", text)
+    write_text(folder / "pairs.md", text)
     content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
     content["pairs"] = [record.row() | {"corner_errors": _finite(record.errors)} for record in records]
-    _write(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
-    _write(folder / "pairs.csv", _csv([record.row() for record in records]))
-    _write(folder / "summary.csv", _csv([_flat(each, config) for each in found]))
+    write_text(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
+    write_text(folder / "pairs.csv", _csv([record.row() for record in records]))
+    write_text(folder / "summary.csv", _csv([_flat(each, config) for each in found]))
     save_figure(folder / "correctness.png", correctness_figure(records, title))
     save_figure(folder / "mma.png", accuracy_figure(found, title))
 
 
 def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row a method and estimator: correctness, its 95 % interval at 3 px, and the area under its curve."""
+    """Return one row per extractor and estimator: correctness, its 95 % interval at 3 px, its area."""
     table = Table(title=title)
-    for name in ("method", "estimator"):
+    for name in ("extractor", "estimator"):
         table.add_column(name, no_wrap=True)
     for name in ("@1", "@3", "@3 95 %", "@5", "AUC@5"):
         table.add_column(name, justify="right")
@@ -85,16 +85,18 @@ def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
         for name in ESTIMATORS:
             one, three, five = (each["figures"][f"{name}_{eps}"] for eps in CORNER_EPS)
             area = each["figures"][f"{name}_auc_5"]
-            interval = f"{_number(three['low'], 2)}-{_number(three['high'], 2)}"
-            cells = [_number(one["value"]), _number(three["value"]), interval]
-            table.add_row(each["method"], NAMES[name], *cells, _number(five["value"]), _number(area["value"]))
+            interval = f"{format_cell(three['low'], '.2f')}-{format_cell(three['high'], '.2f')}"
+            cells = [format_cell(one["value"]), format_cell(three["value"]), interval]
+            table.add_row(
+                each["extractor"], NAMES[name], *cells, format_cell(five["value"]), format_cell(area["value"])
+            )
     return table
 
 
 def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row a method: repeatability and localisation, matching, counts."""
+    """Return one row per extractor: repeatability and localisation, matching, counts."""
     table = Table(title=title)
-    table.add_column("method", no_wrap=True)
+    table.add_column("extractor", no_wrap=True)
     columns = {
         "rep. @3 px": "repeatability_3",
         "@1 px": "repeatability_1",
@@ -104,48 +106,52 @@ def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
         **{f"MMA @{eps}": f"mma_{eps}" for eps in (1, 3, 5)},
         "RANSAC inliers": "ransac_inliers",
         "matches": "matches",
-        "points": "points",
+        "keypoints": "points",
     }
     for name in columns:
         table.add_column(name, justify="right")
     for each in _all(found):
-        values = {name: each["figures"][key]["value"] for name, key in columns.items()}
         table.add_row(
-            each["method"],
-            *(_number(value, 0 if name in ("matches", "points") else 3) for name, value in values.items()),
+            each["extractor"],
+            *(
+                format_cell(each["figures"][key]["value"], ".0f" if key in ("matches", "points") else ".3f")
+                for key in columns.values()
+            ),
         )
     return table
 
 
 def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Table:
-    """One row a group of pairs, one column a method."""
+    """Return one row per group of pairs, one column per extractor."""
     table = Table(title=title)
-    methods = list(dict.fromkeys(each["method"] for each in found))
-    members = {(each["group"], each["method"]): each for each in found if each["kind"] == kind}
+    extractors = list(dict.fromkeys(each["extractor"] for each in found))
+    members = {(each["group"], each["extractor"]): each for each in found if each["kind"] == kind}
     table.add_column(kind)
     table.add_column("pairs", justify="right")
-    for method in methods:
-        table.add_column(method, justify="right")
+    for extractor in extractors:
+        table.add_column(extractor, justify="right")
     for group in dict.fromkeys(group for group, _ in members):
         cells = []
-        for method in methods:
-            values = members[group, method]["figures"]
-            shares = " / ".join(_number(values[f"ransac_{eps}"]["value"], 2) for eps in CORNER_EPS)
-            cells.append(f"{shares}; {_number(values['mma_3']['value'], 2)}")
-        table.add_row(group, str(members[group, methods[0]]["pairs"]), *cells)
+        for extractor in extractors:
+            values = members[group, extractor]["figures"]
+            shares = " / ".join(format_cell(values[f"ransac_{eps}"]["value"], ".2f") for eps in CORNER_EPS)
+            cells.append(f"{shares}; {format_cell(values['mma_3']['value'], '.2f')}")
+        table.add_row(group, str(members[group, extractors[0]]["pairs"]), *cells)
     return table
 
 
 def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
     """Share of pairs whose corner error is at most the threshold, a panel an estimator."""
     figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
-    methods = list(dict.fromkeys(record.method for record in records))
+    extractors = list(dict.fromkeys(record.extractor for record in records))
     for place, name in enumerate(ESTIMATORS):
         axes = figure.add_subplot(1, len(ESTIMATORS), place + 1)
-        for index, method in enumerate(methods):
-            errors = [error for record in records if record.method == method for error in record.errors[name]]
+        for index, extractor in enumerate(extractors):
+            errors = [error for record in records if record.extractor == extractor for error in record.errors[name]]
             share = [correctness(errors, eps) for eps in CURVE]
-            axes.step(CURVE, share, DASHES[index % 4], where="post", color=_colour(index), label=method, linewidth=1.8)
+            axes.step(
+                CURVE, share, DASHES[index % 4], where="post", color=_colour(index), label=extractor, linewidth=1.8
+            )
         axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=NAMES[name])
         axes.set_ylabel("share of pairs")
         axes.grid(alpha=0.3)
@@ -156,7 +162,7 @@ def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
 
 
 def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Mean matching accuracy over the threshold, and of up to four methods its 95 % bootstrap interval over pairs."""
+    """Draw the mean matching accuracy over the threshold, of up to four extractors with its 95 % interval."""
     figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     rows = _all(found)
@@ -171,7 +177,7 @@ def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
             yerr=reach if len(rows) <= 4 else None,  # more bars than that hide each other
             fmt=DASHES[index % 4] + MARKERS[index % 6],
             color=_colour(index),
-            label=each["method"],
+            label=each["extractor"],
             markersize=4,
             linewidth=1.6,
             elinewidth=0.8,
@@ -197,13 +203,9 @@ def _colour(index: int) -> tuple[float, ...]:
     return tuple(channel / 255 for channel in ORDER[index % len(ORDER)])
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
 def _flat(entry: Mapping[str, Any], config: EvaluatePairsConfig) -> dict[str, Any]:
     row: dict[str, Any] = {"protocol": config.describe()}
-    row |= {key: entry[key] for key in ("method", "kind", "group", "pairs")}
+    row |= {key: entry[key] for key in ("extractor", "kind", "group", "pairs")}
     for name, each in entry["figures"].items():
         row |= {name: each["value"], f"{name}_low": each["low"], f"{name}_high": each["high"]}
     return row
@@ -215,7 +217,3 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import HomographyConfig, PhotometricConfig
-from superpoint.data.images import read_gray, resize_with_points
+from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.data.images import read_gray, resize_with_points, sample_photographs
 from superpoint.data.pairs import KINDS, generated_pair
-from superpoint.data.sequences import PairFiles
+from superpoint.data.sequences import PairFiles, find_pairs
+from superpoint.data.sources.source import open_source
 from superpoint.errors import UserError
 from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, resize_matrix, warp_points
 
@@ -82,16 +88,70 @@ def overlap(pair: ViewPair) -> bool:
     return bool(inside(warp_points(grid, pair.h_a_b), *pair.image_b.shape).any())
 
 
-def generated_views(
-    photograph: Image, name: str, *, count: int, size: tuple[int, int], seed: int
-) -> Iterator[ViewPair]:
-    """`count` pairs of each kind of one photograph; see `data.pairs`."""
-    for kind in KINDS:
-        for index in range(count):
-            made = generated_pair(
-                photograph, name, index, kind=kind, size=size, seed=seed, homography=HOMOGRAPHY, photometric=PHOTOMETRIC
-            )
-            yield ViewPair(f"{name}/{kind}-{index}", name, kind, made.image_a, made.image_b, made.h_a_b)
+def generated_view(photograph: Image, name: str, index: int, kind: str, size: tuple[int, int], seed: int) -> ViewPair:
+    """Return pair `index` of a kind of one photograph; see `data.pairs`."""
+    ranges = {"homography": HOMOGRAPHY, "photometric": PHOTOMETRIC}
+    made = generated_pair(photograph, name, index, kind=kind, size=size, seed=seed, **ranges)
+    return ViewPair(f"{name}/{kind}-{index}", name, kind, made.image_a, made.image_b, made.h_a_b)
+
+
+class Job(NamedTuple):
+    """A pair that is not yet loaded. `load` raises UserError if it cannot be."""
+
+    name: str
+    load: Callable[[], ViewPair]
+
+
+def find_jobs(
+    config: EvaluatePairsConfig, data: str | Path | None, images: str | Path | None
+) -> tuple[list[Job], list[str]]:
+    """Return the pairs to measure, and the reasons for those left out so far.
+
+    Args:
+        data: folder of sequences; None = pairs generated from photographs.
+        images: folder of photographs for these, of which `config.limit` are taken in even steps; None = those of
+            scikit-image.
+
+    Raises: UserError if there is none.
+    """
+    if data is not None:
+        found = find_pairs(data)
+        return [Job(files.name, partial(read_pair, files)) for files in found.pairs], found.skipped
+    photographs = _photographs(images, config.limit)
+    size = config.generated_size[0], config.generated_size[1]
+
+    @lru_cache(maxsize=1)  # one photograph makes several pairs, one after the other
+    def photograph(place: int) -> Image:
+        return photographs[place][1]()
+
+    def load(place: int, index: int, kind: str) -> ViewPair:
+        return generated_view(photograph(place), photographs[place][0], index, kind, size, config.seed)
+
+    return [
+        Job(f"{name}/{kind}-{index}", partial(load, place, index, kind))
+        for place, (name, _) in enumerate(photographs)
+        for kind in KINDS
+        for index in range(config.generated_pairs)
+    ], []
+
+
+def _photographs(folder: str | Path | None, limit: int) -> list[tuple[str, Callable[[], Image]]]:
+    if folder is None:
+        rgb = sample_photographs()[: limit or None]
+        return [(name, partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY)) for name, image in rgb]  # type: ignore[misc]
+    source = open_source([str(folder)])
+    items = list(source.read(0, max(len(source), 1)))
+    count = min(limit or len(items), len(items))
+    return [(item.name, item.load) for item in (items[place * len(items) // count] for place in range(count))]
+
+
+def load_views(jobs: Iterable[Job], skipped: list[str]) -> Iterator[ViewPair]:
+    """Yield the pairs that can be loaded; reasons of the others are added to `skipped`."""
+    for job in jobs:
+        try:
+            yield job.load()
+        except UserError as error:
+            skipped.append(str(error))
 
 
 def content_hash(image: Image) -> str:

@@ -11,16 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from superpoint.config import ChainConfig, MagicPointConfig, dump_config, load_config
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.sources.source import open_source
 from superpoint.engine import TrainResult
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
-from superpoint.evaluation.synthetic import markdown_table
 from superpoint.files import make_folder, write_text
 
 Conclude = Callable[[Any, TrainResult], object]  # (config of a run, its result): evaluates and reports a complete run
@@ -103,19 +99,3 @@ def run_training(
     if conclude is not None and result.signal is None:
         conclude(config, result)
     return result
-
-
-def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = ()) -> None:
-    """Print the result of a recipe, and write it to the Markdown file `path`."""
-    console = Console(width=max(Console().width, 150))
-    for table in tables:
-        console.print(table)
-    if lines:
-        console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
-    text = "".join(f"{table.title}\n\n{markdown_table(table)}\n" for table in tables)
-    write_text(path, text + "".join(f"- {line}\n" for line in lines))
-
-
-def format_cell(value: float | None, form: str = ".3f") -> str:
-    """Return a figure of a table, "-" for none."""
-    return "-" if value is None else format(value, form)

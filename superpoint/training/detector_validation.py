@@ -12,8 +12,8 @@ from torch import nn
 from superpoint.config import MagicPointConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.training_set import held_out_photographs
-from superpoint.evaluation.evaluate_synthetic import VARIANTS, batch_detector, shape_samples
-from superpoint.evaluation.synthetic import Sample, SyntheticProtocol, evaluate_synthetic_batched, flat_metrics
+from superpoint.evaluation.evaluate_synthetic import VARIANTS, network_detector, shape_samples
+from superpoint.evaluation.synthetic import Sample, evaluate_synthetic, flat_metrics
 from superpoint.geometry.cells import encode_points, valid_cells
 from superpoint.models.decode import pad_to_multiple
 from superpoint.models.extract import dense_maps
@@ -53,10 +53,10 @@ class DetectorValidation:
                 )
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
-        detect = batch_detector(model, SyntheticProtocol())
+        detect = network_detector(model)
         metrics: dict[str, Any] = {}
         for name, samples in self.sets.items():
-            metrics |= flat_metrics(evaluate_synthetic_batched(detect, samples), prefix=f"{name}/")
+            metrics |= flat_metrics(evaluate_synthetic(detect, samples), prefix=f"{name}/")
         # Without a single label in the set (overfitting an image of ellipses) there is no precision to speak of.
         prefixes = tuple(f"{name}/ap@" for name in self.selecting)
         scores = [value for key, value in metrics.items() if key.startswith(prefixes)]

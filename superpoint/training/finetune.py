@@ -27,11 +27,12 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.training_set import held_out_source
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
+from superpoint.evaluation.tables import publish
 from superpoint.files import make_folder, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
-from superpoint.training.chain import Conclude, begin, check_photographs, keep, publish, run_training, write_settings
+from superpoint.training.chain import Conclude, begin, check_photographs, keep, run_training, write_settings
 from superpoint.training.pair_validation import too_few, validation_pairs
 from superpoint.training.superpoint import COLUMNS, measure_generated, pair_table, train_superpoint
 

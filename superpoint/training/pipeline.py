@@ -37,17 +37,10 @@ from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
+from superpoint.evaluation.tables import format_cell, publish
 from superpoint.files import make_folder, write_json, write_text
 from superpoint.labelling.export import export_detections
-from superpoint.training.chain import (
-    Conclude,
-    begin,
-    check_photographs,
-    format_cell,
-    publish,
-    run_training,
-    write_settings,
-)
+from superpoint.training.chain import Conclude, begin, check_photographs, run_training, write_settings
 from superpoint.training.magicpoint import train_magicpoint
 from superpoint.training.pair_validation import too_few
 from superpoint.training.superpoint import train_superpoint
@@ -197,11 +190,11 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
     rows = {}
     for entry in summaries(records, config.evaluation.seed):
         if entry["kind"] == "all":
-            name = "sift" if entry["method"] == "sift" else "superpoint"
+            name = "sift" if entry["extractor"] == "sift" else "superpoint"
             rows[name] = {key: entry["figures"][key]["value"] for key in FIGURES} | {"pairs": entry["pairs"]}
     used = min(config.evaluation.limit or len(held_out), len(held_out))
     text = f"{used} of the {len(held_out)} photographs that were held out"
-    return Outcome(text, figures={"photographs": used, "methods": rows})
+    return Outcome(text, figures={"photographs": used, "extractors": rows})
 
 
 def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
@@ -244,12 +237,12 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
 
 def figure_table(evaluation: dict[str, Any]) -> Table:
     """Return the network's and SIFT's figures on the same pairs; pairs.md has more."""
-    methods = evaluation["methods"]
-    pairs = next(iter(methods.values()))["pairs"]
+    extractors = evaluation["extractors"]
+    pairs = next(iter(extractors.values()))["pairs"]
     table = Table(title=f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px")
     table.add_column("features")
     for column in ("RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"):
         table.add_column(column, justify="right")
-    for name, found in methods.items():
+    for name, found in extractors.items():
         table.add_row(name, *(format_cell(found[key]) for key in FIGURES))
     return table

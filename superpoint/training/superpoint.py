@@ -16,27 +16,27 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
 from rich.table import Table
 
 from superpoint.config import TEST_SEED, SuperPointConfig
-from superpoint.data.pairs import KINDS, Pair
+from superpoint.data.pairs import KINDS
 from superpoint.data.training_set import training_pairs
 from superpoint.engine import TrainResult, make_fabric
+from superpoint.evaluation.extractors import make_extractor
+from superpoint.evaluation.tables import format_cell, publish
+from superpoint.evaluation.views import ViewPair
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
-from superpoint.training.chain import format_cell, publish
 from superpoint.training.fit import finish, fit
 from superpoint.training.magicpoint import initial_model, write_weights
 from superpoint.training.objectives import joint_objective
 from superpoint.training.pair_validation import (
     PairValidation,
-    describe_pairs,
     matches_picture,
-    measure_pair,
-    network_describer,
+    measure_pairs,
+    network_features,
     pair_metrics,
-    sift_describer,
+    protocol,
     validation_pairs,
 )
 from superpoint.visualize import save_image
@@ -82,17 +82,18 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
 
 
 def measure_generated(
-    config: SuperPointConfig, pairs: Sequence[tuple[str, Pair]], weights: str | None = None, picture: Path | None = None
+    config: SuperPointConfig, pairs: Sequence[ViewPair], weights: str | None = None, picture: Path | None = None
 ) -> dict[str, float]:
     """Return `pair_metrics` of a network, or of SIFT (None), on `pairs`; matches are drawn to `picture`."""
-    limit = config.validation.max_keypoints
-    with torch.inference_mode():
-        describe = sift_describer(limit) if weights is None else network_describer(load_network(weights), limit)
-        views = describe_pairs(describe, pairs)
-    measured = [measure_pair(*pair, *both) for pair, both in zip(pairs, views, strict=True)]
+    settings = protocol(config)
+    if weights is None:
+        sift = make_extractor("sift", settings)
+        found = [(sift(pair.image_a), sift(pair.image_b)) for pair in pairs]
+    else:
+        found = network_features(load_network(weights), pairs, settings)
     if picture is not None:
-        save_image(picture, matches_picture(pairs, views, measured))
-    return pair_metrics(measured)
+        save_image(picture, matches_picture(pairs, found, settings))
+    return pair_metrics(measure_pairs(pairs, found, settings))
 
 
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float]]) -> Table:

@@ -27,9 +27,8 @@ def corner_errors(name: str, angle: float, count: int = 1, subpixel: bool = True
     errors = []
     for _ in range(12):
         corner = 31.5 + rng.uniform(-0.5, 0.5, 2)
-        points, _ = classical_detector(name, subpixel=subpixel)(
-            wedges(corner, rng.uniform(0, 2 * np.pi), np.radians(angle), count)
-        )
+        image = wedges(corner, rng.uniform(0, 2 * np.pi), np.radians(angle), count)
+        points = classical_detector(name, subpixel=subpixel)(image).keypoints
         errors.append(np.hypot(*(points - corner).T).min() if len(points) else np.inf)
     return np.array(errors)
 
@@ -58,8 +57,8 @@ def test_no_half_pixel_shift(name: str):
     """The image turned by 180 degrees has the turned points; a shift s of the convention would show as 2s."""
     image = np.ascontiguousarray(data.camera()[100:357, 120:409])
     detect = classical_detector(name)
-    points, _ = detect(image)
-    turned, _ = detect(np.ascontiguousarray(image[::-1, ::-1]))
+    points = detect(image).keypoints
+    turned = detect(np.ascontiguousarray(image[::-1, ::-1])).keypoints
     back = np.array([image.shape[1] - 1, image.shape[0] - 1]) - turned
     apart = np.hypot(*(points[:, None] - back[None]).transpose(2, 0, 1))
     assert len(points) > 100
@@ -81,21 +80,19 @@ def test_fast_finds_right_angles_that_opencvs_suppression_misses():
     image = np.full((64, 64), 60, np.uint8)
     image[32:, 32:] = 200
     assert not cv2.FastFeatureDetector.create(10).detect(image)  # the reason; if this fails, ours can go
-    points, _ = classical_detector("fast")(image)
+    points = classical_detector("fast")(image).keypoints
     assert len(points) == 1
     assert np.hypot(*(points[0] - 31.5)) < 0.5
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_output_form(name: str):
-    points, scores = classical_detector(name)(data.camera()[100:220, 100:260])  # a view: not contiguous
-    assert points.dtype == scores.dtype == np.float32
-    assert points.shape == (len(scores), 2)
-    assert len(scores) > 10
-    assert (np.diff(scores) <= 0).all()
-    assert np.isfinite(scores).all()
-    assert (points >= 0).all()
-    assert (points <= [159, 119]).all()
+    found = classical_detector(name)(data.camera()[100:220, 100:260])  # a view: not contiguous
+    assert len(found) > 10
+    assert (np.diff(found.scores) <= 0).all()
+    assert (found.keypoints >= 0).all()
+    assert (found.keypoints <= [159, 119]).all()
+    assert (found.descriptors, found.image_size) == (None, (160, 120))
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
@@ -104,8 +101,7 @@ def test_output_form(name: str):
 def test_any_size_is_accepted(name: str, shape: tuple[int, int], fill: str):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, shape, np.uint8) if fill == "noise" else np.full(shape, 130, np.uint8)
-    points, scores = classical_detector(name)(image)
-    assert points.shape == (len(scores), 2)
+    points = classical_detector(name)(image).keypoints
     assert (points >= 0).all()
     assert (points <= [shape[1] - 1, shape[0] - 1]).all()
     assert fill == "noise" or not len(points)
@@ -126,19 +122,19 @@ def test_score_is_proportional_to_contrast():
     image = wedges(np.array([31.5, 31.5]), 0.3, np.pi / 2)
     faint = np.rint(60 + (image.astype(float) - 60) / 4).astype(np.uint8)
     for name in ("harris", "shi"):
-        strong, weak = (classical_detector(name)(picture)[1][0] for picture in (image, faint))
+        strong, weak = (classical_detector(name)(picture).scores[0] for picture in (image, faint))
         assert strong / weak == pytest.approx(4, rel=0.05)
 
 
 def test_border_and_max_points():
     image = np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8)
-    everything, _ = classical_detector("harris")(image)
-    inner, _ = classical_detector("harris", border=10)(image)
+    everything = classical_detector("harris")(image).keypoints
+    inner = classical_detector("harris", border=10)(image).keypoints
     kept = ((everything >= 10) & (everything <= [69, 49])).all(axis=1)
     assert 0 < len(inner) < len(everything)
     np.testing.assert_array_equal(inner, everything[kept])
-    few, scores = classical_detector("harris", max_keypoints=7)(image)
-    assert len(scores) == 7
+    few = classical_detector("harris", max_keypoints=7)(image).keypoints
+    assert len(few) == 7
     np.testing.assert_array_equal(few, everything[:7])
 
 

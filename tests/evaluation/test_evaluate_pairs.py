@@ -13,15 +13,17 @@ import pytest
 import torch
 from torch.nn import functional
 
+from superpoint.config import DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig, load_pairs_config
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation import evaluate_pairs as stage
 from superpoint.evaluation import feature_store
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
-from superpoint.evaluation.methods import Method, network_extractor
+from superpoint.evaluation.extractors import Extractor, network_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
-from superpoint.evaluation.views import ViewPair, fit_pair, generated_views
+from superpoint.evaluation.views import ViewPair, fit_pair, generated_view
+from superpoint.features import Features
 from superpoint.visualize import save_image
 from tests.conftest import CommandLine
 
@@ -36,7 +38,7 @@ def write_sequences(root: Path, *, inverted: bool = False) -> Path:
         gray = np.asarray(rgb.mean(axis=2), np.uint8)
         for kind, prefix in (("viewpoint", "v"), ("photometric", "i")):
             folder = root / f"{prefix}_{name}"
-            views = [pair for pair in generated_views(gray, name, count=2, size=SIZE, seed=0) if pair.change == kind]
+            views = [generated_view(gray, name, index, kind, SIZE, 0) for index in range(2)]
             save_image(folder / "1.png", views[0].image_a)
             for index, view in enumerate(views, 2):
                 save_image(folder / f"{index}.png", view.image_b)
@@ -71,14 +73,14 @@ def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
     methods = ["magicpoint-lite", "sift", "orb"]
     first = evaluate_pairs(CONFIG, methods, data=data, out=tmp_path, gallery=1)
     assert len(first) == 8 * 3
-    assert list(dict.fromkeys(record.method for record in first)) == ["magicpoint-lite+sift", "sift", "orb"]
+    assert list(dict.fromkeys(record.extractor for record in first)) == ["magicpoint-lite+sift", "sift", "orb"]
     names = ("pairs.md", "summary.csv", "pairs.csv", "pairs.json")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     content = json.loads(before["pairs.json"])
     assert content["protocol"]["parameters"]["max_keypoints"] == 200
     assert content["protocol"]["name"] == "dev, max_keypoints=200, iterations=1000"
     assert {each["kind"] for each in content["summary"]} == {"all", "change", "sequence"}
-    row = next(each for each in content["summary"] if each["method"] == "sift" and each["kind"] == "all")
+    row = next(each for each in content["summary"] if each["extractor"] == "sift" and each["kind"] == "all")
     figure = row["figures"]["ransac_3"]
     assert figure["low"] <= figure["value"] <= figure["high"]
     assert len(list(csv.DictReader(before["pairs.csv"].decode().splitlines()))) == 24
@@ -150,18 +152,18 @@ def test_several_orders_of_the_matches(data: Path, healthy: list[PairRecord], tm
 def test_swapped_coordinates_lower_every_figure(
     healthy: list[PairRecord], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = stage.make_method
+    original = stage.make_extractor
 
-    def swapped(name: str, config: EvaluatePairsConfig, **options: int) -> Method:
-        method = original(name, config, **options)
+    def swapped(name: str, config: EvaluatePairsConfig) -> Extractor:
+        extractor = original(name, config)
 
-        def extract(image: np.ndarray):
-            points, scores, descriptors = method.extract(image)
-            return np.ascontiguousarray(points[:, ::-1]), scores, descriptors
+        def extract(image: np.ndarray) -> Features:
+            found = extractor(image)
+            return replace(found, keypoints=found.keypoints[:, ::-1])
 
-        return Method(method.name, "swapped", extract)
+        return Extractor(extractor.name, "swapped", extract)
 
-    monkeypatch.setattr(stage, "make_method", swapped)
+    monkeypatch.setattr(stage, "make_extractor", swapped)
     wrong = measure(data, tmp_path)
     viewpoint = [record for record in wrong if record.change == "viewpoint"]
     assert within(viewpoint) == 0
@@ -196,16 +198,11 @@ def edge_network(image: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_border_points_that_are_kept_lower_repeatability(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def method(name: str, config: EvaluatePairsConfig, **options: int) -> Method:
-        extract = network_extractor(edge_network, config, config.nms_radius)
+    def edges(name: str, config: EvaluatePairsConfig) -> Extractor:
+        decode = DecodeConfig(config.nms_radius, config.threshold, config.border, config.max_keypoints)
+        return Extractor(name, f"border {config.border}", network_extractor(edge_network, decode))
 
-        def described(image: np.ndarray):
-            points, scores, _ = extract(image)
-            return points, scores, np.eye(len(points), 256, dtype=np.float32)
-
-        return Method(name, f"border {config.border}", described)
-
-    monkeypatch.setattr(stage, "make_method", method)
+    monkeypatch.setattr(stage, "make_extractor", edges)
     share = {}
     for border in (4, 0):
         config = EvaluatePairsConfig(max_keypoints=100, iterations=100, border=border)
@@ -234,7 +231,7 @@ def test_bad_pairs_are_left_out_and_named(tmp_path: Path, capsys: pytest.Capture
 
 def test_images_of_different_sizes_are_scaled_each_by_its_own(tmp_path: Path, healthy: list[PairRecord]) -> None:
     gray = np.asarray(sample_photographs()[0][1].mean(axis=2), np.uint8)
-    pair = next(generated_views(gray, "x", count=1, size=SIZE, seed=0))
+    pair = generated_view(gray, "x", 0, "viewpoint", SIZE, 0)
     wide = ViewPair("x", "x", "x", pair.image_a, np.pad(pair.image_b, ((0, 0), (0, 192))), pair.h_a_b)
     made = fit_pair(wide, 192, None)
     assert made.image_a.shape == SIZE
@@ -252,7 +249,7 @@ def test_paper_protocol_measures_repeatability_at_its_own_size(data: Path, tmp_p
     assert config.nms_radius == 8
     assert config.describe().startswith("paper, size=[96, 128], max_keypoints=100")
     (record, *_) = measure(data, tmp_path, config, "harris")
-    assert record.method == "harris+sift"
+    assert record.extractor == "harris+sift"
     assert 0 < record.repeatability_3 <= 1
 
 

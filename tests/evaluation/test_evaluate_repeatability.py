@@ -1,4 +1,4 @@
-"""Repeatability on generated pairs: the table's figures follow what the detectors do."""
+"""Repeatability on generated pairs: the table's figures follow what the extractors do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from superpoint.data.images import sample_photographs
-from superpoint.data.pairs import KINDS, generated_pair
 from superpoint.errors import UserError
-from superpoint.evaluation.evaluate_repeatability import SIZE, Detector, evaluate_repeatability, make_detector, measure
+from superpoint.evaluation import evaluate_repeatability as stage
+from superpoint.evaluation.evaluate_repeatability import evaluate_repeatability
+from superpoint.evaluation.extractors import Extractor
+from superpoint.features import Features
 from superpoint.visualize import save_image
+
+GRID = np.stack(np.meshgrid(np.arange(10, 310, 25), np.arange(10, 230, 25)), axis=-1).reshape(-1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -25,52 +29,50 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_networks_and_classical_detectors_beat_chance(folder: Path, tmp_path: Path) -> None:
-    methods = ["magicpoint-lite", "adapted:magicpoint-lite", "harris", "random"]
-    results = evaluate_repeatability(methods, images=folder, pairs=1, homographies=4, out=tmp_path)
-    share = {row["method"]: row["viewpoint"]["3"]["repeatability"] for row in results}
+    names = ["magicpoint-lite", "adapted:magicpoint-lite", "harris", "random"]
+    results = evaluate_repeatability(names, images=folder, pairs=1, homographies=4, out=tmp_path)
+    share = {row["extractor"]: row["viewpoint"]["3"]["repeatability"] for row in results}
     assert share["random"] < 0.35
-    assert min(share[name] for name in methods[:3]) > share["random"] + 0.15
+    assert min(share[name] for name in names[:3]) > share["random"] + 0.15
     for row in results:
         for kind in ("viewpoint", "photometric"):
             assert row[kind]["1"]["repeatability"] <= row[kind]["3"]["repeatability"]
     stored = json.loads((tmp_path / "repeatability.json").read_text())
-    assert [row["method"] for row in stored["results"]] == methods
+    assert [row["extractor"] for row in stored["results"]] == names
     assert "| random |" in (tmp_path / "repeatability.md").read_text()
     again = evaluate_repeatability(["harris", "random"], images=folder, pairs=1, out=tmp_path / "again")
     assert again == results[2:]
 
 
-def test_a_detector_of_fixed_places_repeats_under_light_but_not_under_motion() -> None:
-    rgb = sample_photographs()[0][1]
-    gray = np.asarray(rgb.mean(axis=2), np.uint8)
-    grid = np.stack(np.meshgrid(np.arange(10, 310, 25), np.arange(10, 230, 25)), axis=-1).reshape(-1, 2)
-    detector = Detector("grid", lambda image, name: grid.astype(np.float32))
-    pairs = [(kind, generated_pair(gray, "x", 0, kind=kind, size=SIZE)) for kind in ("viewpoint", "photometric")]
-    result = measure(detector, pairs)
-    assert result["photometric"]["1"]["repeatability"] == 1.0
-    assert result["photometric"]["1"]["localisation_error"] == 0.0
-    assert result["viewpoint"]["3"]["repeatability"] < 0.3
+def test_fixed_keypoints_repeat_under_light_but_not_under_motion(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One finds nothing in the images of one photograph; a pair without any keypoint counts as nothing repeated."""
+    seen: list[bytes] = []
 
+    def make(name: str, *_: object, **__: object) -> Extractor:
+        def extract(image: np.ndarray) -> Features:
+            if image.tobytes() not in seen:
+                seen.append(image.tobytes())
+            blind = name == "blind" or (name == "half" and seen.index(image.tobytes()) >= 4)
+            return Features(GRID[:0] if blind else GRID, image_size=(320, 240))
 
-def test_a_pair_without_any_point_counts_as_nothing_repeated() -> None:
-    gray = np.asarray(sample_photographs()[0][1].mean(axis=2), np.uint8)
-    pairs = [(kind, generated_pair(gray, "x", i, kind=kind, size=SIZE)) for kind in KINDS for i in range(2)]
-    grid = np.stack(np.meshgrid(np.arange(10, 310, 25), np.arange(10, 230, 25)), axis=-1).reshape(-1, 2)
+        return Extractor(name, name, extract)
 
-    def blind_half_the_time(image: np.ndarray, name: str) -> np.ndarray:
-        return grid.astype(np.float32) if int(name[-1]) % 2 else np.empty((0, 2), np.float32)
-
-    result = measure(Detector("blind", blind_half_the_time), pairs)
-    assert result["photometric"]["3"]["repeatability"] == 0.5
-    assert result["photometric"]["3"]["localisation_error"] == 0.0
-    nothing = measure(Detector("nothing", lambda image, name: np.empty((0, 2), np.float32)), pairs)
-    assert nothing["viewpoint"]["1"]["repeatability"] == 0.0
-    assert nothing["viewpoint"]["1"]["localisation_error"] is None
+    monkeypatch.setattr(stage, "make_extractor", make)
+    grid, half, blind = evaluate_repeatability(["grid", "half", "blind"], images=folder, pairs=1, out=tmp_path)
+    assert grid["photometric"]["1"]["repeatability"] == 1.0
+    assert grid["photometric"]["1"]["localisation_error"] == 0.0
+    assert grid["viewpoint"]["3"]["repeatability"] < 0.3
+    assert half["photometric"]["3"]["repeatability"] == 0.5
+    assert half["photometric"]["3"]["localisation_error"] == 0.0
+    assert blind["viewpoint"]["1"]["repeatability"] == 0.0
+    assert blind["viewpoint"]["1"]["localisation_error"] is None
 
 
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file"):
-        make_detector("adapted:nowhere")
+        evaluate_repeatability(["adapted:nowhere"], out=tmp_path / "out")
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(UserError, match="found no readable photograph"):
+    with pytest.raises(UserError, match="found no usable image pair"):
         evaluate_repeatability(["harris"], images=tmp_path, out=tmp_path / "out")

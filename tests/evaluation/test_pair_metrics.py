@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, load_pairs_config
 from superpoint.errors import UserError
 from superpoint.evaluation.pair_metrics import (
-    Described,
     PairRecord,
     groups,
     match_pair,
@@ -16,13 +17,15 @@ from superpoint.evaluation.pair_metrics import (
     measure_repeatability,
     summarise,
 )
+from superpoint.evaluation.views import ViewPair
+from superpoint.features import Features
 from superpoint.matching import ESTIMATORS
 
 CONFIG = EvaluatePairsConfig()
 SHIFT = np.array([[1.0, 0, 5], [0, 1, -3], [0, 0, 1]])
 
 
-def views(noise: float = 0.0) -> tuple[Described, Described]:
+def views(noise: float = 0.0) -> tuple[Features, Features]:
     """Forty points on a plane moved by `SHIFT`, each with a descriptor of its own."""
     rng = np.random.default_rng(0)
     points = np.stack(np.meshgrid(np.arange(20, 180, 20), np.arange(20, 120, 20)), axis=-1).reshape(-1, 2)
@@ -30,14 +33,12 @@ def views(noise: float = 0.0) -> tuple[Described, Described]:
     moved = points + np.array([5, -3], np.float32) + rng.normal(0, noise, points.shape).astype(np.float32)
     scores = np.linspace(1, 0.1, 40).astype(np.float32)
     codes = np.eye(40, dtype=np.float32)
-    return Described(points, scores, codes, (140, 200)), Described(moved, scores, codes, (140, 200))
+    return Features(points, scores, codes, (200, 140)), Features(moved, scores, codes, (200, 140))
 
 
-def record(a: Described, b: Described, **changes: object) -> PairRecord:
-    names = ("s/1-2", "s", "c")
-    outcome = match_pair(a, b, CONFIG)
-    made = measure_pair("m", names, a, b, SHIFT, outcome, CONFIG, measure_repeatability(a, b, SHIFT, CONFIG))
-    return PairRecord(**{**made.__dict__, **changes})  # type: ignore[arg-type]
+def record(a: Features, b: Features, **changes: object) -> PairRecord:
+    image = np.zeros((140, 200), np.uint8)
+    return replace(measure_pair("m", ViewPair("s/1-2", "s", "c", image, image, SHIFT), a, b, CONFIG), **changes)
 
 
 def test_perfect_features() -> None:
@@ -50,12 +51,19 @@ def test_perfect_features() -> None:
 
 
 def test_no_points_at_all_are_a_result() -> None:
-    empty = Described(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 8), np.float32), (140, 200))
+    empty = Features(np.zeros((0, 2)), None, np.zeros((0, 8)), (200, 140))
     made = record(empty, empty)
     assert made.error() == np.inf
     assert (made.nn_map, made.matching_score, made.matches, made.mma[9]) == (0, 0, 0, 0)
     assert made.row()["ransac_error"] is None
     assert made.row()["repeatability_3"] is None
+
+
+def test_keypoints_without_descriptors_are_measured_alone() -> None:
+    a, b = views()
+    made = record(replace(a, descriptors=None), replace(b, descriptors=None))
+    assert (made.repeatability_1, made.localisation_1, made.counted) == (1, 0, pytest.approx(40, abs=5))
+    assert (made.nn_map, made.matching_score, made.matches, made.error()) == (0, 0, 0, np.inf)
 
 
 def test_means_intervals_and_groups() -> None:
@@ -88,10 +96,10 @@ def test_means_intervals_and_groups() -> None:
 def test_other_orders_of_the_matches() -> None:
     """The first is that of one order; the shares are means; what an estimate calls inliers stays with its matches."""
     a, b = views(noise=0.5)
-    moved = np.where(np.arange(40)[:, None] < 8, b.points + np.float32(30), b.points)
+    moved = np.where(np.arange(40)[:, None] < 8, b.keypoints + np.float32(30), b.keypoints)
     several = EvaluatePairsConfig(orders=6)
-    outcome = match_pair(a, b._replace(points=moved), several)
-    alone = match_pair(a, b._replace(points=moved), CONFIG)
+    outcome = match_pair(a, replace(b, keypoints=moved), several)
+    alone = match_pair(a, replace(b, keypoints=moved), CONFIG)
     wrong = outcome.matches.indices[:, 1] < 8
     for name in ESTIMATORS:
         assert len(outcome.estimates[name]) == 6
@@ -108,9 +116,8 @@ def test_other_orders_of_the_matches() -> None:
 
 def test_repeatability_thins_points_that_cluster() -> None:
     a, b = views()
-    cluster = Described(
-        np.concatenate([a.points, a.points + np.float32(1)]), np.tile(a.scores, 2), np.eye(80, dtype=np.float32), a.size
-    )
+    twice = np.concatenate([a.keypoints, a.keypoints + np.float32(1)])
+    cluster = Features(twice, np.tile(a.scores, 2), None, a.image_size)
     assert measure_repeatability(cluster, b, SHIFT, CONFIG) == measure_repeatability(a, b, SHIFT, CONFIG)
 
 

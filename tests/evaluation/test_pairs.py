@@ -17,12 +17,19 @@ from superpoint.evaluation.pairs import (
     matching_accuracy,
     matching_score,
     nearest_neighbour_precision,
+    repeatability,
 )
-from superpoint.geometry.homography import inverse, sample_homography
+from superpoint.features import Features
+from superpoint.geometry.homography import inside, inverse, sample_homography, warp_points
 from superpoint.geometry.ranges import HomographyRanges
 from superpoint.matching import compare_descriptors
 
 SIZE = (480, 640)
+
+
+def at(points: object, size: tuple[int, int] = SIZE) -> Features:
+    """Keypoints of a view of (height, width)."""
+    return Features(np.asarray(points, np.float32).reshape(-1, 2), image_size=(size[1], size[0]))
 
 
 def shift(x: float, y: float) -> np.ndarray:
@@ -64,18 +71,18 @@ def test_matching_accuracy() -> None:
 
 
 def test_matching_score_counts_shared_points_only() -> None:
-    first = np.array([[100, 100], [200, 100], [630, 100]], np.float32)  # the last one leaves the second view
-    second = np.array([[150, 100], [250, 108], [10, 5]], np.float32)  # the last one is not in the first view
+    first = at([[100, 100], [200, 100], [630, 100]])  # the last one leaves the second view
+    second = at([[150, 100], [250, 108], [10, 5]])  # the last one is not in the first view
     pairs = np.array([[0, 0], [1, 1], [2, 2]])
-    # Shared: two points each; one match is within 3 px, one 8 px off.
-    assert matching_score(first, second, pairs, shift(50, 0), SIZE, SIZE) == pytest.approx(0.5)
-    assert matching_score(first, second, pairs, shift(50, 0), SIZE, SIZE, eps=8) == pytest.approx(1.0)
-    assert matching_score(first, second, pairs, shift(-50, 0), SIZE, SIZE) == 0
-    assert matching_score(first[:0], second, pairs[:0], np.eye(3), SIZE, SIZE) == 0
+    # Shared: two keypoints each; one match is within 3 px, one 8 px off.
+    assert matching_score(first, second, pairs, shift(50, 0)) == pytest.approx(0.5)
+    assert matching_score(first, second, pairs, shift(50, 0), eps=8) == pytest.approx(1.0)
+    assert matching_score(first, second, pairs, shift(-50, 0)) == 0
+    assert matching_score(at([]), second, pairs[:0], np.eye(3)) == 0
 
 
 def test_nearest_neighbour_precision_by_hand() -> None:
-    points = np.array([[0, 0], [50, 0], [100, 0]], np.float32)
+    points, none = at([[0, 0], [50, 0], [100, 0]]), at([])
     apart = np.eye(3, dtype=np.float32)
     alike = compare_descriptors(apart, apart)
     assert nearest_neighbour_precision(points, points, alike, np.eye(3)) == pytest.approx(1.0)
@@ -84,8 +91,8 @@ def test_nearest_neighbour_precision_by_hand() -> None:
     mixed[2] = [0.9, 0.1, 0]
     score = nearest_neighbour_precision(points, points, compare_descriptors(apart, mixed), np.eye(3))
     assert score == pytest.approx(2 / 3, abs=1e-6)
-    assert math.isnan(nearest_neighbour_precision(points, points + 200, alike, np.eye(3)))
-    assert math.isnan(nearest_neighbour_precision(points[:0], points, compare_descriptors(apart[:0], apart), np.eye(3)))
+    assert math.isnan(nearest_neighbour_precision(points, at(points.keypoints + 200), alike, np.eye(3)))
+    assert math.isnan(nearest_neighbour_precision(none, points, compare_descriptors(apart[:0], apart), np.eye(3)))
 
 
 @pytest.mark.parametrize("eps", [1.0, 3.0, 40.0])
@@ -114,8 +121,9 @@ def test_planted_errors_lower_every_metric() -> None:
 
     def scores(a: np.ndarray, b: np.ndarray, h: np.ndarray) -> tuple[float, ...]:
         accuracy = matching_accuracy(match_errors(a, b, h), [3])[0]
-        precision = nearest_neighbour_precision(a, b, compare_descriptors(descriptors, descriptors), h)
-        return accuracy, matching_score(a, b, pairs, h, SIZE, SIZE), 0.0 if math.isnan(precision) else precision
+        views = at(a), at(b)
+        precision = nearest_neighbour_precision(*views, compare_descriptors(descriptors, descriptors), h)
+        return accuracy, matching_score(*views, pairs, h), 0.0 if math.isnan(precision) else precision
 
     right = scores(first, second, h_a_b)
     assert min(right) > 0.99
@@ -127,6 +135,48 @@ def test_planted_errors_lower_every_metric() -> None:
     ):
         assert max(wrong) < 0.3
     assert min(scores(first / 2, second / 2, half @ h_a_b @ np.linalg.inv(half))) > 0.99
+
+
+class TestRepeatability:
+    SIZE = (240, 320)
+
+    def repeated(self, first: object, second: object, h_a_b: np.ndarray, eps: float = 3, **options: int):
+        return repeatability(at(first, self.SIZE), at(second, self.SIZE), h_a_b, [eps], **options)[0]
+
+    def test_by_hand(self) -> None:
+        first = [[10, 10], [50, 50], [100, 100]]
+        second = [[12, 10], [50, 54], [200, 200], [300, 20]]
+        # Within 3 px: (10, 10) and (12, 10), seen from both sides: 2 of 7 keypoints, both at 2 px.
+        assert self.repeated(first, second, np.eye(3)) == (pytest.approx(2 / 7), 2.0, 3.5)
+        # Within 4 px: (50, 50) and (50, 54) as well.
+        assert self.repeated(first, second, np.eye(3), 4)[:2] == (pytest.approx(4 / 7), pytest.approx(3.0))
+
+    def test_only_keypoints_visible_in_both_views_count(self) -> None:
+        # The second of the second view lies left of the first view.
+        assert self.repeated([[10, 10], [310, 10]], [[40, 10], [5, 200]], shift(30, 0)) == (1.0, 0.0, 1)
+
+    def test_the_strongest_are_kept_after_the_invisible_are_dropped(self) -> None:
+        first, second = [[310, 10], [10, 10], [20, 10]], [[40, 10], [50, 10]]
+        assert self.repeated(first, second, shift(30, 0), max_keypoints=1) == (1.0, 0.0, 1)
+
+    def test_no_keypoints(self) -> None:
+        share, _, count = self.repeated([], [], np.eye(3))
+        assert (math.isnan(share), count) == (True, 0)
+        share, error, _ = self.repeated([], [[10, 10]], np.eye(3))
+        assert (share, math.isnan(error)) == (0.0, True)
+
+    def test_perfect_keypoints_repeat_and_a_wrong_homography_does_not(self) -> None:
+        rng = np.random.default_rng(0)
+        h_a_b = sample_homography(rng, *self.SIZE, HomographyRanges(rotation=30, scale=[0.8, 1.25]))
+        first = rng.uniform((0, 0), (319, 239), (200, 2)).astype(np.float32)
+        second = warp_points(first, h_a_b)
+        second = second[inside(second, *self.SIZE)]
+        right = self.repeated(first, second, h_a_b)
+        assert right.share == 1.0
+        assert right.error < 1e-3
+        for wrong in (inverse(h_a_b), shift(8, 0) @ h_a_b):
+            assert self.repeated(first, second, wrong).share < 0.5
+        assert self.repeated(first[:, ::-1], second, h_a_b).share < 0.5
 
 
 def test_bootstrap_interval() -> None:

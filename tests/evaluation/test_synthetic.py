@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,23 +11,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from superpoint.config import SyntheticConfig
-from superpoint.data.synthetic import ShapeGenerator
+from superpoint.data.synthetic import PRIMITIVES, ShapeGenerator
 from superpoint.evaluation.classical import classical_detector
+from superpoint.evaluation.evaluate_synthetic import shape_samples
 from superpoint.evaluation.synthetic import (
     CURVE_POINTS,
-    Detections,
+    Detect,
     Sample,
-    SyntheticProtocol,
     evaluate_synthetic,
-    evaluate_synthetic_batched,
     flat_metrics,
     label,
-    markdown_table,
     precision_recall_curves,
     primitive_table,
     summary_table,
-    synthetic_samples,
 )
+from superpoint.evaluation.tables import markdown_table
+from superpoint.features import Features
 
 Image = NDArray[np.uint8]
 
@@ -54,9 +53,10 @@ def samples() -> Iterator[Sample]:
         yield name, image, np.array(truth, np.float32).reshape(-1, 2)
 
 
-def detect(image: Image) -> Detections:
-    points, scores = FOUND[int(image[0, 0])]
-    return np.array(points, np.float32).reshape(-1, 2), np.array(scores, np.float32)
+def detect(images: Sequence[Image]) -> list[Features]:
+    return [
+        Features(np.reshape(points, (-1, 2)), scores) for points, scores in (FOUND[image[0, 0]] for image in images)
+    ]
 
 
 @pytest.fixture
@@ -92,10 +92,8 @@ def test_figures_of_a_primitive_by_hand(result: dict):
 
 
 def test_localisation_at_best_f1_leaves_out_what_lies_below_its_threshold():
-    def weak_and_far(image: Image) -> Detections:
-        return np.array([[10, 10], [60, 40], [61, 10], [33, 10]], np.float32), np.array([4, 3, 2, 1], np.float32)
-
-    pooled = evaluate_synthetic(weak_and_far, list(samples())[:1])["pooled"]["4"]
+    weak_and_far = Features(np.array([[10, 10], [60, 40], [61, 10], [33, 10]]), [4, 3, 2, 1])
+    pooled = evaluate_synthetic(lambda _: [weak_and_far], list(samples())[:1])["pooled"]["4"]
     # T F F T of 2: F1 2/3 at the first, 2/3 at the last: the stricter one counts, its error is 0, that of all 1.5.
     assert pooled["best_f1"]["threshold"] == 4
     assert (pooled["localisation_error_best_f1"], pooled["localisation_error"]) == (0.0, 1.5)
@@ -110,13 +108,11 @@ def test_order_of_the_samples_is_no_matter(result: dict):
 def test_batches_give_the_same_result(result: dict, batch_size: int):
     sizes: list[int] = []
 
-    def detect_batch(images: Image) -> list[Detections]:
+    def detect_batch(images: Sequence[Image]) -> list[Features]:
         sizes.append(len(images))
-        return [detect(image) for image in images]
+        return detect(images)
 
-    batched = evaluate_synthetic_batched(
-        detect_batch, samples(), batch_size=batch_size, detector="fake", variant="clean"
-    )
+    batched = evaluate_synthetic(detect_batch, samples(), batch_size=batch_size, detector="fake", variant="clean")
     assert batched == result
     assert sizes == {1: [1] * 4, 2: [2, 2], 3: [3, 1], 32: [4]}[batch_size]
 
@@ -125,20 +121,18 @@ def test_batches_hold_images_of_one_size():
     shapes = [(8, 8), (8, 8), (8, 16), (8, 8)]
     seen: list[tuple[int, ...]] = []
 
-    def detect_batch(images: Image) -> list[Detections]:
-        seen.append(images.shape)
-        return [(np.empty((0, 2), np.float32), np.empty(0, np.float32))] * len(images)
+    def detect_batch(images: Sequence[Image]) -> list[Features]:
+        seen.append((len(images), *images[0].shape))
+        return [Features(np.empty((0, 2)))] * len(images)
 
     mixed = [("star", np.zeros(shape, np.uint8), np.ones((1, 2), np.float32)) for shape in shapes]
-    assert evaluate_synthetic_batched(detect_batch, mixed)["images"] == 4
+    assert evaluate_synthetic(detect_batch, mixed)["images"] == 4
     assert seen == [(2, 8, 8), (1, 8, 16), (1, 8, 8)]
 
 
 def test_a_detector_that_loses_an_image_is_an_error():
     with pytest.raises(ValueError, match="shorter"):
-        evaluate_synthetic_batched(lambda images: [detect(images[0])], samples())
-    with pytest.raises(ValueError, match="batch_size: found 0"):
-        evaluate_synthetic_batched(lambda images: [], samples(), batch_size=0)
+        evaluate_synthetic(lambda images: detect(images[:1]), samples())
 
 
 def test_result_is_json_and_names_its_protocol(result: dict):
@@ -147,8 +141,8 @@ def test_result_is_json_and_names_its_protocol(result: dict):
     assert protocol["name"] == "synthetic-ap"
     assert protocol["eps"] == [2.0, 4.0]
     assert (protocol["nms_radius"], protocol["threshold"], protocol["border"]) == (4, 1e-4, 0)
-    other = evaluate_synthetic(detect, samples(), eps=[1.5], protocol=SyntheticProtocol(nms_radius=3))
-    assert (other["protocol"]["eps"], other["protocol"]["nms_radius"]) == ([1.5], 3)
+    other = evaluate_synthetic(detect, samples(), eps=[1.5])
+    assert other["protocol"]["eps"] == [1.5]
     assert list(other["pooled"]) == ["1.5"]
 
 
@@ -170,11 +164,11 @@ def test_stored_curve_is_thinned_and_keeps_the_area():
     rng = np.random.default_rng(0)
     truth = np.stack(np.meshgrid(np.arange(8) * 10.0, np.arange(6) * 10.0), -1).reshape(-1, 2).astype(np.float32)
 
-    def noisy(image: Image) -> Detections:
-        points = np.concatenate([truth[rng.random(48) < 0.8], rng.uniform(0, 80, (40, 2))]).astype(np.float32)
-        return points, rng.normal(np.where(np.arange(len(points)) < len(points) - 40, 1.0, 0.0)).astype(np.float32)
+    def noisy(image: Image) -> Features:
+        points = np.concatenate([truth[rng.random(48) < 0.8], rng.uniform(0, 80, (40, 2))])
+        return Features(points, rng.normal(np.where(np.arange(len(points)) < len(points) - 40, 1.0, 0.0)))
 
-    result = evaluate_synthetic(noisy, [("polygon", np.zeros((60, 80), np.uint8), truth)] * 40)
+    result = evaluate_synthetic(partial(map, noisy), [("polygon", np.zeros((60, 80), np.uint8), truth)] * 40)
     recall, precision = (np.array(result["curves"]["2"][key]) for key in ("recall", "precision"))
     assert 100 < len(recall) <= CURVE_POINTS + 1
     assert recall[0] == 0
@@ -214,60 +208,43 @@ def test_tables(result: dict):
     assert "pooled over 4 images" in printed.getvalue()
 
 
-@dataclass
-class FakeScene:
-    image: Image
-    points: NDArray[np.float32]
-    primitive: str
+def test_scenes_take_primitives_in_turn_and_noise_by_seed_and_index() -> None:
+    clean = list(shape_samples("clean", 48, 64, 11, 3))
+    assert [name for name, _, _ in clean] == [*PRIMITIVES, *PRIMITIVES][:11]
+    noisy = list(shape_samples("noisy", 48, 64, 11, 3))
+    for one, other, again in zip(clean, noisy, shape_samples("noisy", 48, 64, 4, 3), strict=False):
+        assert np.array_equal(one[2], other[2])
+        assert np.array_equal(other[1], again[1])
+    assert sum(bool((one[1] != other[1]).any()) for one, other in zip(clean, noisy, strict=True)) > 5
+    assert any(
+        (one[1] != other[1]).any() for one, other in zip(noisy, shape_samples("noisy", 48, 64, 4, 4), strict=False)
+    )
 
 
-class FakeSource:
-    def scene(self, index: int, primitive: str | None = None) -> FakeScene:
-        return FakeScene(np.full((8, 8), index, np.uint8), np.full((1, 2), index, np.float32), primitive or "mixed")
-
-
-def test_samples_take_primitives_in_turn():
-    drawn = list(synthetic_samples(FakeSource(), 5, primitives=["a", "b"]))
-    assert [name for name, _, _ in drawn] == ["a", "b", "a", "b", "a"]
-    assert [int(image[0, 0]) for _, image, _ in drawn] == [0, 1, 2, 3, 4]
-    assert [name for name, _, _ in synthetic_samples(FakeSource(), 2)] == ["mixed", "mixed"]
-
-
-def test_noise_depends_on_seed_and_index_only():
-    def noise(image: Image, rng: np.random.Generator) -> Image:
-        return rng.integers(0, 256, image.shape, np.uint8)
-
-    longer = [image for _, image, _ in synthetic_samples(FakeSource(), 4, noise=noise, seed=3)]
-    shorter = [image for _, image, _ in synthetic_samples(FakeSource(), 2, noise=noise, seed=3)]
-    np.testing.assert_array_equal(longer[:2], shorter)
-    assert (longer[0] != longer[1]).any()
-    assert (longer[0] != next(iter(synthetic_samples(FakeSource(), 1, noise=noise, seed=4)))[1]).any()
-
-
-PRIMITIVES = ["checkerboard", "cube", "polygon", "noise"]
+EASY = ["checkerboard", "cube", "polygon", "noise"]
 
 
 def test_classical_detectors_on_the_generator():
     """Calibration: clean checkerboards, cubes and polygons are easy, and 4 px forgives more than 2."""
     source = ShapeGenerator(SyntheticConfig(texture=0.0), 120, 160, seed=11)
     for name in ("harris", "shi", "fast"):
-        result = evaluate_synthetic(classical_detector(name), synthetic_samples(source, 48, primitives=PRIMITIVES))
+        scenes = (source.scene(index, EASY[index % 4]) for index in range(48))
+        samples = [(scene.primitive, scene.image, scene.points) for scene in scenes]
+        result = evaluate_synthetic(partial(map, classical_detector(name)), samples)
         assert 0.6 < result["mean_ap"]["2"] <= result["mean_ap"]["4"] <= 1
         assert result["pooled"]["4"]["ap"] < result["mean_ap"]["4"]  # it fires on pure noise
         assert result["pooled"]["2"]["localisation_error"] < 0.8
 
 
 def test_the_truth_itself_scores_one_and_a_shifted_one_by_its_shift():
-    source = ShapeGenerator(SyntheticConfig(), 120, 160, seed=5)
-    scenes = list(synthetic_samples(source, 32))
+    scenes = list(shape_samples("clean", 120, 160, 32, 5))
     answers = {image.tobytes(): points for _, image, points in scenes}
 
-    def oracle(dx: float):
-        def detect(image: Image) -> Detections:
-            points = answers[image.tobytes()]
-            return points + np.array([dx, 0], np.float32), np.ones(len(points), np.float32)
+    def oracle(dx: float) -> Detect:
+        def find(image: Image) -> Features:
+            return Features(answers[image.tobytes()] + (dx, 0))
 
-        return detect
+        return partial(map, find)
 
     exact = evaluate_synthetic(oracle(0), scenes)["pooled"]["2"]
     assert (exact["ap"], exact["localisation_error"]) == (1.0, 0.0)

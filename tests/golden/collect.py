@@ -186,13 +186,16 @@ def evaluate_repeatability(images: Path, out: Path) -> list[Facts]:
     methods = "magicpoint-lite,adapted:magicpoint-compact,harris,sift,random"
     options = ("--extractors", methods, "--images", images, "pairs=2", "homographies=4")
     command("evaluate", "repeatability", *options, "--out", out)
-    return json.loads((out / "repeatability.json").read_text())["results"]
+    rows = json.loads((out / "repeatability.json").read_text())["results"]
+    return [{"method": row["extractor"], **row} for row in rows]
 
 
 def evaluate_pairs(images: Path, out: Path) -> Facts:
     methods = "superpoint-lite,magicpoint-compact,sift,orb"
     command("evaluate", "pairs", "--extractors", methods, "--images", images, "--gallery", 1, "--out", out, *PAIRS)
-    return json.loads((out / "pairs.json").read_text())
+    content = json.loads((out / "pairs.json").read_text())
+    summary = [{"method": row["extractor"], **row} for row in content["summary"]]
+    return content | {"summary": summary}
 
 
 def metrics(run: Path) -> list[Facts]:

@@ -324,5 +324,5 @@ def test_the_chain_killed_at_every_boundary_ends_as_one_that_was_not(photographs
         assert all(np.array_equal(one.read(name).keypoints, two.read(name).keypoints) for name in two.names())
     assert "| sift |" in (killed / "pipeline.md").read_text()
     found = json.loads((killed / "evaluation/stage.json").read_text())
-    assert set(found["methods"]) == {"superpoint", "sift"}
+    assert set(found["extractors"]) == {"superpoint", "sift"}
     assert not list(killed.rglob("*.tmp"))

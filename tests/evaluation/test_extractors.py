@@ -1,4 +1,4 @@
-"""Methods by name: what they find, in which order, and how they say what they lack."""
+"""Extractors by name: what they find, in which order, and how they say what they lack."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from superpoint.config import ModelConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
-from superpoint.evaluation import methods
+from superpoint.evaluation import extractors
+from superpoint.evaluation.extractors import default_extractors, make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
-from superpoint.evaluation.methods import default_methods, make_method
 from superpoint.models.superpoint import build_model
 from superpoint.models.weights import save_weights
 
@@ -33,34 +33,28 @@ def image() -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(
-    ("name", "title", "length", "binary"),
+    ("name", "title", "length"),
     [
-        ("sift", "sift", 128, False),
-        ("rootsift", "rootsift", 128, False),
-        ("orb", "orb", 32, True),
-        ("harris", "harris+sift", 128, False),
-        ("fast+rootsift", "fast+rootsift", 128, False),
-        ("magicpoint-lite", "magicpoint-lite+sift", 128, False),
-        ("superpoint:magicpoint-lite", "magicpoint-lite+sift", 128, False),
+        ("sift", "sift", 128),
+        ("rootsift", "rootsift", 128),
+        ("orb", "orb", 256),
+        ("harris", "harris+sift", 128),
+        ("fast+rootsift", "fast+rootsift", 128),
+        ("magicpoint-lite", "magicpoint-lite+sift", 128),
+        ("superpoint:magicpoint-lite", "magicpoint-lite+sift", 128),
     ],
 )
-def test_features_are_the_strongest_in_order(
-    name: str, title: str, length: int, binary: bool, image: NDArray[np.uint8]
-) -> None:
-    method = make_method(name, CONFIG)
-    assert method.name == title
-    features = method(image)
+def test_features_are_the_strongest_in_order(name: str, title: str, length: int, image: NDArray[np.uint8]) -> None:
+    extractor = make_extractor(name, CONFIG)
+    assert extractor.name == title
+    features = extractor(image)
     assert features.descriptors is not None
     assert 20 <= len(features.keypoints) <= 60
     assert (np.diff(features.scores) <= 0).all()
     assert features.descriptors.shape == (len(features.keypoints), length)
     assert features.image_size == (160, 120)
-    described = method.descriptors(features)
-    assert described.dtype == (np.uint8 if binary else np.float32)
-    again = make_method(name, CONFIG)(image)
+    again = make_extractor(name, CONFIG)(image)
     assert np.array_equal(again.keypoints, features.keypoints)
-    if title.endswith("+sift") or name == "orb":
-        assert described.std() > 1
 
 
 def test_a_network_with_a_descriptor_head_uses_it(tmp_path: Path, image: NDArray[np.uint8]) -> None:
@@ -70,35 +64,68 @@ def test_a_network_with_a_descriptor_head_uses_it(tmp_path: Path, image: NDArray
         build_model(config),
         {"encoder": "lite", "head_channels": 16, "descriptor_dim": 32},
     )
-    method = make_method(str(tmp_path / "w.safetensors"), CONFIG)
-    features = method(image)
-    assert "+" not in method.name
+    extractor = make_extractor(str(tmp_path / "w.safetensors"), CONFIG)
+    features = extractor(image)
+    assert "+" not in extractor.name
     assert features.descriptors is not None
     assert features.descriptors.shape[1] == 32
     assert np.allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=2e-3)
-    borrowed = make_method(f"{tmp_path / 'w.safetensors'}+sift", CONFIG)
+    borrowed = make_extractor(f"{tmp_path / 'w.safetensors'}+sift", CONFIG)
     assert borrowed(image).descriptors.shape[1] == 128  # type: ignore[union-attr]
-    assert borrowed.key != method.key
+    assert borrowed.key != extractor.key
 
 
 def test_features_of_older_code_are_not_taken_from_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("magicpoint-lite", "harris"):
-        keys = {make_method(name, CONFIG).key for _ in range(2)}
+        keys = {make_extractor(name, CONFIG).key for _ in range(2)}
         for constant, value in (("__version__", "0.0.1"), ("DECODER_VERSION", 1)):
             with monkeypatch.context() as older:
-                older.setattr(methods, constant, value)
-                keys.add(make_method(name, CONFIG).key)
+                older.setattr(extractors, constant, value)
+                keys.add(make_extractor(name, CONFIG).key)
         assert len(keys) == 3
+
+
+def test_bits_are_compared_by_their_hamming_distance(image: NDArray[np.uint8]) -> None:
+    found = np.asarray(make_extractor("orb", CONFIG)(image).descriptors)
+    keys, bits = cv2.ORB.create(60).detectAndCompute(image, None)  # type: ignore[call-overload]
+    bits = np.asarray(bits, np.uint8)
+    order = np.argsort([-key.response for key in keys], kind="stable")[:60]
+    hamming = np.unpackbits(bits[order, None] ^ bits[order][None], axis=2).sum(axis=2)
+    assert np.allclose(found @ found.T, 256 - 2.0 * hamming)
+
+
+def test_adapted_labels_and_random_points_are_extractors(image: NDArray[np.uint8]) -> None:
+    options = {"describe": False, "homographies": 3}
+    adapted = make_extractor("adapted:magicpoint-lite", CONFIG, **options)
+    found = adapted(image)
+    assert (adapted.name, found.views, found.descriptors) == ("adapted:magicpoint-lite", 3, None)
+    assert 5 < len(found) <= 60
+    assert np.array_equal(adapted(image).keypoints, found.keypoints)
+    drawn = make_extractor("random", CONFIG, **options)(image)
+    assert len(drawn) == 60
+    assert (drawn.keypoints >= 4).all()
+    assert (drawn.keypoints <= np.array([155, 115])).all()
+    assert make_extractor("random", CONFIG).name == "random+sift"
+
+
+def test_keypoints_alone_are_thinned_alike(image: NDArray[np.uint8]) -> None:
+    for name in ("sift", "orb", "magicpoint-lite", "superpoint-lite"):
+        extractor = make_extractor(name, CONFIG, nms_radius=6, describe=False)
+        assert extractor.name == name
+        found = extractor(image)
+        assert found.descriptors is None
+        apart = np.abs(found.keypoints[:, None] - found.keypoints[None]).max(axis=2)
+        assert apart[~np.eye(len(found), dtype=bool)].min() > 4
 
 
 def test_blank_images_have_no_points() -> None:
     blank = np.full((64, 80), 128, np.uint8)
     for name in ("sift", "rootsift", "orb", "harris"):
-        features = make_method(name, CONFIG)(blank)
+        features = make_extractor(name, CONFIG)(blank)
         assert len(features.keypoints) == 0
         assert features.descriptors is not None
         assert features.descriptors.shape[0] == 0
-    assert len(make_method("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
+    assert len(make_extractor("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
 
 
 def kornia_state(kind: str) -> dict[str, Any]:
@@ -129,9 +156,9 @@ def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path,
         torch.save(kornia_state(kind), tmp_path / "w.pth")
     small = np.ascontiguousarray(image[:80, :96])
     name = f"{kind.partition('-')[0] if kind.startswith('aliked') else kind}:{tmp_path / 'w.pth'}"
-    method = make_method(name, CONFIG)
-    features = method(small)
-    assert method.name == name
+    extractor = make_extractor(name, CONFIG)
+    features = extractor(small)
+    assert extractor.name == name
     assert features.descriptors is not None
     assert features.descriptors.shape == (len(features.keypoints), length)
     assert 0 < len(features.keypoints) <= 60
@@ -139,7 +166,7 @@ def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path,
     assert np.isfinite(features.descriptors).all()
     assert (features.keypoints >= -0.5).all()
     assert (features.keypoints <= (95.5, 79.5)).all()
-    again = make_method(name, CONFIG)(small)
+    again = make_extractor(name, CONFIG)(small)
     assert np.array_equal(again.keypoints, features.keypoints)
 
 
@@ -148,11 +175,11 @@ def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
     (tmp_path / "broken.pth").write_bytes(b"x")
     for kind in ("aliked", "disk", "xfeat", "keynet-hardnet"):
         with pytest.raises(UserError, match=r"other\.pth: does not fit"):
-            make_method(f"{kind}:{tmp_path}/other.pth", CONFIG)
+            make_extractor(f"{kind}:{tmp_path}/other.pth", CONFIG)
         with pytest.raises(UserError, match="cannot be read as weights"):
-            make_method(f"{kind}:{tmp_path}/broken.pth", CONFIG)
+            make_extractor(f"{kind}:{tmp_path}/broken.pth", CONFIG)
         with pytest.raises(UserError, match=f"found '{kind}' without weights"):
-            make_method(kind, CONFIG)
+            make_extractor(kind, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -164,19 +191,19 @@ def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
         ({"magicpoint-lite": 0, "superpoint": 256, "superpoint-lite": 128}, ["superpoint-lite", "sift", "orb"]),
     ],
 )
-def test_default_methods_are_of_networks_that_are_there(
+def test_default_extractors_are_of_networks_that_are_there(
     pretrained: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "PRETRAINED", tmp_path)
     for name, length in pretrained.items():
         config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": length}
         save_weights(tmp_path / f"{name}.safetensors", build_model(ModelConfig(**config)), config)
-    assert default_methods() == expected
-    assert [make_method(name, CONFIG).name.removesuffix("+sift") for name in default_methods()] == expected
+    assert default_extractors() == expected
+    assert [make_extractor(name, CONFIG).name.removesuffix("+sift") for name in default_extractors()] == expected
 
 
-def test_default_methods_of_this_package() -> None:
-    network, *others = default_methods()
+def test_default_extractors_of_this_package() -> None:
+    network, *others = default_extractors()
     assert network in registry.pretrained_names()
     assert others[-2:] == ["sift", "orb"]
 
@@ -184,12 +211,12 @@ def test_default_methods_of_this_package() -> None:
 @pytest.mark.skipif(hasattr(cv2, "AKAZE"), reason="this OpenCV has it")
 def test_akaze_names_what_is_missing() -> None:
     with pytest.raises(UserError, match=r"akaze.*as installed has none"):
-        make_method("akaze", CONFIG)
+        make_extractor("akaze", CONFIG)
 
 
 def test_the_store_writes_meanwhile_and_tells_of_errors(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    method = make_method("orb", CONFIG)
-    store = FeatureStore(tmp_path, method)
+    extractor = make_extractor("orb", CONFIG)
+    store = FeatureStore(tmp_path, extractor)
     with ThreadPoolExecutor(1) as pool:
         store.writer = pool
         views = [np.ascontiguousarray(image[shift:]) for shift in range(0, 24, 2)]
@@ -200,28 +227,28 @@ def test_the_store_writes_meanwhile_and_tells_of_errors(tmp_path: Path, image: N
         store(np.ascontiguousarray(image[:, 1:]))
         with pytest.raises(UserError):
             store.flush()
-    assert [len(each.points) for each in found] == [len(method(view).keypoints) for view in views]
+    assert [len(each) for each in found] == [len(extractor(view)) for view in views]
 
 
 def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    method = make_method("orb", CONFIG)
-    first = FeatureStore(tmp_path, method)
+    extractor = make_extractor("orb", CONFIG)
+    first = FeatureStore(tmp_path, extractor)
     a = first(image)
     first(image)
     assert (first.computed, first.read) == (1, 0)
-    second = FeatureStore(tmp_path, method)
+    second = FeatureStore(tmp_path, extractor)
     b = second(image)
     assert (second.computed, second.read) == (0, 1)
-    assert all(np.array_equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
-    assert b.descriptors.dtype == np.uint8
+    for part in ("keypoints", "scores", "descriptors"):
+        assert np.array_equal(getattr(a, part), getattr(b, part))
     (path,) = tmp_path.rglob("*.h5")
     content = bytearray(path.read_bytes())
-    place = content.find(a.points.tobytes()[:16])
+    place = content.find(a.keypoints.tobytes()[:16])
     content[place] ^= 0xFF  # one byte of a coordinate: still a readable file
     path.write_bytes(bytes(content))
-    third = FeatureStore(tmp_path, method)
-    assert np.array_equal(third(image).points, a.points)
+    third = FeatureStore(tmp_path, extractor)
+    assert np.array_equal(third(image).keypoints, a.keypoints)
     assert (third.computed, third.rebuilt) == (1, 1)
-    fewer = FeatureStore(tmp_path, make_method("orb", EvaluatePairsConfig(max_keypoints=20)))
-    assert len(fewer(image).points) <= 20
+    fewer = FeatureStore(tmp_path, make_extractor("orb", EvaluatePairsConfig(max_keypoints=20)))
+    assert len(fewer(image)) <= 20
     assert fewer.computed == 1
