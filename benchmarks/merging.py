@@ -66,8 +66,7 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
     scores = np.sort(rng.random(points, np.float32))[::-1]
     features = Features(places, scores, image_size=(320, 240), uncertainty=1.0, views=100)
 
-    same = lambda width, height: (width, height)  # noqa: E731
-    writer = PartWriter(shards, {}, shard_size, ATTRIBUTES, same)
+    writer = PartWriter(shards, {}, shard_size, ATTRIBUTES, resize=0)
 
     def write() -> None:
         for part in range(source.parts(shard_size)):
@@ -84,7 +83,7 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
 
     def describe() -> object:
         with FeatureFile(shards.out) as labels:
-            return summarise((each for _, each in labels), same, 0)
+            return summarise((each for _, each in labels), resize=0)
 
     step("read all, as labels info does", describe)
 
