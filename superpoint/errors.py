@@ -63,6 +63,12 @@ def check_number(
         raise UserError(f"{key}: found {shown}, expected {least}{f' and <= {high:g}' if high < math.inf else ''}")
 
 
+def check_numbers(settings: object, prefix: str = "", **limits: tuple[float, ...]) -> None:
+    """Check the settings named by `limits`, each (low,) or (low, high); `prefix` is their section: "data."."""
+    for key, bounds in limits.items():
+        check_number(prefix + key, getattr(settings, key), *bounds)
+
+
 def check_range(key: str, value: Sequence[float], low: float, high: float) -> None:
     if len(value) != 2 or not low <= value[0] <= value[1] <= high:
         raise UserError(f"{key}: found {list(value)}, expected [low, high] with {low:g} <= low <= high <= {high:g}")

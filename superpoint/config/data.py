@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.errors import UserError, check_number, check_one_of, check_range
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of, check_range
 from superpoint.geometry.ranges import HomographyRanges
+
+PRIMITIVES = ("lines", "polygon", "multiple_polygons", "ellipses", "star", "checkerboard", "stripes", "cube")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class PhotometricConfig:
     probability: float = 0.5  # of each of the effects above, independently
 
     def __post_init__(self) -> None:
-        limits = {"strength": 10, "brightness": 255, "speckle_noise": 1, "motion_blur": 101, "defocus_blur": 50}
-        for key, limit in (limits | {"jpeg_quality": 95, "probability": 1}).items():
-            check_number(f"data.photometric.{key}", getattr(self, key), 0, limit)
-        check_number("data.photometric.lamplight", self.lamplight, 1, 100)
-        check_number("data.photometric.gamma", self.gamma, 1, 10)
+        check_numbers(
+            self, "data.photometric.", strength=(0, 10), brightness=(0, 255), speckle_noise=(0, 1),
+            motion_blur=(0, 101), defocus_blur=(0, 50), jpeg_quality=(0, 95), probability=(0, 1),
+            lamplight=(1, 100), gamma=(1, 10),
+        )  # fmt: skip
         check_range("data.photometric.contrast", self.contrast, 0.0, 10.0)
         check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)
         check_range("data.photometric.shade", self.shade, -1.0, 1.0)
@@ -49,27 +51,15 @@ class HomographyConfig(HomographyRanges):
 
     def __post_init__(self) -> None:
         self.check("data.homography")
-        check_number("data.homography.probability", self.probability, 0, 1)
-        check_number("data.homography.border_margin", self.border_margin, 0, 100)
+        check_numbers(self, "data.homography.", probability=(0, 1), border_margin=(0, 100))
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
     """The synthetic-shapes generator. See `data/synthetic/`."""
 
-    primitives: dict[str, float] = field(
-        default_factory=lambda: {
-            "lines": 1.0,
-            "polygon": 1.0,
-            "multiple_polygons": 1.0,
-            "ellipses": 1.0,
-            "star": 1.0,
-            "checkerboard": 1.0,
-            "stripes": 1.0,
-            "cube": 1.0,
-            "noise": 0.5,
-        }
-    )  # relative frequency of each primitive; 0 = never, one that is not named keeps its default
+    # Relative frequency of each primitive; 0 = never, one that is not named keeps its default.
+    primitives: dict[str, float] = field(default_factory=lambda: {**dict.fromkeys(PRIMITIVES, 1.0), "noise": 0.5})
     compose: float = 0.5  # probability of several primitives in one image, each in a region of its own
     texture: float = 0.5  # probability that a background or a fill is textured rather than uniform
     min_contrast: float = 25.0  # min grey-level difference between a shape and what lies behind it
@@ -79,8 +69,7 @@ class SyntheticConfig:
             raise UserError("data.synthetic.primitives: no primitive has a weight above 0")
         for name, weight in self.primitives.items():
             check_number(f"data.synthetic.primitives.{name}", weight, 0)
-        for key, limit in {"compose": 1, "texture": 1, "min_contrast": 100}.items():
-            check_number(f"data.synthetic.{key}", getattr(self, key), 0, limit)
+        check_numbers(self, "data.synthetic.", compose=(0, 1), texture=(0, 1), min_contrast=(0, 100))
 
 
 @dataclass(frozen=True)
@@ -114,10 +103,7 @@ class DataConfig:
             raise UserError(f"data.kind: found '{self.kind}' without {missing}, expected a feature file and its images")
         if self.kind == "mixed" and self.overfit:
             raise UserError("data.overfit: cannot be used with data.kind=mixed; take synthetic or labelled")
-        check_number("data.label_threshold", self.label_threshold, 0, 1)
-        check_number("data.labelled_share", self.labelled_share, 0.01, 0.99)
-        check_number("data.holdout", self.holdout, 0.001, 0.5)
-        limits = {"height": 16, "width": 16, "curriculum": 0, "overfit": 0, "workers": -1}
-        for key, limit in limits.items():
-            check_number(f"data.{key}", getattr(self, key), limit)
-        check_number("data.overfit_first", self.overfit_first, 0, 2**62)
+        check_numbers(
+            self, "data.", label_threshold=(0, 1), labelled_share=(0.01, 0.99), holdout=(0.001, 0.5), height=(16,),
+            width=(16,), curriculum=(0,), overfit=(0,), overfit_first=(0, 2**62), workers=(-1,),
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from superpoint.config.inference import BORDER, NMS_RADIUS, check_runtime
 from superpoint.config.loading import load_config
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 # Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
 REPEATABILITY_NMS = 4
@@ -26,19 +26,19 @@ class EvaluatePairsConfig:
     protocol: str = "dev"  # the preset these values started from
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
-    max_keypoints: int = 1000  # strongest points kept in an image
+    max_keypoints: int = 1000  # strongest kept of an image
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
-    border: int = BORDER  # points of networks and corner detectors nearer to the image edge are dropped
-    threshold: float = 0.0005  # least probability of networks, so low that `max_keypoints` are found nearly everywhere
+    border: int = BORDER  # networks and corner detectors: keypoints nearer to the image edge are dropped
+    threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax
     ratio: float = 0.8  # of the matcher ratio
     temperature: float = 0.05  # of the matcher dual_softmax ...
-    min_probability: float = 0.0  # ... and the least probability of its matches
+    min_probability: float = 0.0  # ... and the min probability of its matches
     eps: float = 3.0  # a match is correct within this distance: NN-mAP and matching score
     ransac: float = 3.0  # inlier threshold of RANSAC
     magsac: float = 1.0  # inlier threshold of MAGSAC
     gcransac: float = 2.0  # inlier threshold of GC-RANSAC
-    iterations: int = 5000  # most samples of RANSAC and MAGSAC
+    iterations: int = 5000  # max samples of RANSAC and MAGSAC
     gcransac_iterations: int = 50_000  # of GC-RANSAC, to which a sample costs little
     confidence: float = 0.9999  # of each, to have drawn a sample without outliers before it ends early
     # Of the matches that homographies are estimated from, the first best first. Correctness and its area are means over
@@ -49,7 +49,7 @@ class EvaluatePairsConfig:
     repeatability_size: list[int] = field(default_factory=list)  # detect again at this size for it; [] = at the above
     generated_size: list[int] = field(default_factory=lambda: [480, 640])  # of pairs made from photographs
     generated_pairs: int = 2  # of each kind (viewpoint, photometric), from every photograph
-    limit: int = 50  # most photographs that pairs are made from; 0 = all
+    limit: int = 50  # max photographs that pairs are made from; 0 = all
     seed: int = 0  # of generated pairs, orders of the matches and intervals
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
     precision: str = "auto"  # auto | fp32 | bf16
@@ -67,12 +67,12 @@ class EvaluatePairsConfig:
                 raise UserError(f"{key}: found {list(value)}, expected [height, width] of at least 32 pixels")
         for key in ("max_keypoints", "iterations", "gcransac_iterations", "orders", "generated_pairs"):
             check_number(key, getattr(self, key), 4 if key == "max_keypoints" else 1, whole=True)
-        for key in ("nms_radius", "border", "repeatability_keypoints", "repeatability_nms", "limit", "seed"):
-            check_number(key, getattr(self, key), 0)
+        check_numbers(
+            self, nms_radius=(0,), border=(0,), repeatability_keypoints=(0,), repeatability_nms=(0,), limit=(0,),
+            seed=(0,), threshold=(0, 1), ratio=(0, 1), min_probability=(0, 1),
+        )  # fmt: skip
         for key in ("eps", "ransac", "magsac", "gcransac", "temperature"):
             check_number(key, getattr(self, key), 0, above=True)
-        for key in ("threshold", "ratio", "min_probability"):
-            check_number(key, getattr(self, key), 0, 1)
         if not 0.5 <= self.confidence < 1:
             raise UserError(f"confidence: found {self.confidence}, expected >= 0.5 and < 1")
 
@@ -111,8 +111,7 @@ class EvaluateRepeatabilityConfig:
     seed: int = 0  # of the pairs
 
     def __post_init__(self) -> None:
-        for key, low in (("limit", 0), ("pairs", 1), ("homographies", 2), ("seed", 0)):
-            check_number(key, getattr(self, key), low)
+        check_numbers(self, limit=(0,), pairs=(1,), homographies=(2,), seed=(0,))
 
 
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured

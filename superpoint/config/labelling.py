@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from superpoint.config.inference import check_resize, check_runtime
 from superpoint.config.model import DecodeConfig
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 from superpoint.geometry.ranges import HomographyRanges
 
 
@@ -34,15 +34,15 @@ class AdaptationConfig(HomographyRanges):
 
     def __post_init__(self) -> None:
         self.check("adaptation")
-        limits = {"homographies": 100_000, "seed": 2**63, "margin": 100, "settle": 1, "memory": 2**40}
-        for key, limit in limits.items():
-            check_number(f"adaptation.{key}", getattr(self, key), 0, limit)
+        check_numbers(
+            self, "adaptation.", homographies=(0, 100_000), seed=(0, 2**63), margin=(0, 100), min_views=(1,),
+            settle=(0, 1), memory=(0,),
+        )  # fmt: skip
         if not self.scales:
             raise UserError("adaptation.scales: found an empty list, expected one resolution or more, e.g. [1.0]")
         for scale in self.scales:
             check_number("adaptation.scales", scale, 0.1, 8)
         check_one_of("adaptation.aggregation", self.aggregation, ["mean", "max"])
-        check_number("adaptation.min_views", self.min_views, 1)
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,11 @@ class LabellingConfig:
     def __post_init__(self) -> None:
         check_resize("resize", self.resize)
         check_number("max_megapixels", self.max_megapixels, 0, above=True)
-        check_number("corners", self.corners, 0, 200)
+        check_numbers(self, corners=(0, 200), shard_size=(1, 100_000), readers=(1, 256))
         if self.corners and not self.sharpen:
             raise UserError(f"corners: found {self.corners:g} with sharpen=false, expected sharpen=true")
         if self.sharpen and self.adaptation.homographies <= 1:
             raise UserError("sharpen: found true with adaptation=none, expected adaptation: it moves its labels")
-        check_number("shard_size", self.shard_size, 1, 100_000)
-        check_number("readers", self.readers, 1, 256)
         check_runtime(self.backend, self.precision, self.device)
 
 

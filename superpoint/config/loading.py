@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from superpoint.errors import UserError, did_you_mean
+from superpoint.errors import UserError, did_you_mean, one_line
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def load_config(
     """
     config = OmegaConf.structured(cls)
     for each in preset:
-        config = _merge(config, _parse_override(each), each)
+        config = _override(config, each)
     if path is not None:
         file, content = _read_yaml(path)
         stage = _pop_stage(file, content, getattr(cls, "stage", ""))
@@ -39,11 +39,8 @@ def load_config(
         if stage != expected:
             raise UserError(f"{file} is a configuration of {stage}; this command is {expected}")
         config = _merge(config, content, str(file))
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise UserError(f"'{override}': found no '=', expected key.path=value (options start with --)")
-        config = _merge(config, _parse_override(override), override)
+    for each in overrides:
+        config = _override(config, each)
     try:
         return cast(T, OmegaConf.to_object(config))
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere, for instance
@@ -110,17 +107,20 @@ def _read_yaml(path: str | Path) -> tuple[Path, DictConfig]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise UserError(f"{path}: not valid YAML ({one_line(error)})") from error
     if not isinstance(content, DictConfig):
         raise UserError(f"{path}: found a list or a single value, expected a mapping of keys to values")
     return path, content
 
 
-def _parse_override(override: str) -> DictConfig:
+def _override(config: DictConfig, text: str) -> DictConfig:
+    if not text.partition("=")[0] or "=" not in text:
+        raise UserError(f"'{text}': found no '=', expected key.path=value (options start with --)")
     try:
-        return OmegaConf.from_dotlist([override])
+        addition = OmegaConf.from_dotlist([text])
     except (OmegaConfBaseException, YAMLError) as error:
-        raise UserError(f"'{override}': not key.path=value ({' '.join(str(error).split())})") from error
+        raise UserError(f"'{text}': not key.path=value ({one_line(error)})") from error
+    return _merge(config, addition, text)
 
 
 def _merge(config: DictConfig, addition: DictConfig, source: str) -> DictConfig:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from superpoint.config.data import DataConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
-from superpoint.errors import UserError, check_number
+from superpoint.errors import UserError, check_number, check_numbers
 
 TEST_SEED = 2_000_003  # of the scenes that the final tables are measured on; nothing else may draw from it
 
@@ -22,11 +22,9 @@ class ValidationConfig:
     seed: int = 1_000_003
 
     def __post_init__(self) -> None:
-        check_number("validation.images", self.images, 2)
-        check_number("validation.seed", self.seed, 0, 2**63)
+        check_numbers(self, "validation.", images=(2,), final_images=(2,), seed=(0, 2**63))
         if self.seed == TEST_SEED:
             raise UserError(f"validation.seed: found {TEST_SEED}, which draws the final test; take another")
-        check_number("validation.final_images", self.final_images, 2)
 
 
 @dataclass(frozen=True)

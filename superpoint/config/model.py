@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from superpoint.config.inference import BORDER, THRESHOLD
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 FINE = {"compact": 16, "lite": 8, "vgg": 16}  # SuperPoint's own encoders, and the usual `fine` with each
 
@@ -33,16 +33,13 @@ class ModelConfig:
                 )
         if self.encoder_plan is not None:
             check_one_of("model.encoder_plan", self.encoder_plan, ["early", "late"])
-        check_number("model.freeze_encoder", self.freeze_encoder, -1)
+        check_numbers(self, "model.", freeze_encoder=(-1,), head_channels=(1,), fine=(0,), descriptor_dim=(0,))
         check_one_of("model.init", self.init, ["kaiming", "xavier", "trunc_normal"])
-        check_number("model.head_channels", self.head_channels, 1)
-        check_number("model.fine", self.fine, 0)
         if self.fine and not made_for_it:
             raise UserError(
                 f"model.fine: found {self.fine}, expected 0 with model.encoder={self.encoder}, not one of "
                 f"{', '.join(sorted(FINE))}"
             )
-        check_number("model.descriptor_dim", self.descriptor_dim, 0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,4 @@ class DecodeConfig:
     subpixel: bool = True
 
     def __post_init__(self) -> None:
-        check_number("decode.nms_radius", self.nms_radius, 0, 1000)
-        check_number("decode.threshold", self.threshold, 0, 1)
-        check_number("decode.border", self.border, 0)
-        check_number("decode.max_keypoints", self.max_keypoints, 0)
+        check_numbers(self, "decode.", nms_radius=(0, 1000), threshold=(0, 1), border=(0,), max_keypoints=(0,))

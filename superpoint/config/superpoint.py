@@ -12,7 +12,7 @@ from superpoint.config.loading import read_config
 from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
 from superpoint.config.model import ModelConfig
 from superpoint.config.training import TrainConfig
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge", "sampled_hinge")
 BALANCES = ("fixed", "auto")
@@ -28,7 +28,7 @@ class PairDataConfig(DataConfig):
 
     height: int = 192  # of both views
     width: int = 192
-    correspondences: int = 192  # places that both views show, at most; never more than one in 6 x 6 pixels
+    correspondences: int = 192  # max in a pair; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     min_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
     # Lamplight: by night the points of networks trained without it gather where there is light.
@@ -46,9 +46,7 @@ class PairDataConfig(DataConfig):
     def __post_init__(self) -> None:
         check_one_of("data.kind", self.kind, ["synthetic", "labelled"])
         super().__post_init__()
-        check_number("data.correspondences", self.correspondences, 2, 4096)
-        check_number("data.zoom", self.zoom, 1, 8)
-        check_number("data.min_overlap", self.min_overlap, 0.01, 0.9)
+        check_numbers(self, "data.", correspondences=(2, 4096), zoom=(1, 8), min_overlap=(0.01, 0.9))
 
     @property
     def rows(self) -> int:
@@ -72,12 +70,11 @@ class DescriptorLossConfig:
     def __post_init__(self) -> None:
         check_one_of("descriptor.name", self.name, DESCRIPTOR_LOSSES)
         check_one_of("descriptor.balance", self.balance, BALANCES)
-        check_number("descriptor.weight", self.weight, 0, above=True)
-        check_number("descriptor.temperature", self.temperature, 0.001, 10)
-        check_number("descriptor.positive_margin", self.positive_margin, -1, 1)
-        check_number("descriptor.negative_margin", self.negative_margin, -1, 1)
-        check_number("descriptor.positive_weight", self.positive_weight, 0, above=True)
-        check_number("descriptor.radius", self.radius, 0, 100)
+        for key in ("weight", "positive_weight"):
+            check_number(f"descriptor.{key}", getattr(self, key), 0, above=True)
+        margin = (-1, 1)  # of cosines
+        check_numbers(self, "descriptor.", positive_margin=margin, negative_margin=margin)
+        check_numbers(self, "descriptor.", temperature=(0.001, 10), radius=(0, 100))
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,8 @@ class PairValidationConfig(ValidationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("pairs", "final_pairs"):
-            check_number(f"validation.{key}", getattr(self, key), 2)
-        for key in ("height", "width"):
-            check_number(f"validation.{key}", getattr(self, key), 32, 4096)
-        check_number("validation.max_keypoints", self.max_keypoints, 4)
+        check_numbers(self, "validation.", pairs=(2,), final_pairs=(2,), max_keypoints=(4,))
+        check_numbers(self, "validation.", height=(32, 4096), width=(32, 4096))
 
 
 @dataclass(frozen=True)

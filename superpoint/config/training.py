@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.config.inference import DEVICES, PRECISIONS
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,7 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         check_one_of("optimizer.name", self.name, ["adamw", "adam", "sgd"])
         check_number("optimizer.lr", self.lr, 0, above=True)
-        check_number("optimizer.weight_decay", self.weight_decay, 0)
-        check_number("optimizer.momentum", self.momentum, 0, 0.9999)
+        check_numbers(self, "optimizer.", weight_decay=(0,), momentum=(0, 0.9999))
         check_number("optimizer.layer_decay", self.layer_decay, 0, 1, above=True)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"optimizer.betas: found {list(self.betas)}, expected two numbers >= 0 and < 1")
@@ -43,12 +43,10 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_one_of("schedule.name", self.name, ["constant", "step", "cosine", "onecycle", "plateau"])
-        for key in ("warmup", "final", "rise"):
-            check_number(f"schedule.{key}", getattr(self, key), 0, 1)
+        check_numbers(self, "schedule.", warmup=(0, 1), final=(0, 1), rise=(0, 1), patience=(0,))
         if not all(0 < milestone < 1 for milestone in self.milestones):
             raise UserError(f"schedule.milestones: found {list(self.milestones)}, expected shares > 0 and < 1")
         check_number("schedule.gamma", self.gamma, 0, 1, above=True)
-        check_number("schedule.patience", self.patience, 0)
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UserError("train: neither steps nor minutes is set; set at least one")
-        check_number("train.steps", self.steps, 1)
         check_number("train.minutes", self.minutes, 0, above=True)
-        for key in ("batch_size", "accumulate", "log_every", "validate_every"):
-            check_number(f"train.{key}", getattr(self, key), 1)
-        for key in ("clip_norm", "checkpoint_minutes", "checkpoint_every", "probe_every"):
-            check_number(f"train.{key}", getattr(self, key), 0)
-        check_number("train.ema", self.ema, 0, 0.999999)
-        check_one_of("train.precision", self.precision, ["auto", "fp32", "bf16"])
-        check_one_of("train.device", self.device, ["auto", "cpu", "cuda", "mps"])
+        check_numbers(
+            self, "train.", steps=(1,), batch_size=(1,), accumulate=(1,), log_every=(1,), validate_every=(1,),
+            clip_norm=(0,), checkpoint_minutes=(0,), checkpoint_every=(0,), probe_every=(0,), ema=(0, 0.999999),
+        )  # fmt: skip
+        check_one_of("train.precision", self.precision, PRECISIONS)
+        check_one_of("train.device", self.device, DEVICES)
