@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,21 +14,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, plot_color
 
-Color = tuple[int, int, int]
-ORDER: tuple[Color, ...] = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on white
-DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 2.5), (1.5, 1.8), (7.0, 2.0, 1.5, 2.0))  # SVG's unit: CSS pixels
+ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on white
+DASHES = ((), (5.0, 2.5), (1.5, 1.8), (7.0, 2.0, 1.5, 2.0))  # SVG's unit: CSS pixels
 WIDTH, HEIGHT = 388, 236  # CSS pixels: three panels beside each other on a page 1200 wide, one on a telephone
-MAX_POINTS = 400  # of a curve, about the pixels of its axis; longer ones are averaged
+MAX_POINTS = 80  # of a curve: longer ones are averaged
 MAX_COLUMNS = 200  # of a matrix
-SMOOTHED_FROM = 50  # points from which a curve gets a mean drawn over it
-WINDOW = 25  # that mean covers 1 / WINDOW of the points
 LOG_FROM = 5.0  # largest over smallest value from which a logarithmic axis is worth it
-PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+PLAIN, COMMAS = StrMethodFormatter("{x:g}"), StrMethodFormatter("{x:,.6g}")
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.linewidth": 0.6,
@@ -47,19 +44,19 @@ STYLE: dict[Any, Any] = {
 class Curve:
     """Values over x, NaN where there is none; `index` chooses colour and dashes, which no two below 12 share.
 
-    faint: draw the values (or their range) thin below the moving mean of a long curve. steps: hold each value back to
-    the one before, as in a precision-recall envelope.
+    band: draw the range below the means of a long curve. steps: hold each value back to the one before, as in a
+    precision-recall envelope.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     index: int = 0
-    faint: bool = True
+    band: bool = True
     steps: bool = False
 
     @property
-    def color(self) -> Color:
+    def color(self) -> tuple[int, int, int]:
         return ORDER[self.index % len(ORDER)]
 
     @property
@@ -193,22 +190,21 @@ class Matrix(Drawing):
 
     def draw(self, figure: Figure) -> None:
         size = -(-len(self.steps) // MAX_COLUMNS)
-        values = np.stack([groups(row, size).mean(axis=1).filled(np.nan) for row in self.values])
-        values = np.ma.masked_invalid(np.where(values > 0, values, np.nan) if self.log else values)
+        values = np.ma.stack([groups(row, size).mean(axis=1) for row in self.values])
+        values = np.ma.masked_less_equal(values, 0) if self.log else values
         low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 1.0)
         norm = LogNorm(low, max(high, 1.5 * low)) if self.log else Normalize(min(low, 0.0), max(high, 0.1))
         steps = self.steps[::size]
         edges = np.append(steps, 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[-1] + 1)
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
-        mesh = axes.pcolormesh(
-            edges, np.arange(len(self.rows) + 1), values, cmap=self.colors, norm=norm, rasterized=True
-        )
-        axes.set_yticks(np.arange(len(self.rows)) + 0.5, self.rows, parse_math=False)
+        lines = np.arange(len(self.rows) + 1)
+        mesh = axes.pcolormesh(edges, lines, values, cmap=self.colors, norm=norm, rasterized=True)
+        axes.set_yticks(lines[:-1] + 0.5, self.rows, parse_math=False)
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.invert_yaxis()
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(_steps(float(edges[-1])))
+        axes.xaxis.set_major_formatter(COMMAS)
         axes.set_xlabel("step")
         ticks = _ticks(low, high) if self.log else MaxNLocator(5)
         bar = figure.colorbar(mesh, ax=axes, ticks=ticks, format=PLAIN, aspect=28, pad=0.02)
@@ -228,50 +224,24 @@ def groups(values: ArrayLike, size: int) -> np.ma.MaskedArray:
     return np.ma.masked_invalid(padded.reshape(-1, size))
 
 
-def moving_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over a centred window of 1 / WINDOW of the points (an odd number, fewer at the ends).
-
-    NaN stays NaN and is left out of the means.
-    """
-    half = max(1, len(values) // WINDOW // 2)
-    kernel = np.ones(2 * half + 1)
-    finite = np.isfinite(values)
-    total = np.convolve(np.where(finite, values, 0.0), kernel, "same")
-    count = np.convolve(finite.astype(float), kernel, "same")
-    return np.where(finite, total / np.maximum(count, 1), np.nan)
-
-
-def _steps(last: float) -> FuncFormatter:
-    """Steps up to `last` as tick labels: 15,000 but 150k."""
-    return FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value and last > 20_000 else f"{value:,.6g}")
-
-
 def _ticks(low: float, high: float) -> LogLocator:
     """Of a logarithmic axis: 1, 2, 5 of each decade, over many decades 1 alone."""
     return LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0))
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
-    size = max(1, -(-len(curve.x) // MAX_POINTS))
-    x, grouped = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
-    y = bold = grouped.mean(axis=1).filled(np.nan)
+    size = 1 if curve.steps else max(1, -(-len(curve.x) // MAX_POINTS))
+    x, y = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
     color = plot_color(curve.color)
-    line: Mapping[str, Any] = {"color": color, "solid_capstyle": "round", "solid_joinstyle": "round"}
-    if len(y) >= SMOOTHED_FROM and not curve.steps:
-        bold = moving_mean(y)
-        if curve.faint and size > 1:  # a spike that the mean hides stays visible
-            low, high = (bound.filled(np.nan) for bound in (grouped.min(axis=1), grouped.max(axis=1)))
-            axes.fill_between(x, low, high, color=color, alpha=0.3, linewidth=0)
-        elif curve.faint:
-            axes.plot(x, y, linewidth=0.5, alpha=0.45, **line)
+    if curve.band and size > 1:  # a spike that the mean hides stays visible
+        axes.fill_between(x, y.min(axis=1), y.max(axis=1), color=color, alpha=0.3, linewidth=0)
     # A value without neighbours draws no line: few points are marked one by one.
     marker = "o" if len(y) < 30 and not curve.steps else ""
     # Between two thresholds the envelope of precision is the one at the larger recall.
     style = "steps-pre" if curve.steps else "default"
-    (drawn,) = axes.plot(x, bold, linewidth=1.5, marker=marker, markersize=3.2, drawstyle=style, **line)
+    (line,) = axes.plot(x, y.mean(axis=1), color=color, linewidth=1.5, marker=marker, markersize=3.2, drawstyle=style)
     if curve.dashes:
-        pixel = 0.75  # in matplotlib's unit of line widths
-        drawn.set_dashes([length * pixel / 1.5 for length in curve.dashes])  # in units of the line's width
+        line.set_dashes([length / 2 for length in curve.dashes])  # in units of the line's width, which is 2 CSS pixels
 
 
 def _scale_axes(axes: Axes, panel: Panel) -> None:
@@ -288,4 +258,4 @@ def _scale_axes(axes: Axes, panel: Panel) -> None:
             axes.set_ylim(*panel.limits)
     axes.set_xlim(0, 1.02 * panel.last if panel.last > 0 else 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=panel.x_label == "step"))
-    axes.xaxis.set_major_formatter(_steps(panel.last))
+    axes.xaxis.set_major_formatter(COMMAS)

@@ -61,7 +61,7 @@ def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]
             for curve in panel.curves:
                 title = f"{panel.title}: {curve.name}" if curve.name else panel.title
                 merged.setdefault(title, replace(panel, title=title, marks=(), level=math.nan, note=""))
-                drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, faint=False))
+                drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, band=False))
     return [
         replace(panel, curves=drawn[title], x_end=end if panel.x_label == "step" else 0.0)
         for title, panel in merged.items()
@@ -102,7 +102,8 @@ def training_panels(record: RunRecord) -> list[Panel]:
     minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
     loss = "loss of both parts" if record.joint else "detector loss, nats"
     shares = {"dustbin": "dustbin probability, mean", "positive_recall": "recall of labelled cells"}
-    rate, gradient, throughput = optimisation_panels(record)
+    largest = [*curves(record, "train", {"loss_max": "loss of a step"}), jump]
+    timed = [Curve("", [minutes[step] for step in steps], losses)]
     panels = [
         Panel(
             "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken,
@@ -112,25 +113,14 @@ def training_panels(record: RunRecord) -> list[Panel]:
             "Average precision", "AP", curves(record, "validate", precisions), marks=best,
             note="Of validation scenes. Dashed line: best checkpoint." if best else "",
         ),
-        Panel(
-            "Localisation error", "pixels", curves(record, "validate", errors), marks=best,
-            note="Mean distance of the matched detections.",
-        ),
-        rate,
-        gradient,
+        Panel("Localisation error", "pixels", curves(record, "validate", errors), marks=best),
+        *optimisation_panels(record),
         Panel(
             "Dustbin and recall", "share", curves(record, "train", shares), limits=SHARE,
             note="Recall: the dustbin holds less than half.",
         ),
-        throughput,
-        Panel(
-            "Largest loss and largest change", "nats", [*curves(record, "train", {"loss_max": "loss of a step"}), jump],
-            log=True, note="Since the last line of the log.",
-        ),
-        Panel(
-            "Loss over time", loss, [Curve("", [minutes[step] for step in steps], losses)], log=True,
-            x_label="minutes of training",
-        ),
+        Panel("Largest loss and largest change", "nats", largest, log=True),
+        Panel("Loss over time", loss, timed, log=True, x_label="minutes of training"),
     ]  # fmt: skip
     return [replace(panel, x_end=float(record.step)) if panel.x_label == "step" else panel for panel in panels]
 
@@ -165,34 +155,33 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
     held_out = {key: f"{name}, held-out pairs" for key, name in parts.items()}
     similarity = {
         "positive_similarity": "correspondences",
-        "negative_similarity": "other pairs of keypoints",
+        "negative_similarity": "other pairs",
         "hardest_negative": "most similar other",
         "collapse": "different images",
     }
     homographies = {f"pairs/correct@{eps}": f"within {eps} px" for eps in (1, 3, 5)}
     shares = {f"pairs/mma@{eps}": f"MMA@{eps}" for eps in (1, 3)}
     shares |= {f"pairs/repeatability@{eps}": f"repeatability at {eps} px" for eps in (1, 3)}
+    homographies |= {"pairs/auc@5": "AUC up to 5 px"}
+    loss = [*curves(record, "train", parts), *curves(record, "validate", held_out, len(parts))]
+    distance = learning(record, "position_loss", *names)
+    accuracy = learning(record, "matching_accuracy", *names)
     return [
         Panel(
-            "Both parts of the loss", "loss",
-            [*curves(record, "train", parts), *curves(record, "validate", held_out, len(parts))],
-            log=True, note=f"The descriptor's counts {record.config.get('descriptor.weight', '1.0')} times.",
+            "Both parts of the loss", "loss", loss, log=True,
+            note=f"The descriptor's counts {record.config.get('descriptor.weight', '1.0')} times.",
         ),
         Panel(
-            "Distance of corresponding keypoints", "px", learning(record, "position_loss", *names),
+            "Distance of corresponding keypoints", "px", distance,
             note=f"Position loss, counts {record.config.get('position', '0.0')} times.",
         ),
+        Panel("Similarity", "mean cosine", curves(record, "train", similarity)),
         Panel(
-            "Similarity", "mean cosine", curves(record, "train", similarity),
-            note="Of sampled correspondences of training pairs.",
+            "Matching accuracy", "share of correspondences", accuracy, limits=SHARE,
+            note="Nearest descriptor, within 8 px.",
         ),
         Panel(
-            "Matching accuracy", "share of correspondences", learning(record, "matching_accuracy", *names),
-            limits=SHARE, note="Nearest descriptor, within 8 px.",
-        ),
-        Panel(
-            "Homographies of generated pairs", "share of pairs",
-            curves(record, "validate", homographies | {"pairs/auc@5": "AUC up to 5 px"}),
+            "Homographies of generated pairs", "share of pairs", curves(record, "validate", homographies),
             limits=SHARE, marks=best, note="Of held-out photographs, RANSAC 3 px. Dashed line: best checkpoint.",
         ),
         Panel(

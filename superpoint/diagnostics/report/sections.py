@@ -13,11 +13,7 @@ from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import SYNTHETIC, RunRecord
 from superpoint.evaluation.synthetic import primitive_table, summary_table
 
-SINGLE = (
-    "Thin: every line of the log, as a band from lowest to highest where there are more than 400. "
-    "Bold: mean over 1 / 25 of the curve."
-)
-SEVERAL = "Means over 1 / 25 of the curve."
+MEANS = "Curves of more than 80 points are averaged"
 
 
 def diagnosis(record: RunRecord) -> Section:
@@ -41,7 +37,8 @@ def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Sec
         return Section("curves", "Curves", Content(notes=notes))
     notes += [f"Not logged (yet): {', '.join(absent)}."] if absent else []
     single = len(records) == 1
-    return Section("curves", "Curves", Content(SINGLE if single else SEVERAL, drawn, named=single, notes=notes))
+    text = f"{MEANS}{'; the bands reach from lowest to highest.' if single else '.'}"
+    return Section("curves", "Curves", Content(text, drawn, named=single, notes=notes))
 
 
 def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
