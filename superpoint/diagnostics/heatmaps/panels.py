@@ -1,72 +1,69 @@
-"""The panels of a heatmap figure: each draws one view of a detector's output into its place on the page."""
+"""The panels of a heatmap figure: each draws one view of a detector's output into its axes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize, PowerNorm
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict
 from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput
-from superpoint.diagnostics.heatmaps.layout import RIM, Page, mark, name_axes, shade_cells, show_image, show_map
 from superpoint.geometry.cells import CELL, DUSTBIN
-from superpoint.visualize import colormap
+from superpoint.visualize import DIMMED, SKY, VERMILION, YELLOW, colormap, plot_color
 
-Box = tuple[float, float, float, float]  # left, top, width, height in px
-Panel = Callable[[Page, Box, DetectorOutput, Normalize | None], Axes]
-
+SMALL = 8  # points, 11 px
+STYLE = {"font.size": SMALL, "axes.titlelocation": "left", "legend.frameon": False, "figure.titleweight": "bold"}
+RIM = [withStroke(linewidth=2.4, foreground="black")]  # keeps a thin marker visible on any background
 # Rings in the dark end of viridis could not be told from the shadows of a photograph.
 BRIGHT = LinearSegmentedColormap.from_list("bright viridis", colormap(np.linspace(0.35, 1, 64)) / 255)
+# marker, colour, whether it has no inside to be left open
+MARKERS = {
+    "label": ("+", VERMILION, True),
+    "largest": ("o", SKY, False),
+    "right": ("o", (255, 255, 255), False),
+    "missed": ("x", VERMILION, True),
+    "false": ("s", SKY, False),
+    "misplaced": ("^", YELLOW, False),
+}
 
 
-def probability_norm(largest: float) -> PowerNorm:
-    """Colours of probabilities 0..largest by their square root, so that the weak show beside the strong."""
-    return PowerNorm(0.5, 0, max(largest, 0.01))
+def input_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    """Draw the image as the network sees it; cells the loss ignores are darkened."""
+    show_image(axes, output, "input (grey level 0..255)")
 
 
-def input_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    """The image as the network sees it; cells the loss ignores are darkened."""
-    axes = page.panel(*box, "input", "input (grey level 0..255)")
-    show_image(axes, output.image)
-    shade_cells(axes, ~output.maps.valid, CELL)
-    crop(axes, output)
-    return axes
-
-
-def label_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    """Label points, and the cells and pixels they were encoded to: a swap of x and y or a wrong order shows here."""
+def label_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    """Draw label points and the cells they were encoded to: a swap of x and y or a wrong order shows here."""
     target, labels = output.maps.target, output.labels
     assert target is not None
     assert labels is not None
     rows, columns = np.nonzero(target != DUSTBIN)
-    axes = page.panel(*box, "label", f"label points: {len(labels)}; cells with one: {len(rows)}")
-    show_image(axes, output.image, dimmed=True)
+    show_image(axes, output, f"label points: {len(labels)}; cells with one: {len(rows)}", top=255 / DIMMED)
     outline = np.array([[0, 0], [CELL, 0], [CELL, CELL], [0, CELL], [0, 0]]) - 0.5
     for row, column in zip(rows, columns, strict=True):
         x, y = (outline + np.array([column, row]) * CELL).T
         axes.plot(x, y, color="white", linewidth=0.6, alpha=0.7)
     mark(axes, labels, "label", f"label point ({len(labels)})")
     axes.plot([], [], color="grey", linewidth=0.8, label=f"its 8x8 cell ({len(rows)})")
-    shade_cells(axes, ~output.maps.valid, CELL)
-    crop(axes, output)
-    page.legend(axes)
-    return axes
+    _legend(axes)
 
 
-def probability_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    axes = page.panel(*box, "probability", "probability of an interest point")
-    largest = float(output.maps.probability.max())
-    unit = f"probability (square-root scale); largest {largest:.3f}"
-    show_map(page, axes, output.maps.probability, unit, norm=norm or probability_norm(largest), cells=False)
-    return axes
+def probability_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    max_probability = float(output.maps.probability.max())
+    unit = f"probability (square-root scale); max {max_probability:.3f}"
+    norm = norm or probability_norm(max_probability)
+    _show_map(axes, output.maps.probability, "probability of an interest point", unit, norm, "viridis", "px")
 
 
-def detection_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    """Detections as rings, coloured by their probability, over the image; labels as crosses."""
-    axes = page.panel(*box, "detections", f"detections: {len(output.points)}")
-    show_image(axes, output.image)
+def detection_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    """Draw detections as rings, coloured by their probability, over the image; labels as crosses."""
+    show_image(axes, output, f"detections: {len(output.points)}")
     if output.labels is not None:
         mark(axes, output.labels, "label", f"label point ({len(output.labels)})", 30)
     norm = norm or probability_norm(float(output.maps.probability.max()))
@@ -78,73 +75,150 @@ def detection_panel(page: Page, box: Box, output: DetectorOutput, norm: Normaliz
     )  # fmt: skip
     rings.set_facecolor("none")
     rings.set_edgecolor([tuple(color) for color in BRIGHT(np.asarray(norm(output.scores[order])))])
-    crop(axes, output)
-    crosses = "; crosses: label" if output.labels is not None else ""
-    page.colorbar(axes, rings, f"probability at the peak{crosses}")
-    return axes
+    _colorbar(axes, rings, f"probability at the peak{'; crosses: label' if output.labels is not None else ''}")
 
 
-def verdict_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    """The largest of each cell's 65 channels against its label; the wrong cells are marked by kind."""
+def verdict_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    """Draw the largest of each cell's 65 channels against its label; the wrong cells are marked by kind."""
     maps = output.maps
     wrong = sum(maps.count(verdict) for verdict in Verdict if verdict != Verdict.RIGHT)
-    axes = page.panel(*box, "argmax", f"argmax vs label: {wrong} of {int(maps.valid.sum())} wrong")
-    height, width = output.image.shape
-    extent = (-0.5, width / CELL - 0.5, height / CELL - 0.5, -0.5)
-    axes.imshow(output.image, cmap="gray", vmin=0, vmax=425, extent=extent, interpolation="nearest")
-    for verdict in (Verdict.RIGHT, Verdict.MISSED, Verdict.FALSE, Verdict.MISPLACED):
+    title = f"argmax vs label: {wrong} of {int(maps.valid.sum())} wrong"
+    show_image(axes, output, title, top=425, unit="cell")
+    for verdict in Verdict:
         where = maps.where(verdict)
         name = "as labelled" if verdict == Verdict.RIGHT else verdict.name.lower()
         away = f", {maps.misplacement():.1f} px" if verdict == Verdict.MISPLACED and len(where) else ""
         mark(axes, where[:, ::-1], verdict.name.lower(), f"{name} ({len(where)}{away})", 34)
-    shade_cells(axes, ~maps.valid)
-    rows, columns = maps.valid.shape
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    name_axes(axes, "cell column", "cell row")
-    page.legend(axes)
-    return axes
+    _legend(axes)
 
 
-def dustbin_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    axes = page.panel(*box, "dustbin", f"dustbin: mean {output.statistics['dustbin']:.3f}")
-    show_map(
-        page, axes, output.maps.dustbin, "probability of no interest point", norm=norm or Normalize(0, 1),
-        name="cividis",
-    )  # fmt: skip
-    return axes
+def dustbin_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    title = f"dustbin: mean {output.statistics['dustbin']:.3f}"
+    _show_map(axes, output.maps.dustbin, title, "probability of no interest point", norm or Normalize(0, 1))
 
 
-def range_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    axes = page.panel(*box, "range", "logit range of a cell (max - min)")
+def range_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
     norm = norm or Normalize(0, max(float(output.maps.logit_range.max()), 1e-3))
-    show_map(page, axes, output.maps.logit_range, "nats", norm=norm, name="cividis")
-    return axes
+    _show_map(axes, output.maps.logit_range, "logit range of a cell (max - min)", "nats", norm)
 
 
-def logsumexp_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    low, high = float(output.maps.logsumexp.min()), float(output.maps.logsumexp.max())
-    axes = page.panel(*box, "logsumexp", f"logsumexp of a cell: {low:.1f} to {high:.1f}")
-    show_map(page, axes, output.maps.logsumexp, "nats (exp overflows above 88)", norm=norm, name="cividis")
-    return axes
+def logsumexp_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    values = output.maps.logsumexp
+    title = f"logsumexp of a cell: {values.min():.1f} to {values.max():.1f}"
+    _show_map(axes, values, title, "nats (exp overflows above 88)", norm or spread(values))
 
 
-def entropy_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    axes = page.panel(*box, "entropy", "uncertainty (entropy of the 65)")
-    limits = norm or Normalize(0, float(np.log(DUSTBIN + 1)))
-    show_map(page, axes, output.maps.entropy, "nats (ln 65 = 4.17: knows nothing)", norm=limits, name="cividis")
-    return axes
+def entropy_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    norm = norm or Normalize(0, float(np.log(DUSTBIN + 1)))
+    unit = "nats (ln 65 = 4.17: knows nothing)"
+    _show_map(axes, output.maps.entropy, "uncertainty (entropy of the 65)", unit, norm)
 
 
-def mean_cell_panel(page: Page, box: Box, output: DetectorOutput, norm: Normalize | None = None) -> Axes:
-    """The mean of all cells: even but for chance in a healthy network, a pattern if all cells look the same."""
+def mean_cell_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+    """Draw the mean of all cells: even but for chance in a healthy network, a pattern if all cells look the same."""
     mean = output.maps.mean_cell()
-    axes = page.panel(*box, "mean cell", f"mean of {int(output.maps.valid.sum())} cells (even is healthy)")
-    show_map(page, axes, mean, "mean probability", norm=norm or Normalize(0, max(float(mean.max()), 1e-6)), cells=False)
-    name_axes(axes, "x in the cell (px)", "y in the cell (px)")
-    return axes
+    norm = norm or Normalize(0, max(float(mean.max()), 1e-6))
+    _show_map(axes, mean, "mean cell (even is healthy)", "mean probability", norm, "viridis", "px")
+    axes.set(xlabel="x in the cell (px)", ylabel="y in the cell (px)")
 
 
-def crop(axes: Axes, output: DetectorOutput) -> None:
-    """Markers and veils must not stretch the axes beyond the image."""
-    height, width = output.image.shape
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+Panel = Callable[[Axes, DetectorOutput, Normalize | None], None]
+PANELS: dict[str, Panel] = {
+    "input": input_panel,
+    "label": label_panel,
+    "probability": probability_panel,
+    "detections": detection_panel,
+    "argmax": verdict_panel,
+    "dustbin": dustbin_panel,
+    "range": range_panel,
+    "logsumexp": logsumexp_panel,
+    "entropy": entropy_panel,
+    "mean cell": mean_cell_panel,
+}
+
+
+def probability_norm(largest: float) -> PowerNorm:
+    """Return colours of probabilities 0..largest by their square root, so that the weak show beside the strong."""
+    return PowerNorm(0.5, 0, max(largest, 0.01))
+
+
+def spread(values: ArrayLike, min_range: float = 1e-3) -> Normalize:
+    """Return colours from the smallest to the largest value, at least `min_range` apart: rounding errors are no map."""
+    low, high = float(np.min(values)), float(np.max(values))
+    missing = max(min_range - (high - low), 0.0) / 2
+    return Normalize(low - missing, high + missing)
+
+
+def show_image(axes: Axes, output: DetectorOutput, title: str, *, top: float = 255, unit: str = "px") -> None:
+    """Draw the image, grey levels 0..top, with its ignored cells darkened, in pixels or in units of a cell."""
+    (height, width), side = output.image.shape, CELL if unit == "cell" else 1
+    smooth = unit == "px" and width >= 240
+    extent = (-0.5, width / side - 0.5, height / side - 0.5, -0.5)
+    axes.imshow(
+        output.image, cmap="gray", vmin=0, vmax=top, extent=extent, interpolation="auto" if smooth else "nearest"
+    )
+    axes.set_title(title)
+    rows, columns = output.maps.valid.shape
+    veil = np.zeros((rows, columns, 4))
+    veil[..., 3] = np.where(output.maps.valid, 0.0, 0.55)
+    if veil.any():
+        right, bottom = columns * CELL / side - 0.5, rows * CELL / side - 0.5
+        axes.imshow(veil, extent=(-0.5, right, bottom, -0.5), interpolation="nearest")
+    # Markers and veils must not stretch the axes beyond the image.
+    limits = (columns, rows) if unit == "cell" else (width, height)
+    axes.set(xlim=(-0.5, limits[0] - 0.5), ylim=(limits[1] - 0.5, -0.5))
+    name_axes(axes, unit)
+
+
+def _show_map(
+    axes: Axes,
+    values: NDArray[np.floating],
+    title: str,
+    label: str,
+    norm: Normalize,
+    colors: str = "cividis",
+    unit: str = "cell",
+) -> None:
+    """Draw a map of cells (their rows and columns along the axes) or of pixels, with its colour bar."""
+    picture = axes.imshow(values, cmap=colors, norm=norm, interpolation="nearest")
+    axes.set_title(title)
+    name_axes(axes, unit)
+    _colorbar(axes, picture, label)
+
+
+def name_axes(axes: Axes, unit: str) -> None:
+    """Name both axes by what they count; ticks are whole numbers."""
+    axes.set_xlabel("x (px)" if unit == "px" else "cell column", labelpad=1)
+    axes.set_ylabel("y (px)" if unit == "px" else "cell row", labelpad=1)
+    axes.tick_params(labelsize=SMALL, length=3, pad=2)
+    axes.set_anchor("N")  # a picture smaller than its place stays under its title
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def _colorbar(axes: Axes, picture: Any, label: str) -> None:
+    bar = axes.figure.colorbar(picture, ax=axes, location="bottom", aspect=30, pad=0.02)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(5))
+    bar.ax.tick_params(labelsize=SMALL, length=2, pad=1)
+    bar.set_label(label, labelpad=1)
+
+
+def _legend(axes: Axes) -> None:
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 3.6}
+    legend = axes.legend(ncols=2, handletextpad=0.3, columnspacing=0.8, **place)
+    legend.set_in_layout(False)  # it lies where other panels have their colour bar
+
+
+def mark(axes: Axes, points: ArrayLike, kind: str, label: str, size: float = 36) -> None:
+    """Draw points [N, 2] (x, y) in units of the axes, with a marker that differs from the others in shape and colour.
+
+    Args:
+        kind: a key of MARKERS.
+        label: for the legend; also the name by which the markers can be found again.
+    """
+    marker, color, filled = MARKERS[kind]
+    where, ink = np.asarray(points, np.float64).reshape(-1, 2), plot_color(color)
+    style: dict[str, Any] = {"color": ink} if filled else {"facecolors": "none", "edgecolors": ink}
+    axes.scatter(
+        where[:, 0], where[:, 1], s=size, marker=marker, linewidths=1.2, path_effects=RIM, label=label, **style
+    )

@@ -27,7 +27,7 @@ from superpoint.config import MagicPointConfig, ScheduleConfig, SuperPointConfig
 from superpoint.diagnostics.finding import Finding
 from superpoint.diagnostics.overfit.causes import CellScore, MatchScore, explain_failure
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
-from superpoint.diagnostics.overfit.strip import encode_png, heatmap_animation, heatmap_strip, moments
+from superpoint.diagnostics.overfit.strip import heatmap_animation, heatmap_strip, moments
 from superpoint.diagnostics.overfit.subjects import configured_samples, single_photograph
 from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.diagnostics.reading import read_run
@@ -245,8 +245,8 @@ def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
     wrong = [int(frame.wrong.sum()) for frame in watch.frames]
     frames = [watch.frames[number] for number in moments([frame.step for frame in watch.frames], wrong)]
     shown = watch.image, watch.points, watch.positive, frames, about
-    strip, animation = encode_png(heatmap_strip(*shown)), heatmap_animation(*shown)
-    write_atomically(outcome.folder / "strip.png", lambda file: file.write(strip))
+    animation = heatmap_animation(*shown)
+    save_image(outcome.folder / "strip.png", heatmap_strip(*shown))
     write_atomically(outcome.folder / "strip.gif", lambda file: file.write(animation))
     if watch.shown is not None:
         save_image(outcome.folder / "matches.png", draw_correspondences(watch.parts[0], watch.shown, 0))

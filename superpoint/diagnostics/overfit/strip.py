@@ -8,24 +8,30 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from superpoint.diagnostics.heatmaps.layout import ABOVE, HEAD, LEFT, RIGHT, SMALL, Page, name_axes, rgb
+from superpoint.diagnostics.heatmaps.panels import SMALL, STYLE, name_axes
 from superpoint.geometry.cells import CELL
-from superpoint.visualize import ORANGE, SKY, figure_to_image, overlay_heatmap
+from superpoint.visualize import ORANGE, SKY, figure_to_image, overlay_heatmap, plot_color
 
 COLUMNS = 3
 WIDTH = 480  # px of a picture, at most: three times one of 160 px, so that a peak of one pixel can be seen
 TALLEST = 1.2  # height of a picture over its width, at most; taller ones are drawn narrower
-TOP, AXIS, FOOT = 34, 38, 62  # px: heading, ticks and name of an axis, legend with colour bar
+AROUND, HEAD_AND_FOOT = 58, 110  # px about a picture; heading, legend and colour bar
 NARROWEST = 570  # px, which the legend needs
+DPI = 100
 MILLISECONDS, PAUSE = 700, 3000  # a frame of the animation, its last frame
 # A cross that is open in the middle: the pixel that it marks is the one to look at.
 CROSS = Path(
@@ -33,7 +39,16 @@ CROSS = Path(
     [Path.MOVETO, Path.LINETO] * 4,
 )
 MARK = (255, 125, 60)  # vermilion, lighter: it lies on dimmed pictures
-RIM = [withStroke(linewidth=2.2, foreground="black")]
+LABEL: dict[str, Any] = {
+    "facecolors": "none",
+    "edgecolors": plot_color(MARK),
+    "linewidths": 1.1,
+    "path_effects": [withStroke(linewidth=2.2, foreground="black")],
+    "s": 110,
+    "marker": CROSS,
+    "label": "label",
+}
+HEAT = overlay_heatmap(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[None], limits=(0.0, 1.0))[0] / 255
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,7 @@ def moments(steps: Sequence[int], wrong: Sequence[int], spaced: int = 8, eventfu
 def heatmap_strip(
     image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
 ) -> NDArray[np.uint8]:
-    """All frames beside each other, the last one with its right and wrong cells marked.
+    """Draw all frames beside each other, the last one with its right and wrong cells marked.
 
     Args:
         image: uint8 [H, W].
@@ -90,48 +105,26 @@ def heatmap_strip(
     Returns:
         uint8 RGB [H', W', 3].
     """
-    columns = min(COLUMNS, len(frames))
-    rows = -(-len(frames) // columns)
-    width, height = _size(image)
-    step_x, step_y = LEFT + width + RIGHT, ABOVE + height + AXIS
-    page = Page(max(columns * step_x, NARROWEST), TOP + rows * step_y + FOOT)
-    page.text(10, 9, title, HEAD)
-    for number, frame in enumerate(frames):
-        row, column = divmod(number, columns)
-        axes = page.axes(column * step_x + LEFT, TOP + row * step_y + ABOVE, width, height, f"step {frame.step}")
-        _show(axes, image, points, frame, positive if number == len(frames) - 1 else None)
-    _legend(page, TOP + rows * step_y, marked="in the last frame: ")
-    return figure_to_image(page.figure)
+    return _draw(image, points, [*[None] * (len(frames) - 1), positive], frames, title, COLUMNS)
 
 
 def heatmap_animation(
     image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
 ) -> bytes:
-    """The frames one after the other as an animated GIF without end; arguments are those of `heatmap_strip`."""
-    pictures = []
-    width, height = _size(image)
-    for number, frame in enumerate(frames):
-        page = Page(max(LEFT + width + RIGHT, NARROWEST), TOP + ABOVE + height + AXIS + FOOT)
-        page.text(10, 9, title, HEAD)
-        axes = page.axes(LEFT, TOP + ABOVE, width, height, f"step {frame.step}")
-        _show(axes, image, points, frame, positive if number == len(frames) - 1 else None)
-        _legend(page, TOP + ABOVE + height + AXIS, marked="at the end: ")
-        pictures.append(_with_palette(figure_to_image(page.figure)))
+    """Draw the frames one after the other as an animated GIF without end; arguments are those of `heatmap_strip`."""
+    marked = [*[None] * (len(frames) - 1), positive]
+    pictures = [
+        with_palette(_draw(image, points, [cells], [frame], title, 1))
+        for cells, frame in zip(marked, frames, strict=True)
+    ]
     durations = [MILLISECONDS] * (len(pictures) - 1) + [PAUSE]
     stream = io.BytesIO()
     pictures[0].save(stream, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return stream.getvalue()
 
 
-def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """A strip uint8 RGB as PNG with a palette of 256 colours: a third of the size."""
-    stream = io.BytesIO()
-    _with_palette(picture).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-def _with_palette(picture: NDArray[np.uint8]) -> Image.Image:
-    """The picture in greys, the colours of heatmaps on greys, and those of the marks.
+def with_palette(picture: NDArray[np.uint8]) -> Image.Image:
+    """Return the picture in greys, the colours of heatmaps on greys, and those of the marks.
 
     Palettes chosen by frequency leave out what matters most, the few pixels of the peaks.
     """
@@ -140,25 +133,47 @@ def _with_palette(picture: NDArray[np.uint8]) -> Image.Image:
     heat = overlay_heatmap(base.round().astype(np.uint8), level, limits=(0.0, 1.0)).reshape(-1, 3)
     marks = np.array([MARK, SKY, ORANGE], np.float64)
     faded = np.concatenate([marks, marks * 0.66, marks * 0.33]).round().astype(np.uint8)  # antialiased edges, on black
-    palette = np.concatenate([greys, heat, faded])
-    packed = picture.astype(np.int32) @ np.array([65536, 256, 1])
-    found, where = np.unique(packed, return_inverse=True)
-    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    nearest = [
-        ((part[:, None] - palette.astype(np.int32)) ** 2).sum(axis=2).argmin(axis=1)
-        for part in np.array_split(colours, len(colours) // 4096 + 1)  # 12 MB at a time
-    ]
-    drawn = Image.fromarray(np.concatenate(nearest)[where].reshape(picture.shape[:2]).astype(np.uint8), "P")
-    drawn.putpalette(palette.tobytes())
-    return drawn
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([greys, heat, faded]).tobytes())
+    return Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
 
 
-def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
-    """Width and height in px at which a picture is drawn: whole multiples of its own where it is small."""
+@matplotlib.rc_context(STYLE)
+def _draw(
+    image: NDArray[np.uint8],
+    points: ArrayLike,
+    marked: Sequence[NDArray[np.bool_] | None],
+    frames: Sequence[Frame],
+    title: str,
+    columns: int,
+) -> NDArray[np.uint8]:
+    """Draw frames in rows; where `marked` has the cells with a point, right and wrong cells are outlined."""
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
     height, width = image.shape
     scale = min(WIDTH / width, TALLEST * WIDTH / height)
-    scale = float(int(scale)) if scale >= 2 else scale
-    return max(round(width * scale), 1), max(round(height * scale), 1)
+    across, down = max(columns * (width * scale + AROUND), NARROWEST), rows * (height * scale + AROUND) + HEAD_AND_FOOT
+    figure = Figure((across / DPI, down / DPI), dpi=DPI, facecolor="white", layout="compressed")
+    # Names of files may hold a $, which would start a formula.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, frame, cells in zip(panels.flat, frames, marked, strict=False):
+        _show(axes, image, points, frame, cells)
+    for axes in panels.flat[len(frames) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(PowerNorm(0.5, 0, 1), ListedColormap(HEAT)), ax=panels, location="bottom", shrink=0.5, aspect=40,
+        ticks=[0, 0.05, 0.25, 0.5, 1],
+    )  # fmt: skip
+    bar.set_label("probability of a point (colour: its square root)")
+    bar.ax.tick_params(labelsize=SMALL)
+    handles = [
+        panels.flat[0].collections[-1],
+        Patch(fill=False, edgecolor=plot_color(SKY), linewidth=1.5, label="at the end: cell with a point, right"),
+        Patch(fill=False, edgecolor=plot_color(ORANGE), linewidth=2.0, label="at the end: cell wrong"),
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    return figure_to_image(figure)
 
 
 def _show(
@@ -166,34 +181,14 @@ def _show(
 ) -> None:
     heat = np.sqrt(np.asarray(frame.probability, np.float64).clip(0, 1))  # the weak show beside the strong
     axes.imshow(overlay_heatmap(image, heat, limits=(0.0, 1.0)), interpolation="nearest")
-    axes.set_title(frame.title, fontsize=SMALL + 1, loc="left", pad=5)
-    name_axes(axes, "x (px)", "y (px)")
+    axes.set_title(frame.title)
+    name_axes(axes, "px")
+    axes.set_label(f"step {frame.step}")
     if positive is not None:
         for cells, color, line in ((positive & ~frame.wrong, SKY, 1.0), (frame.wrong, ORANGE, 2.0)):
             for row, column in np.argwhere(cells):
                 corner = (column * CELL - 0.5, row * CELL - 0.5)
-                axes.add_patch(Rectangle(corner, CELL, CELL, fill=False, edgecolor=rgb(color), linewidth=line))
+                axes.add_patch(Rectangle(corner, CELL, CELL, fill=False, edgecolor=plot_color(color), linewidth=line))
     where = np.asarray(points, np.float64).reshape(-1, 2)
-    style = {"facecolors": "none", "edgecolors": rgb(MARK), "linewidths": 1.1, "path_effects": RIM}
-    axes.scatter(where[:, 0], where[:, 1], s=110, marker=CROSS, label="label", **style)  # pyright: ignore
+    axes.scatter(where[:, 0], where[:, 1], **LABEL)
     axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
-
-
-def _legend(page: Page, top: float, marked: str) -> None:
-    """What the marks mean, and the colours of the heatmap as they look on a mid-grey image."""
-    page.text(LEFT, top + 2, "probability of a point (colour: its square root)", SMALL)
-    bar = page.axes(LEFT, top + 20, 200, 9, "colour bar")
-    ramp = np.tile(np.linspace(0, 1, 200), (9, 1))
-    bar.imshow(overlay_heatmap(np.full((9, 200), 128, np.uint8), ramp, limits=(0.0, 1.0)), aspect="auto")
-    ticks = np.array([0, 0.05, 0.25, 0.5, 1.0])
-    bar.set_xticks(np.sqrt(ticks) * 199, [f"{tick:g}" for tick in ticks])
-    bar.set_yticks([])
-    key = page.axes(LEFT + 282, top + 2, 220, 48, "legend")
-    key.set_axis_off()
-    key.set(xlim=(0, 220), ylim=(48, 0))
-    style = {"facecolors": "none", "edgecolors": rgb(MARK), "linewidths": 1.1, "path_effects": RIM}
-    key.scatter([6], [7], s=110, marker=CROSS, **style)  # pyright: ignore
-    key.text(18, 7, "label", fontsize=SMALL, va="center")
-    for y, color, line, text in ((23, SKY, 1.5, "cell with a point, right"), (39, ORANGE, 2.0, "cell wrong")):
-        key.add_patch(Rectangle((1, y - 5), 10, 10, fill=False, edgecolor=rgb(color), linewidth=line))
-        key.text(18, y, marked + text, fontsize=SMALL, va="center")

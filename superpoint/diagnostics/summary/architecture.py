@@ -12,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon
 
-from superpoint.diagnostics.heatmaps.layout import DPI, rgb
 from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, Block, ModelSummary
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
-from superpoint.visualize import BLUE, GREEN, VERMILION, figure_to_image, save_image
+from superpoint.visualize import BLUE, GREEN, VERMILION, figure_to_image, plot_color, save_image
 
 NAMES = {"encoder": "encoder", "detector": "detector head", "descriptor": "descriptor head"}
 COLORS = {"input": (120, 120, 120), "encoder": BLUE, "detector": VERMILION, "descriptor": GREEN}
@@ -26,6 +25,7 @@ COMPRESSION = 0.55  # exponent: drawn to scale, a map of stride 8 would be a dot
 SLOT, GAP, WIDE_GAP = 112.0, 20.0, 58.0  # px: least room of a box (its text), between boxes, with text over the arrow
 CAPTION = 72.0  # px below a box
 MARGIN, HEAD = 26.0, 84.0  # px
+DPI = 100
 
 
 def architecture_figure(summary: ModelSummary, title: str = "Architecture") -> Figure:
@@ -122,7 +122,7 @@ def _draw_lane(
         _box(axes, block, corner, sizes)
         _caption(axes, block, left + slot / 2, corner[1])
         if not named and block.part in NAMES:
-            ink = [0.8 * channel for channel in rgb(COLORS[block.part])]
+            ink = [0.8 * channel for channel in plot_color(COLORS[block.part])]
             axes.text(corner[0], corner[1] + height + 7, NAMES[block.part], color=ink, fontsize=10, weight="bold")
             named = True
         end = corner[0] + width + 3, middle
@@ -134,7 +134,7 @@ def _draw_lane(
 def _box(axes: Axes, block: Block, corner: tuple[float, float], sizes: _Sizes) -> None:
     """Front, top and side of a box whose front has its lower left corner there."""
     (x, y), (width, height, depth) = corner, sizes.front(block)
-    color = rgb(COLORS[block.part])
+    color = plot_color(COLORS[block.part])
     front = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
     top = [front[3], front[2], (x + width + depth, y + height + depth), (x + depth, y + height + depth)]
     side = [front[1], (x + width + depth, y + depth), (x + width + depth, y + height + depth), front[2]]
