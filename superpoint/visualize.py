@@ -257,9 +257,10 @@ def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[N
     return canvas, np.array([shift, 0.0])
 
 
-def plot_color(color: tuple[int, int, int]) -> tuple[float, ...]:
+def plot_color(color: tuple[int, int, int]) -> tuple[float, float, float]:
     """Return a colour of 0..255 as matplotlib takes it."""
-    return tuple(channel / 255 for channel in color)
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255
 
 
 def figure_to_image(figure: Figure) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from superpoint.geometry.cells import DUSTBIN
@@ -37,10 +37,17 @@ def logits() -> torch.Tensor:
 
 
 def axes_of(figure: Figure) -> dict[str, Axes]:
-    """The axes of a figure by their label; no two are called the same."""
-    found = {str(axes.get_label()): axes for axes in figure.axes}
-    assert len(found) == len(figure.axes)
+    """The axes of a figure by their label, without the colour bars; no two are called the same."""
+    named = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    found = {str(axes.get_label()): axes for axes in named}
+    assert len(found) == len(named)
     return found
+
+
+def texts_of(figure: Figure) -> list[str]:
+    """What is written outside of the panels: headings and foot."""
+    parts = figure.findobj(lambda part: isinstance(part, FigureBase))
+    return [text.get_text() for part in parts for text in part.texts]  # type: ignore[attr-defined]
 
 
 def markers(axes: Axes, label: str) -> list[tuple[float, float]]:

@@ -18,7 +18,12 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.visualize import DIMMED, SKY, VERMILION, YELLOW, colormap, plot_color
 
 SMALL = 8  # points, 11 px
-STYLE = {"font.size": SMALL, "axes.titlelocation": "left", "legend.frameon": False, "figure.titleweight": "bold"}
+STYLE: dict[Any, Any] = {
+    "font.size": SMALL,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.titleweight": "bold",
+}
 RIM = [withStroke(linewidth=2.4, foreground="black")]  # keeps a thin marker visible on any background
 # Rings in the dark end of viridis could not be told from the shadows of a photograph.
 BRIGHT = LinearSegmentedColormap.from_list("bright viridis", colormap(np.linspace(0.35, 1, 64)) / 255)

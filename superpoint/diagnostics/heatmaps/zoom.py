@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
+from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 
 from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Verdict, WorstCell
@@ -17,7 +17,7 @@ AROUND = 4  # pixels shown about the cell: a peak just beyond its border explain
 MIN_CONTRAST = 48  # grey levels; a flat cell must not look like noise
 
 
-def draw_zoom(page: SubFigure, output: DetectorOutput, cell: WorstCell, number: int) -> None:
+def draw_zoom(page: FigureBase, output: DetectorOutput, cell: WorstCell, number: int) -> None:
     """Draw the crop of the image, the crop of the probability, and the 65 logits of a cell."""
     maps, row, column = output.maps, cell.row, cell.column
     channels = {"largest": int(maps.argmax[row, column])}
@@ -69,7 +69,7 @@ def _draw_logits(axes: Axes, maps: CellMaps, values: np.ndarray, channels: dict[
     low, high = float(values.min()), float(values.max())
     span = max(high - low, 1e-3)
     base = low - 0.06 * span
-    colors: list[tuple[float, ...]] = [(0.62, 0.62, 0.62)] * DUSTBIN + [(0.35, 0.35, 0.35)]
+    colors = [(0.62, 0.62, 0.62)] * DUSTBIN + [(0.35, 0.35, 0.35)]
     for kind, channel in channels.items():
         colors[channel] = plot_color(MARKERS[kind][1])
     axes.bar(np.arange(DUSTBIN + 1), values - base, bottom=base, width=0.86, color=colors)

@@ -25,6 +25,7 @@ from superpoint.models import build_model
 from superpoint.models.weights import save_weights
 from superpoint.training.magicpoint import fit_detector
 from tests.conftest import TINY_TRAINING, CommandLine
+from tests.diagnostics import heatmap_scene as scene
 
 SETTINGS = [*TINY_TRAINING, "data.height=44", "data.width=60", "data.curriculum=5", "train.steps=2"]
 
@@ -60,7 +61,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 
 
 def title(figure: Figure) -> str:
-    return figure.texts[0].get_text()
+    return figure.get_suptitle()
 
 
 def panels(figure: Figure) -> set[str]:
@@ -89,7 +90,7 @@ def test_several_checkpoints_are_drawn_alone_and_side_by_side(
     ]
     assert title(drawn["sample_7_3-magicpoint-lite.png"]).startswith("magicpoint-lite, step ")
     assert f"{run} (best.ckpt), step 2 on training sample 7" in title(drawn[f"sample_7_2-{run.parent.name}-run.png"])
-    rows = [text.get_text() for text in drawn["sample_7_comparison.png"].texts]
+    rows = scene.texts_of(drawn["sample_7_comparison.png"])
     assert sum("step " in text for text in rows) == 3
     assert {"argmax", "label"} <= panels(drawn["sample_7_1-run-last.png"])
 

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from superpoint.diagnostics.heatmaps.cell_maps import WorstCell
 from superpoint.diagnostics.heatmaps.detector_output import measure_output
-from superpoint.diagnostics.heatmaps.layout import Page, rgb
 from superpoint.diagnostics.heatmaps.zoom import draw_zoom
 from superpoint.geometry.cells import DUSTBIN
-from superpoint.visualize import SKY, VERMILION
+from superpoint.visualize import SKY, VERMILION, plot_color
 from tests.diagnostics import heatmap_scene as scene
 
 
 def zoom(cell: tuple[int, int], *, labelled: bool = True) -> tuple[dict[str, Axes], str]:
     output = measure_output(scene.image(), scene.logits(), target=scene.target() if labelled else None)
-    page = Page(540, 220)
-    draw_zoom(page, 0, 0, 533, output, WorstCell(*cell, "loss 9.00 nats"), 2)
-    return scene.axes_of(page.figure), page.figure.texts[0].get_text()
+    figure = Figure()
+    draw_zoom(figure, output, WorstCell(*cell, "loss 9.00 nats"), 2)
+    return scene.axes_of(figure), scene.texts_of(figure)[0]
 
 
 def test_bars_are_the_65_logits_with_label_and_largest_coloured() -> None:
@@ -29,8 +29,8 @@ def test_bars_are_the_65_logits_with_label_and_largest_coloured() -> None:
     tops = [bar.get_y() + bar.get_height() for bar in bars]  # type: ignore[attr-defined]
     np.testing.assert_allclose(tops, values, rtol=1e-5)
     colors = [to_rgb(bar.get_facecolor()) for bar in bars]
-    assert colors[20] == pytest.approx(rgb(VERMILION))
-    assert colors[41] == pytest.approx(rgb(SKY))
+    assert colors[20] == pytest.approx(plot_color(VERMILION))
+    assert colors[41] == pytest.approx(plot_color(SKY))
     assert len(set(colors)) == 4  # the other pixels, and the dustbin
     assert title == "2  cell row 1, column 2: misplaced; label 20, argmax 41; loss 9.00 nats"
     assert axes["zoom 2 logits"].get_ylabel() == "logit (nats)"

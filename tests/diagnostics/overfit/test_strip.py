@@ -14,10 +14,10 @@ from superpoint.diagnostics.overfit.strip import (
     MILLISECONDS,
     PAUSE,
     Frame,
-    encode_png,
     heatmap_animation,
     heatmap_strip,
     moments,
+    with_palette,
 )
 from superpoint.visualize import ORANGE, SKY
 
@@ -103,8 +103,7 @@ def test_the_palette_keeps_greys_and_marks() -> None:
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[:, 20:40] = 255
     picture[5, 5], picture[6, 50] = SKY, ORANGE
-    with Image.open(io.BytesIO(encode_png(picture))) as drawn:
-        np.testing.assert_array_equal(np.asarray(drawn.convert("RGB")), picture)
+    np.testing.assert_allclose(np.asarray(with_palette(picture).convert("RGB")).astype(int), picture, atol=4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (100, 61), (480, 640), (640, 200)])
