@@ -67,7 +67,7 @@ def heatmap_panels(
     columns, rows = len(names) // 2, -(-len(shown) // ACROSS)
     heights = [2 * _panel_height(columns, image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
     figure = _figure(title or "Detector output", f"{subtitle(output)}\n{output.describe()}", sum(heights) + 90)
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=heights))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     drawn = _draw_panels(upper, names, 2, output, {})
     if shown:
         kind = (
