@@ -13,7 +13,7 @@ from superpoint.errors import UserError
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder `path`, made if it is not there. Raises: UserError if that cannot be done."""
+    """Return the folder `path`, made if it is not there. Raises: UserError if that cannot be done."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 
 
 def refuse_inputs(target: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Raises: UserError if what is to be written at `target` would replace one of the files or folders read from."""
+    """Raise UserError if what is to be written at `target` would replace one of the files or folders read from."""
     if not os.path.exists(target):
         return
     for path in inputs:

@@ -1,8 +1,7 @@
-"""Pictures: arrays in, image uint8 [H, W, 3] RGB or matplotlib Figure out. Nothing here reads, shows or keeps state.
+"""Pictures: arrays in, image uint8 [H, W, 3] RGB or matplotlib Figure out.
 
-Points are (x, y) with pixel centres at integers, so an enlargement by s puts them at (x + 0.5) * s - 0.5; images are
-enlarged by whole pixels (nearest neighbour), so that a marker shows the pixel it belongs to. Colours are of the
-Okabe-Ito palette and the maps viridis and cividis: they stay apart for colour-blind eyes.
+An enlargement by s repeats whole pixels and puts points at (x + 0.5) * s - 0.5, so a marker shows its pixel. Colours
+(Okabe-Ito palette, maps viridis and cividis) stay apart for colour-blind eyes.
 """
 
 from __future__ import annotations
@@ -18,21 +17,14 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from superpoint.errors import UserError
-from superpoint.files import write_atomically
+from superpoint.files import make_folder, write_atomically
 from superpoint.geometry.homography import resize_points
 
 Image = NDArray[np.uint8]
 
 # Okabe and Ito 2008, "Color Universal Design"; RGB. Black is left out: curves on white, markers on photographs.
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = OKABE_ITO = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
+ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
+BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
 DIMMED = 0.6  # brightness of an image below a heatmap
 GAP = 12  # px between two images side by side
 MAX_LINES = 150  # matches drawn, in even steps through all: more cover the images
@@ -40,10 +32,9 @@ SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
 
 def to_rgb(image: NDArray[np.generic]) -> Image:
-    """Any picture of ours as a new uint8 [H, W, 3].
+    """Return an image [H, W], [1, H, W], [H, W, 1] or [H, W, 3] as a new uint8 [H, W, 3].
 
-    Args:
-        image: [H, W], [1, H, W], [H, W, 1] or [H, W, 3]; uint8, bool (0 / 255) or float 0..1 (clipped; NaN is black).
+    Values are uint8, bool (0 / 255) or float 0..1 (clipped; NaN is black).
     """
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[0] == 1:
@@ -62,7 +53,7 @@ def to_rgb(image: NDArray[np.generic]) -> Image:
 
 
 def enlarge(image: Image, scale: int) -> Image:
-    """Each pixel as a block of scale x scale."""
+    """Show each pixel as a block of scale x scale."""
     if scale < 1:
         raise ValueError(f"scale: found {scale}, expected a whole number >= 1")
     return np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
@@ -79,16 +70,15 @@ def draw_points(
     color: tuple[int, int, int] = ORANGE,
     score_range: tuple[float, float] | None = None,
 ) -> Image:
-    """Detections as rings, ground truth as crosses, on the enlarged image.
+    """Draw detections as rings and ground truth as crosses on the enlarged image.
 
     Args:
         image: [H, W] or [H, W, 3], see `to_rgb`.
-        points: [N, 2] (x, y) in pixels of `image`; those beyond its edge are cut off by it.
-        scores: [N]; colours the rings by viridis, the weak first, so that the strong lie on top. None = `color`.
+        points: [N, 2] (x, y) in pixels of `image`.
+        scores: [N]; colours the rings by viridis, the strong on top. None = `color`.
         truth: [M, 2] (x, y), drawn as vermilion crosses below the rings.
-        scale: enlargement of the image.
         radius: of a ring, in pixels of the result.
-        score_range: scores at the two ends of the colour map; None = those of the picture.
+        score_range: scores at the ends of the colour map; None = those of the picture.
 
     Returns:
         uint8 [scale * H, scale * W, 3].
@@ -119,7 +109,7 @@ def _fixed(name: str, points: ArrayLike, scale: int) -> list[tuple[int, int]]:
         raise ValueError(f"{name}: found coordinates that are not finite")
     limit = 1 << 20  # far outside any picture, and inside OpenCV's integers
     fixed = np.rint(resize_points(where, scale, scale).astype(np.float64) * 2**SUBPIXEL_BITS).clip(-limit, limit)
-    return [(int(x), int(y)) for x, y in fixed]
+    return [(x, y) for x, y in fixed.astype(int).tolist()]
 
 
 def _cross(canvas: Image, center: tuple[int, int], radius: float) -> None:
@@ -131,24 +121,22 @@ def _cross(canvas: Image, center: tuple[int, int], radius: float) -> None:
 
 
 def normalised(values: ArrayLike, limits: tuple[float, float] | None = None) -> NDArray[np.float64]:
-    """Values as 0..1 between the limits, clipped. None: their own least and largest; if these are equal, all are 1.
+    """Return values as 0..1 between the limits (None: their own), clipped; all 1 if they are equal. NaN becomes 0.
 
-    NaN becomes 0. Raises ValueError if the upper limit is not above the lower one.
+    Raises: ValueError if the upper limit is not above the lower one.
     """
     array = np.asarray(values, dtype=np.float64)
-    if limits is None:
-        finite = array[np.isfinite(array)]
-        if not finite.size or finite.min() == finite.max():
-            return np.isfinite(array).astype(np.float64)
-        limits = float(finite.min()), float(finite.max())
-    low, high = limits
+    finite = np.isfinite(array)
+    if limits is None and np.unique(array[finite]).size < 2:
+        return finite.astype(np.float64)
+    low, high = limits or (array[finite].min(), array[finite].max())
     if not low < high:
         raise ValueError(f"limits: found {low:g}..{high:g}, expected a lower and a larger value")
     return np.nan_to_num(((array - low) / (high - low)).clip(0, 1))
 
 
 def colormap(values: ArrayLike, name: str = "viridis") -> Image:
-    """Values 0..1 [...] as colours uint8 [..., 3]."""
+    """Return values 0..1 [...] as colours uint8 [..., 3]."""
     rgba = np.asarray(matplotlib.colormaps[name](np.asarray(values, dtype=np.float64)))
     return (rgba[..., :3] * 255).round().astype(np.uint8)
 
@@ -166,15 +154,9 @@ def overlay_heatmap(
     scale: int = 1,
     name: str = "viridis",
 ) -> Image:
-    """A heatmap on its dimmed image: the higher the value, the more opaque its colour; at the lower limit none.
+    """Draw a heatmap [H, W] on its dimmed image, see `to_rgb`; the higher the value, the more opaque its colour.
 
-    Args:
-        image: [H, W] or [H, W, 3], see `to_rgb`.
-        heatmap: [H, W] float of the same size; probabilities look best with their square root (contrast of the weak).
-        limits: values at the ends of the colours; None = 0 and the largest of the map.
-
-    Returns:
-        uint8 [scale * H, scale * W, 3].
+    `limits`: values at the ends of the colours; None = 0 and the largest of the map.
     """
     picture = to_rgb(image)
     values = np.asarray(heatmap, dtype=np.float64)
@@ -194,9 +176,9 @@ def contact_sheet(
     *,
     gap: int = 4,
 ) -> Image:
-    """Images in rows on a white sheet, each centred in a cell of the largest size, with its title above.
+    """Put images in rows on a white sheet, each centred in a cell of the largest size, with its title above.
 
-    Titles too long for a cell are cut. Images are not scaled, so that markers on them stay where they are.
+    Titles too long for a cell are cut. Images are not scaled.
     """
     if not images:
         raise ValueError("images: found none, expected at least one")
@@ -233,14 +215,14 @@ def _text(strip: Image, text: str) -> None:
 def precision_recall_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "Precision and recall"
 ) -> Figure:
-    """Curves (recall, precision) by name, told apart by colour and by dashes; an empty one stays in the legend."""
+    """Draw curves (recall, precision) by name, told apart by colour and by dashes."""
     figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     dashes = ("-", "--", "-.", ":")
     order = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on white
     for index, (name, (recall, precision)) in enumerate(curves.items()):
-        color = tuple(channel / 255 for channel in order[index % len(order)])
-        # The envelope between two thresholds is that of the larger recall: a step before the point.
+        color = plot_color(order[index % len(order)])
+        # Between two thresholds the envelope has the precision of the larger recall: a step before the point.
         axes.step(recall, precision, dashes[index % 4], where="pre", color=color, linewidth=1.8, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=title)
     axes.grid(alpha=0.3)
@@ -264,7 +246,7 @@ def plot_color(color: tuple[int, int, int]) -> tuple[float, float, float]:
 
 
 def figure_to_image(figure: Figure) -> Image:
-    """A figure drawn as uint8 [H, W, 3] at its own size and dpi."""
+    """Draw a figure as uint8 [H, W, 3] at its own size and dpi."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(np.asarray(canvas.buffer_rgba())[:, :, :3])
@@ -273,17 +255,13 @@ def figure_to_image(figure: Figure) -> Image:
 def save_image(path: str | Path, image: NDArray[np.generic]) -> Path:
     """Write a PNG, whole or not at all; missing folders are made.
 
-    Raises:
-        UserError: the place cannot be written, or the name does not end in .png.
+    Raises: UserError if it cannot be written, or its name does not end in .png.
     """
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise UserError(f"{target}: found the ending '{target.suffix}', expected .png")
     _, data = cv2.imencode(".png", cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{target.parent}: cannot be made ({error.strerror or error}), expected a folder") from error
+    make_folder(target.parent)
     write_atomically(target, lambda file: file.write(data.tobytes()))
     return target
 

@@ -1,7 +1,7 @@
-"""Writing feature files (layout: `superpoint.data.feature_file`), byte for byte the same for the same features.
+"""Write feature files (layout: `superpoint.data.feature_file`), byte for byte the same for the same features.
 
-A file is built in memory and then written in one move, so HDF5 never meets a full disk halfway through its own
-structures; only the merging of many files, whose result may exceed the memory, lets HDF5 write to the disk itself.
+A file is built in memory and written in one move, so HDF5 never meets a full disk halfway through its own structures;
+only a merge of many files, which may exceed the memory, is written by HDF5 itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def save_features(
 
     Raises:
         ValueError: a name that cannot be one (see `check_name`).
-        UserError: the place cannot be written.
+        UserError: the file cannot be written.
     """
     # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
     with _create(b"features-%d" % next(_NUMBERS), in_memory=True) as file:
@@ -54,7 +54,7 @@ def save_features(
 
 
 def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Copy the features of several files into one, in the order given; atomic, and an existing one is replaced.
+    """Copy the features of several files into one, in the order given, whole or not at all.
 
     Args:
         attributes: of the file; the reasons for images left out are added to its "skipped" (JSON).
@@ -63,7 +63,7 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
         name -> reason for each image left out because a part before held one of the same name.
 
     Raises:
-        UserError: a part is damaged, or the place cannot be written (`out` and the parts are as before, then).
+        UserError: a part is damaged, or the file cannot be written.
     """
     left_out: dict[str, str] = {}
 

@@ -15,7 +15,7 @@ class Mixture(Dataset[dict[str, torch.Tensor]]):
     """Samples of `first`, and with the share `share` of `second`, evenly interleaved.
 
     Sample `index` is of the second kind where floor(index * share) steps up, so any stretch of the run has the right
-    proportion, and each kind is gone through in its own order, sample after sample. A pure function of the index.
+    proportion, and each kind is gone through in its own order.
 
     Raises: ValueError for a share outside 0..1.
     """
@@ -35,11 +35,11 @@ class Mixture(Dataset[dict[str, torch.Tensor]]):
         return samples[own]
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
+        """Return image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
         samples, own = self.locate(index)
         return samples.draw(own)
 
     def locate(self, index: int) -> tuple[PointSamples, int]:
-        """Which kind sample `index` is of, and its index there."""
+        """Return which kind sample `index` is of, and its index there."""
         before, after = math.floor(index * self.share), math.floor((index + 1) * self.share)
         return (self.second, before) if after > before else (self.first, index - before)

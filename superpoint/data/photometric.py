@@ -16,11 +16,9 @@ JPEG_BLOCK = 8  # pixels
 def augment_photometric(
     image: Image, config: PhotometricConfig, rng: np.random.Generator, strength: float = 1.0
 ) -> Image:
-    """Image uint8 [H, W] with random contrast, brightness, gamma, shade, lamplight, blur, noise and compression; the
-    points stay where they are.
+    """Change contrast, brightness, gamma, shade, lamplight, blur, noise and compression of an image uint8 [H, W].
 
-    Every effect happens with `config.probability` of its own; `config.strength` times
-    `strength` scales them all and 0 changes nothing.
+    Every effect happens with `config.probability` of its own; `config.strength` times `strength` scales them all.
     """
     strength = strength * config.strength
     if not config.enable or strength == 0:
@@ -72,10 +70,7 @@ def _gamma(image: Image, exponent: float) -> Image:
 
 
 def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
-    """Soft dark (opacity > 0) or light (< 0) ellipses: shadows and glare.
-
-    Drawn and blurred at an eighth of the size, since nothing in them is sharp.
-    """
+    """Soft dark (opacity > 0) or light (< 0) ellipses, drawn at an eighth of the size."""
     height, width = image.shape
     small = np.zeros((height // 8 + 2, width // 8 + 2), np.float32)
     longest = max(small.shape)
@@ -89,11 +84,10 @@ def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
 
 
 def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image:
-    """Light that falls, beyond a reach, with the square of the distance from one to three lamps: where it is darkest
-    `darkness` times less of it than where it is brightest. The exposure is up to 3 times that of the brightest place
-    (but not above `darkness` times), so the image may burn out there.
+    """Light of one to three lamps, `darkness` times less of it in the darkest place than in the brightest.
 
-    What a night photograph has over a dark one: contrasts that differ by an order of magnitude within it.
+    Beyond a reach it falls with the square of the distance. The exposure is 1 to 3 times the right one for the
+    brightest place, so the image may burn out there.
     """
     height, width = image.shape
     y, x = np.mgrid[0 : height // 8 + 2, 0 : width // 8 + 2].astype(np.float32)
@@ -135,8 +129,8 @@ def _speckle(image: Image, share: float, rng: np.random.Generator) -> Image:
 
 
 def _compress(image: Image, quality: float, down: int, right: int) -> Image:
-    """As a JPEG file of that quality shows it, whose first blocks begin `down` and `right` pixels outside: blocks that
-    coincided with the network's cells would be a cue for where a cell begins.
+    """A JPEG file of that quality, whose first blocks begin `down` and `right` pixels outside: blocks that coincided
+    with the network's cells would show where a cell begins.
     """
     padded = cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_REPLICATE)
     done, file = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])

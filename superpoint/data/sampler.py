@@ -12,11 +12,10 @@ from superpoint.errors import UserError
 class StepSampler(Sampler[list[int]]):
     """Endless batch sampler: step s owns the global indices s * batch_size ... (s + 1) * batch_size - 1.
 
-    Each process takes a contiguous share of a step's indices and yields it as `accumulate` lists of equal length. The
-    union over processes and parts is the same for every `world_size` and `accumulate`, so a run may be resumed with
-    another number of processes and still sees every sample once, in the same order.
+    Each process takes a contiguous share of a step's indices and yields it as `accumulate` lists of equal length, so a
+    run may be resumed with another number of processes and still sees every sample once, in the same order.
 
-    Raises UserError if `batch_size` cannot be shared out equally.
+    Raises: UserError if `batch_size` cannot be shared out equally.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ AUGMENT_STREAM = 7001  # keeps the augmentation's random numbers apart from the 
 
 
 class PointSamples(Dataset[dict[str, torch.Tensor]]):
-    """Images with points, augmented and encoded, on the fly and without end.
+    """Images with points, augmented and encoded, without end.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
         image: uint8 [1, H, W], padded on the right and below to multiples of 8.
@@ -33,10 +33,7 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         valid: bool [H / 8, W / 8], cells that hold image, not padding or the border of a warp.
 
     Over the first `config.curriculum` samples the augmentation grows from none to all. With `config.overfit` = n > 0
-    only n different samples exist, each with at least one label, and none is augmented.
-
-    A subclass says where images come from: `scene` for training, `still` for the samples to overfit; it sets `repeated`
-    to the numbers of these.
+    only n different samples exist, each with at least one label, and none is augmented: `repeated` has their numbers.
     """
 
     def __init__(self, config: DataConfig, seed: int) -> None:
@@ -45,11 +42,11 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         self.repeated: list[int] = []
 
     def scene(self, index: int) -> Scene:
-        """What sample `index` is made from: image uint8 [H, W] of the configured size, points float32 [N, 2]."""
+        """Return what sample `index` is made from: image uint8 [H, W] of the configured size, points float32 [N, 2]."""
         raise NotImplementedError
 
     def still(self, number: int) -> Scene:
-        """Image `number` of its source without anything random, for overfitting."""
+        """Return image `number` of the source without anything random, for overfitting."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -62,7 +59,7 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         return encode(*self.draw(index), rng)
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sample `index` before encoding: image uint8 [H, W], points float32 [N, 2], valid mask bool [H, W]."""
+        """Return sample `index` before encoding: image uint8 [H, W], points float32 [N, 2], mask bool [H, W]."""
         if self.repeated:
             image, points = self.still(self.repeated[index % len(self.repeated)])
             return image, points, np.ones(image.shape, bool)
@@ -74,7 +71,7 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         return augment_photometric(image, self.config.photometric, rng, strength), points, mask
 
     def first_labelled(self, numbers: Iterable[int]) -> list[int]:
-        """The first `config.overfit` of `numbers` whose image has a label on it: there must be something to learn."""
+        """Return the first `config.overfit` of `numbers` whose image has a label on it."""
         size = self.config.height, self.config.width
         labelled = (number for number in numbers if inside(self.still(number)[1], *size).any())
         return list(islice(labelled, self.config.overfit))

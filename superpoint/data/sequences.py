@@ -3,8 +3,7 @@
 HPatches   <root>/{i,v}_<name>/1.ppm .. 6.ppm (or .png, .jpg) and H_1_2 .. H_1_6
 Oxford     <root>/<name>/img1.ppm .. img6.ppm (or .png, .pgm, .jpg) and H1to2p .. H1to6p
 
-Each H maps points of the first image to the k-th, nine numbers separated by any white space. Their frame is the usual
-one of such files: pixel centres at integers.
+Each H maps points of the first image to the k-th; pixel centres are at integers.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from superpoint.errors import UserError
+from superpoint.files import natural_order
 from superpoint.geometry.homography import Matrix, resize_matrix
 
 SUFFIXES = (".ppm", ".pgm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -49,26 +49,25 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class PairSet:
-    """The pairs found, in natural order, and what was left out, each with the reason."""
-
-    pairs: list[PairFiles]
-    skipped: list[str]
+    pairs: list[PairFiles]  # in natural order
+    skipped: list[str]  # what was left out, each with the reason
 
 
 def find_pairs(root: str | Path) -> PairSet:
-    """All pairs below a folder that holds sequences, is one, or holds folders of sequences.
+    """Find all pairs below a folder that holds sequences, is one, or holds folders of sequences.
 
-    A sequence is named as its folder, or by its path below `root` where several folders have that name.
-
-    A pair whose matrix is missing, malformed or singular, and a sequence of one image, are left out and named in
-    `skipped`. Raises: UserError if the folder does not exist or holds no pair at all.
+    A sequence is named as its folder, or by its path below `root` where several folders have that name. Pairs without a
+    usable matrix are skipped. Raises: UserError if the folder does not exist or holds no pair at all.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder, expected image sequences (HPatches or Oxford layout)")
     pairs: list[PairFiles] = []
     skipped: list[str] = []
-    for folder in (root, *sorted((path for path in root.rglob("*") if path.is_dir()), key=_natural)):
+    for folder in (
+        root,
+        *sorted((path for path in root.rglob("*") if path.is_dir()), key=lambda path: natural_order(str(path))),
+    ):
         for layout, first in FIRST.items():
             image = _image(folder, first)
             if image is not None:
@@ -108,7 +107,7 @@ def _read_sequence(folder: Path, layout: str, first: Path, pairs: list[PairFiles
 
 
 def read_homography(path: str | Path) -> Matrix:
-    """A homography [3, 3] from a text file of nine numbers, scaled so that its last element is 1 if that is not 0.
+    """Read a homography [3, 3] from a text file of nine numbers; its last element becomes 1 if it is not 0.
 
     Raises: UserError for a missing file, another number of values, values that are not finite, or a singular matrix.
     """
@@ -133,19 +132,10 @@ def read_homography(path: str | Path) -> Matrix:
 
 
 def rescaled(h_a_b: Matrix, scale_a: tuple[float, float], scale_b: tuple[float, float]) -> Matrix:
-    """The homography between the images resized by (scale_x, scale_y) each: the frames of `resize_points`."""
-    inverse_a = resize_matrix(1 / scale_a[0], 1 / scale_a[1])
-    return resize_matrix(*scale_b) @ h_a_b @ inverse_a
+    """Return the homography between the images resized by (scale_x, scale_y) each."""
+    return resize_matrix(*scale_b) @ h_a_b @ resize_matrix(1 / scale_a[0], 1 / scale_a[1])
 
 
 def _image(folder: Path, stem: str) -> Path | None:
-    for suffix in SUFFIXES:
-        for name in (stem + suffix, stem + suffix.upper()):
-            if (folder / name).is_file():
-                return folder / name
-    return None
-
-
-def _natural(path: Path) -> list[object]:
-    """Sorting key by which img2 comes before img10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+    paths = (folder / (stem + ending) for suffix in SUFFIXES for ending in (suffix, suffix.upper()))
+    return next((path for path in paths if path.is_file()), None)

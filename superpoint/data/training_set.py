@@ -21,9 +21,9 @@ from superpoint.errors import UserError
 
 
 def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | SingleViews:
-    """The training samples of a configuration, pure functions of (seed, index); of one of pairs, their single views.
+    """Return the training samples of a configuration; of pairs, their single views.
 
-    Raises: UserError if the labels or the images of `data.kind` labelled or mixed are missing or do not fit.
+    Raises: UserError if labels or images are missing or do not fit.
     """
     if isinstance(config, PairDataConfig):
         return SingleViews(training_pairs(config, seed))
@@ -36,17 +36,12 @@ def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | 
 
 
 def training_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
-    """The training pairs of a configuration, pure functions of (seed, index).
-
-    Raises: UserError if the labels or the images are missing or do not fit.
-    """
+    """Return the training pairs of a configuration. Raises: UserError if labels or images are missing or do not fit."""
     return _pairs(config, seed, held_out=False)
 
 
 def held_out_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
-    """Such pairs, warped and changed as at the end of training, of what `training_pairs` leaves out; of synthetic
-    shapes, those that another `seed` draws.
-    """
+    """Return pairs as at the end of training, of what `training_pairs` leaves out (of shapes: drawn by `seed`)."""
     return _pairs(replace(config, curriculum=0), seed, held_out=True)
 
 
@@ -58,21 +53,21 @@ def _pairs(config: PairDataConfig, seed: int, *, held_out: bool) -> WarpedPairs:
     )
 
 
-def held_out_photographs(config: DataConfig, most: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Up to `most` of the photographs that `training_samples` leaves out, cut about their centre to the wanted size.
+def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Return up to `count` of the photographs that `training_samples` leaves out, cut about their centre.
 
-    With `config.overfit` the photographs that are overfitted instead, since success is to reproduce these.
+    With `config.overfit`, the photographs that are overfitted.
     """
     if config.overfit:
         samples = LabelledImages(_photographs(config, held_out=False), config, 0)
         return [samples.draw(index)[:2] for index in range(config.overfit)]
     source = _photographs(config, held_out=True)
     size = (config.height, config.width)
-    return [cover(*source[index], size) for index in range(min(most, len(source)))]
+    return [cover(*source[index], size) for index in range(min(count, len(source)))]
 
 
 def held_out_source(config: DataConfig) -> LabelledPhotographs:
-    """The photographs that training leaves out, of their own size, with their labels."""
+    """Return the photographs that training leaves out, of their own size, with their labels."""
     return _photographs(config, held_out=True)
 
 
@@ -87,15 +82,14 @@ def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
 
 
 def split_names(names: Sequence[str], holdout: float) -> tuple[list[str], list[str]]:
-    """Names to train on and names held out: about the share `holdout`, at least one, and not all.
+    """Split names into those to train on and those held out: about the share `holdout`, at least one, not all.
 
-    Which ones follows from the names alone, so a photograph stays on its side when others are added.
-    Raises: UserError for fewer than two names.
+    The names alone decide, so a photograph stays on its side when others are added. Raises: UserError below two names.
     """
     if len(names) < 2:
         raise UserError(f"labels: found {len(names)} labelled image(s), expected at least 2: one is held out")
-    place = {name: zlib.crc32(name.encode("utf-8", "surrogateescape")) / 2**32 for name in names}
-    held = {name for name in names if place[name] < holdout} or {min(names, key=lambda name: place[name])}
+    draw = {name: zlib.crc32(name.encode("utf-8", "surrogateescape")) / 2**32 for name in names}
+    held = {name for name in names if draw[name] < holdout} or {min(names, key=draw.__getitem__)}
     if len(held) == len(names):
-        held.remove(max(names, key=lambda name: place[name]))
+        held.remove(max(names, key=draw.__getitem__))
     return [name for name in names if name not in held], [name for name in names if name in held]

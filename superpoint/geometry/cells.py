@@ -19,7 +19,7 @@ CHANNELS = DUSTBIN + 1
 def encode_points(
     points: NDArray[np.floating], height: int, width: int, rng: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
-    """Target [height / 8, width / 8] in 0..64 of points [N, 2] (x, y); the only place where labels are rounded.
+    """Return the target [height / 8, width / 8] in 0..64 of points [N, 2] (x, y); only here labels are rounded.
 
     Points off the image are ignored. Of several points in a cell one is drawn by `rng` (the last one without).
     Source: DeTone et al. 2018, section 3.4.
@@ -37,16 +37,16 @@ def encode_points(
 
 
 def valid_cells(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells [H / 8, W / 8] whose 64 pixels are all valid in the mask [H, W]."""
+    """Return the cells [H / 8, W / 8] whose 64 pixels are all valid in the mask [H, W]."""
     height, width = mask.shape
     return np.logical_and.reduce(mask.reshape(height // CELL, CELL, width // CELL, CELL), axis=(1, 3))
 
 
 def cells_to_pixels(cells: torch.Tensor) -> torch.Tensor:
-    """Map [B, H, W] of per-cell values [B, 64 or 65, H / 8, W / 8]; the dustbin is left out (depth-to-space)."""
+    """Return the map [B, H, W] of per-cell values [B, 64 or 65, H / 8, W / 8], without the dustbin."""
     return F.pixel_shuffle(cells[:, :DUSTBIN], CELL).squeeze(1)
 
 
 def pixels_to_cells(pixels: torch.Tensor) -> torch.Tensor:
-    """Per-cell values [B, 64, H / 8, W / 8] of a map [B, H, W]: the inverse of `cells_to_pixels`."""
+    """Return the per-cell values [B, 64, H / 8, W / 8] of a map [B, H, W]: the inverse of `cells_to_pixels`."""
     return F.pixel_unshuffle(pixels.unsqueeze(1), CELL)

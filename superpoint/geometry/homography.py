@@ -19,25 +19,25 @@ Points = NDArray[np.float32]
 
 
 def resize_points(points: NDArray[np.floating], scale_x: float, scale_y: float) -> Points:
-    """Points [N, 2] (x, y) of an image, in the frame of that image resized by (scale_x, scale_y)."""
+    """Return points [N, 2] (x, y) of an image, in the frame of that image resized by (scale_x, scale_y)."""
     scale = np.array([scale_x, scale_y])
     return ((np.asarray(points, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5).astype(np.float32)
 
 
 def resize_matrix(scale_x: float, scale_y: float) -> Matrix:
-    """The resize of `resize_points` as a homography [3, 3]."""
+    """Return the resize of `resize_points` as a homography [3, 3]."""
     return np.array([[scale_x, 0, 0.5 * scale_x - 0.5], [0, scale_y, 0.5 * scale_y - 0.5], [0, 0, 1]])
 
 
 def inverse(h_a_b: NDArray[np.floating]) -> Matrix:
-    """`H_b_a` of `H_a_b`. Raises: ValueError for a singular matrix, which maps no region to a region."""
+    """Return `H_b_a` of `H_a_b`. Raises: ValueError for a singular matrix."""
     if abs(np.linalg.det(h_a_b)) < 1e-12:
         raise ValueError(f"homography: found a singular matrix {np.asarray(h_a_b).tolist()}")
     return np.asarray(np.linalg.inv(h_a_b), np.float64)
 
 
 def warp_points(points: NDArray[np.floating], h_a_b: Matrix) -> Points:
-    """Points [N, 2] of frame a in frame b. A point at or behind the horizon of `h_a_b` becomes (nan, nan)."""
+    """Return points [N, 2] of frame a in frame b. A point at or behind the horizon of `h_a_b` becomes (nan, nan)."""
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     homogeneous = xy @ h_a_b[:, :2].T + h_a_b[:, 2]
     depth = homogeneous[:, 2:]
@@ -45,7 +45,7 @@ def warp_points(points: NDArray[np.floating], h_a_b: Matrix) -> Points:
 
 
 def inside(points: NDArray[np.floating], height: int, width: int, margin: float = 0.0) -> NDArray[np.bool_]:
-    """Which points [N, 2] lie on the image, at least `margin` pixels from its outline. NaN is outside."""
+    """Return which points [N, 2] lie on the image, at least `margin` pixels from its outline. NaN is outside."""
     x, y = points[:, 0], points[:, 1]
     low = -0.5 + margin
     return (x >= low) & (y >= low) & (x < width - 0.5 - margin) & (y < height - 0.5 - margin)
@@ -54,14 +54,14 @@ def inside(points: NDArray[np.floating], height: int, width: int, margin: float 
 def warp_image(
     image: NDArray[np.uint8], h_a_b: Matrix, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT, value: float = 0
 ) -> NDArray[np.uint8]:
-    """Image [H, W] of frame a, in frame b of size (height, width), bilinear; `border` is OpenCV's border mode."""
+    """Warp an image [H, W] of frame a to frame b of size (height, width), bilinear; `border` is OpenCV's mode."""
     flags = cv2.INTER_LINEAR
     warped = cv2.warpPerspective(image, h_a_b, (size[1], size[0]), flags=flags, borderMode=border, borderValue=value)
     return np.asarray(warped, np.uint8)
 
 
 def warp_valid(h_a_b: Matrix, size_a: tuple[int, int], size_b: tuple[int, int], margin: int = 0) -> NDArray[np.bool_]:
-    """Pixels of frame b (height, width) that frame a covers, eroded by `margin` pixels where a's outline shows in b."""
+    """Return the pixels of frame b (height, width) that frame a covers, eroded by `margin` pixels at a's outline."""
     ones = np.full(size_a, 255, np.uint8)
     mask = cv2.warpPerspective(ones, h_a_b, (size_b[1], size_b[0]), flags=cv2.INTER_NEAREST)
     if margin > 0:
@@ -70,8 +70,8 @@ def warp_valid(h_a_b: Matrix, size_a: tuple[int, int], size_b: tuple[int, int], 
     return mask > 0
 
 
-def is_convex(corners: NDArray[np.floating], least_area: float = 0.0) -> bool:
-    """Whether corners [4, 2] are strictly convex, clockwise on screen (unmirrored), over `least_area` px^2."""
+def is_convex(corners: NDArray[np.floating], min_area: float = 0.0) -> bool:
+    """Return whether corners [4, 2] are strictly convex, clockwise on screen (unmirrored), over `min_area` px^2."""
     # Plain floats: several times as fast as numpy on four points, and every sampled shape and warp is tested.
     vertices = corners.tolist()
     area = 0.0
@@ -80,11 +80,11 @@ def is_convex(corners: NDArray[np.floating], least_area: float = 0.0) -> bool:
         if not (x - px) * (ny - y) - (y - py) * (nx - x) > 0:  # also false for NaN
             return False
         area += (px * y - x * py) / 2
-    return area > least_area
+    return area > min_area
 
 
 def frame_corners(height: int, width: int) -> NDArray[np.float64]:
-    """Outline corners [4, 2] of an image, clockwise from the top left."""
+    """Return the outline corners [4, 2] of an image, clockwise from the top left."""
     return np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
 
 
@@ -111,7 +111,7 @@ def sample_homography(
         angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         corners = corners @ turn.T + centre + rng.uniform(-ranges.translation, ranges.translation, 2) * side
-        if is_convex(corners, least_area=0.05 * height * width):
+        if is_convex(corners, min_area=0.05 * height * width):
             matrix = cv2.getPerspectiveTransform(source.astype(np.float32), corners.astype(np.float32))
             return np.asarray(matrix, np.float64)
     raise UserError("homography: no convex warp that covers 5 % of the image in 1000 draws; the ranges are too wide")

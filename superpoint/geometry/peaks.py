@@ -1,8 +1,7 @@
 """Peaks of a probability map: smoothed, listed, placed between the pixels.
 
-On a CPU, maps go through NumPy and OpenCV in a single thread, where one pass over 480x640 pixels takes 0.02 to 0.2 ms.
-torch would share each out among its threads, which then wait in a loop for the next, 8 ms of every core: time that the
-runtime of the network, if it is another, wants for the next image.
+On a CPU, maps go through NumPy and OpenCV in a single thread: one pass over 480x640 pixels takes 0.02 to 0.2 ms, while
+the threads of torch would wait 8 ms for more work on every core, which the runtime of the network wants.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ SERIAL = 1 << 15  # values of an operation below which torch keeps to one thread
 
 
 def plain(values: Tensor) -> bool:
-    """Whether NumPy and OpenCV may take the values as they are: float32 on the CPU, and nobody wants a gradient."""
+    """Return whether NumPy and OpenCV may take the values: float32 on the CPU, without gradient."""
     return values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
 
 
 def all_finite(values: Tensor) -> bool:
-    """Of values 0..1: a sum of such neither cancels nor overflows, so it is finite if they are. Quicker than each."""
+    """Return whether values 0..1 are finite: their sum, which neither cancels nor overflows, is finite if they are."""
     total = values.numpy().sum() if plain(values) else values.sum()
     return math.isfinite(float(total))
 
 
 def raster_places(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(y, x), int64 [N] each, of the true pixels of a bool [H, W], in raster order."""
+    """Return (y, x), int64 [N] each, of the true pixels of a bool [H, W], in raster order."""
     if mask.device.type != "cpu":
         return mask.nonzero(as_tuple=True)  # type: ignore[return-value]  # of a map they are two
     y, x = np.divmod(np.flatnonzero(mask.numpy()), max(mask.shape[1], 1))
@@ -38,20 +37,19 @@ def raster_places(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def values_at(values: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """`values[image, y, x]`, in one thread if it can be: torch takes several from a few thousand values on."""
+    """Return `values[image, y, x]`, in one thread where possible."""
     if not plain(values):
         return values[image, y, x]
     return torch.from_numpy(values.numpy()[image.numpy(), y.numpy(), x.numpy()])
 
 
 def smooth_probability(probability: Tensor, smoothing: float) -> Tensor:
-    """Probability that a point lies within about `smoothing` pixels, [B, H, W] -> [B, H, W], 0..1.
+    """Return the probability that a point lies within about `smoothing` pixels, [B, H, W] -> [B, H, W], 0..1.
 
-    A point between pixels shares its probability among two or four of them, so the peak of a network that places well
-    may be a quarter as high for half a pixel of difference, and another view ranks it elsewhere. The sum over 5x5
-    pixels, weighted by a Gaussian that is 1 in the middle, does not depend on that. On 50 generated pairs of 320x480
-    the 300 strongest points of `superpoint` repeat within 1 px in 64 % instead of 61 %, within 3 px in 74 % instead of
-    70 % (measured with a Gaussian that was not cut off at 5x5).
+    A point between pixels shares its probability among two or four of them; the sum over 5x5 pixels, weighted by a
+    Gaussian that is 1 in the middle, does not depend on where it lies. On 50 generated pairs of 320x480 the
+    300 strongest points of `superpoint` repeat within 1 px in 64 % instead of 61 %, within 3 px in 74 % instead of 70 %
+    (measured with a Gaussian that was not cut off at 5x5).
     """
     weights = [math.exp(-(step**2) / (2 * smoothing**2)) for step in (0, 1, 2)]
     if plain(probability):
@@ -73,13 +71,12 @@ def smooth_probability(probability: Tensor, smoothing: float) -> Tensor:
 
 
 def refine_peaks(probability: Tensor, image: Tensor, y: Tensor, x: Tensor, radius: int = 2) -> Tensor:
-    """Sub-pixel position of peaks: the mean of the probability in the window about each (soft-argmax).
+    """Refine peaks to sub-pixels: the mean of the probability in the window about each (soft-argmax).
 
-    The network is trained on the pixel a corner rounds to, so its output near a corner is the distribution of that
-    pixel and the mean is the natural estimate. On Gaussian peaks of sigma 0.5 / 0.7 / 1 px it errs by .021 / .002 /
-    .030 px, a parabola through three values by .159 / .093 / .048; with 30 % of noise by .08 / .08 / .12 against .21 /
-    .23 / .39 (tests/models/test_decode.py compares them). Where the window crosses the image edge the opposite part is
-    left out too, lest the mean be pulled inwards.
+    The network is trained on the pixel a corner rounds to, so its output is the distribution of that pixel. On Gaussian
+    peaks of sigma 0.5 / 0.7 / 1 px the mean errs by .021 / .002 / .030 px, a parabola through three values by .159 /
+    .093 / .048; with 30 % of noise by .08 / .08 / .12 against .21 / .23 / .39. Where the window crosses the image edge
+    the opposite part is left out too.
 
     Args:
         probability: float32 [B, H, W].

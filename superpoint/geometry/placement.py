@@ -8,21 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.geometry.cells import CELL
+from superpoint.geometry.homography import inside
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Attributes:
-    points: how many there are.
-    border: density of points within 8 px of the outline, relative to the whole image; 1 = no preference.
-    phase: chi-square of the 64 places inside a cell over its 63 degrees of freedom; 1 = even, well above = grid.
-    fullest: share of the points at the commonest of the 8 columns or 8 rows of a cell; 0.125 = no preference.
-    """
-
     points: int
-    border: float
-    phase: float
-    fullest: float
+    border: float  # density within 8 px of the outline, relative to the whole image; 1 = no preference
+    phase: float  # chi-square of the 64 pixels of a cell over 63 degrees of freedom; 1 = even, well above = grid
+    fullest: float  # share of the commonest of the 8 columns or 8 rows of a cell; 0.125 = no preference
 
 
 class PlacementTally:
@@ -34,14 +28,8 @@ class PlacementTally:
         self.places = np.zeros((CELL, CELL), np.int64)  # points by row and column of their cell
 
     def add(self, points: NDArray[np.floating], height: int, width: int, band: int = CELL) -> None:
-        """The points [N, 2] of an image."""
-        inner = (
-            (points[:, 0] >= band - 0.5)
-            & (points[:, 1] >= band - 0.5)
-            & (points[:, 0] < width - band - 0.5)
-            & (points[:, 1] < height - band - 0.5)
-        )
-        self.near += int((~inner).sum())
+        """Add the points [N, 2] of an image."""
+        self.near += int((~inside(points, height, width, band)).sum())
         self.band_area += height * width - max(height - 2 * band, 0) * max(width - 2 * band, 0)
         self.area += height * width
         pixel = np.floor(points + 0.5).astype(int) % CELL
@@ -59,7 +47,7 @@ class PlacementTally:
 
 
 def measure_placement(points: list[NDArray[np.floating]], sizes: list[tuple[int, int]], band: int = CELL) -> Placement:
-    """Placement of the points [N, 2] of images with sizes (height, width), all together."""
+    """Return the placement of the points [N, 2] of images with sizes (height, width), all together."""
     tally = PlacementTally()
     for xy, (height, width) in zip(points, sizes, strict=True):
         tally.add(xy, height, width, band)

@@ -30,8 +30,7 @@ TRIM_EVERY = 20  # images of one view between two returns of freed memory, which
 class HomographicAdaptation:
     """Labels for images of any size, by homographic adaptation: DeTone et al. 2018, section 5, equation 10.
 
-    The result is a function of the network, the configuration, the image and its name: the order of the images, other
-    images and (up to rounding) the memory that is free do not matter.
+    The result is a function of the network, the configuration, the image and its name.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class HomographicAdaptation:
 
 
 def agreement(one: NDArray[np.floating], other: NDArray[np.floating], within: float = 1.0) -> float:
-    """Share of the points [N, 2] and [M, 2] with one of the other set within that many pixels; 1 if neither has any."""
+    """Return the share of points [N, 2] and [M, 2] with one of the others within `within` px; 1 if both are empty."""
     if not len(one) or not len(other):
         return float(len(one) == len(other))
     # Without a matrix product, whose rounding is 0.1 px at coordinates of some thousands.

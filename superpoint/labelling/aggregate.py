@@ -1,18 +1,16 @@
 """What many views say about one image: probability carried back to it, and how many views saw each pixel.
 
 Each pixel of a view hands its probability to where it came from, shared among the four pixels around that point. So a
-corner weighs the same in every view (the probability in a neighbourhood is kept whatever the zoom) and its position
-enters unrounded: the centre of mass of the sum is the mean position over the views. Reading the warped maps at the
-image's pixels instead, as is usual, blurs each view once more, weighs a corner by the square of the zoom and may step
-over it. 50 views of 60 synthetic scenes of 240x320, half of them noisy, pretrained VGG MagicPoint, points matched
-within 2 px:
+corner weighs the same in every view and its position enters unrounded. Reading the warped maps at the image's pixels
+instead, as is usual, blurs each view once more, weighs a corner by the square of the zoom and may step over it. 50
+views of 60 synthetic scenes of 240x320, half of them noisy, pretrained VGG MagicPoint, points matched within 2 px:
 
     plain detection          AP .939   best F1 .922   error there .409 px   of the strongest 70 % of the truth .336 px
     maps read bilinearly        .956           .938               .351                                          .252
     handed back (this)          .955           .938               .339                                          .243
 
 Of the ranges of zoom tried, 0.7..1.4 did best: with 1..2 the AP fell below plain detection's, with 0.5..1.4 the error
-grew by 10 % (40 scenes, the edge repeated beyond the outline).
+grew by 10 %.
 """
 
 from __future__ import annotations
@@ -31,11 +29,7 @@ SPREAD = 1.0  # px, sigma of the window that counts as one place: views of a cor
 
 
 class Aggregate:
-    """Running sums over the views of an image [height, width].
-
-    Attributes:
-        views: how many have been added.
-    """
+    """Running sums over the views of an image [height, width]. `views`: how many have been added."""
 
     def __init__(self, height: int, width: int, *, largest: bool = False, device: torch.device | None = None) -> None:
         """With `largest` the map is the largest value over the views instead of the mean; positions stay the mean."""
@@ -91,31 +85,29 @@ class Aggregate:
         total.index_add_(0, start + below + right, lower * right_share)
 
     def seen(self) -> Tensor:
-        """How many views saw each pixel, float32 [height, width]."""
+        """Return how many views saw each pixel, float32 [height, width]."""
         height, width = self._size
         return self._edges.view(height, width + 1).cumsum(dim=1)[:, :width]
 
     def density(self) -> Tensor:
-        """Probability handed to each pixel by an average view that saw it, float32 [height, width]; 0 where none did.
+        """Return the mean probability over the views that saw each pixel, float32 [height, width]; 0 where none did.
 
-        Refine positions on this map: smoothing it would pull them to the middle of the window.
+        Refine positions on this map: smoothing would pull them to the middle of the window.
         """
         return self._sum.view(self._size) / self.seen().clamp_min(1.0)
 
     def heatmap(self) -> Tensor:
-        """Probability that there is a point within about 1 px, float32 [height, width], 0..1: find peaks on this map.
+        """Return the probability of a point within about 1 px, float32 [height, width], 0..1: find peaks on this map.
 
-        On the scale of a single view's probability, so that the same threshold serves for both (largest F1 in the
-        measurement above at .14 for plain detection, at .16 here).
+        The threshold of plain detection serves here too (largest F1 above: at .14 for plain detection, at .16 here).
         """
         return gather_mass(self.density()[None])[0] if self._largest is None else self._largest
 
 
 def gather_mass(density: Tensor) -> Tensor:
-    """Mass about each pixel in a Gaussian window of height 1 and sigma `SPREAD`, at most 1: [B, H, W] -> [B, H, W].
+    """Return the mass about each pixel in a Gaussian window of height 1 and sigma `SPREAD`, at most 1; [B, H, W].
 
-    By shifted sums, not by a convolution: oneDNN keeps the kernels of the last 1024 convolutions of different shape,
-    which was 0.35 MB for each new size of image.
+    By shifted sums: oneDNN keeps the kernels of the last 1024 convolutions, 0.35 MB for each new size of image.
     """
     radius = math.ceil(3 * SPREAD)
     window = [math.exp(-(step**2) / (2 * SPREAD**2)) for step in range(-radius, radius + 1)]
@@ -128,10 +120,9 @@ def gather_mass(density: Tensor) -> Tensor:
 
 
 def intervals(borders: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Columns [first, last) of each row on the inner side of all lines, int64 [B, height]; empty: first = last.
+    """Return the columns [first, last) of each row on the inner side of all lines, int64 [B, height]; empty: equal.
 
-    Args:
-        borders: float64 [B, K, 3], lines (a, b, c): inside is a * x + b * y + c >= 0. So their common inside is convex.
+    `borders`: float64 [B, K, 3], lines (a, b, c): inside is a * x + b * y + c >= 0.
     """
     y = torch.arange(height, dtype=borders.dtype, device=borders.device)
     a = borders[:, :, 0, None]  # [B, K, 1]

@@ -1,13 +1,11 @@
-"""Labels moved to where the image itself has a corner, and corners that the labels lack: pure, one image at a time.
+"""Move labels to the corners of the image, and add corners that the labels lack.
 
-A MagicPoint has learnt from drawings where corners are; on photographs it says that there is one, but not where to the
-pixel. On 50 generated pairs of photographs, 240x320, the 300 strongest points of another view of the VGG MagicPoint
-repeat within 1 px in 28 %, moved to the nearest corner in 46 % (with Gaussians of .7 and 1 px), and those of Shi
-and Tomasi's detector in 50 to 57 %.
+A MagicPoint has learnt from drawings; on photographs it finds a corner, but not to the pixel. On 50 generated pairs of
+photographs, 240x320, the 300 strongest points of the VGG MagicPoint repeat within 1 px in 28 %, moved to the nearest
+corner in 46 % (with Gaussians of .7 and 1 px), and the points of Shi and Tomasi's detector in 50 to 57 %.
 
-The maxima lie on the inner side of a corner, some 1.2 px from its tip, wherever it is seen from. Moving them to the
-tip by Förstner's operator (least squares of the gradients' lines, as in cv2.cornerSubPix) made it worse on photographs,
-50 % to 46 % at best: few of their corners are corners of polygons.
+The maxima lie on the inner side of a corner, some 1.2 px from its tip. Moving them to the tip by Förstner's operator
+(cv2.cornerSubPix) made repeatability worse, 50 % to 46 % at best.
 """
 
 from __future__ import annotations
@@ -33,11 +31,9 @@ Points = NDArray[np.float32]
 
 
 def corner_strength(image: NDArray[np.uint8], blur: float, window: float) -> NDArray[np.float32]:
-    """The smaller eigenvalue of the structure tensor (Shi and Tomasi 1994): float32 [H, W], (grey levels / px)**2.
+    """Return the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), float32 [H, W], (levels / px)**2.
 
-    Args:
-        image: uint8 [H, W].
-        blur, window: standard deviations in pixels of the Gaussians before and after the gradients.
+    `blur`, `window`: standard deviations in pixels of the Gaussians before and after the gradients.
     """
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur)
     dx, dy = (cv2.Scharr(smooth, cv2.CV_32F, *order) / 32 for order in ((1, 0), (0, 1)))  # grey levels a pixel
@@ -46,15 +42,9 @@ def corner_strength(image: NDArray[np.uint8], blur: float, window: float) -> NDA
 
 
 def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
-    """Points moved uphill to the maxima of `strength`, and there to the top of the parabola through 3x3 values.
+    """Move points [N, 2] uphill to the maxima of `strength` [H, W], and there to the top of the parabola of 3x3 values.
 
-    Args:
-        strength: [H, W].
-        points: [N, 2] (x, y), pixel centres at integers.
-        steps: pixels that a point moves at most, along either axis; one that is not on a maximum then stays.
-
-    Returns:
-        float32 [N, 2].
+    A point that is not on a maximum after `steps` pixels along either axis stays where it was.
     """
     height, width = strength.shape
     padded = np.pad(strength, 1, constant_values=-1.0)
@@ -88,17 +78,15 @@ def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
 def sharpen(
     image: NDArray[np.uint8], points: Points, scores: NDArray[np.float32], *, added: float = 0.0
 ) -> tuple[Points, NDArray[np.float32]]:
-    """Labels on the corners next to them; where the image is out of focus, on those of a blurred copy.
+    """Move labels to the corners next to them; where the image is out of focus, to the corners of a blurred copy.
 
     Args:
         image: uint8 [H, W].
-        points: float32 [N, 2] (x, y), strongest first.
-        scores: float32 [N].
-        added: corners in 100 x 100 pixels, at most, that become labels although they were none, the strongest ones;
-            their score is the lowest of `scores`.
+        points, scores: float32 [N, 2] (x, y) and [N], strongest first.
+        added: max number of other corners in 100 x 100 pixels that become labels, with the lowest score.
 
     Returns:
-        Points and scores, strongest first; of two that came nearer to each other than APART, the stronger.
+        Points and scores, strongest first; of two nearer to each other than APART, the stronger.
     """
     height, width = image.shape
     fine, coarse = corner_strength(image, *FINE), corner_strength(image, *COARSE)

@@ -39,12 +39,10 @@ class ShardFolder:
         self._lock = FolderLock(self.path)
 
     def start(self, plan: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
-        """Make the folder with this plan, or go on with the one that is there; returns the plan that holds.
+        """Make the folder with this plan, or go on with the one that is there; return the plan that holds.
 
-        The folder is this object's until `close`, or the end of the process, however that comes.
-
-        Raises: UserError if there is something and `resume` is not set, if another export works on it, if the
-            settings, weights or inputs differ from those of the shards that are there, or if nothing can be written.
+        The folder is locked until `close`. Raises: UserError if there is something and `resume` is not set, if another
+        export works on it, if settings, weights or inputs differ, or if nothing can be written.
         """
         make_folder(self.out.parent)
         if self.path.exists() and not resume:
@@ -88,12 +86,12 @@ class ShardFolder:
         raise UserError(f"{self.plan_file}: found version {plan['version']}, expected {PLAN_VERSION}")
 
     def files(self) -> list[Path]:
-        """Finished shards in the order of their images."""
+        """Return the finished shards in the order of their images."""
         found = [path for path in self.path.glob("*.h5") if SHARD.fullmatch(path.name)]
         return sorted(found, key=lambda path: tuple(int(number) for number in path.name.split(".")[0].split("-")[:2]))
 
     def finished(self) -> dict[int, tuple[int, bool]]:
-        """Of each part that has any: how many of its first shards are there, and whether they are all."""
+        """Return of each part how many of its first shards are there, and whether these are all."""
         done: dict[int, tuple[int, bool]] = {}
         for path in self.files():
             match = SHARD.fullmatch(path.name)
@@ -122,10 +120,7 @@ class ShardFolder:
             raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
 
     def tally(self) -> tuple[Tally, dict[str, str]]:
-        """What the shards hold, and name -> reason of the images skipped, without reading a point.
-
-        Of images of the same name in several tars all count here, though only the first is merged or read.
-        """
+        """Return what the shards hold, and name -> reason of the images skipped, without reading a keypoint."""
         tally, skipped = Tally(), {}
         for path in self.files():
             with FeatureFile(path) as shard:
@@ -138,7 +133,7 @@ class ShardFolder:
         return tally, skipped
 
     def merge(self, attributes: Mapping[str, Any]) -> dict[str, str]:
-        """All shards into `out`; they stay. Returns name -> reason of images left out: a name that came before.
+        """Merge all shards into `out`; return name -> reason of images left out: a name that came before.
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
         """
@@ -215,7 +210,7 @@ class PartWriter:
 
 
 def digest(content: Any) -> str:
-    """16 hexadecimal digits of JSON content."""
+    """Return 16 hexadecimal digits of JSON content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -19,28 +19,22 @@ from superpoint.geometry.homography import Matrix, frame_corners, resize_matrix,
 
 @dataclass(frozen=True)
 class View:
-    """A warped look at an image.
-
-    h_image_view: maps points of the image to points of the view.
-    size: (height, width) of the view, multiples of 8.
-    shrunk: size of the image the view is drawn from: the image's own, or smaller if the view's resolution is.
-    borders: [K, 3], lines (a, b, c) of the view; a pixel may be used where a * x + b * y + c >= 0 for all of them.
-    """
+    """A warped look at an image."""
 
     h_image_view: Matrix
-    size: tuple[int, int]
-    shrunk: tuple[int, int]
-    borders: NDArray[np.float64]
+    size: tuple[int, int]  # (height, width), multiples of 8
+    shrunk: tuple[int, int]  # size of the image it is drawn from: the image's own, or smaller if its resolution is
+    borders: NDArray[np.float64]  # [K, 3], lines (a, b, c); a pixel counts where a * x + b * y + c >= 0 for all
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers of an image: a function of (seed, name), the same in every process and on every machine."""
+    """Return the random numbers of an image, a function of (seed, name) on every machine."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
     return np.random.Generator(np.random.SFC64([seed, *np.frombuffer(digest, "<u4").tolist()]))
 
 
 def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -> list[View]:
-    """The views of an image [height, width]; the first is unwarped. Source: DeTone et al. 2018, section 5.2.
+    """Sample the views of an image [height, width]; the first is unwarped. Source: DeTone et al. 2018, section 5.2.
 
     View i has resolution scales[i % len(scales)] and, with `right_angles`, is turned once more each time these are
     through. The first k views are the same however many are taken.
@@ -84,9 +78,8 @@ def _borders(corners: NDArray[np.floating]) -> NDArray[np.float64]:
 def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -> Tensor:
     """Draw views of one size and source, bilinear; beyond its outline the image is mirrored.
 
-    Repeating the edge instead draws streaks that end at the outline in what looks like corners: on photographs it left
-    1.3 times as many points 4..8 px from the outline as inside, black 0.5 times, mirroring 0.7 times (plain detection:
-    0.9 times).
+    On photographs a repeated edge left 1.3 times as many points 4..8 px from the outline as inside, black 0.5 times,
+    mirroring 0.7 times (plain detection: 0.9 times).
 
     Args:
         source: float32 [1, 1, h, w], the image [height, width] or a smaller copy of it (`View.shrunk`).
@@ -112,7 +105,7 @@ def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -
 
 
 def chunks(views: Sequence[View], largest: int) -> Iterator[list[View]]:
-    """The views in turn, in groups of one size and source, of `largest` pixels or (at least) one view each."""
+    """Group views of one size and source, up to `largest` pixels or one view each."""
     groups: dict[tuple[tuple[int, int], tuple[int, int]], list[View]] = {}
     for view in views:
         groups.setdefault((view.size, view.shrunk), []).append(view)

@@ -98,7 +98,7 @@ def test_sampled_homographies_are_convex_unmirrored_and_cover(seed: int, rotatio
     ranges = HomographyRanges(rotation=rotation, perspective=perspective, scale=[0.5, 2])
     matrix = sample_homography(np.random.default_rng(seed), 120, 160, ranges)
     corners = warp_points(frame_corners(120, 160), matrix)
-    assert is_convex(corners, least_area=0.04 * 120 * 160)
+    assert is_convex(corners, min_area=0.04 * 120 * 160)
     assert np.isfinite(np.linalg.inv(matrix)).all()
 
 
@@ -114,7 +114,7 @@ def test_convexity() -> None:
     assert not is_convex(square[::-1])  # mirrored
     assert not is_convex(square[[0, 2, 1, 3]])  # crossed
     assert not is_convex(np.array([[0, 0], [10, 0], [2, 2], [0, 10]]))  # dented
-    assert not is_convex(square, least_area=101)
+    assert not is_convex(square, min_area=101)
     assert not is_convex(np.full((4, 2), np.nan))
 
 

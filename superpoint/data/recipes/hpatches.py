@@ -37,19 +37,16 @@ def set_large_apart(images: Path, large: Path, *, apart: bool) -> None:
 
 
 def list_images(images: Path) -> list[str]:
-    """Paths of all images of the sequences, relative to `images`, in order."""
+    """Return the paths of all images of the sequences, relative to `images`, in order."""
     files = (path for path in images.glob("[iv]_*/*") if path.suffix.lower() in SUFFIXES)
     return sorted(path.relative_to(images).as_posix() for path in files)
 
 
 def find_problems(images: str | Path, *, without_large: bool = False) -> list[str]:
-    """What is wrong with a folder that should hold HPatches, one line each; [] if nothing is.
+    """Return what is wrong with a folder that should hold HPatches, one line each.
 
-    Looked at: the number of sequences of each kind, six images in each that have an image's header, five homographies
-    that are nine numbers and not singular. Pixels are not decoded.
-
-    Args:
-        without_large: 108 sequences are expected, the eight of `LARGE` not among them.
+    Counts the sequences of each kind, their six images with an image's header and their five usable homographies;
+    pixels are not decoded. With `without_large` 108 sequences are expected, the eight of `LARGE` not among them.
     """
     images = Path(images)
     try:

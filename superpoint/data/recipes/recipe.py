@@ -38,7 +38,7 @@ class Archive:
         return Path(urllib.parse.unquote(urllib.parse.urlsplit(self.url).path)).name
 
     def at(self, *, url: str | None = None, mirror: str | None = None, sha256: str | None = None) -> Archive:
-        """The same archive at a mirror, whose copy must have the same checksum, or another archive at `url`.
+        """Return the same archive at a mirror, or another archive at `url`.
 
         Raises: UserError for both at once, an address without a file name, or a checksum that cannot be one.
         """
@@ -57,7 +57,7 @@ class Archive:
 
 
 def recipe_options(description: str | None, root: Path) -> argparse.ArgumentParser:
-    """The options that every recipe has; `root` is where the data goes if --out does not say otherwise."""
+    """Return the options that every recipe has; `root` is where the data goes by default."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=root, help="data root (default: %(default)s)")
@@ -100,7 +100,7 @@ def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
 
 
 def write_split(root: Path, name: str, images: list[str]) -> None:
-    """<root>/splits/<name>.txt: one image a line, relative to <root>/images, POSIX."""
+    """Write <root>/splits/<name>.txt: one image per line, relative to <root>/images, POSIX."""
     content = "".join(f"{image}\n" for image in images).encode()
     path = make_folder(root / "splits") / f"{name}.txt"
     if not path.exists() or path.read_bytes() != content:
@@ -108,7 +108,7 @@ def write_split(root: Path, name: str, images: list[str]) -> None:
 
 
 def report(place: Path, content: str, problems: list[str]) -> int:
-    """Print what a check has found; returns the exit code, 1 if there are problems."""
+    """Print what a check has found; return the exit code, 1 if there are problems."""
     if not problems:
         say(f"{place}: complete, {content}")
         return 0

@@ -30,9 +30,9 @@ SUPPORTED = (
 
 
 class Files(NamedImages):
-    """Image files below a root; `names` are their paths relative to it. One that is gone is an error of its own.
+    """Image files below a root; `names` are their paths relative to it.
 
-    `sizes`: bytes of each, None if it is not there; by them another folder with files of the same names is told apart.
+    `sizes`: bytes of each, None if it is not there; they tell other images of the same names.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
 
     Args:
         inputs: folders (searched recursively; hidden files and files of other types are passed over), globs (** goes
-            into sub-folders), list files (a path a line, relative to `root` or else to the list), images, one
+            into sub-folders), list files (a path per line, relative to `root` or else to the list), images, one
             HDF5 file, or tar shards: `shard-{000..012}.tar`, `pipe:command`.
         root: image names are relative to it; by default to the folder itself, to the part of a glob before its first
             wildcard, to the list's folder; of several inputs to the folder they have in common.

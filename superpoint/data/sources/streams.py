@@ -47,11 +47,9 @@ class _Pipe:
 
 @contextmanager
 def open_stream(url: str, stopped: Callable[[], bool] = never) -> Iterator[Stream]:
-    """A file, or with `pipe:` the output of a command, which is ended with all it has started when the block is left.
+    """Open a file, or with `pipe:` the output of a command, which ends with all it has started when the block is left.
 
-    Args: stopped, asked ten times a second by a reader who waits for a command; True ends its waiting.
-
-    Raises: UserError if the command fails, whatever was made of its output; InterruptedError if `stopped()`.
+    Raises: UserError if the command fails; InterruptedError if `stopped()` while its output is waited for.
     """
     if not url.startswith("pipe:"):
         with open(url, "rb") as file:

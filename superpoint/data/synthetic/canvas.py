@@ -29,7 +29,7 @@ UNIT_CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1)
 
 
 def inset(polygons: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
-    """Polygons [M, N, 2], clockwise on screen, with every edge moved inward by `distance`."""
+    """Move every edge of polygons [M, N, 2], clockwise on screen, inward by `distance`."""
     # Slices joined by hand: np.roll costs ten times as much on arrays this small, and this runs for every shape.
     edges = np.concatenate([polygons[:, 1:], polygons[:, :1]], axis=1) - polygons
     length = np.sqrt(np.einsum("mni,mni->mn", edges, edges))[..., None]
@@ -60,7 +60,7 @@ def _outline(polygon: NDArray[np.floating], x0: int = 0, y0: int = 0) -> NDArray
 
 
 def clockwise(polygon: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The polygon [N, 2] with its vertices in clockwise order on screen (y down)."""
+    """Return the polygon [N, 2] with its vertices in clockwise order on screen (y down)."""
     vertices = polygon.tolist()
     area, (x0, y0) = 0.0, vertices[-1]
     for x, y in vertices:
@@ -74,9 +74,8 @@ class Canvas:
 
     Args:
         background: uint8 [H, W] at the target size.
-        rng: source of levels and textures.
         texture: probability that a fill is textured.
-        min_contrast: least difference in grey levels between a fill and what it covers.
+        min_contrast: of a fill to what it covers, in grey levels.
     """
 
     def __init__(
@@ -91,10 +90,8 @@ class Canvas:
         self._image = cv2.resize(background, size, interpolation=cv2.INTER_NEAREST)
         self._labels = np.zeros((0, 2))
 
-    # --- levels -----------------------------------------------------------------------------------------------------
-
     def behind(self, polygon: NDArray[np.floating]) -> tuple[float, float]:
-        """Mean and standard deviation of the canvas in the bounding box of a polygon [N, 2]."""
+        """Return mean and standard deviation of the canvas in the bounding box of a polygon [N, 2]."""
         x0, y0, x1, y1 = _bounds(polygon, 1)
         box = self._image[y0:y1, x0:x1]
         if box.size == 0:
@@ -103,10 +100,7 @@ class Canvas:
         return float(mean[0, 0]), float(deviation[0, 0])
 
     def level(self, *others: float, spread: float = 0.0) -> float:
-        """A grey level 0..255 that differs from each of `others` by the least contrast, plus `spread`.
-
-        Where no level does, the one that differs most.
-        """
+        """Draw a grey level 0..255 that differs from each of `others` by `min_contrast` + `spread`, if one does."""
         need = min(self.min_contrast + spread, 100.0)
         best, widest = 0.0, -1.0
         for candidate in (self.rng.random(8) * 255).tolist():
@@ -118,11 +112,9 @@ class Canvas:
         return best
 
     def level_over(self, polygon: NDArray[np.floating], *others: float) -> float:
-        """A level that stands out from what lies behind the polygon, and from `others`."""
+        """Draw a level that stands out from what lies behind the polygon, and from `others`."""
         mean, deviation = self.behind(polygon)
         return self.level(mean, *others, spread=min(deviation, 40.0))
-
-    # --- shapes -----------------------------------------------------------------------------------------------------
 
     def polygon(self, vertices: NDArray[np.floating], level: float) -> None:
         """Fill a simple polygon [N, 2], uniform or textured around `level`; labels it covers are dropped."""
@@ -178,7 +170,7 @@ class Canvas:
             cv2.fillConvexPoly(self._image, outline, float(level), cv2.LINE_AA, SHIFT)
 
     def line(self, start: NDArray[np.floating], end: NDArray[np.floating], width: float, level: float) -> None:
-        """A straight stroke of `width` pixels whose ends reach half a width beyond `start` and `end`."""
+        """Draw a straight stroke of `width` pixels whose ends reach half a width beyond `start` and `end`."""
         (ax, ay), (bx, by) = np.asarray(start).tolist(), np.asarray(end).tolist()
         length = max(math.hypot(bx - ax, by - ay), 1e-9)
         # Half a width along the stroke, and across it.
@@ -194,7 +186,7 @@ class Canvas:
             cv2.line(self._image, first, last, level, 1, cv2.LINE_AA, SHIFT)
 
     def ellipse(self, centre: NDArray[np.floating], axes: NDArray[np.floating], angle: float, level: float) -> None:
-        """A filled ellipse with half axes [2] in pixels, turned by `angle` degrees."""
+        """Fill an ellipse with half axes [2] in pixels, turned by `angle` degrees."""
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         rim = UNIT_CIRCLE * axes @ np.array([[cosine, sine], [-sine, cosine]]) + centre
         if self.rng.random() < self.texture:
@@ -204,8 +196,6 @@ class Canvas:
         x, y = _fixed(_drawn(np.asarray(centre))).tolist()
         major, minor = _fixed(np.asarray(axes) * SUPERSAMPLE - INFLATION).tolist()
         cv2.ellipse(self._image, (x, y), (major, minor), angle, 0, 360, level, -1, cv2.LINE_AA, SHIFT)
-
-    # --- labels -----------------------------------------------------------------------------------------------------
 
     def label(self, points: NDArray[np.floating]) -> None:
         """Add interest points [N, 2]; those off the canvas are dropped."""
@@ -226,7 +216,7 @@ class Canvas:
             self._labels = self._labels[~hidden]
 
     def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The image uint8 [H, W] and its labels float32 [N, 2]."""
+        """Return the image uint8 [H, W] and its labels float32 [N, 2]."""
         small = cv2.resize(self._image, (self.width, self.height), interpolation=cv2.INTER_AREA)
         image = np.asarray(small, np.uint8)
         labels = self._labels.astype(np.float32)

@@ -17,17 +17,9 @@ from superpoint.errors import UserError
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn scene.
-
-    Attributes:
-        image: uint8 [H, W].
-        points: float32 [N, 2] (x, y), sub-pixel corners that are visible.
-        primitive: the primitive it was made of, or "composed".
-    """
-
-    image: NDArray[np.uint8]
-    points: NDArray[np.float32]
-    primitive: str
+    image: NDArray[np.uint8]  # [H, W]
+    points: NDArray[np.float32]  # [N, 2] (x, y), sub-pixel corners that are visible
+    primitive: str  # or "composed"
 
 
 class ShapeGenerator:
@@ -48,7 +40,7 @@ class ShapeGenerator:
         self._cumulative = np.cumsum(weights / weights.sum())
 
     def scene(self, index: int, primitive: str | None = None) -> Scene:
-        """Scene number `index`; of one given primitive alone, if named."""
+        """Draw scene number `index`; of one given primitive alone, if named."""
         if primitive is not None and primitive not in PRIMITIVES:
             raise UserError(f"primitive: found '{primitive}', expected one of {', '.join(PRIMITIVES)}")
         stream = 0 if primitive is None else 1 + list(PRIMITIVES).index(primitive)

@@ -18,12 +18,9 @@ from superpoint.data.synthetic.canvas import UNIT_CIRCLE, Canvas, clockwise
 from superpoint.geometry.homography import is_convex, warp_points
 
 Region = tuple[float, float, float, float]
-LEAST_ANGLE, LARGEST_ANGLE = (
-    math.radians(25),
-    math.radians(145),
-)  # a sharper tip cannot be seen, a flatter corner is none
+MIN_ANGLE, MAX_ANGLE = math.radians(25), math.radians(145)  # a sharper tip cannot be seen, a flatter corner is none
 UNIT_QUAD = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-LEAST_EDGE = 5.0  # pixels between neighbouring corners of a shape
+MIN_EDGE = 5.0  # pixels between neighbouring corners of a shape
 
 
 def lines(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
@@ -34,7 +31,7 @@ def lines(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     for _ in range(int(rng.integers(1, 11))):
         width = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
         segment = rng.random((2, 2)) * (w, h) + (x, y)
-        if math.dist(segment[0], segment[1]) < max(2 * LEAST_EDGE, 3 * width):
+        if math.dist(segment[0], segment[1]) < max(2 * MIN_EDGE, 3 * width):
             continue
         if len(drawn) and _segment_gap(segment, drawn) < 4 + width:
             continue
@@ -50,7 +47,7 @@ def polygon(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     _, _, w, h = region
     radius = rng.uniform(0.15, 0.6) * min(w, h)
     centre = _point(rng, region, 0.15)
-    _labelled_polygon(canvas, _star_shaped(rng, centre, max(radius, 2 * LEAST_EDGE)))
+    _labelled_polygon(canvas, _star_shaped(rng, centre, max(radius, 2 * MIN_EDGE)))
 
 
 def multiple_polygons(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
@@ -60,7 +57,7 @@ def multiple_polygons(canvas: Canvas, rng: np.random.Generator, region: Region) 
     largest = rng.uniform(0.12, 0.4)
     for _ in range(int(rng.integers(4, 16))):
         centre = _point(rng, region, 0.0)
-        radius = max(rng.uniform(0.08, largest) * min(w, h), 1.6 * LEAST_EDGE)
+        radius = max(rng.uniform(0.08, largest) * min(w, h), 1.6 * MIN_EDGE)
         if all(math.dist(centre, c) > radius + r + 3 for c, r in circles):
             circles.append((centre, radius))
             _labelled_polygon(canvas, _star_shaped(rng, centre, radius))
@@ -89,7 +86,7 @@ def star(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     count = int(rng.integers(3, 7))
     centre = _point(rng, region, 0.25)
     angles = _spread_angles(rng, count, np.deg2rad(30))
-    reach = np.maximum(rng.uniform(0.2, 0.6, count) * min(w, h), 2 * LEAST_EDGE)
+    reach = np.maximum(rng.uniform(0.2, 0.6, count) * min(w, h), 2 * MIN_EDGE)
     tips = centre + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     width = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
     level = canvas.level_over(tips)
@@ -146,7 +143,7 @@ def cube(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
         near = (a + b + c) / 2
         corners = np.array([near, near - a, near - b, near - c, near - a - b, near - b - c, near - c - a])
         size, eye = rng.random(2).tolist()
-        size = max((0.25 + 0.45 * size) * min(w, h), 4 * LEAST_EDGE)
+        size = max((0.25 + 0.45 * size) * min(w, h), 4 * MIN_EDGE)
         eye = 2.5 + 5.5 * eye  # distance of the eye in box sizes: strong to weak perspective
         seen = _point(rng, region, 0.25) + size * corners[:, :2] * eye / (eye - corners[:, 2:])
         outlines = [clockwise(seen[order]) for order in ([0, 1, 4, 2], [0, 2, 5, 3], [0, 3, 6, 1])]
@@ -221,9 +218,9 @@ def _good_corners(shape: NDArray[np.floating]) -> bool:
         (px, py), (nx, ny) = vertices[i - 1], vertices[i + 1 - count]
         ax, ay, bx, by = px - x, py - y, nx - x, ny - y
         angle = abs(math.atan2(ax * by - ay * bx, ax * bx + ay * by))
-        if not LEAST_ANGLE <= angle <= LARGEST_ANGLE:
+        if not MIN_ANGLE <= angle <= MAX_ANGLE:
             return False
-        if any((x - qx) ** 2 + (y - qy) ** 2 < LEAST_EDGE**2 for qx, qy in vertices[:i]):
+        if any((x - qx) ** 2 + (y - qy) ** 2 < MIN_EDGE**2 for qx, qy in vertices[:i]):
             return False
     return True
 
@@ -244,7 +241,7 @@ def _perspective_quad(rng: np.random.Generator, region: Region) -> NDArray[np.fl
         cosine, sine = math.cos(angle), math.sin(angle)
         corners = corners * (w, h) @ np.array([[cosine, sine], [-sine, cosine]])
         corners = corners + centre + (0.3 * rng.random(2) - 0.15) * (w, h)
-        if is_convex(corners, least_area=0.05 * w * h) and _good_corners(corners):
+        if is_convex(corners, min_area=0.05 * w * h) and _good_corners(corners):
             return corners
 
 

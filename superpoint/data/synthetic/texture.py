@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, amplitude: float) -> NDArray[np.float32]:
-    """Zero-mean noise [height, width] with standard deviation near `amplitude`, as coarse or fine as chance has it."""
+    """Draw zero-mean noise [height, width] with standard deviation near `amplitude`, coarse or fine."""
     cell = float(np.exp(rng.uniform(np.log(2.0), np.log(max(height, width, 5) / 2))))
     rows, columns = max(int(height / cell), 1) + 3, max(int(width / cell), 1) + 3
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -20,7 +20,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, amplitude: f
 
 
 def background(rng: np.random.Generator, height: int, width: int, texture: float) -> NDArray[np.uint8]:
-    """A background uint8 [height, width]: uniform, or with probability `texture` a ramp, clouds, blobs or grain."""
+    """Draw a background uint8: uniform, or with probability `texture` a ramp, clouds, blobs or grain."""
     level = rng.uniform(10, 245)
     if rng.random() >= texture:
         return np.full((height, width), level, np.uint8)

@@ -8,8 +8,8 @@ import pytest
 
 from superpoint.data.synthetic.canvas import Canvas
 from superpoint.data.synthetic.shapes import (
-    LARGEST_ANGLE,
-    LEAST_ANGLE,
+    MAX_ANGLE,
+    MIN_ANGLE,
     PRIMITIVES,
     _good_corners,
     _rotation,
@@ -98,8 +98,8 @@ def test_random_polygons_are_simple_and_clear() -> None:
         back, ahead = np.roll(shape, 1, axis=0) - shape, np.roll(shape, -1, axis=0) - shape
         cosine = (back * ahead).sum(axis=1) / np.linalg.norm(back, axis=1) / np.linalg.norm(ahead, axis=1)
         angles = np.arccos(np.clip(cosine, -1, 1))
-        assert angles.min() >= LEAST_ANGLE - 1e-6
-        assert angles.max() <= LARGEST_ANGLE + 1e-6
+        assert angles.min() >= MIN_ANGLE - 1e-6
+        assert angles.max() <= MAX_ANGLE + 1e-6
     assert {3, 4, 5, 6} <= sizes
 
 
