@@ -110,9 +110,7 @@ def repeatability(
     count = (len(mapped) + len(seen)) / 2
     if not len(mapped) or not len(seen):
         return [Repeatability(0.0 if count else float("nan"), float("nan"), count)] * len(eps)
-    # Axis by axis: eight times as fast as the norm over [N, M, 2].
-    across, down = mapped[:, :1] - seen[None, :, 0], mapped[:, 1:] - seen[None, :, 1]
-    apart = across * across + down * down
+    apart = _squared_distances(mapped, seen)
     distance = np.sqrt(np.concatenate([apart.min(axis=1), apart.min(axis=0)]))
     near = [distance[distance <= threshold] for threshold in eps]
     return [
@@ -132,38 +130,22 @@ def nearest_neighbour_precision(
     if not len(a) or not len(b):
         return float("nan")
     mapped, places = warp_points(a.keypoints, h_a_b).astype(np.float64), b.keypoints.astype(np.float64)
-    near_a, near_b = (int(each.sum()) for each in has_neighbour(mapped, places, eps))
+    near = _squared_distances(mapped, places) <= eps * eps
     index_a, index_b = np.arange(len(mapped)), np.arange(len(places))
     both = []
-    for rows, columns, truth in ((index_a, compared.to_b, near_a), (compared.to_a, index_b, near_b)):
+    for rows, columns, axis in ((index_a, compared.to_b, 1), (compared.to_a, index_b, 0)):
         score = compared.similarity[rows, columns].astype(np.float64)
         order = np.argsort(-score, kind="stable")
-        hit = (np.square(mapped[rows] - places[columns]).sum(axis=1) <= eps * eps)[order]
-        matches = Matches(score[order], hit, np.where(hit, 0.0, np.nan), truth)
+        hit = near[rows, columns][order]
+        matches = Matches(score[order], hit, np.where(hit, 0.0, np.nan), int(near.any(axis=axis).sum()))
         both.append(average_precision(precision_recall([matches])))
     return float(np.mean(both))
 
 
-def has_neighbour(
-    first: NDArray[np.float64], second: NDArray[np.float64], eps: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which points [N, 2] have one of the other set [M, 2] within `eps`, and which of that set have one of these.
-
-    Only points within `eps` along x are compared: a hundred times fewer than all pairs. A point that is not finite has
-    no neighbour.
-    """
-    order = np.argsort(second[:, 0], kind="stable")
-    across = second[order, 0]
-    reach = eps * (1 + 1e-9)  # beyond rounding: the distance decides, not the search
-    low = np.searchsorted(across, first[:, 0] - reach, "left")
-    count = np.where(np.isfinite(first).all(axis=1), np.searchsorted(across, first[:, 0] + reach, "right") - low, 0)
-    one = np.repeat(np.arange(len(first)), count)
-    start = np.repeat(np.cumsum(count) - count, count)  # where the candidates of each point begin
-    other = order[np.repeat(low, count) + np.arange(len(one)) - start]
-    near = np.square(first[one] - second[other]).sum(axis=1) <= eps * eps
-    of_first, of_second = np.zeros(len(first), bool), np.zeros(len(second), bool)
-    of_first[one[near]] = of_second[other[near]] = True
-    return of_first, of_second
+def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """[N, M], axis by axis: eight times as fast as the norm over [N, M, 2]."""
+    across, down = first[:, :1] - second[None, :, 0], first[:, 1:] - second[None, :, 1]
+    return across * across + down * down
 
 
 def bootstrap_interval(

@@ -28,10 +28,9 @@ def dense_hinge_loss(
 ) -> tuple[Tensor, Tensor]:
     """The paper's hinge over all pairs of cells of the two views (DeTone et al. 2018, equations 4 to 6).
 
-    A cell of a and one of b correspond if the homography brings their centres within `radius` pixels. The paper
-    measures that in view b; here it is the mean of the distances in a and in b, which is the same for views of equal
-    scale and does not depend on their order. All similarities come from one product of matrices: [B, N, N] floats for
-    N cells, where published code broadcasts to [B, D, N, N].
+    A cell of a and one of b correspond if the homography brings their centres within `radius` pixels, by the mean of
+    the distances in a and in b (the paper measures in b), which does not depend on the order of the views. All
+    similarities come from one product of matrices: [B, N, N] floats for N cells, not [B, D, N, N].
 
     Args:
         descriptors_a, descriptors_b: [B, D, Hc, Wc] of unit length, any floating type.
@@ -44,11 +43,9 @@ def dense_hinge_loss(
     first, second = (_full(d).flatten(2).transpose(1, 2) for d in (descriptors_a, descriptors_b))  # [B, N, D]
     similarity = first @ second.transpose(1, 2)  # [B, N, M]
     with torch.no_grad():
-        centres_a, centres_b = cell_centres(descriptors_a), cell_centres(descriptors_b)
-        in_b, in_a = map_points(centres_a[None], h_a_b), map_points(centres_b[None], torch.linalg.inv(h_a_b.double()))
-        apart = torch.cdist(in_b, centres_b[None].expand(len(in_b), -1, -1))
-        apart = (apart + torch.cdist(centres_a[None].expand(len(in_a), -1, -1), in_a)) / 2
-        same = apart <= radius
+        centres_a, centres_b = (cell_centres(d).expand(len(d), -1, -1) for d in (descriptors_a, descriptors_b))
+        in_b, in_a = map_both(centres_a, centres_b, h_a_b)
+        same = (torch.cdist(in_b, centres_b) + torch.cdist(centres_a, in_a)) / 2 <= radius
         counted = valid_a.flatten(1)[:, :, None] & valid_b.flatten(1)[:, None, :]
     cost = torch.where(
         same, positive_weight * (positive_margin - similarity).clamp_min(0), (similarity - negative_margin).clamp_min(0)
@@ -80,9 +77,8 @@ def dual_softmax_loss(
         exclusion: pixels; a point nearer than this to the right one in either view is no wrong answer, as descriptors
             are interpolated between cells of 8 px.
     """
-    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2) / temperature  # [B, K, K]
-    allowed = _candidates(points_a, points_b, valid, exclusion)
-    similarity = similarity.masked_fill(~allowed, float("-inf"))
+    similarity, allowed = _compare(descriptors_a, descriptors_b, points_a, points_b, valid, exclusion)
+    similarity = (similarity / temperature).masked_fill(~allowed, float("-inf"))
     right = similarity.diagonal(dim1=1, dim2=2)
     rows, columns = similarity.logsumexp(dim=2) - right, similarity.logsumexp(dim=1) - right
     weight = valid.sum().float()
@@ -104,10 +100,8 @@ def sampled_hinge_loss(
 
     Arguments as for `dual_softmax_loss`. The two means add up with equal weight, so no lambda_d is needed.
     """
-    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2)
-    negative = _candidates(points_a, points_b, valid, exclusion)
-    negative &= ~torch.eye(negative.shape[1], dtype=torch.bool, device=negative.device)
-    negative &= valid[:, :, None]
+    similarity, negative = _compare(descriptors_a, descriptors_b, points_a, points_b, valid, exclusion)
+    negative &= valid[:, :, None] & ~torch.eye(negative.shape[1], dtype=torch.bool, device=negative.device)
     right = similarity.diagonal(dim1=1, dim2=2)
     weight = valid.sum().float()
     pull = torch.where(valid, (positive_margin - right).clamp_min(0), 0.0).sum() / weight.clamp_min(1)
@@ -120,28 +114,34 @@ def _full(descriptors: Tensor) -> Tensor:
     return descriptors if descriptors.dtype == torch.float64 else descriptors.float()
 
 
-def _candidates(points_a: Tensor, points_b: Tensor, valid: Tensor, exclusion: float) -> Tensor:
-    """Answers that count, bool [B, K, K]: the right one, and valid ones that are far from it in both views.
+def _compare(
+    descriptors_a: Tensor, descriptors_b: Tensor, points_a: Tensor, points_b: Tensor, valid: Tensor, exclusion: float
+) -> tuple[Tensor, Tensor]:
+    """Similarities [B, K, K], and answers that count, bool: the right one, and valid ones far from it in both views.
 
     Rows and columns of points that are not valid hold the diagonal only, so that their softmax is finite.
     """
+    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2)
     with torch.no_grad():
         far = (torch.cdist(points_a, points_a) > exclusion) & (torch.cdist(points_b, points_b) > exclusion)
         far &= valid[:, :, None] & valid[:, None, :]
-        return far | torch.eye(far.shape[1], dtype=torch.bool, device=far.device)
+        return similarity, far | torch.eye(far.shape[1], dtype=torch.bool, device=far.device)
 
 
 def cell_centres(descriptors: Tensor) -> Tensor:
-    """Pixel centres (x, y) of the cells of a map [.., Hc, Wc], in raster order: float32 [Hc * Wc, 2]."""
-    height, width = descriptors.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=descriptors.device), torch.arange(width, device=descriptors.device), indexing="ij"
-    )
-    return torch.stack([x, y], dim=-1).reshape(-1, 2) * CELL + (CELL - 1) / 2
+    """Return the pixel centres (x, y) of the cells of a map [.., Hc, Wc], in raster order: float32 [Hc * Wc, 2]."""
+    rows, columns = (torch.arange(side, device=descriptors.device) for side in descriptors.shape[-2:])
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    return places.reshape(-1, 2) * CELL + (CELL - 1) / 2
+
+
+def map_both(points_a: Tensor, points_b: Tensor, h_a_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the points of view a in view b, and those of view b in view a; see `map_points`."""
+    return map_points(points_a, h_a_b), map_points(points_b, torch.linalg.inv(h_a_b.double()))
 
 
 def map_points(points: Tensor, h_a_b: Tensor) -> Tensor:
-    """Points [B or 1, N, 2] (x, y) by matrices [B, 3, 3]: float32 [B, N, 2]; at or behind the horizon, far away."""
+    """Map points [B or 1, N, 2] (x, y) by matrices [B, 3, 3]: float32 [B, N, 2]; at or behind the horizon, far away."""
     matrix = h_a_b.double()
     homogeneous = F.pad(points.double(), (0, 1), value=1.0) @ matrix.transpose(1, 2)
     depth = homogeneous[..., 2:]

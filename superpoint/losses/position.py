@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from superpoint.geometry.peaks import refine_peaks
-from superpoint.losses.descriptor import map_points
+from superpoint.losses.descriptor import map_both
 
 PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
 REACH = 2.0  # pixels: with its square grows the number of pairs that are neighbours, and not the same point
@@ -28,26 +28,25 @@ def position_loss(
 ) -> tuple[Tensor, Tensor]:
     """Mean distance of refined peaks of the two views that are each other's nearest, in pixels.
 
-    The cross-entropy sees the whole pixel that a label rounds to, and a label is only as well placed as what made it.
-    The place that is used later is the mean of the probability about a peak, and two views agree about it or not; that
-    needs no label. Distances are the mean of those in a and in b, so the order of the views does not matter. Peaks and
-    the choice of partners have no gradient, the refined places have; that nothing is learnt by moving all points
-    alike, the detector loss sees to. Source: the reprojection loss of ALIKE, Zhao et al. 2022.
+    The cross-entropy sees only the pixel that a label rounds to. The place that is used later is the mean of the
+    probability about a peak; whether two views agree about it needs no label. Distances are means of the two views, so
+    their order does not matter. Peaks and the choice of partners have no gradient, the refined places have; the
+    detector loss keeps all points from moving alike. Source: the reprojection loss of ALIKE, Zhao et al. 2022.
 
     Args:
         probability_a, probability_b: float32 [B, H, W], 0..1.
         h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
         valid_a, valid_b: bool [B, H, W], pixels that hold photograph.
         points: strongest peaks of a view that are looked at.
-        threshold: least probability of a peak.
+        threshold: min probability of a peak.
         reach: pixels; peaks farther apart than this are different points.
 
     Returns:
-        The loss in pixels, 0 if no two peaks belong together, and the number of pairs it was averaged over.
+        The loss in pixels, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
     """
     first, first_found = _places(probability_a, valid_a, points, threshold)
     second, second_found = _places(probability_b, valid_b, points, threshold)
-    in_b, in_a = map_points(first, h_a_b), map_points(second, torch.linalg.inv(h_a_b.double()))
+    in_b, in_a = map_both(first, second, h_a_b)
     with torch.no_grad():
         # By differences: by a product of matrices, its default for many rows, coordinates of hundreds err by tenths.
         exact = "donot_use_mm_for_euclid_dist"
@@ -63,7 +62,7 @@ def position_loss(
     return torch.where(chosen, (error_a + error_b) / 2, 0.0).sum() / weight.clamp_min(1), weight
 
 
-def _places(probability: Tensor, valid: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor]:
+def _places(probability: Tensor, valid: Tensor, count: int, threshold: float) -> tuple[Tensor, Tensor]:
     """Refined places [B, K, 2] of the strongest peaks, strongest first, and which rows hold one, bool [B, K]."""
     with torch.no_grad():
         height, width = probability.shape[-2:]
@@ -74,7 +73,7 @@ def _places(probability: Tensor, valid: Tensor, most: int, threshold: float) -> 
         strength = torch.where(peak, values, 0.0)
         inner = torch.zeros_like(strength)
         inner[:, BORDER : height - BORDER, BORDER : width - BORDER] = 1.0
-        strength, place = (strength * inner).flatten(1).topk(min(most, height * width), dim=1)
+        strength, place = (strength * inner).flatten(1).topk(min(count, height * width), dim=1)
         image = torch.arange(len(place), device=place.device)[:, None].expand_as(place).flatten()
     y, x = place.flatten() // width, place.flatten() % width
     refined = refine_peaks(probability, image, y, x, PEAK)

@@ -85,7 +85,7 @@ def probability_to_points(
     """
     strength = smooth_probability(probability, smoothing) if smoothing else probability
     candidates = strength if valid is None else torch.where(valid, strength, 0.0)
-    kept = suppress_non_maxima(candidates, nms_radius, threshold, most=max_keypoints, border=border)
+    kept = suppress_non_maxima(candidates, nms_radius, threshold, max_keypoints=max_keypoints, border=border)
     if border > 0:
         kept[:, :border] = kept[:, -border:] = False
         kept[:, :, :border] = kept[:, :, -border:] = False

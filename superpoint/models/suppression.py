@@ -1,7 +1,7 @@
 """Non-maximum suppression of dense maps, exactly as the sequential rule has it.
 
-Rounds over all pixels at once find the points; on a CPU they are OpenCV's dilations, and the sequential rule itself
-takes what few candidates are left.
+Rounds over all pixels at once find the peaks; on a CPU they are OpenCV's dilations, and the sequential rule takes the
+few candidates that are left.
 """
 
 from __future__ import annotations
@@ -13,54 +13,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-LARGEST = 1 << 23  # values in the windows looked at together: 100 MB
 PIXELS = 150  # whose part of a round on a CPU takes as long as the sequential rule with one candidate: 0.5 us
 WIDEST = 64  # pixels: OpenCV's dilation costs by the radius, the rounds in torch by its logarithm
 
 
 def suppress_non_maxima(
-    probability: Tensor, radius: int, threshold: float = 0.0, *, most: int = 0, border: int = 0
+    probability: Tensor, radius: int, threshold: float = 0.0, *, max_keypoints: int = 0, border: int = 0
 ) -> Tensor:
     """Greedy non-maximum suppression in a square window, for a whole batch at once.
 
     The result is exactly that of the sequential rule "take the strongest pixel left, drop all others within `radius`
     of it along both axes (Chebyshev distance), repeat", so a weak peak whose stronger neighbour was itself dropped
-    survives. Of equal values the first in raster order counts as the stronger, so a plateau gives one point a window,
-    not a blob.
+    survives. Of equal values the first in raster order counts as the stronger, so a plateau gives one peak per window.
 
-    Each round takes every pixel that is the largest of its window and drops their windows; the rounds end when no
-    candidate is left. The first leaves a tenth to a quarter of the candidates of a photograph, so later ones look at
-    these alone. CPUs have a quicker way, `_suppress_on_cpu`.
+    Each round takes every pixel that is the largest of its window and drops their windows, until no candidate is left.
 
     Args:
         probability: float [B, H, W], >= 0.
         radius: pixels, >= 0; 0 keeps every pixel above the threshold.
         threshold: only values > threshold are candidates.
-        most: if not 0, only this many strongest points of each image, farther than `border` from its edges, are sure to
-            be in the result: quicker. A point falls to stronger ones alone, so once that many are certain, nothing
-            weaker than all of them can matter.
+        max_keypoints: if not 0, only that many strongest peaks per image, farther than `border` from its edges, are
+            sure to be in the result: quicker on CPUs.
 
     Returns:
-        bool [B, H, W], true at the points kept. NaN is never a candidate.
+        bool [B, H, W], true at the peaks kept. NaN is never a candidate.
     """
     probability, threshold = probability.detach(), max(threshold, 0.0)
     if radius == 0:
         return probability > threshold
     if _has_cpu_way(probability, radius):
-        return _suppress_on_cpu(probability, radius, threshold, most, border)
+        return _suppress_on_cpu(probability, radius, threshold, max_keypoints, border)
     left = torch.where(probability > threshold, probability, 0.0)
     kept = torch.zeros_like(left, dtype=torch.bool)
-    window = (2 * radius + 1) ** 2
-    while True:
+    while left.count_nonzero():
         peaks = _window_peaks(left, radius)
         kept |= peaks
         left = torch.where(_within(peaks, radius), 0.0, left)
-        if most:
-            left = _no_weaker_than(left, kept, probability, most, border)
-        count = int(left.count_nonzero())
-        # A value of a window costs a quarter of what a pixel costs in a round over all of them.
-        if count * window <= min(4 * left.numel(), LARGEST):
-            return _suppress_the_rest(left, kept, radius) if count else kept
+    return kept
 
 
 def _window_peaks(values: Tensor, radius: int) -> Tensor:
@@ -97,44 +86,13 @@ def _sliding_max(values: Tensor, length: int, axis: int) -> Tensor:
     return torch.maximum(values.narrow(axis, 0, size), values.narrow(axis, length - width, size))
 
 
-def _no_weaker_than(left: Tensor, certain: Tensor, probability: Tensor, most: int, border: int) -> Tensor:
-    """Candidates [B, H, W] of each image without those weaker than its `most` strongest certain points."""
-    height, width = left.shape[-2:]
-    inner = (slice(border, max(height - border, border)), slice(border, max(width - border, border)))
-    least = left.new_zeros(len(left))
-    for index in range(len(left)):
-        values = probability[index][inner][certain[index][inner]]
-        if len(values) >= most:
-            least[index] = values.topk(most).values[-1]
-    return torch.where(left < least[:, None, None], 0.0, left)
-
-
-def _suppress_the_rest(left: Tensor, kept: Tensor, radius: int) -> Tensor:
-    """The rounds of `suppress_non_maxima` over a few candidates, by the windows of these alone."""
-    padded = functional.pad(left, (radius,) * 4)  # windows neither leave it nor reach the next image
-    values, found = padded.flatten(), torch.zeros_like(padded, dtype=torch.bool).flatten()
-    steps = torch.arange(-radius, radius + 1, device=left.device)
-    window = (steps[:, None] * padded.shape[-1] + steps).flatten()  # in raster order
-    half = len(window) // 2
-    places = values.nonzero()[:, 0]
-    while len(places):
-        around = values[places[:, None] + window]
-        own = around[:, half]
-        taken = places[(own > around[:, :half].amax(1)) & (own >= around[:, half + 1 :].amax(1))]
-        found[taken] = True
-        values[taken[:, None] + window] = 0.0
-        places = places[values[places] > 0]
-    inner = found.view_as(padded)[:, radius : padded.shape[1] - radius, radius : padded.shape[2] - radius]
-    return kept | inner
-
-
 def _has_cpu_way(probability: Tensor, radius: int) -> bool:
     """Whether `_suppress_on_cpu` is right for this map, and quicker than rounds in torch."""
     short = (torch.float32, torch.float16, torch.bfloat16)  # float64 has values that are equal in float32
     return probability.device.type == "cpu" and probability.dtype in short and radius <= WIDEST
 
 
-def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, most: int, border: int) -> Tensor:
+def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int) -> Tensor:
     """`suppress_non_maxima` on the CPU: 2 ms for 480x640 pixels of which most are candidates, in a single thread.
 
     That leaves the other cores to the runtime of the network: torch's threads, once called, wait in a loop for more
@@ -145,12 +103,12 @@ def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, most: i
     kept = np.zeros(tuple(probability.shape), np.bool_)
     if kept.size:
         for index, image in enumerate(probability.numpy()):
-            kept[index] = _suppress_image(np.ascontiguousarray(image), radius, threshold, most, border)
+            kept[index] = _suppress_image(np.ascontiguousarray(image), radius, threshold, max_keypoints, border)
     return torch.from_numpy(kept)
 
 
 def _suppress_image(
-    image: NDArray[np.float32], radius: int, threshold: float, most: int, border: int
+    image: NDArray[np.float32], radius: int, threshold: float, max_keypoints: int, border: int
 ) -> NDArray[np.bool_]:
     height, width = image.shape
     left = image > np.float32(threshold)  # NaN is not
@@ -161,10 +119,11 @@ def _suppress_image(
         peaks = _certain_peaks(image, left, radius)
         kept |= peaks
         left &= cv2.dilate(peaks.view(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) == 0
-        if most:
+        if max_keypoints:
             certain = image[inner][kept[inner]]
-            if len(certain) >= most:  # a point falls to stronger ones alone: nothing weaker can matter any more
-                left &= image >= np.partition(certain, len(certain) - most)[len(certain) - most]
+            weaker = len(certain) - max_keypoints
+            if weaker >= 0:  # a peak falls to stronger ones alone: nothing weaker can matter any more
+                left &= image >= np.partition(certain, weaker)[weaker]
         before, count = count, np.count_nonzero(left)
         if (before - count) * PIXELS < image.size:  # a ramp or a plateau, of which a round takes but an edge
             break
@@ -190,7 +149,7 @@ def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: 
 
 
 def _in_sequence(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
-    """Places of the points among the candidates `left`, strongest first, by the sequential rule itself."""
+    """Places of the peaks among the candidates `left`, strongest first, by the sequential rule itself."""
     height, width = image.shape
     places = np.flatnonzero(left)
     places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]

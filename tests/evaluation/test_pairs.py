@@ -12,7 +12,6 @@ from superpoint.evaluation.pairs import (
     bootstrap_interval,
     corner_error,
     correctness,
-    has_neighbour,
     match_errors,
     matching_accuracy,
     matching_score,
@@ -93,21 +92,6 @@ def test_nearest_neighbour_precision_by_hand() -> None:
     assert score == pytest.approx(2 / 3, abs=1e-6)
     assert math.isnan(nearest_neighbour_precision(points, at(points.keypoints + 200), alike, np.eye(3)))
     assert math.isnan(nearest_neighbour_precision(none, points, compare_descriptors(apart[:0], apart), np.eye(3)))
-
-
-@pytest.mark.parametrize("eps", [1.0, 3.0, 40.0])
-def test_neighbours_are_those_of_all_distances(eps: float) -> None:
-    rng = np.random.default_rng(6)
-    first, second = np.round(rng.uniform(0, 90, (2, 80, 2)))  # whole pixels: distances of exactly 1 and 3 occur
-    first[3], first[4] = np.nan, np.inf
-    second = second[:50]
-    apart = np.hypot(*np.moveaxis(np.nan_to_num(first, nan=1e6, posinf=1e6)[:, None] - second, 2, 0))
-    of_first, of_second = has_neighbour(first, second, eps)
-    assert np.array_equal(of_first, (apart <= eps).any(axis=1))
-    assert np.array_equal(of_second, (apart <= eps).any(axis=0))
-    assert not of_first[3:5].any()
-    assert of_first.sum() > 0
-    assert not has_neighbour(first[:0], second, eps)[1].any()
 
 
 def test_planted_errors_lower_every_metric() -> None:

@@ -40,7 +40,6 @@ class TestSuppression:
 
     @pytest.mark.parametrize("radius", [1, 4, 9])
     def test_sparse_maps_equal_the_naive_rule(self, radius: int) -> None:
-        # Few candidates, so that the windows of these alone are looked at from the second round on.
         peaks = torch.rand(2, 60, 83, generator=generator(radius)) ** 9
         probability = nn.functional.avg_pool2d(peaks[:, None], 3, stride=1, padding=1)[:, 0]
         for threshold in (0.05, 0.2):
@@ -85,7 +84,7 @@ class TestSuppression:
     @pytest.mark.parametrize("shape", [(0, 8, 8), (1, 1, 1), (2, 1, 17), (1, 9, 1)])
     def test_odd_shapes(self, shape: tuple[int, int, int]) -> None:
         probability = torch.rand(shape, generator=generator())
-        kept = suppress_non_maxima(probability, 2, most=3, border=20)
+        kept = suppress_non_maxima(probability, 2, max_keypoints=3, border=20)
         assert kept.shape == shape
         for image, mask in zip(probability, kept, strict=True):
             assert torch.equal(mask, naive_suppression(image, 2, 0.0))
@@ -93,9 +92,8 @@ class TestSuppression:
     def test_other_memory_formats_and_the_input_is_left_alone(self) -> None:
         probability = torch.rand(24, 30, 2, generator=generator()).permute(2, 0, 1)
         before = probability.contiguous()
-        assert torch.equal(
-            suppress_non_maxima(probability, 3, 0.2, most=2), suppress_non_maxima(before, 3, 0.2, most=2)
-        )
+        one, other = (suppress_non_maxima(each, 3, 0.2, max_keypoints=2) for each in (probability, before))
+        assert torch.equal(one, other)
         assert torch.equal(probability, before)
 
     def test_nan_and_gradients_do_not_matter(self) -> None:
@@ -166,10 +164,3 @@ class TestChoice:
         probability = torch.full((1, 5, 5), 0.5, dtype=torch.float64)
         probability[0, 3, 3] += 1e-12
         assert suppress_non_maxima(probability, 5)[0].nonzero().tolist() == [[3, 3]]
-
-    def test_windows_of_many_candidates_are_not_held_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(suppression, "_has_cpu_way", lambda *_: False)
-        probability = torch.rand(1, 40, 40, generator=generator())
-        expected = suppress_non_maxima(probability, 3, 0.1)
-        monkeypatch.setattr(suppression, "LARGEST", 50)  # less than two windows: rounds over all pixels to the end
-        assert torch.equal(suppress_non_maxima(probability, 3, 0.1), expected)
