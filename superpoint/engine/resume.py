@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from superpoint.engine.optimizers import WeightAverage
+from superpoint.engine.run import flatten
 from superpoint.engine.schedules import Plateau
 from superpoint.errors import UserError
 from superpoint.models.checkpoint import load_checkpoint
@@ -79,17 +80,8 @@ def config_differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
 
     A key that one of them has not is different unless the other's is null.
     """
-    before, after = _flatten(yaml.safe_load(old)), _flatten(yaml.safe_load(new))
+    before, after = (flatten(yaml.safe_load(text) or {}, ".") for text in (old, new))
     keys = list(dict.fromkeys([*before, *after]))
     absent = "nothing (another version)"
     differing = [key for key in keys if before.get(key) != after.get(key)]
     return [(key, before.get(key, absent), after.get(key, absent)) for key in differing]
-
-
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat

@@ -210,8 +210,8 @@ class RunFolder:
         self._metrics.write(json.dumps(entry, allow_nan=False) + "\n")
         self._metrics.flush()
         if event in ("train", "validate"):
-            for key, value in _numbers(entry):
-                if key not in ("step", "event"):
+            for key, value in flatten(entry, "/").items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
                     self._tensorboard().add_scalar(f"{event}/{key}", value, step)
 
     def log_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
@@ -275,12 +275,10 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _numbers(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """The numbers in nested dicts as (path/to/key, value)."""
-    found: list[tuple[str, float]] = []
+def flatten(tree: Mapping[str, Any], separator: str, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dicts by their path, such as "train.steps"."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            found.append((prefix + key, value))
+        path = f"{prefix}{key}"
+        found |= flatten(value, separator, path + separator) if isinstance(value, Mapping) else {path: value}
     return found
