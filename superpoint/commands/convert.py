@@ -9,7 +9,7 @@ import typer
 
 from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path
-from superpoint.config.inference import InferenceConfig
+from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 
 WeightsFile = Annotated[Path, typer.Option(help="The .safetensors file to write.", show_default=False)]
 
@@ -23,7 +23,9 @@ def export_model_command(
         Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
         typer.Option("--format", help="onnx-full has the decoder inside, set by the options below."),
     ] = "onnx",
-    keypoints: Annotated[int, typer.Option(min=1, help="Keypoints that onnx-full gives for every image.")] = 1024,
+    keypoints: Annotated[
+        int, typer.Option(min=1, help="Keypoints that onnx-full gives for every image.")
+    ] = MAX_KEYPOINTS,
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch.
 

@@ -17,6 +17,7 @@ DEVICES: tuple[str, ...] = get_args(Device)
 MODEL = "superpoint-lite"  # the pretrained weights that are used and trained on by default
 THRESHOLD = 0.015  # min probability of a keypoint
 BORDER = 4  # px; keypoints nearer to the image edge are dropped
+MAX_KEYPOINTS = 1024  # where their number has to be fixed: exported graphs, kornia, the demo; 0 = all elsewhere
 RESIZE = 1024  # px; longest side at which a network sees an image
 # Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: then fewer
 # points are without their counterpart in the other view and matched to a neighbour of it. On 120 generated pairs

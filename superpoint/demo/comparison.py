@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from superpoint.config.inference import NMS_RADIUS
+from superpoint.config.inference import MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
@@ -31,9 +31,9 @@ SIDE = (64, 2048)  # px, of `Settings.resize`
 class Settings:
     """What the sliders of the page set."""
 
-    threshold: float = 0.015  # least probability
+    threshold: float = THRESHOLD
     nms_radius: int = NMS_RADIUS  # px
-    max_keypoints: int = 1024
+    max_keypoints: int = MAX_KEYPOINTS
     method: str = "mutual"  # of matching, see `inference.match`
     sift: bool = True  # beside the network
     resize: int = 640  # longest side at which images are looked at, px

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from superpoint.config.inference import THRESHOLD
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.geometry.placement import measure_placement
 from superpoint.models.decode import logits_to_probability, probability_to_points
 
-THRESHOLD, NMS_RADIUS = 0.015, 4  # the defaults of `config.DecodeConfig`, with border 0: artefacts there must show
+NMS_RADIUS = 4  # of `config.DecodeConfig`, but with border 0: artefacts there must show
 WINDOW = 5  # pixels; sharpness is measured in a window of this side
 LIMIT = 1e4  # logits that are not finite are replaced by 0 and +-this
 # Differences of log-probability (nats) too small to matter, which keep a ratio of two of them from being noise:

@@ -18,7 +18,7 @@ from superpoint.backends.exported import METADATA
 from superpoint.backends.graph import quiet
 from superpoint.backends.network import missing
 from superpoint.backends.openvino import unreported
-from superpoint.config.inference import NMS_RADIUS
+from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.export.graph import DenseGraph, FullGraph
 from superpoint.files import write_atomically
@@ -33,10 +33,10 @@ FORMATS = tuple(SUFFIXES)
 class Settings:
     """What the full graph has built in; the dense formats leave the decoder to the caller."""
 
-    max_keypoints: int = 1024
+    max_keypoints: int = MAX_KEYPOINTS
     nms_radius: int = NMS_RADIUS  # pixels
-    threshold: float = 0.015  # least probability
-    border: int = 4  # pixels
+    threshold: float = THRESHOLD
+    border: int = BORDER  # pixels
 
     def __post_init__(self) -> None:
         check_number("points", self.max_keypoints, 1, 1_000_000, whole=True)

@@ -11,7 +11,7 @@ import torch
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import NMS_RADIUS, check_runtime
+from superpoint.config.inference import NMS_RADIUS, THRESHOLD, check_runtime
 from superpoint.errors import UserError, check_number
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
@@ -20,7 +20,6 @@ from superpoint.models.extract import features
 from superpoint.models.weights import load_network
 
 DEFAULT_MODEL = "superpoint-lite"
-THRESHOLD = 0.015  # of DeTone et al.'s demonstration, and of `config.DecodeConfig`
 EXPORTED = (".onnx", ".xml", ".pt", ".pt2")  # the last only for the reason why it is not opened
 BATCH_PIXELS = 1 << 21  # of the images that go through the network together: seven of 480x640
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import NMS_RADIUS
+from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.errors import UserError
 from superpoint.models.extract import AnyNetwork, features
 
@@ -27,11 +27,11 @@ class KorniaFeature(nn.Module):
     def __init__(
         self,
         network: AnyNetwork,
-        num_features: int = 1024,
+        num_features: int = MAX_KEYPOINTS,
         *,
         nms_radius: int = NMS_RADIUS,
-        threshold: float = 0.015,
-        border: int = 4,
+        threshold: float = THRESHOLD,
+        border: int = BORDER,
         scale: float = 4.0,
     ) -> None:
         super().__init__()

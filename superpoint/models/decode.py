@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from superpoint.config.inference import BORDER, THRESHOLD
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
 from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import suppress_non_maxima
@@ -56,8 +57,8 @@ def probability_to_points(
     probability: Tensor,
     *,
     nms_radius: int = 4,
-    threshold: float = 0.015,
-    border: int = 4,
+    threshold: float = THRESHOLD,
+    border: int = BORDER,
     max_keypoints: int = 0,
     subpixel: bool = True,
     valid: Tensor | None = None,

@@ -13,7 +13,7 @@ import pytest
 from superpoint.commands.convert import export_model_command
 from superpoint.commands.use import detect_command, match_command, track_command
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.config.inference import NMS_RADIUS, InferenceConfig
+from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, InferenceConfig
 from superpoint.demo.comparison import Settings as PageSettings
 from superpoint.export import Settings as ExportSettings
 from superpoint.inference import FeatureDetector
@@ -26,8 +26,12 @@ USERS = [
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.__qualname__)
-def test_points_are_as_far_apart_however_a_network_is_used(user: Callable[..., Any]) -> None:
-    assert inspect.signature(user).parameters["nms_radius"].default == NMS_RADIUS
+def test_defaults_are_the_same_however_a_network_is_used(user: Callable[..., Any]) -> None:
+    found = {name: each.default for name, each in inspect.signature(user).parameters.items()}
+    assert found["nms_radius"] == NMS_RADIUS
+    assert found.get("border", BORDER) == BORDER
+    if user is not EvaluatePairsConfig:  # which compares the strongest of many
+        assert found.get("threshold", THRESHOLD) in (THRESHOLD, None)
 
 
 def test_so_says_the_documentation(project: Path) -> None:
