@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,8 @@ from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.data.duplicates import look_alikes
 from superpoint.classification.data.images import ClassImages
 from superpoint.classification.study_figures import (
-    NOTES,
     Outcome,
     read_outcome,
-    study_content,
     study_csv,
     study_figure,
     study_markdown,
@@ -203,9 +201,9 @@ def write_study(name: str, outcomes: Sequence[Outcome], images: str, folder: Pat
     title = TITLES[name].format(images=images)
     save_figure(folder / "study.png", study_figure(outcomes, title))
     texts: dict[str, Callable[[], str]] = {
-        "md": lambda: study_markdown(outcomes, title, NOTES),
+        "md": lambda: study_markdown(outcomes, title),
         "csv": lambda: study_csv(outcomes),
-        "json": lambda: json.dumps(study_content(outcomes), indent=1, allow_nan=False),
+        "json": lambda: json.dumps([asdict(one) for one in outcomes], indent=1, allow_nan=False),
     }
     for ending, text in texts.items():
         write_atomically(folder / f"study.{ending}", lambda file, text=text: file.write(text().encode()))

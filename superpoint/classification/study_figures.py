@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from superpoint.evaluation.tables import format_cell, markdown_table
+from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, plot_color
 
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 DASHES = ("-", "--", "-.", ":")
@@ -53,13 +52,13 @@ class Outcome:
     best_accuracy: float | None
     seconds: float
     diverged: int | None = None
-    curve: dict[str, list[float]] = field(default_factory=dict)  # epoch, test_accuracy, train_loss
+    curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # epoch, test_accuracy, train_loss
 
 
 def read_outcome(
     group: str, label: str, parameters: int, history: Sequence[Mapping[str, Any]], steps_an_epoch: int
 ) -> Outcome:
-    """From the lines of metrics.jsonl of a run."""
+    """Return the outcome of a run from the lines of its metrics.jsonl."""
     lines = [entry for entry in history if entry["event"] == "validate" and entry.get("accuracy") is not None]
     broken = next((int(entry["step"]) for entry in history if entry["event"] == "nonfinite"), None)
     times = [float(entry["elapsed"]) for entry in history if isinstance(entry.get("elapsed"), (int, float))]
@@ -77,65 +76,46 @@ def read_outcome(
         {
             "epoch": [entry["step"] / steps_an_epoch for entry in lines],
             "test_accuracy": scores,
-            "train_loss": [float(entry.get("train_loss") or math.nan) for entry in lines],
+            "train_loss": [entry.get("train_loss") for entry in lines],
         },
     )  # fmt: skip
 
 
+NOTES = f"""- train loss, train accuracy: of the last epoch, on images as they were augmented.
+- test accuracy: mean of the last {LATE} epochs. best: of the best epoch, chosen by these very test images.
+- time: of training alone, on the machine at hand."""
 HEADINGS = ("network", "run", "parameters", "epochs", "train loss", "train accuracy", "test accuracy", "best", "time")
-
-
-def cells(outcome: Outcome) -> list[str]:
-    def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    test = f"diverged, step {outcome.diverged}" if outcome.diverged is not None else shown(outcome.test_accuracy)
-    return [
-        outcome.group, outcome.label, f"{outcome.parameters:,}", f"{outcome.epochs:.3g}", shown(outcome.train_loss),
-        shown(outcome.train_accuracy), test, shown(outcome.best_accuracy), f"{outcome.seconds:.0f} s",
-    ]  # fmt: skip
 
 
 def study_table(outcomes: Sequence[Outcome], title: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for place, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="left" if place < 2 else "right")
-    for outcome in outcomes:
-        table.add_row(*cells(outcome))
+    for one in outcomes:
+        test = f"diverged, step {one.diverged}" if one.diverged is not None else format_cell(one.test_accuracy)
+        table.add_row(
+            one.group, one.label, f"{one.parameters:,}", f"{one.epochs:.3g}", format_cell(one.train_loss),
+            format_cell(one.train_accuracy), test, format_cell(one.best_accuracy), f"{one.seconds:.0f} s",
+        )  # fmt: skip
     return table
 
 
-def study_markdown(outcomes: Sequence[Outcome], title: str, notes: str) -> str:
-    lines = [list(HEADINGS), ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *map(cells, outcomes)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# {title}\n\n{table}\n\n{notes}\n"
-
-
-NOTES = f"""- train loss, train accuracy: of the last epoch, on images as they were augmented.
-- test accuracy: mean of the last {LATE} epochs. best: of the best epoch, chosen by these very test images.
-- time: of training alone, on the machine at hand."""
+def study_markdown(outcomes: Sequence[Outcome], title: str) -> str:
+    return f"# {title}\n\n{markdown_table(study_table(outcomes, title))}\n{NOTES}\n"
 
 
 def study_csv(outcomes: Sequence[Outcome]) -> str:
-    """One line a run, full precision; what does not apply is empty."""
+    """Return a line per run, in full precision; what does not apply is empty."""
     names = [each.name for each in fields(Outcome) if each.name != "curve"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: getattr(outcome, name) for name in names} for outcome in outcomes)
+    writer.writerows(map(asdict, outcomes))
     return text.getvalue()
 
 
-def study_content(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """As JSON holds it: NaN becomes None."""
-    found = [asdict(outcome) for outcome in outcomes]
-    for one in found:
-        one["curve"] = {key: [None if v != v else v for v in values] for key, values in one["curve"].items()}
-    return found
-
-
 def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
-    """Test accuracy above, training loss below, over epochs; a column of panels a group, a curve a run."""
+    """Draw test accuracy above training loss, over epochs: a column of panels per group, a curve per run."""
     groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
     width = max(3.9 * len(groups), 6.4)  # inches
     figure = Figure(figsize=(width, 7.0), dpi=100, layout="constrained")
@@ -146,33 +126,26 @@ def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
         upper, lower = panels[0][column], panels[1][column]
         for index, outcome in enumerate(chosen):
             style = {"color": colors[index], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.7}
-            if len(outcome.curve.get("epoch", [])) < 2:
+            if len(outcome.curve["epoch"]) < 2:
                 style["marker"] = "o" if outcome.diverged is None else "x"
-            final = "diverged" if outcome.diverged is not None else f"{outcome.test_accuracy or math.nan:.3f}"
-            name = f"{outcome.label}: {final}"
-            upper.plot(outcome.curve["epoch"], outcome.curve["test_accuracy"], label=name, **style)
-            lower.plot(outcome.curve["epoch"], outcome.curve["train_loss"], **style)
+            name = f"{outcome.label}: {'diverged' if outcome.diverged else format_cell(outcome.test_accuracy)}"
+            for axes, key in ((upper, "test_accuracy"), (lower, "train_loss")):
+                axes.plot(outcome.curve["epoch"], np.array(outcome.curve[key], np.float64), label=name, **style)
             if outcome.diverged is not None:
-                upper.plot(
-                    outcome.epochs, 0.0, "x", color=colors[index], markersize=9, markeredgewidth=2.5, clip_on=False
-                )
-        _finish(upper, lower, group if len(groups) > 1 else "")
+                upper.plot(outcome.epochs, 0.0, "x", color=colors[index], ms=9, mew=2.5, clip_on=False)
+        upper.set(title=group if len(groups) > 1 else "", ylim=(0, 1.02))
+        lower.set(xlabel="epoch", yscale="log")
+        lower.yaxis.set_major_formatter(PlainLogFormatter())
+        lower.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
+        upper.grid(alpha=0.3)
+        lower.grid(alpha=0.3)
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2 if len(groups) == 1 else 1}
-        lower.legend(*upper.get_legend_handles_labels(), title="test accuracy at the end", fontsize="small",
+        lower.legend(title="test accuracy at the end", fontsize="small",
                      title_fontsize="small", **place)  # fmt: skip
     panels[0][0].set_ylabel("test accuracy (share of images)")
     panels[1][0].set_ylabel("training loss (nats, log scale)")
     figure.suptitle(textwrap.fill(title, round(10.5 * width)))
     return figure
-
-
-def _finish(upper: Axes, lower: Axes, title: str) -> None:
-    upper.set(title=title, ylim=(0, 1.02))
-    lower.set(xlabel="epoch", yscale="log")
-    lower.yaxis.set_major_formatter(PlainLogFormatter())
-    lower.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
-    for axes in (upper, lower):
-        axes.grid(alpha=0.3)
 
 
 class PlainLogFormatter(LogFormatter):
@@ -187,6 +160,6 @@ def _colors(labels: Sequence[str]) -> list[tuple[float, ...]]:
     count = len(labels)
     graded = all(re.fullmatch(r"[-+.\de]+", label.split()[-1]) for label in labels)
     if count <= len(ORDER) and not (graded and count >= GRADED):
-        return [tuple(channel / 255 for channel in color) for color in ORDER[:count]]
+        return [plot_color(color) for color in ORDER[:count]]
     # The bright end of the map is too faint on white.
     return [tuple(color[:3]) for color in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))]

@@ -96,7 +96,7 @@ def demo_command(
 
     superpoint demo --model superpoint-lite
     """
-    from superpoint.demo.launch import run_demo
+    from superpoint.demo.page import run_demo
 
     run_demo(config, host=host, port=port)
 

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.table import Table
 
 from superpoint.config.inference import MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.data.images import read_gray, resize_with_points
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
+from superpoint.evaluation.tables import markdown_table
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrunk_size
@@ -41,10 +43,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of a method; times in ms, of both images together."""
+    """Figures of an extractor; times in ms, of both images together."""
 
     name: str
-    points: tuple[int, int]
+    keypoints: tuple[int, int]
     matches: int
     inliers: int
     detection: float
@@ -57,13 +59,13 @@ class Comparison:
 
     network: Image
     sift: Image | None
-    points: Image
+    keypoints: Image
     heatmaps: Image
     rows: tuple[Row, ...]
 
 
 def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
-    """An uploaded file as grey levels, its longest side at most `resize`.
+    """Read an uploaded file as grey levels, its longest side at most `resize`.
 
     Raises: UserError, without the folder the server put it in, if there is none or it cannot be read.
     """
@@ -88,38 +90,30 @@ def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Setting
     rows, sift = [row], None
     if settings.sift:
         start = perf_counter()
-        theirs = [_sift_features(image, settings) for image in images]
+        theirs = [_unit(opencv_extractor("sift", settings.max_keypoints)(image)) for image in images]
         sift, row = _match("SIFT", images, (theirs[0], theirs[1]), 1000 * (perf_counter() - start), settings)
         rows.append(row)
     drawn = [
         draw_points(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
         for image, each in zip(images, found, strict=True)
     ]
-    heat = [overlay_heatmap(image, _spread(_probability(model, image)), limits=(0.0, 1.0)) for image in images]
-    names = ("first", "second")
-    return Comparison(
-        picture,
-        sift,
-        contact_sheet(drawn, [f"{a}: {len(each)} points" for a, each in zip(names, found, strict=True)], columns=2),
-        contact_sheet(heat, [f"{a}: probability within 2 px, yellow = 1, square root" for a in names], columns=2),
-        tuple(rows),
-    )
+    counts = [f"{which}: {len(each)} keypoints" for which, each in zip(("first", "second"), found, strict=True)]
+    heat = [_heatmap(model, image) for image in images]
+    titles = [f"{which}: probability within 2 px, yellow = 1, square root" for which in ("first", "second")]
+    sheets = contact_sheet(drawn, counts, columns=2), contact_sheet(heat, titles, columns=2)
+    return Comparison(picture, sift, *sheets, tuple(rows))
 
 
 def markdown(rows: tuple[Row, ...]) -> str:
-    """The figures as a table."""
-    lines = [
-        "| method | points, 1st | points, 2nd | pairs | inliers | detection, ms | matching, ms |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Return the figures as a table."""
+    table = Table("method")
+    for heading in ("keypoints, 1st", "keypoints, 2nd", "matches", "inliers", "detection, ms", "matching, ms"):
+        table.add_column(heading, justify="right")
     for row in rows:
-        name = row.name.replace("|", "\\|")
         share = f" ({row.inliers / row.matches:.0%})" if row.matches else ""
-        lines.append(
-            f"| {name} | {row.points[0]} | {row.points[1]} | {row.matches} | {row.inliers}{share} | "
-            f"{row.detection:.0f} | {row.matching:.0f} |"
-        )
-    return "\n".join(lines)
+        figures = (*row.keypoints, row.matches, f"{row.inliers}{share}", f"{row.detection:.0f}", f"{row.matching:.0f}")
+        table.add_row(row.name.replace("|", "\\|"), *map(str, figures))
+    return markdown_table(table)
 
 
 def _match(
@@ -141,13 +135,7 @@ def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -
     features = model.detect(
         image, threshold=settings.threshold, nms_radius=settings.nms_radius, max_keypoints=settings.max_keypoints
     )
-    if features.descriptors is not None:
-        return features
-    return _unit(describe_by_sift(image, features))
-
-
-def _sift_features(image: Gray, settings: Settings) -> Features:
-    return _unit(opencv_extractor("sift", settings.max_keypoints)(image))
+    return features if features.descriptors is not None else _unit(describe_by_sift(image, features))
 
 
 def _unit(features: Features) -> Features:
@@ -156,12 +144,10 @@ def _unit(features: Features) -> Features:
     return replace(features, descriptors=values / np.maximum(lengths, 1e-12))
 
 
-def _spread(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Square root of the largest probability within 2 px: a trained network's peaks are single pixels."""
-    return np.sqrt(np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32))
-
-
-def _probability(model: FeatureDetector, image: Gray) -> NDArray[np.float32]:
+def _heatmap(model: FeatureDetector, image: Gray) -> Image:
     pixels = torch.from_numpy(image)[None, None].to(model.device).float() / 255
     with torch.inference_mode():
-        return dense_maps(model.network, pixels).probability[0].cpu().numpy()
+        probability = dense_maps(model.network, pixels).probability[0].cpu().numpy()
+    # The largest within 2 px: a trained network's peaks are single pixels.
+    spread = np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32)
+    return overlay_heatmap(image, np.sqrt(spread), limits=(0.0, 1.0))

@@ -1,13 +1,17 @@
-"""The page in Gradio. It listens on this machine only, loads nothing from elsewhere and reports to nobody."""
+"""Stage demo: a page in Gradio. It listens on this machine only, loads nothing from elsewhere, reports to nobody.
+
+superpoint demo --model superpoint-lite
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+from superpoint.config.inference import InferenceConfig
 from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_image
 from superpoint.errors import UserError
-from superpoint.inference.detector import FeatureDetector
+from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.matching import MATCHERS
 
 TITLE = "SuperPoint: keypoints and matches of two images"
@@ -49,7 +53,7 @@ def build_page(model: FeatureDetector) -> Any:
         except (UserError, ValueError) as error:
             raise gradio.Error(str(error), duration=None, print_exception=False) from error
         beside = gradio.update(value=found.sift, visible=found.sift is not None)
-        return [found.network, beside, found.points, found.heatmaps, markdown(found.rows)]
+        return [found.network, beside, found.keypoints, found.heatmaps, markdown(found.rows)]
 
     def picture(name: str) -> Any:
         # The pictures have titles of their own, which a label would cover.
@@ -66,7 +70,7 @@ def build_page(model: FeatureDetector) -> Any:
                 second = gradio.File(label="Second image", height=110, elem_id="second")
                 threshold = gradio.Slider(0.001, 0.3, defaults.threshold, step=0.001, label="Threshold, probability")
                 radius = gradio.Slider(1, 16, defaults.nms_radius, step=1, label="Non-maximum suppression, px")
-                points = gradio.Slider(16, 4096, defaults.max_keypoints, step=16, label="Points at most, an image")
+                points = gradio.Slider(16, 4096, defaults.max_keypoints, step=16, label="Max keypoints per image")
                 method = gradio.Radio(list(MATCHERS), value=defaults.method, label="Matcher")
                 resize = gradio.Slider(*SIDE, defaults.resize, step=32, label="Longest side looked at, px")
                 sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")
@@ -77,7 +81,7 @@ def build_page(model: FeatureDetector) -> Any:
                     network = picture("network")
                     theirs = picture("sift")
                 with gradio.Tab("Keypoints"):
-                    drawn = picture("points")
+                    drawn = picture("keypoints")
                 with gradio.Tab("Heatmaps"):
                     heat = picture("heatmaps")
         inputs = [first, second, threshold, radius, points, method, sift, resize]
@@ -100,18 +104,10 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         _, address, _ = page.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            quiet=True,
-            show_error=True,
-            prevent_thread_lock=True,
-            max_file_size=MAX_FILE,
-            footer_links=[],
-            ssr_mode=False,
-            enable_monitoring=False,
+            server_name=host, server_port=port, share=False, quiet=True, show_error=True, prevent_thread_lock=True,
+            max_file_size=MAX_FILE, footer_links=[], ssr_mode=False, enable_monitoring=False,
             theme=gradio.themes.Default(**fonts),
-        )
+        )  # fmt: skip
     except OSError as error:
         where = f"port {port}" if port else "a port from 7860 on"
         raise UserError(f"demo: cannot listen at {host}, {where}: {' '.join(str(error).split())[:160]}") from error
@@ -120,3 +116,9 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
     print(f"demo: {address} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return page
+
+
+def run_demo(config: InferenceConfig, *, host: str = "127.0.0.1", port: int | None = None) -> None:
+    """Show the page until Ctrl-C. Raises: UserError if Gradio is not installed, or there is no such model."""
+    import_gradio()  # first: it is the likelier one to be missing, and the model takes a second
+    serve(load_model(config.model, config.device, config.backend, config.precision), host, port)

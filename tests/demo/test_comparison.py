@@ -22,22 +22,22 @@ def test_pictures_and_figures(model: FeatureDetector, photographs: tuple[Path, P
     names = [row.name for row in found.rows]
     assert names == ["magicpoint-lite + SIFT descriptors", "SIFT"]
     for row in found.rows:
-        assert 20 < min(row.points) <= max(row.points) <= 200
+        assert 20 < min(row.keypoints) <= max(row.keypoints) <= 200
         assert 8 < row.inliers <= row.matches
     assert found.sift is not None
-    assert found.points.shape == found.heatmaps.shape
-    assert found.points.shape[1] >= 2 * 240
+    assert found.keypoints.shape == found.heatmaps.shape
+    assert found.keypoints.shape[1] >= 2 * 240
     text = markdown(found.rows)
     assert len(text.splitlines()) == 4
-    assert f"| SIFT | {found.rows[1].points[0]} |" in text
+    assert f"| SIFT | {found.rows[1].keypoints[0]} |" in text
 
 
 def test_without_sift_and_without_points(model: FeatureDetector) -> None:
     flat = np.full((64, 80), 90, np.uint8)
     found = compare(flat, flat[:50], model, Settings(sift=False, threshold=0.3))
     assert found.sift is None
-    assert [(row.points, row.matches, row.inliers) for row in found.rows] == [((0, 0), 0, 0)]
-    assert markdown(found.rows).count("\n") == 2
+    assert [(row.keypoints, row.matches, row.inliers) for row in found.rows] == [((0, 0), 0, 0)]
+    assert markdown(found.rows).count("\n") == 3
 
 
 def test_files(tmp_path: Path) -> None:
