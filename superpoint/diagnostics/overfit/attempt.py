@@ -16,7 +16,6 @@ matches.png; a photograph and its points are kept in it as training data of the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
-from superpoint.files import write_atomically
+from superpoint.files import write_atomically, write_json
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.training.fit import fit
@@ -264,4 +263,4 @@ def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
         "frames": [frame.step for frame in frames],
         "findings": [finding.as_dict() for finding in outcome.findings],
     }
-    write_atomically(outcome.folder / "overfit.json", lambda file: file.write(json.dumps(content, indent=1).encode()))
+    write_json(outcome.folder / "overfit.json", content)

@@ -5,18 +5,17 @@ Pure: curves in, numbers and pictures out. `diagnostics.rates.study` makes the c
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from superpoint.evaluation.tables import format_cell
 
 VERDICTS = ("slow", "good", "oscillates", "stuck", "diverged")
 EXPLOSION = 3.0  # a loss of so many times the first one has diverged
@@ -54,24 +53,17 @@ class Row:
         steps: steps until the smoothed loss is at the target; None if it never was.
         oscillation: see the function of that name; None if diverged.
         highest: largest loss, as a multiple of the first one; None if diverged.
-        verdict: the first that holds of
-            diverged     the loss was not finite, or above 3 times the first one;
-            oscillates   its oscillation is above 0.15;
-            good         the smoothed loss ends at the target (a quarter of the first loss) or below;
-            stuck        above the target the smoothed loss lies still: over the last third it has fallen by less than
-                         2 %, though the loss had left its first value by more than 10 % at some time. As a rule a
-                         first jump has killed what had to be learnt, and only "no point" everywhere is left;
-            slow         it still falls: the rate is too small, or the run too short for it.
+        verdict: one of VERDICTS, see EXPLANATION.
         diverged: the step of that.
     """
 
     rate: float
     momentum: float
-    final: float | None
-    steps: int | None
-    oscillation: float | None
-    highest: float | None
     verdict: str
+    final: float | None = None
+    steps: int | None = None
+    oscillation: float | None = None
+    highest: float | None = None
     diverged: int | None = None
 
 
@@ -80,7 +72,7 @@ def is_divergence(loss: float, first: float) -> bool:
 
 
 def smooth(losses: Sequence[float], decay: float = SMOOTHING) -> list[float]:
-    """Exponential moving average without its bias towards 0 at the start."""
+    """Return the exponential moving average without its bias towards 0 at the start."""
     average, smoothed = 0.0, []
     for step, loss in enumerate(losses):
         average = decay * average + (1 - decay) * loss
@@ -89,11 +81,10 @@ def smooth(losses: Sequence[float], decay: float = SMOOTHING) -> list[float]:
 
 
 def oscillation(losses: Sequence[float]) -> float:
-    """By how much a curve of 6 steps or more climbs back above what it had reached, once its first third is over.
+    """Return how far a curve of 6 steps or more climbs back above its lowest loss since the first third.
 
-    0.15 is a loss that rises at some time to 1.15 times its lowest value since then. Swings from step to step count,
-    and so do those over ten steps that momentum makes; a curve that falls does not oscillate, however fast it is, nor
-    does one that was thrown off at the start and lies still. Losses below 1e-4 count as 1e-4.
+    0.15 is a loss that rises to 1.15 times that value, from step to step or over the ten steps of a swing by momentum.
+    Losses below 1e-4 count as 1e-4.
     """
     if len(losses) < 6:
         raise ValueError(f"losses: found {len(losses)} steps, expected at least 6")
@@ -102,19 +93,18 @@ def oscillation(losses: Sequence[float]) -> float:
 
 
 def lies_still(losses: Sequence[float]) -> bool:
-    """Whether a curve of 6 steps or more, having moved, falls no longer; see "stuck" in `Row`."""
+    """Return whether a curve of 6 steps or more, having moved, falls no longer; see "stuck" in EXPLANATION."""
     smoothed, third = smooth(losses), len(losses) // 3
     moved = max(abs(loss - losses[0]) for loss in losses) > MOVED * losses[0]
     return moved and smoothed[-1] > (1 - FLAT) * smoothed[-1 - third]
 
 
 def judge(curve: Curve, target: float = TARGET) -> Row:
-    """The numbers and the verdict of `Row`; `target` is a share of the first loss."""
+    """Return the numbers and the verdict of a curve; `target` is a share of the first loss."""
     if curve.diverged is not None:
-        return Row(curve.rate, curve.momentum, None, None, None, None, "diverged", curve.diverged)
+        return Row(curve.rate, curve.momentum, "diverged", diverged=curve.diverged)
     wanted = target * curve.losses[0]
     smoothed, swing = smooth(curve.losses), oscillation(curve.losses)
-    highest = max(curve.losses) / curve.losses[0]
     if swing > UNSTEADY:
         verdict = "oscillates"
     elif smoothed[-1] <= wanted:
@@ -122,64 +112,48 @@ def judge(curve: Curve, target: float = TARGET) -> Row:
     else:
         verdict = "stuck" if lies_still(curve.losses) else "slow"
     steps = next((step for step, loss in enumerate(smoothed) if loss <= wanted), None)
-    return Row(curve.rate, curve.momentum, smoothed[-1], steps, swing, highest, verdict)
+    highest = max(curve.losses) / curve.losses[0]
+    return Row(curve.rate, curve.momentum, verdict, smoothed[-1], steps, swing, highest)
 
 
 def lr_study_table(rows: Sequence[Row], title: str) -> Table:
+    """Return a table of one row per run; EXPLANATION says what its columns mean."""
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for heading in _headings():
-        table.add_column(heading, justify="right" if heading != "verdict" else "left")
+    for heading in ("rate", "momentum", "final loss", "steps", "oscillation", "highest"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add_row(
+            f"{row.rate:g}",
+            f"{row.momentum:g}",
+            format_cell(row.final),
+            str(row.steps or "-"),
+            format_cell(row.oscillation),
+            format_cell(row.highest, ".1f"),
+            row.verdict if row.diverged is None else f"{row.verdict}, step {row.diverged}",
+        )
     return table
 
 
-def lr_study_markdown(rows: Sequence[Row], title: str) -> str:
-    """The same table, with the meaning of its columns below."""
-    lines = [_headings(), ["---:"] * (len(_headings()) - 1) + ["---"], *map(_cells, rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# {title}\n\n{table}\n\n{EXPLANATION}\n"
-
-
-EXPLANATION = f"""Every step sees the same batch, so what a curve does is the optimiser's doing; the rate is constant,
-gradients are not clipped.
+EXPLANATION = f"""Every step sees the same batch, so a curve shows the optimiser alone; the rate is constant, no gradient
+is clipped.
 
 - final loss: moving average (decay {SMOOTHING}) at the end.
-- steps: until that average is {TARGET:g} of the first loss. Half of the first loss is reached by saying
+- steps: until that average is {TARGET:g} of the first loss, the target. Half of the first loss is reached by saying
   "no point" everywhere.
 - oscillation: by how much the loss climbs back above the lowest value since the first third of the run: 0.15 is 15 %.
 - highest: largest loss over the first one.
-- verdict: diverged, not finite or above {EXPLOSION:g} times the first loss; oscillates, oscillation above {UNSTEADY:g};
-  good, ends at the target or below; stuck, lies still above it; slow, still falls."""
-
-
-def lr_study_csv(rows: Sequence[Row]) -> str:
-    """One line a run, full precision; what does not apply is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
-
-
-def lr_study_content(curves: Sequence[Curve], rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Numbers and curves as JSON holds them; the losses of a diverged run end before that step, so all are finite."""
-    return [asdict(row) | {"losses": curve.losses} for curve, row in zip(curves, rows, strict=True)]
-
-
-def _headings() -> list[str]:
-    return ["rate", "momentum", "final loss", "steps", "oscillation", "highest", "verdict"]
-
-
-def _cells(row: Row) -> list[str]:
-    verdict = row.verdict if row.diverged is None else f"{row.verdict}, step {row.diverged}"
-    final, swing = ("-" if value is None else f"{value:.3f}" for value in (row.final, row.oscillation))
-    highest = "-" if row.highest is None else f"{row.highest:.1f}"
-    return [f"{row.rate:g}", f"{row.momentum:g}", final, str(row.steps or "-"), swing, highest, verdict]
+- verdict, the first that holds:
+  - diverged: the loss was not finite, or above {EXPLOSION:g} times the first one.
+  - oscillates: the oscillation is above {UNSTEADY:g}.
+  - good: the average ends at the target or below.
+  - stuck: above the target the average lies still: over the last third it has fallen by less than {FLAT:.0%}, though
+    the loss had left its first value by more than {MOVED:.0%}. As a rule a first jump has killed what had to be learnt.
+  - slow: the loss still falls: the rate is too small, or the run too short for it."""
 
 
 def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) -> Figure:
-    """Loss over steps, log axis; a panel a momentum, a colour a rate (dark = small), a cross where a run diverged."""
+    """Draw loss over steps: one panel per momentum, one colour per rate (dark = small), a cross at a divergence."""
     momenta = list(dict.fromkeys(curve.momentum for curve in curves))
     rates = sorted({curve.rate for curve in curves})
     figure = Figure(figsize=(max(4.2 * len(momenta), 5.5), 5.4), dpi=100, layout="constrained")
@@ -199,13 +173,8 @@ def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) ->
             if curve.diverged is not None:
                 axes.plot([curve.diverged - 1, curve.diverged], [losses[-1], top], dashes[curve.rate], color=color)
                 axes.plot(curve.diverged, top, "x", color=color, markersize=9, markeredgewidth=2.5, clip_on=False)
-        axes.axhline(
-            TARGET * first,
-            color="0.4",
-            linewidth=1,
-            linestyle=(0, (1, 2)),
-            label=f"target: {TARGET:g} of the first loss",
-        )
+        label = f"target: {TARGET:g} of the first loss"
+        axes.axhline(TARGET * first, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
         axes.set(title=f"momentum {momentum:g}", xlabel="step", yscale="log", ylim=(None, top))
         axes.grid(alpha=0.3, which="both")
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}  # below, where no curve runs

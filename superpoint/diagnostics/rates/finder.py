@@ -5,7 +5,6 @@ superpoint find-lr --config magicpoint/lite
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import training_samples
 from superpoint.engine import make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_json
 from superpoint.models import build_model
 from superpoint.training.detector_validation import detector_objective
 from superpoint.visualize import save_figure
@@ -41,7 +40,7 @@ def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> R
     )
     save_figure(folder / "lr_finder.png", range_test_figure(found))
     content = {"rates": found.rates.tolist(), "losses": found.losses.tolist(), "suggestion": found.suggestion}
-    write_atomically(folder / "lr_finder.json", lambda file: file.write(json.dumps(content).encode()))
+    write_json(folder / "lr_finder.json", content)
     advice = "the loss never fell" if found.suggestion is None else f"steepest descent at {found.suggestion:.1e}"
     Console().print(f"{advice}; curve: {folder / 'lr_finder.png'}")
     return found

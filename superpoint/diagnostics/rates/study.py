@@ -8,52 +8,50 @@ curves show the optimiser alone. For the rate of a real run see `superpoint find
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import default_collate
 
 from superpoint.config import MagicPointConfig, OptimizerConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.rates.figures import (
+    EXPLANATION,
     Curve,
     Row,
     is_divergence,
     judge,
-    lr_study_content,
-    lr_study_csv,
     lr_study_figure,
-    lr_study_markdown,
     lr_study_table,
 )
 from superpoint.engine import make_fabric
+from superpoint.engine.loop import Batch, Objective
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.errors import UserError, check_number
-from superpoint.files import make_folder, write_atomically
+from superpoint.evaluation.tables import markdown_table
+from superpoint.files import make_folder, write_json, write_text
 from superpoint.models import build_model
 from superpoint.training.detector_validation import detector_objective
 from superpoint.visualize import save_figure
-
-RATES = (0.03, 0.3, 1.4, 4.0, 30.0)  # with and without momentum these show every verdict on the default data
 
 
 def lr_study(
     config: MagicPointConfig,
     out: str | Path,
     *,
-    rates: Sequence[float] = RATES,
-    momenta: Sequence[float] = (0.0, 0.9),
+    rates: Sequence[float],
+    momenta: Sequence[float],
     steps: int = 120,
 ) -> list[Row]:
     """Train every combination from the same weights on the same `config.train.batch_size` scenes; compare.
 
-    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md, .csv and .json (with the curves) to
-    `out` and returns a row a run, momentum by momentum, in the order given.
+    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md and .json (with the curves) to `out`
+    and returns one row per run, momentum by momentum, in the order given.
 
     Raises:
         UserError: a rate that is not above 0, a momentum outside 0..0.9999, fewer than 6 steps, a `data.overfit` other
@@ -72,8 +70,7 @@ def lr_study(
     if fabric.world_size > 1:
         raise UserError(f"lr-study: found {fabric.world_size} processes, expected 1 (no torchrun)")
     dataset = SyntheticShapes(replace(config.data, overfit=size), config.seed)
-    samples = [dataset[index] for index in range(size)]
-    batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    batch = default_collate([dataset[index] for index in range(size)])
     objective = detector_objective(config)
 
     console, curves, rows = Console(), [], []
@@ -84,7 +81,7 @@ def lr_study(
             if config.train.channels_last:
                 model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             optimizer = OptimizerConfig("sgd", rate, config.optimizer.weight_decay, momentum=momentum)
-            curves.append(descend(fabric, model, objective, batch, optimizer, steps))
+            curves.append(_descend(fabric, model, objective, batch, optimizer, steps))
             if not curves[-1].losses:
                 raise UserError("lr-study: the loss of the untrained network is not finite")
             rows.append(judge(curves[-1]))
@@ -93,21 +90,18 @@ def lr_study(
     scenes = f"{size} scenes of {config.data.height}x{config.data.width}"
     title = f"Learning rate and momentum: SGD, {scenes}, {config.model.encoder}, {steps} steps"
     save_figure(folder / "lr_study.png", lr_study_figure(curves, rows, title))
-    content = json.dumps(lr_study_content(curves, rows), indent=1)
-    for ending, text in {"md": lr_study_markdown(rows, title), "csv": lr_study_csv(rows), "json": content}.items():
-        write_atomically(folder / f"lr_study.{ending}", lambda file, text=text: file.write(text.encode()))
-    console.print(lr_study_table(rows, title))
-    console.print(f"curves: {folder / 'lr_study.png'}; tables: lr_study.md, .csv, .json beside it", highlight=False)
+    table = lr_study_table(rows, title)
+    # The losses of a diverged run end before that step, so all are finite.
+    content = [asdict(row) | {"losses": curve.losses} for curve, row in zip(curves, rows, strict=True)]
+    write_json(folder / "lr_study.json", content)
+    write_text(folder / "lr_study.md", f"# {title}\n\n{markdown_table(table)}\n{EXPLANATION}\n")
+    console.print(table)
+    console.print(f"curves: {folder / 'lr_study.png'}; tables: lr_study.md, .json beside it", highlight=False)
     return rows
 
 
-def descend(
-    fabric: Fabric,
-    model: nn.Module,
-    objective: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]],
-    batch: dict[str, Tensor],
-    optimizer: OptimizerConfig,
-    steps: int,
+def _descend(
+    fabric: Fabric, model: nn.Module, objective: Objective, batch: Batch, optimizer: OptimizerConfig, steps: int
 ) -> Curve:
     """Gradient descent of `model` (in place) on one batch; ends where it diverges."""
     wrapped, stepper = fabric.setup(model, make_optimizer(model, optimizer))

@@ -26,7 +26,6 @@ def test_a_grid_of_four_runs(tmp_path: Path, cli: CommandLine) -> None:
     assert helped["losses"][-1] < slow["losses"][-1] < slow["losses"][0]
     assert len(wild["losses"]) == wild["diverged"] < 8
     assert read_rgb(out / "lr_study.png").shape[1] > 600
-    assert len((out / "lr_study.csv").read_text().splitlines()) == 5
     assert "| 0.01 | 0.9 |" in (out / "lr_study.md").read_text()
 
 
