@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from superpoint.config import OptimizerConfig, TrainConfig
 from superpoint.engine import make_fabric
-from superpoint.engine.lr_finder import lr_range_test, steepest_descent
+from superpoint.engine.lr_finder import RangeTest, lr_range_test, steepest_descent
 from superpoint.errors import UserError
 
 
@@ -56,19 +57,15 @@ def test_parabola_explodes_where_theory_says(fabric: Fabric) -> None:
     assert 1e-3 < found.suggestion < 0.2
 
 
+def ramp(fabric: Fabric, tiny: ModuleType, model: nn.Module, **options: Any) -> RangeTest:
+    given = {"objective": tiny.objective, "dataset": tiny.Noise(), "optimizer": OptimizerConfig(), "batch_size": 4}
+    return lr_range_test(fabric=fabric, model=model, **given, **options)
+
+
 def test_leaves_the_model_alone_and_suggests_a_rate_that_works(fabric: Fabric, tiny: ModuleType) -> None:
     model = tiny.make_model()
     before = copy.deepcopy(model.state_dict())
-    found = lr_range_test(
-        fabric=fabric,
-        model=model,
-        objective=tiny.objective,
-        dataset=tiny.Noise(),
-        optimizer=OptimizerConfig(),
-        batch_size=4,
-        steps=60,
-        high=10.0,
-    )
+    found = ramp(fabric, tiny, model, steps=60, high=10.0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert len(found.rates) == len(found.losses) <= 60
     assert np.all(np.diff(np.log(found.rates)) > 0)
@@ -78,13 +75,4 @@ def test_leaves_the_model_alone_and_suggests_a_rate_that_works(fabric: Fabric, t
 
 def test_no_range(fabric: Fabric, tiny: ModuleType) -> None:
     with pytest.raises(UserError, match=r"learning-rate finder: found low=1.0, high=0.1"):
-        lr_range_test(
-            fabric=fabric,
-            model=tiny.make_model(),
-            objective=tiny.objective,
-            dataset=tiny.Noise(),
-            optimizer=OptimizerConfig(),
-            batch_size=4,
-            low=1.0,
-            high=0.1,
-        )
+        ramp(fabric, tiny, tiny.make_model(), low=1.0, high=0.1)

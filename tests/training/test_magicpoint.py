@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ import torch
 from PIL import Image
 
 from superpoint.commands.conclusion import conclude
-from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainConfig, ValidationConfig, load_config
+from superpoint.config import (
+    DataConfig,
+    MagicPointConfig,
+    ModelConfig,
+    SuperPointConfig,
+    TrainConfig,
+    ValidationConfig,
+    load_config,
+)
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
@@ -19,6 +28,7 @@ from superpoint.models import build_model, load_network
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training.detector_validation import DetectorValidation, detector_objective, labelled_batch
 from superpoint.training.magicpoint import train_magicpoint
+from superpoint.training.superpoint import train_superpoint
 from tests.conftest import TINY_TRAINING, CommandLine
 
 
@@ -61,23 +71,33 @@ def begun(*_: object, **__: object) -> None:
     raise Begun
 
 
-def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpoint.training.magicpoint.fit", begun)
+@pytest.mark.parametrize(
+    ("kind", "train"), [(MagicPointConfig, train_magicpoint), (SuperPointConfig, train_superpoint)]
+)
+def test_the_file_of_a_replaced_encoder_may_be_gone(
+    kind: type[MagicPointConfig], train: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{train.__module__}.fit", begun)
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
     start, run = tmp_path / "start.safetensors", tmp_path / "run"
     save_weights(start, build_model(ModelConfig(**network)), network)
-    given = ["model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}", "train.steps=1"]
+    settings = [*TINY_TRAINING, "train.steps=1", "model.encoder=shufflenet_v2_x0_5", "validation.images=2"]
+    settings += [f"model.encoder_weights={tmp_path / 'gone.pth'}"]
+
+    def go(run: Path, weights: object, *, resume: bool = False) -> None:
+        train(load_config(kind, None, [*settings, f"run={run}", f"weights={weights}"]), resume=resume)
+
     for resume in (False, True):
         with pytest.raises(UserError, match=r"gone\.pth: no such file"):
-            train_magicpoint(tiny(run, *given, "weights=null"), resume=resume)
+            go(run, "null", resume=resume)
     with pytest.raises(Begun):
-        train_magicpoint(tiny(run, *given, f"weights={start}"))
+        go(run, start)
     resumed = tmp_path / "resumed"
     (resumed / "checkpoints").mkdir(parents=True)
     for name in ("config.yaml", "checkpoints/last.ckpt"):
         (resumed / name).touch()
     with pytest.raises(Begun):
-        train_magicpoint(tiny(resumed, *given, "weights=null"), resume=True)
+        go(resumed, "null", resume=True)
 
 
 def test_evaluation_compares_with_the_classical_detectors(trained: Path) -> None:

@@ -22,7 +22,7 @@ from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.superpoint import SuperPoint
 from superpoint.training.magicpoint import fit_detector, initial_model
 from superpoint.training.probes import DetectorProbe, activation_statistics, probed_layers
-from tests.conftest import TINY_MODEL
+from tests.conftest import TINY_MODEL, TINY_TRAINING
 
 BLOCKS = [f"encoder.stages.{stage}.{block}" for stage in range(4) for block in range(2)] + ["detector.hidden"]
 
@@ -46,18 +46,13 @@ def step(probe: DetectorProbe, model: SuperPoint, *images: Tensor) -> dict[str, 
 
 
 def train_tiny(run: Path, *overrides: str) -> list[dict[str, Any]]:
-    config = load_config(
-        MagicPointConfig,
-        None,
-        [
-            "data.height=48", "data.width=64", "data.workers=0", "model.encoder=lite", "model.head_channels=16",
-            "train.batch_size=4", "train.minutes=null", "train.steps=5", f"run={run}", *overrides,
-        ],
-    )  # fmt: skip
-    dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(
-        config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": float(hooks(model))}
-    )
+    settings = [*TINY_TRAINING, "train.batch_size=4", "train.log_every=20", "train.steps=5", f"run={run}", *overrides]
+    config = load_config(MagicPointConfig, None, settings)
+
+    def validate(model: nn.Module) -> dict[str, Any]:
+        return {"selected_by": "AP", "AP": float(hooks(model))}
+
+    fit_detector(config, make_fabric(config.train), SyntheticShapes(config.data, config.seed), validate)
     return RunFolder(run).history().entries
 
 

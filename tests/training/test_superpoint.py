@@ -120,33 +120,6 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(detector: Pa
     assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
 
 
-class Begun(Exception):
-    """The model was built and training would begin."""
-
-
-def begun(*_: object, **__: object) -> None:
-    raise Begun
-
-
-def test_the_file_of_a_replaced_encoder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpoint.training.superpoint.fit", begun)
-    network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
-    start, run = tmp_path / "start.safetensors", tmp_path / "run"
-    save_weights(start, build_model(ModelConfig(**network)), network)
-    given = ["model.encoder=shufflenet_v2_x0_5", f"model.encoder_weights={tmp_path / 'gone.pth'}", "train.steps=1"]
-    for resume in (False, True):
-        with pytest.raises(UserError, match=r"gone\.pth: no such file"):
-            train_superpoint(tiny(run, *given, "weights=null"), resume=resume)
-    with pytest.raises(Begun):
-        train_superpoint(tiny(run, *given, f"weights={start}"))
-    resumed = tmp_path / "resumed"
-    (resumed / "checkpoints").mkdir(parents=True)
-    for name in ("config.yaml", "checkpoints/last.ckpt"):
-        (resumed / name).touch()
-    with pytest.raises(Begun):
-        train_superpoint(tiny(resumed, *given, "weights=null"), resume=True)
-
-
 def test_which_weights_are_loaded_and_which_are_new(detector: Path, tmp_path: Path) -> None:
     model = build_model(tiny(tmp_path, "train.steps=1").model)
     drawn = model.get_parameter("descriptor.descriptor.weight").detach().clone()
