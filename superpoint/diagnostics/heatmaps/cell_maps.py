@@ -38,8 +38,7 @@ class CellMaps:
         probability: float32 [H, W], 0..1, cropped to the image.
         dustbin: probability of "no interest point", 0..1.
         logit_range: largest minus smallest of the 65 logits.
-        logsumexp: natural logarithm of the sum of the 65 exponentials: the scale on which the cell lives. Softmax takes
-            it off, so it is free to wander; beyond 88 a naive exp() overflows in fp32.
+        logsumexp: of the 65 logits; softmax takes it off, so it is free to wander; beyond 88 exp() overflows in fp32.
         entropy: of the 65 probabilities, in nats: 0 (certain) .. ln 65 = 4.17 (knows nothing).
         argmax: int64 in 0..64.
         valid: bool, the cells that count.
@@ -61,11 +60,11 @@ class CellMaps:
     verdict: NDArray[np.int64] | None = None
 
     def count(self, verdict: Verdict) -> int:
-        """How many valid cells have this verdict; 0 without labels. Of RIGHT only those with a label are counted."""
+        """Return how many cells `where` finds."""
         return len(self.where(verdict))
 
     def where(self, verdict: Verdict) -> NDArray[np.int64]:
-        """(row, column) [N, 2] of the valid cells with this verdict; of RIGHT only those with a label."""
+        """Return (row, column) [N, 2] of the valid cells with this verdict; of RIGHT only cells with a label."""
         if self.verdict is None or self.target is None:
             return np.zeros((0, 2), np.int64)
         chosen = (self.verdict == verdict) & self.valid
@@ -74,7 +73,7 @@ class CellMaps:
         return np.argwhere(chosen)
 
     def misplacement(self) -> float:
-        """Mean distance in pixels between largest channel and label over the misplaced cells; NaN if there is none."""
+        """Return the mean distance in pixels between largest channel and label of misplaced cells; NaN without any."""
         rows, columns = self.where(Verdict.MISPLACED).T
         if not len(rows) or self.target is None:
             return float("nan")
@@ -82,7 +81,7 @@ class CellMaps:
         return float(np.hypot(found % CELL - wanted % CELL, found // CELL - wanted // CELL).mean())
 
     def mean_cell(self) -> NDArray[np.float32]:
-        """Mean probability of the 64 places of a cell over the valid cells, [8, 8]; even for a healthy network."""
+        """Return the mean probability of each pixel of a cell over the valid cells, [8, 8]; even if all is well."""
         if not self.valid.any():
             return np.zeros((CELL, CELL), np.float32)
         shares = np.exp(self.logits[:DUSTBIN] - self.logsumexp)
@@ -91,7 +90,7 @@ class CellMaps:
 
 @dataclass(frozen=True)
 class WorstCell:
-    """A cell worth a closer look: where it is, and `reason`, the figure that brought it here."""
+    """A cell worth a closer look, and the figure that says so."""
 
     row: int
     column: int
@@ -104,7 +103,7 @@ def measure_cells(
     target: Cells | None = None,
     valid: Cells | None = None,
 ) -> CellMaps:
-    """The maps of one image.
+    """Compute the maps of one image.
 
     Args:
         logits: [65, Hc, Wc], any floating type.
@@ -152,12 +151,10 @@ def measure_cells(
     )
 
 
-def judge_cells(
-    argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDArray[np.bool_] | None = None
-) -> NDArray[np.int64]:
-    """`Verdict` of each cell [Hc, Wc]; RIGHT where the cell is not valid."""
+def judge_cells(argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the `Verdict` of each cell [..., Hc, Wc]; RIGHT where the cell is not valid."""
     verdict = np.full(target.shape, int(Verdict.RIGHT), np.int64)
-    wrong = argmax != target if valid is None else (argmax != target) & valid
+    wrong = (argmax != target) & valid
     verdict[wrong & (argmax == DUSTBIN)] = Verdict.MISSED
     verdict[wrong & (target == DUSTBIN)] = Verdict.FALSE
     verdict[wrong & (argmax != DUSTBIN) & (target != DUSTBIN)] = Verdict.MISPLACED
@@ -165,28 +162,25 @@ def judge_cells(
 
 
 def worst_cells(maps: CellMaps, count: int) -> list[WorstCell]:
-    """The `count` valid cells to look at first.
+    """Return the `count` valid cells to look at first.
 
-    With labels those of the largest loss. Without, half of them the most uncertain (largest entropy), half those whose
-    scale is the most extreme (largest |logsumexp|), each cell once.
+    With labels the cells of the largest loss. Without, half are the most uncertain (largest entropy), half have the
+    most extreme scale (largest |logsumexp|), each cell once.
     """
     if maps.loss is not None:
-        return [
-            WorstCell(row, column, f"loss {maps.loss[row, column]:.2f} nats")
-            for row, column in _largest(maps.loss, maps.valid, count)
-        ]
+        cells = _largest(maps.loss, maps.valid, count)
+        return [WorstCell(row, column, f"loss {maps.loss[row, column]:.2f} nats") for row, column in cells]
     uncertain = _largest(maps.entropy, maps.valid, -(-count // 2))
     left = maps.valid.copy()
-    for row, column in uncertain:
-        left[row, column] = False
+    left[tuple(np.array(uncertain, int).reshape(-1, 2).T)] = False
     extreme = _largest(np.abs(maps.logsumexp), left, count - len(uncertain))
-    return [WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in uncertain] + [
-        WorstCell(row, column, f"logsumexp {maps.logsumexp[row, column]:+.1f} nats") for row, column in extreme
+    return [
+        *(WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in uncertain),
+        *(WorstCell(row, column, f"logsumexp {maps.logsumexp[row, column]:+.1f} nats") for row, column in extreme),
     ]
 
 
 def _largest(values: NDArray[np.floating], allowed: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
     """(row, column) of the largest values, equal ones in raster order."""
-    order = np.argsort(np.where(allowed, -values, np.inf), axis=None, kind="stable")
-    chosen = order[: min(count, int(allowed.sum()))]
-    return [(int(index) // values.shape[1], int(index) % values.shape[1]) for index in chosen]
+    order = np.argsort(np.where(allowed, -values, np.inf), axis=None, kind="stable")[: min(count, int(allowed.sum()))]
+    return [divmod(int(index), values.shape[1]) for index in order]

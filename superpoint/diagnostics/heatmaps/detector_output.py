@@ -36,7 +36,7 @@ class DetectorOutput:
     placement: Placement
 
     def describe(self) -> str:
-        """The key statistics in two lines, each with what it should be near where that is known."""
+        """Return the key statistics in two lines, each with its healthy value where that is known."""
         values, placement = self.statistics, self.placement
         parts = [f"dustbin mean {values['dustbin']:.3f}"]
         if "positive_recall" in values:

@@ -10,6 +10,7 @@ one for each image that compares them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,12 @@ def visualize_heatmaps(
     subjects = [labelled_photograph(path, labels, longest) for path in images]
     console = Console()
     if indices:
-        subjects += samples(run_config(sources), indices)
+        config = next(filter(None, map(config_of, sources)), None)
+        if config is None:
+            raise UserError(
+                f"{sources[0]}: found weights without the configuration of a run, which --index needs; name a run"
+            )
+        subjects += samples(config, indices)
     elif not images:
         subjects = default_subjects(sources, longest, console)
     folder = make_folder(out if out is not None else Path(sources[0]) / "heatmaps")
@@ -103,7 +109,7 @@ def visualize_heatmaps(
 
 
 def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, worst: int) -> list[Path]:
-    """The figures of one image."""
+    """Draw the figures of one image."""
     truth = {"points": subject.points, "target": subject.target, "valid": subject.valid}
     outputs, written = [], []
     for checkpoint in checkpoints:
@@ -121,7 +127,7 @@ def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, wors
 
 
 def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
-    """The network of `source` with a name that tells its step. Raises: see `models.load_network`."""
+    """Load the network of `source` with a name that tells its step. Raises: see `models.load_network`."""
     state, model_config, metadata = load_weights(source)
     model = model_from_state(state, model_config, source).eval()
     file = f" ({metadata['checkpoint']})" if Path(source).is_dir() and "checkpoint" in metadata else ""
@@ -131,7 +137,7 @@ def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
 
 
 def detector_logits(checkpoint: Checkpoint, image: NDArray[np.uint8]) -> torch.Tensor:
-    """Logits float32 [65, ceil(H / 8), ceil(W / 8)] of an image [H, W] of any size.
+    """Compute logits float32 [65, ceil(H / 8), ceil(W / 8)] of an image [H, W] of any size.
 
     Raises: UserError if they are not finite.
     """
@@ -144,50 +150,36 @@ def detector_logits(checkpoint: Checkpoint, image: NDArray[np.uint8]) -> torch.T
 
 
 def labelled_photograph(path: str | Path, labels: str | Path | None, longest: int) -> Subject:
-    """A photograph with the points of its label file, both shrunk together."""
+    """Read a photograph with the points of its label file, both shrunk together."""
     image = read_gray(path)
     points = None if labels is None else read_points(labels, (image.shape[0], image.shape[1]))
     return photograph(Path(path).name, image, points, longest)
 
 
 def photograph(name: str, image: NDArray[np.uint8], points: NDArray[np.floating] | None, longest: int) -> Subject:
-    height, width = image.shape
+    (height, width), title = image.shape, name
     factor = longest / max(height, width)
-    shrunk = ""
     if factor < 1:
         size = max(1, round(height * factor)), max(1, round(width * factor))
-        given = np.zeros((0, 2), np.float32) if points is None else points
-        image, moved = resize_with_points(image, given, size)
+        image, moved = resize_with_points(image, np.zeros((0, 2)) if points is None else points, size)
         points = None if points is None else moved
-        shrunk = f" (shrunk from {width} x {height})"
-    return Subject(f"{name}{shrunk}", slug(Path(name).stem), image, points)
+        title = f"{name} (shrunk from {width} x {height})"
+    return Subject(title, slug(Path(name).stem), image, points)
 
 
 def samples(config: MagicPointConfig, indices: Sequence[int]) -> list[Subject]:
-    """Training samples of a run, augmented as it sees them."""
+    """Draw training samples of a run, augmented as it sees them."""
     dataset = training_samples(config.data, config.seed)
     subjects = []
     for index in indices:
-        image, points, _ = dataset.draw(index)
-        encoded = dataset[index]
-        # Of an image whose sides are not multiples of 8 the target has the padded size, as the logits have.
-        subjects.append(
-            Subject(f"training sample {index}", f"sample_{index}", image, points, encoded["target"], encoded["valid"])
-        )
+        (image, points, _), encoded = dataset.draw(index), dataset[index]
+        truth = points, encoded["target"], encoded["valid"]
+        subjects.append(Subject(f"training sample {index}", f"sample_{index}", image, *truth))
     return subjects
 
 
-def run_config(sources: Sequence[str | Path]) -> MagicPointConfig:
-    """The configuration of the first run among the sources. Raises: UserError if none belongs to a run."""
-    for source in sources:
-        config = config_of(source)
-        if config is not None:
-            return config
-    raise UserError(f"{sources[0]}: found weights without the configuration of a run, which --index needs; name a run")
-
-
 def config_of(source: str | Path) -> MagicPointConfig | None:
-    """The configuration of the run folder that `source` is, or that it lies in."""
+    """Return the configuration of the run folder that `source` is, or that it lies in."""
     path = result_run(source)
     for folder in (path, path.parent, path.parent.parent):
         if path.exists() and all((folder / name).is_file() for name in ("config.yaml", "environment.json")):
@@ -196,7 +188,7 @@ def config_of(source: str | Path) -> MagicPointConfig | None:
 
 
 def default_subjects(sources: Sequence[str | Path], longest: int, console: Console) -> list[Subject]:
-    """Three samples of the run's training data, or of the default's, and two photographs if they are to be had."""
+    """Return three samples of the run's training data, or of the default's, and two photographs if there are any."""
     config = next(filter(None, map(config_of, sources)), None)
     if config is None:
         config = MagicPointConfig()
@@ -216,17 +208,16 @@ def default_subjects(sources: Sequence[str | Path], longest: int, console: Conso
 
 
 def unique(subjects: Sequence[Subject]) -> list[Subject]:
-    """The same with different slugs: two photographs may have the same name in different folders."""
-    seen: dict[str, int] = {}
+    """Return the same with different slugs: two photographs may have the same name in different folders."""
+    seen: Counter[str] = Counter()
     result = []
     for subject in subjects:
-        seen[subject.slug] = seen.get(subject.slug, 0) + 1
-        count = seen[subject.slug]
-        name = subject.slug if count == 1 else f"{subject.slug}-{count}"
-        result.append(replace(subject, slug=name))
+        seen[subject.slug] += 1
+        count = f"-{seen[subject.slug]}" if seen[subject.slug] > 1 else ""
+        result.append(replace(subject, slug=f"{subject.slug}{count}"))
     return result
 
 
 def slug(text: str) -> str:
-    """`text` as part of a file name."""
+    """Return `text` as part of a file name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "image"

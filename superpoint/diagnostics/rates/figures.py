@@ -135,8 +135,8 @@ def lr_study_table(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-EXPLANATION = f"""Every step sees the same batch, so a curve shows the optimiser alone; the rate is constant, no gradient
-is clipped.
+EXPLANATION = f"""Every step sees the same batch, so a curve shows the optimiser alone; the rate is constant, no
+gradient is clipped.
 
 - final loss: moving average (decay {SMOOTHING}) at the end.
 - steps: until that average is {TARGET:g} of the first loss, the target. Half of the first loss is reached by saying

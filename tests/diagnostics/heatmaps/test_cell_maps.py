@@ -47,7 +47,9 @@ def test_verdicts() -> None:
     target = np.array([[DUSTBIN, 4, 4, DUSTBIN, 4, 4]])
     argmax = np.array([[DUSTBIN, 4, DUSTBIN, 7, 13, 13]])
     right, missed, false, misplaced = Verdict
-    assert judge_cells(argmax, target).tolist() == [[right, right, missed, false, misplaced, misplaced]]
+    assert judge_cells(argmax, target, np.ones((1, 6), bool)).tolist() == [
+        [right, right, missed, false, misplaced, misplaced]
+    ]
     valid = np.array([[True, True, False, True, True, False]])
     assert judge_cells(argmax, target, valid).tolist() == [[right, right, right, false, misplaced, right]]
 
