@@ -44,7 +44,7 @@ def predict(
 
 
 def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict[str, Any]:
-    """Figures of predictions.
+    """Compute the figures of predictions.
 
     Args:
         labels: true classes [N].
@@ -57,15 +57,13 @@ def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict
     """
     count = probability.shape[1]
     predicted = probability.argmax(1)
-    confusion = np.zeros((count, count), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    present = confusion.sum(1) > 0
-    recalls = confusion.diagonal()[present] / confusion.sum(1)[present]
+    confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
+    images = confusion.sum(1)
     true = probability[np.arange(len(labels)), labels].clip(min=1e-12)
     found: dict[str, Any] = {
         "images": len(labels),
         "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(recalls.mean()),
+        "balanced_accuracy": float((confusion.diagonal()[images > 0] / images[images > 0]).mean()),
         "loss": float(-np.log(true).mean()),
         "confusion": confusion.tolist(),
     }
@@ -75,21 +73,17 @@ def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict
     return found
 
 
-def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32], most: int = SHOWN) -> list[int]:
-    """Places of the wrong answers, those of the greatest certainty first."""
-    predicted = probability.argmax(1)
-    wrong = np.flatnonzero(predicted != labels)
-    certainty = probability[wrong, predicted[wrong]]
-    return wrong[np.argsort(-certainty, kind="stable")][:most].tolist()
+def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32], limit: int = SHOWN) -> list[int]:
+    """Return the places of the wrong answers, those of the greatest certainty first."""
+    wrong = np.flatnonzero(probability.argmax(1) != labels)
+    return wrong[np.argsort(-probability[wrong].max(1), kind="stable")][:limit].tolist()
 
 
-def mistakes_picture(
-    images: ClassImages, numbers: NDArray[np.int64], probability: NDArray[np.float32], most: int = SHOWN
-) -> Image | None:
-    """Contact sheet of the worst mistakes, titled "true, said answer (probability)"; None without one."""
+def mistakes_picture(images: ClassImages, numbers: NDArray[np.int64], probability: NDArray[np.float32]) -> Image | None:
+    """Return a contact sheet of the worst mistakes, titled "true, said answer (probability)"; None without one."""
     labels = images.labels[numbers]
     pictures, titles = [], []
-    for place in worst_mistakes(labels, probability, most):
+    for place in worst_mistakes(labels, probability):
         answer = int(probability[place].argmax())
         pictures.append(fit(images.read(int(numbers[place]))))
         true, said = images.classes[int(labels[place])], images.classes[answer]
@@ -98,7 +92,7 @@ def mistakes_picture(
 
 
 def fit(image: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image:
-    """A picture of about `side` pixels: enlarged by whole pixels, or the middle of a larger one thinned out."""
+    """Return a picture of about `side` pixels: enlarged by whole pixels, or the middle of a larger one thinned out."""
     rgb = to_rgb(image)
     step = -(-min(rgb.shape[:2]) // side)
     rgb = np.ascontiguousarray(rgb[::step, ::step])
@@ -108,7 +102,7 @@ def fit(image: NDArray[np.uint8], side: int = SHOWN_SIDE) -> Image:
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
-    """The confusion matrix, each row as shares of the images of a class; with the numbers if the classes are few."""
+    """Draw the confusion matrix, rows as shares of the images of a class; with the numbers if the classes are few."""
     counts = np.asarray(confusion, np.float64)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     total = len(classes)
@@ -134,12 +128,12 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str],
 
 
 def class_table(found: dict[str, Any], classes: Sequence[str], title: str) -> Table:
-    """Images, recall and precision of each class."""
+    """Make a table of images, recall and precision of each class."""
     confusion = np.asarray(found["confusion"])
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class")
-    for name in ("images", "recall", "precision", "most often taken for"):
-        table.add_column(name, justify="right" if name != "most often taken for" else "left")
+    table = Table("class", title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("images", "recall", "precision"):
+        table.add_column(name, justify="right")
+    table.add_column("most often taken for")
     for label, name in enumerate(classes):
         row, column = confusion[label], confusion[:, label]
         wrong = np.where(np.arange(len(classes)) == label, 0, row)

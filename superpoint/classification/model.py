@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from superpoint.backbones import classifiers as backbones
 from superpoint.backbones.classifiers import CLASSIFIERS
 from superpoint.backbones.initialisation import initialise_weights
-from superpoint.errors import UserError, check_one_of
+from superpoint.backbones.pretrained import check_names, read_state
+from superpoint.errors import check_one_of
 
 SMALL = 0.01  # deviation of the last layer's weights: logits of about 0.1, so that the first loss is ln(classes)
 HIDDEN = 784
@@ -126,27 +127,18 @@ def last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     return found[-1]  # type: ignore[return-value]
 
 
-def load_features(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> list[str]:
-    """Copy `state` into `model`, in place; of a last layer of other classes nothing. Returns the names left as drawn.
+def load_features(model: nn.Module, path: str | Path) -> list[str]:
+    """Fill `model` with the weights of `path` (`backbones.pretrained.read_state`).
 
-    Raises: UserError if anything else does not fit; names the first three mismatches.
+    A last layer of other classes keeps what was drawn. Returns the names that do.
+
+    Raises: UserError if anything else does not fit; names the first mismatches.
     """
-    expected = model.state_dict()
-    head = last_layer(model)[0]
-    heads = [name for name in expected if name.startswith(f"{head}.")]
-    left = [name for name in heads if name not in state or state[name].shape != expected[name].shape]
-    wrong = []
-    for name, tensor in expected.items():
-        if name in heads or name.endswith("num_batches_tracked"):  # checkpoints of old versions have no such counter
-            continue
-        if name not in state:
-            wrong.append(f"no '{name}' {list(tensor.shape)}")
-        elif state[name].shape != tensor.shape:
-            wrong.append(f"'{name}' {list(state[name].shape)} instead of {list(tensor.shape)}")
-    wrong += [f"'{name}', which is not in the network" for name in state if name not in expected and "aux" not in name]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UserError(f"{source}: weights of another network: found {'; '.join(wrong[:3])}{more}")
-    kept = {name: tensor for name, tensor in state.items() if name in expected and (name not in heads or not left)}
-    model.load_state_dict(kept, strict=False)
-    return heads if left else []
+    state, own = read_state(path), model.state_dict()
+    head = [name for name in own if name.startswith(f"{last_layer(model)[0]}.")]
+    drawn = [] if all(name in state and state[name].shape == own[name].shape for name in head) else head
+    # A checkpoint of torchvision may have auxiliary heads that the network here has not.
+    state = {name: value for name, value in state.items() if name not in drawn and (name in own or "aux" not in name)}
+    check_names(path, type(model).__name__, state, {n: tuple(v.shape) for n, v in own.items() if n not in drawn})
+    model.load_state_dict(state, strict=False)
+    return drawn

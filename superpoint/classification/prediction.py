@@ -19,8 +19,7 @@ from torch import nn
 
 from superpoint.classification.config import ClassifierModelConfig
 from superpoint.classification.data.dataset import ClassifierInput
-from superpoint.classification.data.folder import images_below
-from superpoint.classification.data.images import ClassImages
+from superpoint.classification.data.images import ClassImages, images_below
 from superpoint.classification.metrics import predict
 from superpoint.classification.training import INPUT, build
 from superpoint.config.training import TrainConfig
@@ -28,7 +27,7 @@ from superpoint.data.images import read_rgb
 from superpoint.engine import make_fabric
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError, check_one_of
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_text
 from superpoint.models.weights import load_model_state, load_weights
 
 LABELS = ("name", "number", "probability")
@@ -92,7 +91,7 @@ def predict_classes(
         writer.writerow([identifier, values.get(label, f"{row[spec.classes.index(chosen)]:.6f}")])
     target = Path(out)
     make_folder(target.parent)
-    write_atomically(target, lambda file: file.write(text.getvalue().encode()))
+    write_text(target, text.getvalue())
     done = set(kept)
     result = Prediction(kept, probability, spec.classes, [name for name in names if name not in done])
     skipped = f"; {len(result.skipped)} skipped, such as {result.skipped[0]}" if result.skipped else ""

@@ -11,7 +11,7 @@ same command is given again; what is done is not done again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,7 @@ import yaml
 from rich.console import Console
 
 from superpoint.classification.config import ClassifierConfig
-from superpoint.classification.data.duplicates import look_alikes
-from superpoint.classification.data.images import ClassImages
+from superpoint.classification.data.images import ClassImages, look_alikes
 from superpoint.classification.study_figures import (
     Outcome,
     read_outcome,
@@ -35,9 +34,14 @@ from superpoint.config import dump_config
 from superpoint.engine.resume import config_differences
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_text
 from superpoint.visualize import save_figure
 
+TITLES = {
+    "mnist": "Fully connected against convolutions, learning rate and momentum: {images}",
+    "depth": "Plain against residual networks: {images}",
+    "ingredients": "What batch norm, initialisation, augmentation and pretraining do: {images}",
+}
 NETWORKS = {"fully_connected": "fully connected", "two_convolutions": "two convolutions"}
 
 # What each study trains without a --config.
@@ -137,7 +141,7 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     data: dict[str, ClassifierData] = {}
     outcomes: list[Outcome] = []
-    images = ""
+    title = ""
     for cell in cells:  # all of it before the first run: a mistake in the data of the last shows now
         _data(cell.config, data)
     for number, cell in enumerate(cells, 1):
@@ -157,18 +161,17 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
                 if result.signal is not None:
                     return result.signal
             except UserError:
-                if not RunFolder(place).history().events("nonfinite"):
+                if not RunFolder(place).history().nonfinite:
                     raise
-        steps = config_in_steps.train.validate_every
-        history = RunFolder(place).history().entries
-        outcome = read_outcome(cell.group, cell.label, parameters(build(config.model, found.spec)), history, steps)
+        count, steps = parameters(build(config.model, found.spec)), config_in_steps.train.validate_every
+        outcome = read_outcome(cell.group, cell.label, count, RunFolder(place).history().entries, steps)
         accuracy = "diverged" if outcome.diverged is not None else f"test accuracy {outcome.test_accuracy or 0:.3f}"
         console.print(f"{cell.group} {cell.label}: {accuracy}, {outcome.seconds:.0f} s")
         if cell.shown:
-            images = f"{len(found.train)} training and {len(found.test)} test images"
+            title = TITLES[name].format(images=f"{len(found.train)} training and {len(found.test)} test images")
             outcomes.append(outcome)
-            write_study(name, outcomes, images, folder)
-    Console().print(study_table(outcomes, TITLES[name].format(images=images)))
+            write_study(outcomes, title, folder)
+    Console().print(study_table(outcomes, title))
     console.print(f"figure: {folder / 'study.png'}; tables: study.md, .csv, .json beside it; runs: {folder / 'runs'}")
     return outcomes
 
@@ -190,23 +193,12 @@ def without(data: ClassifierData, unseen: ClassImages, console: Console) -> Clas
     return replace(data, train=data.train.subset(np.setdiff1d(np.arange(len(data.train)), copies)))
 
 
-TITLES = {
-    "mnist": "Fully connected against convolutions, learning rate and momentum: {images}",
-    "depth": "Plain against residual networks: {images}",
-    "ingredients": "What batch norm, initialisation, augmentation and pretraining do: {images}",
-}
-
-
-def write_study(name: str, outcomes: Sequence[Outcome], images: str, folder: Path) -> None:
-    title = TITLES[name].format(images=images)
+def write_study(outcomes: Sequence[Outcome], title: str, folder: Path) -> None:
     save_figure(folder / "study.png", study_figure(outcomes, title))
-    texts: dict[str, Callable[[], str]] = {
-        "md": lambda: study_markdown(outcomes, title),
-        "csv": lambda: study_csv(outcomes),
-        "json": lambda: json.dumps([asdict(one) for one in outcomes], indent=1, allow_nan=False),
-    }
-    for ending, text in texts.items():
-        write_atomically(folder / f"study.{ending}", lambda file, text=text: file.write(text().encode()))
+    write_text(folder / "study.md", study_markdown(outcomes, title))
+    write_text(folder / "study.csv", study_csv(outcomes))
+    content = [asdict(outcome) for outcome in outcomes]
+    write_text(folder / "study.json", json.dumps(content, indent=1, allow_nan=False))
 
 
 def is_done(place: Path, config: ClassifierConfig) -> bool:

@@ -10,20 +10,17 @@ command adds in doctor/ the findings of the checks, and report.html.
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from superpoint.classification.config import ClassifierConfig, ClassifierModelConfig
 from superpoint.classification.data.dataset import (
@@ -39,7 +36,7 @@ from superpoint.classification.model import build_classifier, load_features
 from superpoint.classification.objective import ClassifierObjective
 from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_json
 from superpoint.models.weights import load_model_state, load_weights, save_weights
 from superpoint.training.fit import finish, fit
 from superpoint.visualize import save_figure, save_image
@@ -102,14 +99,12 @@ def in_steps(config: ClassifierConfig, images: int) -> ClassifierConfig:
     return replace(config, train=replace(config.train, steps=steps, validate_every=min(each, steps)))
 
 
-def initial_model(config: ClassifierConfig, spec: ClassifierInput, console: Console | None = None) -> nn.Module:
+def initial_model(config: ClassifierConfig, spec: ClassifierInput, console: Console) -> nn.Module:
     """Return the network before its first step: drawn from the seed, or with the weights of `config.weights`."""
     model = build(config.model, spec, config.seed)
     if config.weights is not None:
-        left = load_features(model, load_any(config.weights), config.weights)
-        if console is not None:
-            head = f"; drawn anew: {', '.join(left)}" if left else ""
-            console.print(f"starting from {config.weights}{head}")
+        drawn = load_features(model, config.weights)
+        console.print(f"starting from {config.weights}{'; drawn anew: ' if drawn else ''}{', '.join(drawn)}")
     return model
 
 
@@ -118,21 +113,6 @@ def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) ->
         model.name, len(spec.classes), spec.channels, (spec.height, spec.width),
         init=model.init, options=model.options, seed=seed,
     )  # fmt: skip
-
-
-def load_any(path: str) -> Mapping[str, Tensor]:
-    """Load weights of a run of ours, or a plain state dict such as torchvision's checkpoints (.pth, .pt)."""
-    if Path(path).suffix not in (".pth", ".pt"):
-        return load_weights(path)[0]
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file, expected weights") from error
-    except Exception as error:  # unpickling raises many kinds; none of them is ours to tell apart
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: found no state dict (names and tensors), expected one such as torchvision's")
-    return state
 
 
 @dataclass
@@ -176,8 +156,7 @@ def describe(data: ClassifierData, console: Console) -> None:
 
 def write_input(run: Path, data: ClassifierData) -> None:
     skipped = [[name, reason] for name, reason in (*data.train.skipped, *data.test.skipped)]
-    content = asdict(data.spec) | {"skipped": skipped}
-    write_atomically(run / INPUT, lambda file: file.write(json.dumps(content, indent=1).encode()))
+    write_json(run / INPUT, asdict(data.spec) | {"skipped": skipped})
 
 
 def evaluate_classifier(
@@ -202,8 +181,7 @@ def evaluate_classifier(
     picture = mistakes_picture(data.test, numbers, probability)
     if picture is not None:
         save_image(folder / "mistakes.png", picture)
-    content = json.dumps(results | extra, indent=1)
-    write_atomically(Path(config.run) / RESULTS, lambda file: file.write(content.encode()))
+    write_json(Path(config.run) / RESULTS, results | extra)
     save_weights(run.weights, model, asdict(config.model), metadata)  # last: they say that the rest is there
     if len(data.spec.classes) <= 20:
         console.print(class_table(results, data.spec.classes, title))

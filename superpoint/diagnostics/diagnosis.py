@@ -11,15 +11,15 @@ from superpoint.diagnostics.checks.descriptors import (
     descriptor_pattern,
     descriptor_separation,
     descriptor_values,
+    is_joint,
+    pairs,
 )
-from superpoint.diagnostics.checks.heatmap import border, cell_pattern
 from superpoint.diagnostics.checks.history import initial_loss, nonfinite, overfitting
 from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.checks.jumps import gradient_jump
 from superpoint.diagnostics.checks.labels import labels
 from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
-from superpoint.diagnostics.checks.output import dustbin, input_sensitivity_, logit_scale
-from superpoint.diagnostics.checks.pairs import is_joint, pairs
+from superpoint.diagnostics.checks.output import border, cell_pattern, dustbin, input_sensitivity, logit_scale
 from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Check, Finding, Status
 
@@ -30,7 +30,7 @@ CHECKS: dict[str, Check] = {
     "labels": labels,
     "initial_loss": initial_loss,
     "dustbin": dustbin,
-    "input_sensitivity": input_sensitivity_,
+    "input_sensitivity": input_sensitivity,
     "cell_pattern": cell_pattern,
     "border": border,
     "logit_scale": logit_scale,

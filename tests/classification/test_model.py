@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,23 +61,23 @@ def test_bad_names_are_one_clear_line(name: str, options: dict, message: str) ->
     assert {"small", "resnet18"} <= set(classifier_names())
 
 
-def test_features_are_taken_over_and_the_head_is_not() -> None:
+def test_features_are_taken_over_and_the_head_is_not(tmp_path: Path) -> None:
     source, model = build_classifier("small", 5, seed=1), build_classifier("small", 3, seed=2)
+    torch.save(source.state_dict(), tmp_path / "a.pth")
     fresh = model.state_dict()["fc.weight"].clone()
-    assert load_features(model, source.state_dict(), "a") == ["fc.weight", "fc.bias"]
+    assert load_features(model, tmp_path / "a.pth") == ["fc.weight", "fc.bias"]
     assert torch.equal(model.state_dict()["features.0.0.weight"], source.state_dict()["features.0.0.weight"])
     assert torch.equal(model.state_dict()["fc.weight"], fresh)
     same = build_classifier("small", 5, seed=3)
-    assert load_features(same, source.state_dict(), "a") == []
+    assert load_features(same, tmp_path / "a.pth") == []
     assert torch.equal(same.state_dict()["fc.weight"], source.state_dict()["fc.weight"])
     assert last_layer(model)[0] == "fc"
 
 
-def test_weights_of_another_network_name_the_first_mismatches() -> None:
+def test_weights_of_another_network_name_the_first_mismatches(tmp_path: Path) -> None:
     model = build_classifier("small", 3)
     state = {**model.state_dict(), "features.0.0.weight": torch.zeros(1, 2)}
     del state["features.1.1.weight"]
-    with pytest.raises(
-        UserError, match=r"a: .*'features.0.0.weight' \[1, 2\] instead of \[32, 3, 3, 3\]; no 'features.1"
-    ):
-        load_features(model, state, "a")
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"'features.0.0.weight' of shape \[1, 2\], expected .*; no 'features.1"):
+        load_features(model, tmp_path / "a.pth")

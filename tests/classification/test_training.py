@@ -166,7 +166,7 @@ def test_training_starts_from_weights_of_other_classes(run: Path, tmp_path: Path
     assert new["fc.weight"].shape[0] == 2 != old["fc.weight"].shape[0]
     change = (new["conv1.weight"] - old["conv1.weight"]).norm() / old["conv1.weight"].norm()
     assert change < 0.5  # a fresh one differs by about 1.4
-    with pytest.raises(UserError, match="weights of another network: found no 'features"):
+    with pytest.raises(UserError, match="not the weights of SmallNet: found no 'features"):
         train_classifier(settings(tmp_path, f"run={tmp_path / 'b'}", f"weights={run}", "model.name=small"), quiet=True)
 
 
@@ -178,10 +178,10 @@ def test_a_plain_state_dict_is_weights_too(run: Path, tmp_path: Path) -> None:
     train_classifier(config, quiet=True)
     for content in (b"", b"junk"):
         (tmp_path / "net.pth").write_bytes(content)
-        with pytest.raises(UserError, match=r"net\.pth: not a readable checkpoint"):
+        with pytest.raises(UserError, match=r"net\.pth: cannot be read as weights"):
             train_classifier(replace(config, run=str(tmp_path / "c")), quiet=True)
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "net.pth")
-    with pytest.raises(UserError, match="weights of another network"):
+    with pytest.raises(UserError, match="not the weights of"):
         train_classifier(replace(config, run=str(tmp_path / "d")), quiet=True)
 
 

@@ -106,7 +106,7 @@ def test_no_point_is_no_preference() -> None:
     assert found["dustbin"] == pytest.approx(1)
 
 
-def test_input_sensitivity_tells_a_map_from_an_answer() -> None:
+def test_input_sensitivitytells_a_map_from_an_answer() -> None:
     fixed = noise(1, CHANNELS, 5, 7).repeat(6, 1, 1, 1)  # varies over cells, not over images
     assert input_sensitivity(fixed.log_softmax(1)) == pytest.approx(0, abs=1e-9)
     alike = noise(6, CHANNELS, 1, 1).repeat(1, 1, 5, 7)  # varies over images, not over cells
@@ -115,7 +115,7 @@ def test_input_sensitivity_tells_a_map_from_an_answer() -> None:
     assert input_sensitivity(noise(1, CHANNELS, 5, 7).log_softmax(1)) == 1  # nothing can be said
 
 
-def test_input_sensitivity_ignores_offsets_of_cells_and_rounding() -> None:
+def test_input_sensitivityignores_offsets_of_cells_and_rounding() -> None:
     fixed = noise(1, CHANNELS, 5, 7).repeat(6, 1, 1, 1)
     shifted = fixed + 5 * noise(6, 1, 5, 7)  # the softmax does not see it
     assert output_statistics(shifted)["input_sensitivity"] < 1e-6
@@ -123,7 +123,7 @@ def test_input_sensitivity_ignores_offsets_of_cells_and_rounding() -> None:
     assert output_statistics(constant)["input_sensitivity"] < 1e-3
 
 
-def test_input_sensitivity_by_hand() -> None:
+def test_input_sensitivityby_hand() -> None:
     """Equal parts of variance by image and by cell, the same for all classes."""
     image, cell = torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0])
     q = (image[:, None] + cell[None])[:, None, None].expand(2, CHANNELS, 1, 2)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from superpoint.classification.data.folder import read_class_folder
-from superpoint.classification.data.images import ClassImages
+from superpoint.classification.data.images import ClassImages, read_class_folder
 from superpoint.data.images import read_rgb
 from superpoint.errors import UserError
-from superpoint.files import make_folder, natural_order, write_atomically
+from superpoint.files import make_folder, natural_order, write_text
 
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "test")
@@ -23,7 +21,7 @@ SPLITS = ("train", "test")
 def read_csv_list(
     file: str | Path, root: str | Path | None = None, classes: Sequence[str] | None = None
 ) -> dict[str, ClassImages]:
-    """The images of a list by split: {"train": ..., "test": ...}, or {"": ...} if it has no column `split`.
+    """Open the images of a list by split: {"train": ..., "test": ...}, or {"": ...} if it has no column `split`.
 
     Args:
         file: first line `path,label` or `path,label,split`. Labels are names; or, if all are whole numbers in a list
@@ -40,8 +38,6 @@ def read_csv_list(
     rows = _rows(file)
     seen: dict[str, int] = {}
     for line, path, _, split in rows:
-        if not path:
-            raise UserError(f"{file}, line {line}: found no path")
         if not (base / path).is_file():
             raise UserError(f"{file}, line {line}: {base / path}: no such image")
         if path in seen:
@@ -69,15 +65,18 @@ def _rows(file: Path) -> list[tuple[int, str, str, str]]:
     head = [name.strip().lower() for name in next(reader, [])]
     if "path" not in head or "label" not in head:
         raise UserError(f"{file}, line 1: found '{','.join(head)}', expected the columns path,label")
-    places = [head.index(name) if name in head else None for name in COLUMNS]
     rows = []
     for cells in reader:
-        if not any(cell.strip() for cell in cells):
+        values = [cell.strip() for cell in cells]
+        if not any(values):
             continue
         if len(cells) != len(head):
             raise UserError(f"{file}, line {reader.line_num}: found {len(cells)} columns, expected {len(head)}")
-        path, label, split = ("" if place is None else cells[place].strip() for place in places)
-        rows.append((reader.line_num, path, label, split))
+        row = dict(zip(head, values, strict=True))
+        for name in ("path", "label"):
+            if not row[name]:
+                raise UserError(f"{file}, line {reader.line_num}: found no {name}")
+        rows.append((reader.line_num, row["path"], row["label"], row.get("split", "")))
     if not rows:
         raise UserError(f"{file}: found no image, expected a line path,label for each")
     return rows
@@ -88,36 +87,29 @@ def _classes(
 ) -> tuple[list[str], list[int]]:
     """Names of the classes, and the number of each row's."""
     labels = [row[2] for row in rows]
-    empty = next((row[0] for row in rows if not row[2]), None)
-    if empty is not None:
-        raise UserError(f"{file}, line {empty}: found no label")
     integers = all(label.lstrip("-").isascii() and label.lstrip("-").isdigit() for label in labels)
     if any(row[3] for row in rows) or (classes is not None and any(label in classes for label in labels)):
         integers = False  # `write_csv_list` writes names, and folders may be called 1, 2, 10
-    if integers:
+    if not integers:
+        known = list(classes) if classes is not None else sorted(set(labels), key=natural_order)
+        for line, _, label, _ in rows:
+            if label not in known:
+                raise UserError(f"{file}, line {line}: found label '{label}', expected one of {', '.join(known[:10])}")
+        numbers = [known.index(label) for label in labels]
+    else:
         numbers = [int(label) for label in labels]
         count = len(classes) if classes is not None else max(numbers) + 1
-        for row, number in zip(rows, numbers, strict=True):
+        for (line, *_), number in zip(rows, numbers, strict=True):
             if not 0 <= number < count:
-                raise UserError(f"{file}, line {row[0]}: found label {number}, expected 0 to {count - 1}")
-        if classes is None:
-            present = set(numbers)
-            absent = next(number for number in itertools.count() if number not in present)
-            if absent < count:
-                line = rows[numbers.index(max(numbers))][0]
-                raise UserError(
-                    f"{file}, line {line}: found label {max(numbers)}, but no image of label {absent}; expected "
-                    "0 to K - 1 without gaps, or the names of the classes (data.classes)"
-                )
+                raise UserError(f"{file}, line {line}: found label {number}, expected 0 to {count - 1}")
+        absent = min(set(range(len(numbers) + 1)) - set(numbers))
+        if classes is None and absent < count:
+            line = rows[numbers.index(count - 1)][0]
+            raise UserError(
+                f"{file}, line {line}: found label {count - 1}, but no image of label {absent}; expected 0 to K - 1 "
+                "without gaps, or the names of the classes (data.classes)"
+            )
         known = list(classes) if classes is not None else [str(number) for number in range(count)]
-    else:
-        known = list(classes) if classes is not None else sorted(set(labels), key=natural_order)
-        for row in rows:
-            if row[2] not in known:
-                raise UserError(
-                    f"{file}, line {row[0]}: found label '{row[2]}', expected one of {', '.join(known[:10])}"
-                )
-        numbers = [known.index(label) for label in labels]
     if len(known) < 2:
         raise UserError(f"{file}: found one class only ('{known[0]}'), expected at least two")
     return known, numbers
@@ -141,12 +133,12 @@ def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0
         path = (Path(folder) / images.names[number]).resolve()
         shown = path.relative_to(place) if path.is_relative_to(place) else path
         writer.writerow([shown.as_posix(), images.classes[images.labels[number]], SPLITS[number in test]])
-    write_atomically(out, lambda file: file.write(text.getvalue().encode()))
+    write_text(out, text.getvalue())
     return {"train": len(images) - len(test), "test": len(test)}
 
 
 def split_numbers(labels: np.ndarray, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the training and of the test images, each in order; of every class `test_share`, drawn by `seed`.
+    """Return the numbers of the training and of the test images, in order; of every class `test_share`, by `seed`.
 
     A class of two images or more is in both.
     """

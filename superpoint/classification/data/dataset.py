@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,8 @@ from torch.utils.data import Dataset
 
 from superpoint.classification.config import ClassAugmentConfig, ClassDataConfig
 from superpoint.classification.data.csv_list import read_csv_list, split_numbers
-from superpoint.classification.data.folder import read_class_folder
 from superpoint.classification.data.idx import is_idx, read_idx_pair
-from superpoint.classification.data.images import ClassImages, in_channels
+from superpoint.classification.data.images import ClassImages, in_channels, read_class_folder
 from superpoint.classification.data.transforms import colour_axes, evaluation_views, training_view
 from superpoint.errors import UserError
 
@@ -51,7 +51,7 @@ class ClassifierInput:
 
     @classmethod
     def from_json(cls, content: Any, source: str | Path) -> ClassifierInput:
-        """Raises: UserError if `content` lacks a field."""
+        """Take the fields of `content`. Raises: UserError if it lacks one."""
         names = list(cls.__dataclass_fields__)
         if not isinstance(content, dict) or not all(name in content for name in names):
             raise UserError(f"{source}: found no classes and no preprocessing, expected what train-classifier writes")
@@ -69,15 +69,13 @@ class ClassifierInput:
         return (image.float() / 255 - mean) / deviation
 
     def views(self, image: NDArray[np.uint8]) -> Tensor:
-        """The test views of an image [H, W, 3] or [H, W], uint8 [V, C, H, W]."""
-        size = self.height, self.width
-        return self.prepare(
-            evaluation_views(in_channels(image, self.channels), size, self.test_resize, self.test_crops)
-        )
+        """Return the test views of an image [H, W, 3] or [H, W], uint8 [V, C, H, W]."""
+        image, size = in_channels(image, self.channels), (self.height, self.width)
+        return self.prepare(evaluation_views(image, size, self.test_resize, self.test_crops))
 
 
 def open_images(config: ClassDataConfig, seed: int) -> tuple[ClassImages, ClassImages]:
-    """The training and the test images of a run, not yet read.
+    """Open the training and the test images of a run, without reading them.
 
     Raises: UserError for what cannot be used, see `read_class_folder`, `read_csv_list`, `read_idx_pair`; no data named;
     test data of other classes; a limit that leaves no image of a class to train on.
@@ -146,7 +144,7 @@ def _limited(images: ClassImages, limit: int, seed: int) -> ClassImages:
 
 
 def load_images(config: ClassDataConfig, images: ClassImages) -> ClassImages:
-    """The same, read into memory if they are few enough; what cannot be decoded is left out then.
+    """Read images into memory if they are few enough; what cannot be decoded is left out then.
 
     Raises: UserError if too little is left: nothing, or a class of the training images without any.
     """
@@ -165,33 +163,28 @@ def load_images(config: ClassDataConfig, images: ClassImages) -> ClassImages:
 def measure_input(
     images: ClassImages, config: ClassDataConfig, augment: ClassAugmentConfig
 ) -> tuple[ClassifierInput, NDArray[np.float32] | None]:
-    """Mean and deviation of the training images by channel, and the principal axes of their colours (None: grey)."""
+    """Measure the training images: mean and deviation by channel, principal axes of their colours (None: grey)."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), MEASURED)).round().astype(int)
-    total, products, count = np.zeros(config.channels), np.zeros((config.channels, config.channels)), 0
+    channels = config.channels
+    mean, products = np.zeros(channels), np.zeros((channels, channels))
     for number in chosen.tolist():
-        pixels = (
-            in_channels(readable(images, number)[1], config.channels).reshape(-1, config.channels).astype(np.float64)
-        )
-        total += pixels.mean(axis=0)
-        products += pixels.T @ pixels / len(pixels)  # every image counts the same, whatever its size
-        count += 1
-    mean = total / count
-    covariance = products / count - np.outer(mean, mean)
-    deviation = np.sqrt(covariance.diagonal().clip(min=0))
-    if config.normalise == "none":
-        shown = np.zeros(config.channels), np.ones(config.channels)
-    else:
-        scale = deviation / 255 if config.normalise == "standard" else np.ones(config.channels)
-        shown = mean / 255, np.where(scale > 1e-3, scale, 1.0)  # a channel that is the same everywhere
+        pixels = in_channels(readable(images, number)[1], channels).reshape(-1, channels).astype(np.float64)
+        mean += pixels.mean(axis=0) / len(chosen)  # every image counts the same, whatever its size
+        products += pixels.T @ pixels / len(pixels) / len(chosen)
+    covariance = products - np.outer(mean, mean)
+    deviation = np.sqrt(covariance.diagonal().clip(min=0)) / 255
+    deviation = np.where(deviation > 1e-3, deviation, 1.0)  # a channel that is the same everywhere
+    shown = mean / 255 if config.normalise != "none" else np.zeros(channels)
+    scale = deviation if config.normalise == "standard" else np.ones(channels)
     spec = ClassifierInput(
-        list(images.classes), config.height, config.width, config.channels,
-        shown[0].round(6).tolist(), shown[1].round(6).tolist(), augment.test_resize, augment.test_crops,
+        list(images.classes), config.height, config.width, channels,
+        shown.round(6).tolist(), scale.round(6).tolist(), augment.test_resize, augment.test_crops,
     )  # fmt: skip
-    return spec, colour_axes(covariance) if config.channels == 3 else None
+    return spec, colour_axes(covariance) if channels == 3 else None
 
 
 def readable(images: ClassImages, number: int) -> tuple[int, NDArray[np.uint8]]:
-    """Image `number`, or the next one that can be decoded, and its number. Raises: UserError if the next ten cannot."""
+    """Read image `number` or the next one that can be decoded; also its number. Raises: UserError after ten tries."""
     reason = UserError("no image")
     for step in range(10):
         place = (number + step) % len(images)
@@ -220,7 +213,7 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def number(self, index: int) -> int:
-        """Which image sample `index` shows."""
+        """Return which image sample `index` shows."""
         epoch, place = divmod(index, len(self.images))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, 3, epoch]).permutation(len(self.images))
@@ -238,14 +231,13 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
 def evaluation_batches(
     images: ClassImages, spec: ClassifierInput, batch_size: int = 128
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """(numbers of the images [B], views uint8 [B, V, C, H, W]); images that cannot be decoded are left out."""
-    for start in range(0, len(images), max(1, batch_size // spec.test_crops)):
+    """Yield (numbers of the images [B], views uint8 [B, V, C, H, W]); images that cannot be decoded are left out."""
+    step = max(1, batch_size // spec.test_crops)
+    for start in range(0, len(images), step):
         numbers, views = [], []
-        for number in range(start, min(start + max(1, batch_size // spec.test_crops), len(images))):
-            try:
+        for number in range(start, min(start + step, len(images))):
+            with contextlib.suppress(UserError):
                 views.append(spec.views(images.read(number)))
                 numbers.append(number)
-            except UserError:
-                continue
         if numbers:
             yield np.array(numbers, np.int64), torch.stack(views)

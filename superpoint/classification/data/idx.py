@@ -19,17 +19,17 @@ from superpoint.errors import UserError
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 AXES = {"values": range(1, 9), "images": (3, 4), "labels": (1,)}  # what a file holds: how many axes it may have
 GZIP = b"\x1f\x8b"
-MOST = 1 << 33  # values; a header that says more is damaged
+MAX_VALUES = 1 << 33  # values; a header that says more is damaged
 
 
 def is_idx(path: str | Path) -> bool:
-    """Whether the name is that of an IDX file: ...-idx3-ubyte, .idx, each also with .gz."""
+    """Return whether the name is that of an IDX file: ...-idx3-ubyte, .idx, each also with .gz."""
     name = Path(path).name.lower().removesuffix(".gz")
     return name.endswith((".idx", "-ubyte", ".idx3", ".idx1")) or "-idx" in name or ".idx" in name
 
 
 def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
-    """The array of an IDX file, in native byte order; `content`, one of AXES, says how many axes it may have.
+    """Read the array of an IDX file, in native byte order; `content`, one of AXES, says how many axes it may have.
 
     Raises: UserError, missing, not IDX (another magic number), truncated, or longer than its header says.
     """
@@ -56,7 +56,7 @@ def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", axes, 4))
     count = math.prod(shape)
     expected = start + count * kind.itemsize
-    if count > MOST or len(data) != expected:
+    if count > MAX_VALUES or len(data) != expected:
         state = "truncated" if len(data) < expected else "too long"
         size = " x ".join(map(str, shape))
         raise UserError(f"{path}: {state}: found {len(data)} bytes, expected {expected} for {size} values")
@@ -64,7 +64,7 @@ def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
 
 
 def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 [N, H, W] or [N, H, W, 3] and their labels int64 [N].
+    """Read images uint8 [N, H, W] or [N, H, W, 3] and their labels int64 [N].
 
     Args:
         images: IDX with three axes (grey levels), or four with 3 channels last.
@@ -90,7 +90,7 @@ def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple
 
 
 def labels_beside(images: Path) -> Path:
-    """The labels that belong to a file of images, by its name. Raises: UserError if the name does not tell."""
+    """Return the labels that belong to a file of images, by its name. Raises: UserError if the name does not tell."""
     name = images.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     if name == images.name:
         raise UserError(f"{images}: its name does not tell where the labels are; say so by data.train_labels=FILE")

@@ -1,17 +1,26 @@
-"""A set of images with one class each, whatever it was read from."""
+"""A set of images with one class each, whatever it was read from; folders with a sub-folder for each class."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.images import resize_with_points
+from superpoint.data.images import read_rgb, resize_with_points
+from superpoint.data.sources.source import EXTENSIONS, open_source
 from superpoint.errors import UserError
+from superpoint.files import natural_order
 
-NO_POINTS = np.empty((0, 2), np.float32)
+Image = NDArray[np.uint8]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+SIDE = 12  # pixels of the thumbnails that are compared
+# Correlation of two thumbnails. Two public sets of pets, 597 against 1399 images: 25 pairs above .995 (copies), none
+# between .97 and that.
+ALIKE = 0.98
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class ClassImages:
     names: Sequence[str]
     labels: NDArray[np.int64]
     classes: Sequence[str]
-    read: Callable[[int], NDArray[np.uint8]]
+    read: Callable[[int], Image]
     skipped: Sequence[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -35,24 +44,19 @@ class ClassImages:
 
     def subset(self, chosen: Sequence[int] | NDArray[np.integer]) -> ClassImages:
         numbers = [int(number) for number in chosen]
-        read = self.read
-        return replace(
-            self,
-            names=[self.names[number] for number in numbers],
-            labels=self.labels[numbers],
-            read=lambda number: read(numbers[number]),
-        )
+        read, names = self.read, [self.names[number] for number in numbers]
+        return replace(self, names=names, labels=self.labels[numbers], read=lambda number: read(numbers[number]))
 
     def counts(self) -> NDArray[np.int64]:
-        """Images of each class, int64 [K]."""
+        """Return the number of images of each class, int64 [K]."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def loaded(self, shortest: int) -> ClassImages:
-        """The same images in memory, read once, with a shorter side of at most `shortest` pixels.
+        """Return the same images in memory, read once, with a shorter side of at most `shortest` pixels.
 
         An image that cannot be used (damaged, or of less than 2 pixels a side) is left out and named in `skipped`.
         """
-        kept: list[NDArray[np.uint8]] = []
+        kept: list[Image] = []
         numbers, skipped = [], list(self.skipped)
         for number, name in enumerate(self.names):
             try:
@@ -63,25 +67,95 @@ class ClassImages:
         return replace(self.subset(numbers), read=lambda number: kept[number], skipped=skipped)
 
 
-def shrink(image: NDArray[np.uint8], shortest: int) -> NDArray[np.uint8]:
-    """An image whose shorter side has at most `shortest` pixels. Raises: UserError, less than 2 pixels a side."""
+def read_class_folder(folder: str | Path) -> ClassImages:
+    """Open the images of a folder, class by class, both in natural order. Hidden folders and files are passed over.
+
+    Raises: UserError: no such folder; less than two sub-folders with images; a sub-folder without one.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder, expected one with a sub-folder of images for each class")
+    classes = [place.name for place in root.iterdir() if place.is_dir() and not place.name.startswith(".")]
+    classes.sort(key=natural_order)
+    if not classes:
+        raise UserError(f"{root}: found no sub-folder, expected one of images for each class")
+    names: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = images_below(root / name)
+        if not found:
+            raise UserError(f"{root / name}: found no image for class '{name}', expected {' '.join(EXTENSIONS)}")
+        names += [f"{name}/{image}" for image in found]
+        labels += [label] * len(found)
+    if len(classes) == 1:
+        raise UserError(f"{root}: found one class only ('{classes[0]}'), expected at least two sub-folders")
+    return ClassImages(names, np.array(labels, np.int64), classes, lambda number: read_rgb(root / names[number]))
+
+
+def images_below(folder: Path) -> list[str]:
+    """Return the paths of the images below a folder, relative to it, in natural order; empty if there is none."""
+    try:
+        return list(getattr(open_source([str(folder)]), "names", []))
+    except UserError:
+        return []
+
+
+def shrink(image: Image, shortest: int) -> Image:
+    """Make the shorter side at most `shortest` pixels. Raises: UserError, less than 2 pixels a side."""
     height, width = image.shape[:2]
     if min(height, width) < 2:
         raise UserError(f"found {width} x {height} pixels, expected at least 2 x 2")
-    scale = shortest / min(height, width)
-    if scale >= 1:
+    return image if min(height, width) <= shortest else resize_shorter(image, shortest)
+
+
+def resize_shorter(image: Image, shortest: float) -> Image:
+    """Resize so that the shorter side has `shortest` pixels, rounded; the shape is kept."""
+    height, width = image.shape[:2]
+    scale, low = shortest / min(height, width), round(shortest)
+    return resize(image, (max(low, round(height * scale)), max(low, round(width * scale))))
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """Resize [H, W, C] or [H, W] to `size` (height, width)."""
+    if image.shape[:2] == size:
         return image
-    size = max(shortest, round(height * scale)), max(shortest, round(width * scale))
-    return resize_with_points(image, NO_POINTS, size)[0]
+    resized, _ = resize_with_points(np.ascontiguousarray(image), np.empty((0, 2), np.float32), size)
+    return resized.reshape(*size, *image.shape[2:])
 
 
-def in_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """uint8 [H, W, C] with C = 3 or 1; grey levels are the luma of ITU-R BT.601."""
+def in_channels(image: Image, channels: int) -> Image:
+    """Return uint8 [H, W, C] with C = 3 or 1; grey levels are the luma of ITU-R BT.601."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] == channels:
         return image
     if channels == 3:
         return np.repeat(image, 3, axis=2)
-    luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.rint(luma).astype(np.uint8)[:, :, None]
+    return np.rint(image.astype(np.float32) @ LUMA).astype(np.uint8)[:, :, None]
+
+
+def look_alikes(images: ClassImages, others: ClassImages) -> NDArray[np.int64]:
+    """Return the numbers of the `images` that are copies of one of the `others`, whatever their size and compression.
+
+    Line drawings may look alike without being so.
+    """
+    if not len(images) or not len(others):
+        return np.empty(0, np.int64)
+    ours, known = _thumbnails(images), _thumbnails(others)
+    closest = [(ours[start : start + 256] @ known.T).max(axis=1) for start in range(0, len(ours), 256)]
+    return np.flatnonzero(np.concatenate(closest) > ALIKE)
+
+
+def _thumbnails(images: ClassImages) -> NDArray[np.float32]:
+    """Grey thumbnails without mean and of norm 1, float32 [N, SIDE^2]; of images without contrast or content zeros."""
+    found = np.zeros((len(images), SIDE * SIDE), np.float32)
+    for number in range(len(images)):
+        try:
+            grey = in_channels(images.read(number), 1)[:, :, 0]
+        except UserError:
+            continue
+        small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+        small -= small.mean()
+        norm = float(np.linalg.norm(small))
+        found[number] = small / norm if norm > SIDE else 0.0
+    return found

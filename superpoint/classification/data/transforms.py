@@ -14,19 +14,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from superpoint.classification.config import ClassAugmentConfig
-from superpoint.classification.data.images import NO_POINTS
-from superpoint.data.images import resize_with_points
+from superpoint.classification.data.images import LUMA, Image, resize, resize_shorter
 
-Image = NDArray[np.uint8]
 Size = tuple[int, int]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 TRIES = 10  # of a random area and shape, before the whole image is taken
 
 
 def training_view(
     image: Image, size: Size, config: ClassAugmentConfig, axes: NDArray[np.float32] | None, rng: Generator
 ) -> Image:
-    """A training image cut, mirrored and recoloured, as `config` says; uint8 [*size, C].
+    """Return a training image cut, mirrored and recoloured, as `config` says; uint8 [*size, C].
 
     axes: principal axes of the colours, see `colour_axes`; None = no colour noise.
     """
@@ -36,9 +33,8 @@ def training_view(
         shortest = max(size) * rng.uniform(config.jitter[0], config.jitter[1])
         image = random_crop(resize_shorter(image, shortest), size, rng)
     elif config.crop == "padded":
-        pad = config.padding
-        image = cv2.copyMakeBorder(central_view(image, size), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)  # type: ignore[assignment]
-        image = random_crop(_channels_last(image), size, rng)
+        pad = (config.padding, config.padding)
+        image = random_crop(np.pad(central_view(image, size), (pad, pad, (0, 0))), size, rng)
     else:
         image = central_view(image, size)
     if rng.random() < config.flip:
@@ -50,7 +46,7 @@ def training_view(
 
 
 def evaluation_views(image: Image, size: Size, resize: float = 1.15, crops: int = 1) -> NDArray[np.uint8]:
-    """The views of a test image, uint8 [V, *size, C]: its centre; with 5 also the corners; with 10 all of it mirrored.
+    """Return the views of a test image, uint8 [V, *size, C]: centre; of 5 also the corners; of 10 all mirrored too.
 
     resize: shorter side of the image over the longer one of the crop before cutting; 1 = as tight as possible.
     """
@@ -65,7 +61,7 @@ def evaluation_views(image: Image, size: Size, resize: float = 1.15, crops: int 
 
 
 def central_view(image: Image, size: Size) -> Image:
-    """The largest central part of the shape of `size`, resized to it."""
+    """Return the largest central part of the shape of `size`, resized to it."""
     height, width = image.shape[:2]
     scale = min(height / size[0], width / size[1])
     part = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -76,7 +72,7 @@ def central_view(image: Image, size: Size) -> Image:
 def random_resized_crop(
     image: Image, size: Size, scale: Sequence[float], ratio: Sequence[float], rng: Generator
 ) -> Image:
-    """A part of random area and shape, resized: what GoogLeNet was trained with (Szegedy et al. 2015, section 6).
+    """Return a part of random area and shape, resized, as GoogLeNet was trained (Szegedy et al. 2015, section 6).
 
     Args:
         scale: lowest and highest share of the image's area, uniform.
@@ -94,30 +90,18 @@ def random_resized_crop(
 
 
 def random_crop(image: Image, size: Size, rng: Generator) -> Image:
-    """A part of exactly `size`; the image is at least as large."""
+    """Return a part of exactly `size`; the image is at least as large."""
     top, left = (int(rng.integers(have - want + 1)) for have, want in zip(image.shape[:2], size, strict=True))
     return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
-
-
-def resize_shorter(image: Image, shortest: float) -> Image:
-    """Resize so that the shorter side has `shortest` pixels, rounded; the shape is kept."""
-    height, width = image.shape[:2]
-    scale, least = shortest / min(height, width), round(shortest)
-    return resize(image, (max(least, round(height * scale)), max(least, round(width * scale))))
-
-
-def resize(image: Image, size: Size) -> Image:
-    if image.shape[:2] == size:
-        return image
-    return _channels_last(resize_with_points(np.ascontiguousarray(image), NO_POINTS, size)[0])
 
 
 def colour_jitter(
     image: Image, brightness: float, contrast: float, saturation: float, hue: float, rng: Generator
 ) -> Image:
-    """Brightness, contrast and saturation by random factors in [1 - a, 1 + a], hue turned by up to `hue` of a circle.
+    """Change brightness, contrast and saturation by random factors in [1 - a, 1 + a], and the hue.
 
-    In this order, which is fixed: torchvision shuffles it. Grey images have neither saturation nor hue.
+    The hue turns by up to `hue` of a circle. The order is fixed (torchvision shuffles it). Grey images have neither
+    saturation nor hue.
     """
     factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in (brightness, contrast, saturation)]
     turn = rng.uniform(-hue, hue)  # drawn in any case: a switch must not change what the others draw
@@ -138,7 +122,7 @@ def colour_jitter(
 
 
 def pca_noise(image: Image, axes: NDArray[np.float32], strength: float, rng: Generator) -> Image:
-    """One colour added to the whole image: normal along each principal axis of the training colours.
+    """Add one colour to the whole image: normal along each principal axis of the training colours.
 
     Source: Krizhevsky et al. 2012, section 4.1, second form of augmentation, strength 0.1.
     """
@@ -149,7 +133,7 @@ def pca_noise(image: Image, axes: NDArray[np.float32], strength: float, rng: Gen
 
 
 def colour_axes(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Principal axes of colours as columns, float32 [3, 3].
+    """Return the principal axes of colours as columns, float32 [3, 3].
 
     covariance: of RGB in grey levels, [3, 3]. Each axis is as long as the standard deviation along it: so the noise has
     the colours' own proportions. (The paper multiplies by the variance of values 0..1, which are not squares of grey
@@ -161,8 +145,3 @@ def colour_axes(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values @ LUMA if values.shape[2] == 3 else values[:, :, 0]
-
-
-def _channels_last(image: NDArray[np.generic]) -> Image:
-    """OpenCV drops the axis of a single channel."""
-    return np.asarray(image if image.ndim == 3 else image[:, :, None], np.uint8)

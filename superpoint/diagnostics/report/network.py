@@ -13,7 +13,7 @@ from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import sample_photographs
 from superpoint.data.labelled import cover
 from superpoint.data.training_set import held_out_photographs, training_samples
-from superpoint.diagnostics.checks.pairs import observe_pairs
+from superpoint.diagnostics.checks.descriptors import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case

@@ -19,8 +19,7 @@ from superpoint.classification.data.dataset import (
     open_images,
     readable,
 )
-from superpoint.classification.data.duplicates import look_alikes
-from superpoint.classification.data.images import ClassImages, in_channels, shrink
+from superpoint.classification.data.images import ClassImages, in_channels, look_alikes, shrink
 from superpoint.errors import UserError
 from tests.classification.data.drawings import CLASSES, draw, drawn, idx_bytes, write_folder, write_idx
 

@@ -11,13 +11,16 @@ import torch
 
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.descriptors import (
+    correlation,
     descriptor_collapse,
     descriptor_pattern,
     descriptor_separation,
+    is_joint,
+    observe_pairs,
+    pairs,
     position_share,
     ranked,
 )
-from superpoint.diagnostics.checks.pairs import correlation, is_joint, observe_pairs, pairs
 from superpoint.diagnostics.diagnosis import CHECKS, DESCRIPTOR_CHECKS, checks_of
 from superpoint.diagnostics.finding import Finding, Status
 from tests.diagnostics import descriptor_faults

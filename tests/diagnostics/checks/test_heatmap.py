@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.heatmap import border, cell_pattern
+from superpoint.diagnostics.checks.output import border, cell_pattern
 from superpoint.diagnostics.finding import Status
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
 

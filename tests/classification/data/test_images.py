@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.classification.data.folder import read_class_folder
+from superpoint.classification.data.images import read_class_folder
 from superpoint.errors import UserError
 from tests.classification.data.drawings import CLASSES, draw, write_folder
 
