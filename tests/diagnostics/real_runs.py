@@ -28,16 +28,20 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def run(folder: Path, *overrides: str, dataset: type[SyntheticShapes] = SyntheticShapes, validate: Any = None) -> Case:
-    """The case of a real run; one that ends with NaN is a case too."""
+def train(
+    folder: Path, *overrides: str, dataset: type[SyntheticShapes] = SyntheticShapes, validate: Any = None
+) -> Path:
+    """Train a tiny detector, by default without a real validation; return its run folder."""
     config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", *overrides])
+    validate = validate or (lambda model: {"selected_by": "AP", "AP": 0.0})
+    stage.fit_detector(config, make_fabric(config.train), dataset(config.data, config.seed), validate)
+    return folder
+
+
+def run(folder: Path, *overrides: str, **parts: Any) -> Case:
+    """The case of such a run; one that ends with NaN is a case too."""
     with contextlib.suppress(UserError):
-        stage.fit_detector(
-            config,
-            make_fabric(config.train),
-            dataset(config.data, config.seed),
-            validate or (lambda model: {"selected_by": "AP", "AP": 0.0}),
-        )
+        train(folder, *overrides, **parts)
     return read_case(folder)
 
 

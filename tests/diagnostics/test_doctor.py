@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import superpoint.diagnostics.doctor as stage
-from superpoint.cli import main
 from superpoint.commands.conclusion import write_run_report
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
@@ -22,25 +21,20 @@ from superpoint.diagnostics.reading import read_case
 from superpoint.engine import make_fabric
 from superpoint.training.detector_validation import DetectorValidation
 from superpoint.training.magicpoint import fit_detector
-from tests.conftest import TINY_TRAINING
-
-SETTINGS = [*TINY_TRAINING, "data.curriculum=0", "train.precision=fp32"]
+from tests.conftest import CommandLine
+from tests.diagnostics.real_runs import train
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is far too short to find anything, at a rate that throws it off course."""
-    folder = tmp_path_factory.mktemp("doctor") / "run"
-    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", "train.steps=24", "optimizer.lr=3"])
-    dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
-    return folder
+    return train(tmp_path_factory.mktemp("doctor") / "run", "train.batch_size=2", "train.steps=24", "optimizer.lr=3")
 
 
-def command(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["doctor", *arguments])
-    return int(stopped.value.code or 0)
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("doctor"))
 
 
 def test_all_files_and_the_range_test(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,26 +50,24 @@ def test_all_files_and_the_range_test(trained: Path, capsys: pytest.CaptureFixtu
         assert min(picture.size) > 300
 
 
-def test_json_and_nothing_else(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert command(str(trained), "--json", "--out", str(tmp_path)) == 1
-    content = json.loads(capfd.readouterr().out)
+def test_json_and_nothing_else(trained: Path, tmp_path: Path, cli: CommandLine) -> None:
+    code, output, _ = cli("doctor", trained, "--json", "--out", tmp_path)
+    content = json.loads(output)
+    assert code == 1
     assert content == json.loads((tmp_path / "findings.json").read_text())
     statuses = {finding["check"]: finding["status"] for finding in content["findings"]}
-    assert statuses["learning_rate"] == "FAIL"
-    assert statuses["labels"] == "PASS"
+    assert (statuses["learning_rate"], statuses["labels"]) == ("FAIL", "PASS")
     assert set(content["versions"]) == {"superpoint", "torch"}
     assert content["summary"].endswith(" FAIL: first look at gradient_jump")
 
 
-def test_piped_output_is_plain_and_whole(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(str(trained), "--no-range-test", "--out", str(tmp_path)) == 1
+def test_piped_output_is_plain_and_whole(trained: Path, tmp_path: Path, cli: CommandLine) -> None:
+    code, output, _ = cli("doctor", trained, "--no-range-test", "--out", tmp_path)
+    assert code == 1
     assert not (tmp_path / "lr_finder.png").exists()
-    lines = capsys.readouterr().out.splitlines()
-    for number, finding in enumerate(json.loads((tmp_path / "findings.json").read_text())["findings"], 1):
-        assert f"{number:2} {finding['check']:17} {finding['status']:4} {finding['evidence']}" in lines
-        if finding["status"] != "PASS":
-            assert f"{'':20} remedy: {finding['remedy']}" in lines
-    assert "first look at" in lines[-1]
+    for finding in json.loads((tmp_path / "findings.json").read_text())["findings"]:
+        assert f"{finding['status']:4} {finding['evidence']}\n" in output
+        assert f"{finding['remedy']}\n" in output
 
 
 def test_a_narrow_terminal_cuts_nothing(
@@ -93,55 +85,36 @@ def test_a_narrow_terminal_cuts_nothing(
 
 
 def test_a_healthy_network_exits_with_zero(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
 ) -> None:
     def fine(*_: object) -> list[Finding]:
         return [Finding("input", Status.PASS, "Fine."), Finding("labels", Status.WARN, "Odd.", "Why.", "What.")]
 
     monkeypatch.setattr(stage, "diagnose", fine)
-    assert command(str(trained), "--no-range-test", "--out", str(tmp_path)) == 0
-    assert "1 PASS, 1 WARN: first look at labels" in capsys.readouterr().out
+    assert "1 PASS, 1 WARN" in cli.succeeds("doctor", trained, "--no-range-test", "--out", tmp_path)
 
 
-def test_errors_are_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(str(tmp_path / "nowhere")) == 2
-    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+def test_errors_are_one_line(copied: Path, tmp_path: Path, cli: CommandLine) -> None:
+    assert str(tmp_path / "nowhere") in cli.fails("doctor", tmp_path / "nowhere")
     occupied = tmp_path / "file"
     occupied.write_text("")
-    assert command(str(trained), "--out", str(occupied / "below")) == 2
-    error = capsys.readouterr().err
-    assert str(occupied) in error
-    assert error.count("\n") == 1
-    copy = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("doctor"))
-    (copy / "doctor").write_text("in the way")
-    assert command(str(copy)) == 2
-    assert "--out" in capsys.readouterr().err
+    assert str(occupied) in cli.fails("doctor", copied, "--out", occupied / "below")
+    (copied / "doctor").write_text("in the way")
+    assert "--out" in cli.fails("doctor", copied)
 
 
-def test_runs_without_usable_weights_are_one_line(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_without_usable_weights_is_one_line(
+    copied: Path, cli: CommandLine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "doctor"))
-    assert command(str(without), "--no-range-test") == 2
-    error = capsys.readouterr().err
-    assert "found no checkpoint, expected checkpoints/last.ckpt or checkpoints/best.ckpt" in error
-    assert error.count("\n") == 1
-    other = shutil.copytree(trained, tmp_path / "other", ignore=shutil.ignore_patterns("doctor"))
-    text = (other / "config.yaml").read_text()
-    (other / "config.yaml").write_text(text.replace("head_channels: 16", "head_channels: 24"))
-    assert command(str(other), "--no-range-test") == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {other / 'checkpoints/last.ckpt'}")
-    assert error.count("\n") == 1
-    assert not (other / "doctor").exists()
-
-
-def test_a_run_is_complete_without_its_findings(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A report that cannot be made is a warning at the end of a training, not its failure."""
-    without = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "doctor"))
-    write_run_report(str(without))
+    config = copied / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("head_channels: 16", "head_channels: 24"))
+    assert str(copied / "checkpoints/last.ckpt") in cli.fails("doctor", copied, "--no-range-test")
+    assert not (copied / "doctor").exists()
+    config.write_text(text)
+    shutil.rmtree(copied / "checkpoints")
+    assert "found no checkpoint" in cli.fails("doctor", copied, "--no-range-test")
+    write_run_report(str(copied))  # at the end of a training a warning, not its failure
     assert "warning: no findings or report" in capsys.readouterr().out
 
 
@@ -158,14 +131,12 @@ def test_a_healthy_short_run_passes_all_checks(tmp_path: Path, project: Path) ->
     assert len(findings) == 15
 
 
-def test_damage_to_the_log_is_mentioned(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    copy = shutil.copytree(trained, tmp_path / "run")
-    path = copy / "metrics.jsonl"
+def test_damage_to_the_log_is_mentioned(copied: Path, cli: CommandLine) -> None:
+    path = copied / "metrics.jsonl"
     path.write_text("half a line\n" + path.read_text())
-    command(str(copy), "--no-range-test", "--json")
-    captured = capsys.readouterr()
-    assert "1 damaged line" in captured.err
-    json.loads(captured.out)
+    _, output, error = cli("doctor", copied, "--no-range-test", "--json")
+    assert "1 damaged line" in error
+    json.loads(output)
 
 
 def test_diagnose_announces_each_check(trained: Path) -> None:

@@ -8,28 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import read_crash
 from superpoint.diagnostics.reading import read_case, read_run
-from superpoint.engine import RunFolder, make_fabric
+from superpoint.engine import RunFolder
 from superpoint.errors import UserError
-from superpoint.training.magicpoint import fit_detector
-from tests.conftest import TINY_TRAINING
-
-SETTINGS = [*TINY_TRAINING, "seed=4", "train.precision=fp32", "train.ema=0.9"]
-
-
-def train(folder: Path, *overrides: str) -> Path:
-    config = load_config(MagicPointConfig, None, [*SETTINGS, f"run={folder}", *overrides])
-    dataset = SyntheticShapes(config.data, config.seed)
-    fit_detector(config, make_fabric(config.train), dataset, lambda model: {"selected_by": "AP", "AP": 0.0})
-    return folder
+from tests.diagnostics.real_runs import train
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("reading") / "run", "train.steps=4", "loss.positive_weight=5")
+    folder = tmp_path_factory.mktemp("reading") / "run"
+    return train(folder, "seed=4", "train.ema=0.9", "train.steps=4", "loss.positive_weight=5")
 
 
 @pytest.fixture
@@ -91,21 +81,16 @@ def test_no_folder_or_no_run(tmp_path: Path) -> None:
     assert "not a run folder" in message(tmp_path / "weights.safetensors")
 
 
-def test_no_checkpoint(run: Path) -> None:
-    shutil.rmtree(run / "checkpoints")
-    assert "found no checkpoint" in message(run)
-
-
-def test_a_truncated_checkpoint(run: Path) -> None:
-    path = run / "checkpoints/last.ckpt"
+def test_checkpoints_that_cannot_be_used(run: Path) -> None:
+    config, path = run / "config.yaml", run / "checkpoints/last.ckpt"
+    text = config.read_text()
+    config.write_text(text.replace("head_channels: 16", "head_channels: 24"))
+    assert "another architecture" in message(run)
+    config.write_text(text)
     path.write_bytes(path.read_bytes()[:1000])
     assert "not a readable checkpoint" in message(run)
-
-
-def test_another_architecture(run: Path) -> None:
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("head_channels: 16", "head_channels: 24"))
-    assert "another architecture" in message(run)
+    shutil.rmtree(run / "checkpoints")
+    assert "found no checkpoint" in message(run)
 
 
 @pytest.mark.parametrize(

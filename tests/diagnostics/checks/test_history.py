@@ -48,21 +48,16 @@ class TestInitialLoss:
         assert initial_loss(case).status is Status.FAIL
         assert initial_loss(case).details["loss"] is None
 
-    def test_trained_weights_start_elsewhere(self, healthy: Case) -> None:
-        config = configured(healthy, "weights=magicpoint-lite")
-        case = altered(healthy, lambda e: e | ({"loss": 0.611} if e["step"] == 0 else {}), config=config)
-        found = initial_loss(case)
-        assert found.status is Status.PASS
-        assert found.evidence.startswith("Starts from magicpoint-lite at 0.611, not judged against ln 65")
-        summed = lambda m, b: healthy.objective(m, b) | {"loss": healthy.objective(m, b)["loss"] * 16 * 12}  # noqa: E731
-        assert "cells of an image" in initial_loss(replace(case, objective=summed)).cause  # by a fresh network
-
-    def test_it_is_computed_if_it_was_not_logged(self, healthy: Case) -> None:
+    def test_a_fresh_network_is_judged_where_the_run_starts_elsewhere_or_logged_nothing(self, healthy: Case) -> None:
         def summed(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             output = healthy.objective(model, batch)
             return output | {"loss": output["loss"] * 16 * 12}
 
-        assert "cells of an image" in initial_loss(replace(healthy, history=[], objective=summed)).cause
+        config = configured(healthy, "weights=magicpoint-lite")
+        started = altered(healthy, lambda e: e | ({"loss": 0.611} if e["step"] == 0 else {}), config=config)
+        assert initial_loss(started).status is Status.PASS
+        for case in (started, replace(healthy, history=[])):
+            assert "cells of an image" in initial_loss(replace(case, objective=summed)).cause
 
     def test_focal_loss_has_another_value(self, healthy: Case) -> None:
         config = configured(healthy, "loss.focal_gamma=20")
@@ -74,18 +69,19 @@ class TestInitialLoss:
 
 class TestOverfitting:
     @staticmethod
-    def with_losses(healthy: Case, losses: list[float | None], key: str = "loss") -> Case:
+    def with_losses(healthy: Case, losses: list[float]) -> Case:
         others = [entry for entry in healthy.history if entry["event"] != "validate"]
         steps = range(200, 2001, 1800 // (len(losses) - 1))
         lines: list[Entry] = []
         for step, value in zip(steps, losses, strict=False):
-            lines.append({"step": step, "event": "validate", "selected_by": "AP", "AP": 0.5} | {key: value})
+            lines.append({"step": step, "event": "validate", "selected_by": "AP", "AP": 0.5, "loss": value})
         return replace(healthy, history=sorted([*others, *lines], key=lambda entry: entry["step"]))
 
     def test_the_gap_opens_from_the_minimum_on(self, healthy: Case) -> None:
         case = self.with_losses(healthy, [1.5, 1.0, 0.8, 0.9, 1.1, 1.4, 1.5])
         assert fired_of_history(case) == {"overfitting": "FAIL"}
         assert overfitting(case).details["step"] == 800
+        assert "about step 800" in overfitting(case).remedy
 
     def test_a_small_gap_is_a_warning_and_noise_is_none(self, healthy: Case) -> None:
         assert fired_of_history(self.with_losses(healthy, [1.5, 1.0, 0.8, 0.9, 0.9])) == {"overfitting": "WARN"}
@@ -97,11 +93,9 @@ class TestOverfitting:
         assert "not overfitting" in overfitting(case).evidence
 
     def test_few_validations_and_runs_meant_to_overfit(self, healthy: Case) -> None:
-        assert "needs at least 3" in overfitting(self.with_losses(healthy, [0.8, 1.5])).evidence
+        assert fired_of_history(self.with_losses(healthy, [0.8, 1.5])) == {}
         case = self.with_losses(healthy, [1.5, 0.8, 1.1, 1.4, 1.5])
-        finding = overfitting(replace(case, config=configured(healthy, "data.overfit=2")))
-        assert finding.status is Status.PASS
-        assert "data.overfit=2" in finding.evidence
+        assert overfitting(replace(case, config=configured(healthy, "data.overfit=2"))).status is Status.PASS
 
     def test_photographs_against_shapes_are_measured_by_their_first_ratio(self, healthy: Case) -> None:
         """Validated on photographs, trained mostly on shapes: a loss five times as high says nothing by itself."""
@@ -109,7 +103,6 @@ class TestOverfitting:
         level = replace(self.with_losses(healthy, [4.5, 4.0, 3.5, 3.0, 2.5]), config=mixed)
         assert level.events("validate")[-1]["loss"] > 4 * level.events("train")[-1]["loss"]
         assert fired_of_history(level) == {}
-        assert "first one" in overfitting(level).evidence
         assert fired_of_history(replace(level, config=healthy.config)) == {"overfitting": "FAIL"}
         opened = self.with_losses(healthy, [1.5, 1.48, 1.46, 1.44, 1.42])
         assert fired_of_history(replace(opened, config=mixed)) == {"overfitting": "WARN"}
@@ -117,12 +110,8 @@ class TestOverfitting:
     def test_the_last_weights_are_not_advised(self, healthy: Case) -> None:
         """The gap is wide though validation still falls: no earlier weights are better."""
         finding = overfitting(self.with_losses(healthy, [4.5, 4.0, 3.5, 3.0, 2.5]))
-        assert "gap opens" in finding.evidence
-        assert "weights of about" not in finding.remedy
-        assert (
-            "weights of about step 800"
-            in overfitting(self.with_losses(healthy, [1.5, 1.0, 0.8, 0.9, 1.1, 1.4, 1.5])).remedy
-        )
+        assert finding.status is Status.FAIL
+        assert "about step" not in finding.remedy
 
 
 class TestNonfinite:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Status
-from tests.diagnostics.healthy import altered, configured, fired_of_history
+from tests.diagnostics.healthy import Entry, altered, configured, fired_of_history
 
 CURVE = (
     [10.0 ** (-6 + 7 * i / 59) for i in range(60)],
     [4.1 if i < 26 else 1.8 if i < 40 else 3.0 for i in range(60)],
 )  # lowest from 1.2e-3, unstable from 5.6e-2
+
+
+def trained(case: Case, last: int = 2000, **figures: float) -> list[Entry]:
+    """The history up to step `last`, with other figures in its train lines."""
+    return [entry | (figures if entry["event"] == "train" else {}) for entry in case.history if entry["step"] <= last]
 
 
 def test_the_range_test_alone_warns(healthy: Case) -> None:
@@ -25,44 +32,36 @@ def test_the_range_test_alone_warns(healthy: Case) -> None:
         assert word in finding.cause
 
 
-def test_a_rate_beyond_the_range_that_learns_passes(healthy: Case) -> None:
-    case = replace(healthy, rate_curve=CURVE, config=configured(healthy, "optimizer.lr=1"))
-    assert learning_rate(case).status is Status.PASS
+@pytest.mark.parametrize(
+    ("figures", "status"),
+    [({}, Status.PASS), ({"positive_recall": 0.01, "lr": 1.0}, Status.FAIL)],
+    ids=["learns", "finds nothing"],
+)
+def test_a_rate_beyond_the_range_is_judged_by_what_it_finds(
+    healthy: Case, figures: dict[str, float], status: Status
+) -> None:
+    config = configured(healthy, "optimizer.lr=1")
+    case = replace(healthy, history=trained(healthy, **figures), rate_curve=CURVE, config=config)
+    assert learning_rate(case).status is status
 
 
-def test_a_rate_beyond_the_range_that_finds_nothing_fails(healthy: Case) -> None:
-    case = altered(
-        healthy,
-        lambda entry: entry | ({"positive_recall": 0.01, "lr": 1.0} if entry["event"] == "train" else {}),
-        rate_curve=CURVE,
-        config=configured(healthy, "optimizer.lr=1"),
-    )
-    assert learning_rate(case).status is Status.FAIL
-
-
-def test_no_rate_helps(healthy: Case) -> None:
+def test_what_is_not_the_rate_is_not_blamed_on_it(healthy: Case) -> None:
     finding = learning_rate(replace(healthy, rate_curve=(CURVE[0], [4.1] * 60)))
     assert finding.status is Status.FAIL
     assert "Not the rate" in finding.cause
+    twice = replace(healthy, history=trained(healthy, loss=3.4), rate_curve=CURVE)
+    assert "softmax is taken twice" in learning_rate(twice).cause
 
 
-def test_softmax_taken_twice_is_not_blamed_on_the_rate(healthy: Case) -> None:
-    case = altered(
-        healthy,
-        lambda entry: entry | ({"loss": 3.4} if entry["event"] == "train" else {}),
-        rate_curve=CURVE,
-    )
-    assert "softmax is taken twice" in learning_rate(case).cause
-
-
-def test_a_young_run_is_not_failed(healthy: Case) -> None:
-    lines = [entry | {"loss": 4.1} for entry in healthy.history if entry["step"] <= 160]
-    assert learning_rate(replace(healthy, history=lines)).status is Status.WARN
-
-
-def test_a_warm_up_is_not_judged(healthy: Case) -> None:
-    lines = [entry | {"loss": 4.1, "lr": 1e-6} for entry in healthy.history if entry["step"] <= 400]
-    assert learning_rate(replace(healthy, history=lines)).status is Status.PASS
+@pytest.mark.parametrize(
+    ("last", "figures", "status"),
+    [(160, {"loss": 4.1}, Status.WARN), (400, {"loss": 4.1, "lr": 1e-6}, Status.PASS)],
+    ids=["young", "warm-up"],
+)
+def test_a_run_that_has_just_begun_is_not_failed(
+    healthy: Case, last: int, figures: dict[str, float], status: Status
+) -> None:
+    assert learning_rate(replace(healthy, history=trained(healthy, last, **figures))).status is status
 
 
 def test_a_plateau_without_decay(healthy: Case) -> None:
@@ -72,17 +71,13 @@ def test_a_plateau_without_decay(healthy: Case) -> None:
 
     case = altered(healthy, change, config=configured(healthy, "schedule.name=constant"))
     assert fired_of_history(case) == {"learning_rate": "WARN"}
-    assert "cosine" in learning_rate(case).remedy
     assert fired_of_history(altered(healthy, change)) == {}  # where a decay is to come
 
 
-def test_a_fine_tuning_is_judged_by_what_it_finds(healthy: Case) -> None:
+@pytest.mark.parametrize(("recall", "expected"), [(0.8, {}), (0.02, {"learning_rate": "FAIL"})])
+def test_a_fine_tuning_is_judged_by_what_it_finds(healthy: Case, recall: float, expected: dict[str, str]) -> None:
     """From trained weights the loss need not fall; finding hardly a point after 2000 steps is a fault there too."""
-
-    def change(recall: float) -> Case:
-        figures = {"loss": 0.6, "positive_recall": recall}
-        lines = lambda e: e | (figures if e["event"] == "train" else {"loss": 0.61} if e["step"] == 0 else {})  # noqa: E731
-        return altered(healthy, lines, config=configured(healthy, "weights=magicpoint-lite"))
-
-    assert fired_of_history(change(0.8)) == {}
-    assert fired_of_history(change(0.02)) == {"learning_rate": "FAIL"}
+    lines = trained(healthy, loss=0.6, positive_recall=recall)
+    lines[0] = lines[0] | {"loss": 0.61}
+    config = configured(healthy, "weights=magicpoint-lite")
+    assert fired_of_history(replace(healthy, history=lines, config=config)) == expected
