@@ -66,15 +66,14 @@ def predict_classes(
     model, spec = load_classifier(run)
     chosen = spec.classes[-1] if of_class is None else of_class
     check_one_of("--class", chosen, spec.classes)
-    root = Path(folder)
+    root, target = Path(folder), Path(out)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder, expected one with images")
     names = images_below(root)
     if not names:
         raise UserError(f"{root}: found no image to classify")
-    images = ClassImages(
-        names, np.zeros(len(names), np.int64), spec.classes, lambda number: read_rgb(root / names[number])
-    )
+    unknown = np.zeros(len(names), np.int64)
+    images = ClassImages(names, unknown, spec.classes, lambda number: read_rgb(root / names[number]))
     fabric = make_fabric(TrainConfig())
     model.to(fabric.device)
     with fabric.autocast():
@@ -82,21 +81,23 @@ def predict_classes(
     if not len(numbers):
         raise UserError(f"{root}: none of its {len(names)} images can be read")
     kept = [names[number] for number in numbers.tolist()]
+    best = probability.argmax(1).tolist()
+    answers = {
+        "name": [spec.classes[number] for number in best],
+        "number": best,
+        "probability": [f"{share:.6f}" for share in probability[:, spec.classes.index(chosen)]],
+    }
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "label"])
-    for identifier, row in zip(identifiers(kept), probability, strict=True):
-        best = int(row.argmax())
-        values = {"name": spec.classes[best], "number": best}
-        writer.writerow([identifier, values.get(label, f"{row[spec.classes.index(chosen)]:.6f}")])
-    target = Path(out)
+    csv.writer(text, lineterminator="\n").writerows(
+        [("id", "label"), *zip(identifiers(kept), answers[label], strict=True)]
+    )
     make_folder(target.parent)
     write_text(target, text.getvalue())
     done = set(kept)
-    result = Prediction(kept, probability, spec.classes, [name for name in names if name not in done])
-    skipped = f"; {len(result.skipped)} skipped, such as {result.skipped[0]}" if result.skipped else ""
-    Console().print(f"{target}: {len(kept)} images{skipped}", soft_wrap=True, highlight=False)
-    return result
+    skipped = [name for name in names if name not in done]
+    more = f"; {len(skipped)} skipped, such as {skipped[0]}" if skipped else ""
+    Console().print(f"{target}: {len(kept)} images{more}", soft_wrap=True, highlight=False)
+    return Prediction(kept, probability, spec.classes, skipped)
 
 
 def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -204,27 +204,23 @@ def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float,
     found: dict[str, tuple[float, float]] = {}
     seen: dict[str, Tensor] = {}
 
-    def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            batch = inputs[0].detach().float().transpose(0, 1).flatten(1)  # [C, everything else]
-            mean, variance = module.get_buffer("running_mean"), module.get_buffer("running_var").clamp_min(1e-12)
-            shift = ((batch.mean(dim=1) - mean).abs() / variance.sqrt()).median()
-            ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12).log() - variance.log()).median()
-            # What overflows in training mode alone counts as very far apart, in numbers that JSON can hold.
-            ratio = ratio.nan_to_num(MAX_LOG).clamp(-MAX_LOG, MAX_LOG)
-            found.setdefault(
-                name, (float(shift.nan_to_num(MAX_SHIFT).clamp_max(MAX_SHIFT)), math.exp(float(ratio) / 2))
-            )
+    def norm_called(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
+        batch = inputs[0].detach().float().transpose(0, 1).flatten(1)  # [C, everything else]
+        mean, variance = module.get_buffer("running_mean"), module.get_buffer("running_var").clamp_min(1e-12)
+        shift = ((batch.mean(dim=1) - mean).abs() / variance.sqrt()).median()
+        ratio = (batch.var(dim=1, correction=0).clamp_min(1e-12).log() - variance.log()).median()
+        # What overflows in training mode alone counts as very far apart, in numbers that JSON can hold.
+        shift = shift.nan_to_num(MAX_SHIFT).clamp_max(MAX_SHIFT)
+        ratio = ratio.nan_to_num(MAX_LOG).clamp(-MAX_LOG, MAX_LOG)
+        found.setdefault(name, (float(shift), math.exp(float(ratio) / 2)))
 
-        return hook
-
-    def output(_: nn.Module, inputs: Any, result: dict[str, Tensor]) -> None:
+    def model_called(_: nn.Module, inputs: Any, result: dict[str, Tensor]) -> None:
         seen.setdefault("logits", result["logits"].detach().float())
 
     for name, module in model.named_modules():
         if _is_norm(module):
-            module.register_forward_pre_hook(look(name))
-    model.register_forward_hook(output)
+            module.register_forward_pre_hook(functools.partial(norm_called, name=name))
+    model.register_forward_hook(model_called)
     with torch.no_grad():
         loss = float(case.objective(model, observe(case).batch)["loss"])
     return loss, seen["logits"], found

@@ -106,8 +106,6 @@ def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case, faults: Modu
     assert found.details["naive_exp_overflow"] > 0
     assert found.details["naive_loss"] is None  # NaN: infinity over infinity
     assert found.details["detector_loss"] == pytest.approx(logit_scale(healthy).details["detector_loss"], rel=1e-4)
-    assert found.details["fp16_overflow"] > 0.5
-    assert found.details["bf16_spacing"] == 0.5
     assert f"is nan that way, {found.details['detector_loss']:.4g} by losses.detector_loss" in found.evidence
     right = logit_scale(healthy).details
     assert right["naive_loss"] == pytest.approx(right["detector_loss"], rel=1e-4)
