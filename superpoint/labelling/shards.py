@@ -21,6 +21,7 @@ from typing import Any
 
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME, merge_features, save_features
+from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import make_folder, write_atomically
@@ -216,10 +217,8 @@ def digest(content: Any) -> str:
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     """Refuse to go on with shards that would not fit the new ones."""
-    old, new = _flat(before["config"]), _flat(now["config"])
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            raise UserError(f"{key}: found {new.get(key)}, the shards in {folder} were made with {old.get(key)}")
+    for key, old, new in config_differences(json.dumps(before["config"]), json.dumps(now["config"])):
+        raise UserError(f"{key}: found {new}, the shards in {folder} were made with {old}")
     if before["model"] != now["model"]:
         raise UserError(f"weights: found hash {now['model']}, the shards in {folder} were made with {before['model']}")
     old, new = before["source"], now["source"]
@@ -235,10 +234,3 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
                     f"images: found '{name}' with {size} bytes, the export in {folder} began with one of "
                     f"{sizes[name]}: other images of the same names?"
                 )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

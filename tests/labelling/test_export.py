@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import resource
 import tarfile
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig, ModelConfig
+from superpoint.config import AdaptationConfig, LabellingConfig, ModelConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME
 from superpoint.data.images import sample_photographs
@@ -26,16 +25,10 @@ from superpoint.errors import UserError
 from superpoint.labelling.export import export_detections
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
+from tests.data.recipes.test_unpack import make_tar
+from tests.labelling.export_program import CONFIG as KILLED
 
-CONFIG = LabellingConfig(
-    weights="magicpoint-lite",
-    resize=64,
-    shard_size=4,
-    backend="torch",
-    precision="fp32",
-    adaptation=AdaptationConfig(homographies=0),
-    decode=DecodeConfig(threshold=0.005),
-)
+CONFIG = replace(KILLED, adaptation=AdaptationConfig(homographies=0))
 
 
 @cache
@@ -115,7 +108,7 @@ def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
     labels = export(folder, tmp_path / "labels.h5")
     assert set(labels.names()) == {
-        *("good.jpg", "wide.png", "rgba.png", "cmyk.jpg", "animated.gif", "one.png", "thin.png"),
+        *("good.jpg", "wide.png", "rgba.png", "cmyk.jpg", "animated.gif", "one.png", "thin.png")
     }
     skipped = labels.skipped()
     assert skipped["empty.jpg"] == "found an empty file, expected an image"
@@ -326,20 +319,12 @@ def test_the_summary_reads_no_label_again(photos: Path, tmp_path: Path, monkeypa
     assert summaries[0] == summaries[1]
 
 
-def make_tar(path: Path, images: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in images.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-
-
 def test_a_tar_that_breaks_off(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The other tars are labelled, what was read of it is kept in whole shards, and a resume goes on where it was."""
     content = (photos / "0.jpg").read_bytes()
     names = [[f"{number}-{index}.jpg" for index in range(10)] for number in range(3)]
     for number in range(3):
-        make_tar(tmp_path / f"t-{number}.tar", dict.fromkeys(names[number], content))
+        make_tar(tmp_path / f"t-{number}.tar", [(name, content) for name in names[number]], "w")
     whole = (tmp_path / "t-1.tar").read_bytes()
     (tmp_path / "t-1.tar").write_bytes(whole[: int(len(whole) * 0.7)])
     with pytest.raises(UserError, match=r"t-1\.tar: breaks off after \d images .*--resume, or keep_broken=true"):

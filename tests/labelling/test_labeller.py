@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig, ModelConfig
+from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
 from superpoint.errors import UserError
 from superpoint.labelling.labeller import labeller, shrink
 from superpoint.labelling.memory import NoRoomError
 from superpoint.labelling.summary import working_size
 from superpoint.models import build_model, load_network
-from superpoint.models.weights import model_hash
+from tests.conftest import TINY_MODEL
 
 PLAIN = AdaptationConfig(homographies=0)
+
+
+def settings(**changes: Any) -> LabellingConfig:
+    return LabellingConfig(**{"adaptation": PLAIN, "backend": "torch", "precision": "fp32", **changes})
 
 
 def board(height: int, width: int, square: int) -> np.ndarray:
@@ -36,7 +41,7 @@ def test_points_are_mapped_back_exactly() -> None:
     """Corners of a board at 3 k - 0.5 of the enlarged image: the network sees it three times smaller."""
     small = board(96, 128, 16)
     large = small.repeat(3, axis=0).repeat(3, axis=1)
-    config = LabellingConfig(resize=128, adaptation=PLAIN, backend="torch", precision="fp32")
+    config = settings(resize=128)
     label = labeller(load_network("magicpoint-lite"), config)
     found, base = label(shrink(large, config), "a"), label(shrink(small, config), "a")
     assert found.image_size == (384, 288)
@@ -48,25 +53,25 @@ def test_points_are_mapped_back_exactly() -> None:
 
 
 def test_descriptors_go_with_plain_detection_only() -> None:
-    model = build_model(ModelConfig(encoder="lite", head_channels=16, descriptor_dim=24)).eval()
+    model = build_model(replace(TINY_MODEL, descriptor_dim=24)).eval()
     image = board(48, 64, 8)
     decode = DecodeConfig(threshold=0.0, max_keypoints=7)
-    plain = LabellingConfig(adaptation=PLAIN, backend="torch", precision="fp32", decode=decode)
+    plain = settings(decode=decode)
     found = labeller(model, plain)(shrink(image, plain), "a")
     assert found.descriptors is not None
     assert (found.descriptors.shape, found.descriptors.dtype) == ((7, 24), np.float32)
     np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=2e-3)
-    without = LabellingConfig(adaptation=PLAIN, backend="torch", precision="fp32", descriptors=False)
+    without = settings(descriptors=False)
     assert labeller(model, without)(shrink(image, without), "a").descriptors is None
-    adapted = LabellingConfig(adaptation=AdaptationConfig(homographies=3), backend="torch", precision="fp32")
+    adapted = settings(adaptation=AdaptationConfig(homographies=3))
     found = labeller(model, adapted)(shrink(image, adapted), "a")
     assert (found.descriptors, found.views) == (None, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (9, 8), (300, 5)])
 def test_odd_sizes(size: tuple[int, int]) -> None:
-    config = LabellingConfig(resize=64, adaptation=PLAIN, backend="torch", precision="fp32")
-    label = labeller(build_model(ModelConfig(encoder="lite", head_channels=16)).eval(), config)
+    config = settings(resize=64)
+    label = labeller(build_model(TINY_MODEL).eval(), config)
     found = label(shrink(np.full(size, 99, np.uint8), config), "a")
     assert found.image_size == size[::-1]
 
@@ -74,8 +79,7 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 def test_sharpened_labels_lie_on_corners_of_the_original() -> None:
     """On a board enlarged three times: the network sees it small, the corners are looked for at the size it came in."""
     large = board(32, 48, 8).repeat(6, axis=0).repeat(6, axis=1)  # squares of 48
-    views = AdaptationConfig(homographies=4)
-    base = LabellingConfig(resize=128, adaptation=views, backend="torch", precision="fp32")
+    base = settings(resize=128, adaptation=AdaptationConfig(homographies=4))
     model = load_network("magicpoint-lite")
     results = []
     for config in (base, replace(base, sharpen=True), replace(base, sharpen=True, corners=100.0)):
@@ -101,8 +105,7 @@ def test_corners_do_not_depend_on_the_size_of_the_photograph() -> None:
     rng = np.random.default_rng(0)
     small = cv2.GaussianBlur(rng.normal(128, 90, (180, 240)).clip(0, 255).astype(np.uint8), (0, 0), 2.0) * 1
     large = cv2.resize(small, (960, 720), interpolation=cv2.INTER_CUBIC)
-    views = AdaptationConfig(homographies=2)
-    config = LabellingConfig(resize=160, adaptation=views, backend="torch", precision="fp32", sharpen=True, corners=100)
+    config = settings(resize=160, adaptation=AdaptationConfig(homographies=2), sharpen=True, corners=100)
     label = labeller(load_network("magicpoint-lite"), config)
     counts = [len(label(shrink(np.asarray(image, np.uint8), config), "a").keypoints) for image in (small, large)]
     assert min(counts) > 100
@@ -125,16 +128,8 @@ def test_too_large_an_image_is_refused_with_the_remedy() -> None:
 
 def test_an_image_without_room_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("superpoint.labelling.memory.free_memory", lambda _: 1 << 20)
-    model = build_model(ModelConfig(encoder="lite", head_channels=16)).eval()
+    model = build_model(TINY_MODEL).eval()
     for adaptation in (PLAIN, AdaptationConfig(homographies=3)):
-        config = LabellingConfig(adaptation=adaptation, backend="torch", precision="fp32")
+        config = settings(adaptation=adaptation)
         with pytest.raises(NoRoomError, match=r"^a: a view of "):
             labeller(model, config)(shrink(board(120, 160, 8), config), "a")
-
-
-def test_the_hash_is_that_of_the_weights() -> None:
-    config = ModelConfig(encoder="lite", head_channels=16)
-    one, two = build_model(config), build_model(config)
-    assert model_hash(one) == model_hash(two)
-    two.detector.logits.weight.data[0, 0] += 1e-3
-    assert model_hash(one) != model_hash(two)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import tarfile
 import threading
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from superpoint.data.sources.archives import Hdf5Images, TarImages
 from superpoint.data.sources.read_ahead import read_ahead
 from superpoint.data.sources.source import EXTENSIONS
 from superpoint.errors import UserError
+from tests.data.recipes.test_unpack import make_tar as make_archive
 
 
 def png(level: int, size: tuple[int, int] = (10, 8)) -> bytes:
@@ -27,12 +27,7 @@ def png(level: int, size: tuple[int, int] = (10, 8)) -> bytes:
 
 
 def make_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
+    return make_archive(path, list(members.items()), mode)
 
 
 MEMBERS = {
