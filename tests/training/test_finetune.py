@@ -157,25 +157,6 @@ def test_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        ("missing", "expected a folder of photographs"),
-        ("empty", "found no image"),
-        ("two", f"found 0 of 2 photographs readable .*, expected at least {MIN_IMAGES}"),
-    ],
-)
-def test_bad_photographs_are_one_line(make: str, words: str, tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    if make != "missing":
-        folder.mkdir()
-    for number in range(2 if make == "two" else 0):
-        (folder / f"{number}.png").write_bytes(b"this is no image")
-    with pytest.raises(UserError, match=words) as caught:
-        finetune(load_config(FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", f"images={folder}"]))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("training.run=x", "training.run: is set by this recipe"),
@@ -194,9 +175,3 @@ def test_labels_of_other_photographs_are_refused(photographs: Path, tmp_path: Pa
     save_features(tmp_path / "labels.h5", {"other.png": Features(np.zeros((1, 2), np.float32))}, {})
     with pytest.raises(UserError, match=f"labels.h5: found labels of 0 .*, expected at least {MIN_IMAGES}"):
         check_labels(tmp_path / "labels.h5", photographs)
-
-
-def test_without_images_it_says_so(cli: CommandLine) -> None:
-    code, _, error = cli("finetune")
-    assert code == 2
-    assert error == "error: images: not set, expected a folder of photographs: images=FOLDER\n"

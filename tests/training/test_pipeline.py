@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import h5py
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.training import pipeline as stage
 from superpoint.training.pipeline import owner_of, pipeline, set_aside, write_samples
-from tests.conftest import CommandLine, write_photographs
+from tests.conftest import write_photographs
 from tests.training.pipeline_program import SETTINGS
 
 
@@ -171,38 +169,6 @@ def test_from_does_a_stage_and_those_after_it_anew(stages: Stages, photographs: 
         pipeline(given, first="superpiont")
 
 
-def test_photographs_that_cannot_be_read_are_found_before_anything_is_trained(
-    stages: Stages, photographs: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    for name in ("a.png", "b.png"):
-        (folder / name).write_text("no image")
-    (folder / "c.png").write_bytes(next(photographs.iterdir()).read_bytes())
-    with pytest.raises(
-        UserError, match=r"images: found 1 of 3 photographs readable \(a\.png: .*expected at least 2"
-    ) as caught:
-        pipeline(config(tmp_path / "run", f"images={folder}"))
-    assert "\n" not in str(caught.value)
-    assert not stages.calls
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_of_another_version_says_so(stages: Stages, photographs: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    stages.stop = {"labels": signal.SIGTERM}
-    given = config(run, f"images={photographs}")
-    pipeline(given)
-    path = run / "pipeline.yaml"
-    text = path.read_text()
-    path.write_text(re.sub(r"\n *lamplight: .*", "", text, count=1))
-    assert path.read_text() != text
-    with pytest.raises(
-        UserError, match=r"lamplight: found 1\.0, but the run was begun with nothing \(another version\)"
-    ):
-        pipeline(given, resume=True)
-
-
 def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
     stages: Stages, photographs: Path, tmp_path: Path
 ) -> None:
@@ -255,24 +221,6 @@ def test_what_the_recipe_sets_itself_is_refused(overrides: list[str], message: s
     with pytest.raises(UserError, match=message) as caught:
         load_config(PipelineConfig, None, overrides)
     assert "\n" not in str(caught.value)
-
-
-def test_bad_photographs_are_refused_before_anything_is_made(
-    tmp_path: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    empty, one = tmp_path / "empty", tmp_path / "one"
-    for folder in (empty, one):
-        folder.mkdir()
-    cv2.imwrite(str(one / "a.png"), np.zeros((20, 20), np.uint8))
-    cases = {
-        empty: "found no image",
-        one: "found 1 of 1",
-        tmp_path / "none": "expected a folder of photographs",
-    }
-    for folder, words in cases.items():
-        assert words in cli.fails("pipeline", f"run={tmp_path / 'run'}", f"images={folder}")
-    assert not (tmp_path / "run").exists()
 
 
 def test_photographs_of_scikit_image_are_written_once(tmp_path: Path) -> None:
