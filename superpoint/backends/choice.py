@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 
 import torch
 
-from superpoint.backends.cpu import native_bf16_instructions
 from superpoint.backends.network import Network
 from superpoint.backends.onnxruntime import OnnxRuntimeNetwork
 from superpoint.backends.openvino import OpenVinoNetwork
@@ -15,6 +15,8 @@ from superpoint.backends.pytorch import TorchNetwork
 from superpoint.config.inference import check_runtime
 from superpoint.errors import UserError
 from superpoint.models.superpoint import SuperPoint
+
+BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # instruction sets of x86 and, the last, ARM
 
 
 def make_network(model: SuperPoint, backend: str = "auto", precision: str = "auto", device: str = "auto") -> Network:
@@ -82,3 +84,22 @@ def native_bf16(device: str) -> str:
     if device == "cuda":
         return "tensor cores" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
     return ", ".join(native_bf16_instructions()) if device == "cpu" else ""
+
+
+def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Return the names of the bfloat16 instruction sets of this CPU, [] if it has none or none can be detected.
+
+    Asks `torch.cpu.get_capabilities` (torch >= 2.12) and, where torch is older, the flags in `/proc/cpuinfo`.
+    """
+    if hasattr(torch.cpu, "get_capabilities"):
+        flags = {key for key, value in torch.cpu.get_capabilities().items() if value is True}
+    else:
+        flags = _cpuinfo_flags(cpuinfo)
+    return [flag for flag in BF16 if flag in flags]
+
+
+def _cpuinfo_flags(cpuinfo: Path) -> set[str]:
+    """Return the flags of the first processor: the line "flags" on x86, "Features" on ARM; empty without the file."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    listed = (line.partition(":")[2] for line in lines if line.partition(":")[0].strip() in ("flags", "Features"))
+    return set(next(listed, "").split())

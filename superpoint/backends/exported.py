@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.backends.choice import resolve
-from superpoint.backends.network import Network, missing
+from superpoint.backends.network import Network, need
 from superpoint.backends.onnxruntime import open_session
 from superpoint.backends.openvino import compiled, shared_core, unreported
-from superpoint.errors import UserError, check_one_of
+from superpoint.config.inference import PRECISIONS
+from superpoint.errors import UserError, check_one_of, one_line
 
 METADATA = "superpoint"  # key of the metadata in a file, JSON
 Run = Callable[[NDArray[np.float32]], list[NDArray[Any]]]
 DENSE = (".onnx", ".xml", ".pt")
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 class ExportedNetwork(Network):
@@ -97,10 +97,7 @@ def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
 
 def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
     with unreported():
-        try:
-            import openvino  # noqa: F401
-        except ImportError as error:
-            raise missing("openvino") from error
+        need("openvino")
     if not path.with_suffix(".bin").is_file():
         raise UserError(f"{path}: found no '{path.with_suffix('.bin').name}' beside it, expected its weights")
     precision = resolve("openvino", precision, "cpu")[1]
@@ -152,5 +149,4 @@ def _metadata(path: Path, text: str | None) -> dict[str, Any]:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> UserError:
-    text = " ".join(str(error).split())
-    return UserError(f"{path}: not a readable {kind} ({text[-160:] or type(error).__name__})")
+    return UserError(f"{path}: not a readable {kind} ({one_line(error)[-160:] or type(error).__name__})")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +47,12 @@ class Network(ABC):
         return f"{self.backend} {self.precision} on {self.device}"
 
 
-def missing(package: str) -> UserError:
-    """Return what to tell a user who asked for a runtime that is not installed."""
-    return UserError(f"backend: the Python package '{package}' is not installed: pip install 'superpoint[export]'")
+def need(*packages: str) -> Any:
+    """Import optional packages and return the first. Raises: UserError that says how to install a missing one."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            how = "pip install 'superpoint[export]'"
+            raise UserError(f"backend: the Python package '{package}' is not installed: {how}") from error
+    return sys.modules[packages[0]]

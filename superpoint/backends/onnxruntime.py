@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from superpoint.backends.graph import onnx_bytes, output_names
-from superpoint.backends.network import Network, missing
+from superpoint.backends.network import Network, need
 from superpoint.models.superpoint import SuperPoint
 
 
@@ -16,11 +16,7 @@ class OnnxRuntimeNetwork(Network):
     backend = "onnxruntime"
 
     def __init__(self, model: SuperPoint) -> None:
-        for package in ("onnxruntime", "onnx", "onnxscript"):
-            try:
-                __import__(package)
-            except ImportError as error:
-                raise missing(package) from error
+        need("onnxruntime", "onnx", "onnxscript")
         self.precision, self.device = "fp32", torch.device("cpu")
         self._names = output_names(model)
         self._session = open_session(onnx_bytes(model))
@@ -32,10 +28,7 @@ class OnnxRuntimeNetwork(Network):
 
 def open_session(content: bytes) -> Any:
     """Open the content of an ONNX file on the CPU. Raises: UserError if ONNX Runtime is not installed."""
-    try:
-        import onnxruntime  # optional
-    except ImportError as error:
-        raise missing("onnxruntime") from error
+    onnxruntime = need("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS and torchrun count here too
     options.log_severity_level = 4  # fatal: what goes wrong is raised as well

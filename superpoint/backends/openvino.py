@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from superpoint.backends.graph import example, output_names, quiet
-from superpoint.backends.network import Network, missing
+from superpoint.backends.network import Network, need
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.superpoint import SuperPoint
 
@@ -30,16 +30,11 @@ class OpenVinoNetwork(Network):
     def __init__(self, model: SuperPoint, precision: str) -> None:
         self.precision, self.device = precision, torch.device("cpu")
         frozen, image = example(model)
-        with quiet(), unreported():
-            try:
-                import openvino
-            except ImportError as error:
-                raise missing("openvino") from error
-            # Straight from the module: .7 s, by way of torch.export or ONNX 6 s. OpenVINO would trace by itself, and
-            # check the trace, for which torch imports all of torch.distributed.tensor: .6 s more.
+        # Straight from the module: .7 s, by way of torch.export or ONNX 6 s. OpenVINO would trace by itself, and check
+        # the trace, for which torch imports all of torch.distributed.tensor: .6 s more.
+        with quiet():
             traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
-            self._graph = openvino.convert_model(traced, example_input=image)
-        self._graph.reshape([-1, 1, -1, -1])
+        self._graph = converted(traced, image)
         names = [next(iter(output.get_names()), "logits") for output in self._graph.outputs]
         self._outputs = {name: names.index(name) for name in output_names(model)}
 
@@ -79,6 +74,14 @@ class OpenVinoNetwork(Network):
         results[index] = opset13.squeeze(opset13.depth_to_space(cells, "blocks_first", CELL), constant(1)).output(0)
         graph = openvino_model([opset13.result(each) for each in results], graph.get_parameters())
         return compiled(graph, self.precision).create_infer_request()
+
+
+def converted(graph: Any, image: Tensor) -> Any:
+    """Return a module as a graph of OpenVINO for images of any size. Raises: UserError if it is not installed."""
+    with quiet(), unreported():
+        model = need("openvino").convert_model(graph, example_input=image)
+    model.reshape([-1, 1, -1, -1])
+    return model
 
 
 def compiled(graph: Any, precision: str) -> Any:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.backends.exported import METADATA
-from superpoint.backends.graph import quiet
-from superpoint.backends.network import missing
-from superpoint.backends.openvino import unreported
+from superpoint.backends.graph import onnx_model, quiet
+from superpoint.backends.network import need
+from superpoint.backends.openvino import converted
 from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_number, check_one_of, one_line
 from superpoint.export.graph import DenseGraph, FullGraph
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
@@ -39,20 +39,20 @@ class Settings:
     border: int = BORDER  # pixels
 
     def __post_init__(self) -> None:
-        check_number("points", self.max_keypoints, 1, 1_000_000, whole=True)
+        check_number("keypoints", self.max_keypoints, 1, 1_000_000, whole=True)
         check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
         check_number("threshold", self.threshold, 0, 1)
         check_number("border", self.border, 0, whole=True)
 
 
 def output_names(model: SuperPoint, form: str) -> list[str]:
-    """Outputs of the graph, in their order."""
+    """Return the outputs of the graph, in their order."""
     names = ["keypoints", "scores"] if form == "onnx-full" else ["logits"]
     return names if model.descriptor is None else [*names, "descriptors"]
 
 
 def make_graph(model: SuperPoint, form: str, settings: Settings) -> nn.Module:
-    """The module that `write_model` records, in evaluation mode on the CPU."""
+    """Return the module that `write_model` records, in evaluation mode on the CPU."""
     graph = FullGraph(model, **asdict(settings)) if form == "onnx-full" else DenseGraph(model)
     return graph.eval()
 
@@ -92,22 +92,7 @@ def write_model(
 
 
 def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    for package in ("onnx", "onnxscript"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise missing(package) from error
-    program = torch.onnx.export(
-        graph,
-        (image,),
-        input_names=["image"],
-        output_names=metadata["outputs"],
-        dynamic_shapes=_any_size(),
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None  # it is, with dynamo=True and no file named
-    proto = program.model_proto
+    proto = onnx_model(graph, image, metadata["outputs"], _any_size())
     proto.producer_name = "superpoint"
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(metadata)
@@ -115,26 +100,20 @@ def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any])
 
 
 def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    with unreported():
-        try:
-            import openvino
-        except ImportError as error:
-            raise missing("openvino") from error
-        converted = openvino.convert_model(graph, example_input=image)
-    converted.reshape([-1, 1, -1, -1])
-    for output, name in zip(converted.outputs, metadata["outputs"], strict=True):
+    model = converted(graph, image)
+    for output, name in zip(model.outputs, metadata["outputs"], strict=True):
         output.get_tensor().set_names({name})
-    converted.inputs[0].get_tensor().set_names({"image"})
-    converted.set_rt_info(json.dumps(metadata), METADATA)
+    model.inputs[0].get_tensor().set_names({"image"})
+    model.set_rt_info(json.dumps(metadata), METADATA)
     # Weights first, and both under temporary names: a reader never finds a graph without its weights.
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.xml")
     weights = temporary.with_suffix(".bin")
     try:
-        openvino.save_model(converted, temporary, compress_to_fp16=False)
+        need("openvino").save_model(model, temporary, compress_to_fp16=False)
         os.replace(weights, path.with_suffix(".bin"))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from error
+        raise UserError(f"{path}: cannot be written ({one_line(error)[:160]})") from error
     finally:
         for left in (temporary, weights):
             left.unlink(missing_ok=True)
@@ -150,16 +129,16 @@ def _torchscript(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str
 
 
 def _torch_export(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    program = torch.export.export(graph, (image,), dynamic_shapes=_any_size(), strict=False)
+    program = torch.export.export(graph, (image,), dynamic_shapes=(_any_size(),), strict=False)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def _any_size() -> tuple[dict[int, torch.export.Dim], ...]:
-    """At least two cells a side: torch.export takes one for a special case. Other runtimes do not care."""
+def _any_size() -> dict[int, torch.export.Dim]:
+    """Return axes of at least two cells: torch.export takes one for a special case. Other runtimes do not care."""
     dim = torch.export.Dim
-    return ({0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)},)
+    return {0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)}
 
 
 WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, dict[str, Any]], None]] = {

@@ -22,15 +22,15 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
     """Write the network of `source` to `out`, compare the file with torch in fp32, and write FILE.parity.json.
 
     Args:
-        source: a run folder, weights file or name of pretrained weights.
+        source: see `models.load_network`.
         form: one of `superpoint.export.FORMATS`.
         settings: of the decoder that "onnx-full" has built in; the comparison uses them for every format.
 
     Returns:
-        One `Parity` a precision.
+        one `Parity` per precision.
 
     Raises:
-        UserError: no such weights or format, a place that cannot be written, or a file whose points are not torch's;
+        UserError: no such weights or format, a place that cannot be written, or a file whose keypoints are not torch's;
             the file stays for inspection then.
     """
     out, settings = Path(out), settings or Settings()
@@ -56,7 +56,7 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
         if not each.passed:
             raise UserError(
                 f"{out}: {each.runtime} {each.precision}: found {each.agreement:.2%} of {each.points[0]} and "
-                f"{each.points[1]} points within {each.within:g} px of torch's, expected {each.required:.1%}"
+                f"{each.points[1]} keypoints within {each.within:g} px of torch's, expected {each.required:.1%}"
             )
     return found
 
@@ -65,7 +65,7 @@ def _line(parity: Parity) -> str:
     torch_points, file_points = parity.points
     described = "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f}"
     return (
-        f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the points within {parity.within:g} px of "
-        f"torch's in fp32 (at least {parity.required:.1%}); {torch_points} points in torch, {file_points} here"
+        f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the keypoints within {parity.within:g} px of "
+        f"torch's in fp32 (at least {parity.required:.1%}); {torch_points} keypoints in torch, {file_points} here"
         f"{described}"
     )

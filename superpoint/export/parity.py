@@ -1,4 +1,4 @@
-"""Does the exported file find the points that torch finds in fp32?"""
+"""Whether an exported file finds the keypoints that torch finds in fp32."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from superpoint.models.superpoint import SuperPoint
 # (height, width): both, one and none a multiple of 8; larger and smaller than what was recorded; very wide.
 SIZES = ((120, 160), (97, 131), (240, 243), (57, 320), (33, 40))
 IMAGES = 10  # of each size
-REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, least share of points within it
-LEAST_POINTS = 50  # in all images: a share of fewer says little
+REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, min share of keypoints within it
+MIN_KEYPOINTS = 50  # in all images: a share of fewer says little
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # points [N, 2] and descriptors [N, D] of an image
+Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # keypoints [N, 2] and descriptors [N, D] of an image
 Run = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -37,10 +37,10 @@ class Parity:
 
     Attributes:
         runtime, precision: what the file was computed in.
-        points: found by torch and by the file, on all images.
-        agreement: share of both with a point of the other within `within` px.
-        required: least agreement.
-        cosine: mean similarity of the descriptors of common points; None without descriptors.
+        points: keypoints found by torch and by the file, on all images.
+        agreement: share of both with a keypoint of the other within `within` px.
+        required: min agreement.
+        cosine: mean similarity of the descriptors of common keypoints; None without descriptors.
         sizes: (height, width) of the images.
     """
 
@@ -55,30 +55,32 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        return self.agreement >= self.required and min(self.points) >= LEAST_POINTS
+        return self.agreement >= self.required and min(self.points) >= MIN_KEYPOINTS
 
     def row(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return {**asdict(self), "passed": self.passed}
 
 
 def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings) -> list[Parity]:
     """Compare an exported file with its model on synthetic shapes of several sizes, in each precision there is.
 
-    The points of a dense graph are decoded with the same settings as torch's; those of a full graph come out of it.
+    Keypoints of a dense graph are decoded with the settings that torch's are decoded with.
     """
     images = list(parity_images())
-    expected = [_reference(model, image, settings) for image in images]
+    decode = DecodeConfig(**asdict(settings))
+    torch_found = [features(model, image, decode, smoothing=0)[0] for image in images]
+    expected = [(each.keypoints, each.descriptors) for each in torch_found]
     found = []
     for precision in ("fp32", "bf16") if form == "openvino" and resolve("openvino")[1] == "bf16" else ("fp32",):
         run, runtime = _runner(form, path, precision)
-        results = [_from_file(run, image, settings) for image in images]
+        results = [_from_file(run, image, decode) for image in images]
         found.append(_compare(runtime, precision, expected, results))
     return found
 
 
 def parity_images() -> Iterator[Tensor]:
-    """Synthetic shapes, float32 [1, 1, H, W], 0..1, always the same."""
+    """Yield synthetic shapes, float32 [1, 1, H, W], 0..1, always the same."""
     for height, width in SIZES:
         shapes = ShapeGenerator(SyntheticConfig(), height, width, seed=8)
         for index in range(IMAGES):
@@ -93,13 +95,7 @@ def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
     return lambda image: dict(zip(("logits", "descriptors"), program(image), strict=False)), "torch"
 
 
-def _reference(model: SuperPoint, image: Tensor, settings: Settings) -> Found:
-    """What the library finds: `models.decode`, the model itself in fp32."""
-    (found,) = features(model, image, DecodeConfig(**asdict(settings)), smoothing=0)
-    return found.keypoints, found.descriptors
-
-
-def _from_file(run: Run, image: Tensor, settings: Settings) -> Found:
+def _from_file(run: Run, image: Tensor, decode: DecodeConfig) -> Found:
     with torch.no_grad():
         output = run(image)
         if "keypoints" in output:
@@ -108,7 +104,7 @@ def _from_file(run: Run, image: Tensor, settings: Settings) -> Found:
             return output["keypoints"][0][kept].numpy(), described
         # Not by `features`, which would pad the image: that is the graph's own task here.
         maps = output_maps(output, *image.shape[-2:])
-    (found,) = decode_maps(maps, DecodeConfig(**asdict(settings)), smoothing=0)
+    (found,) = decode_maps(maps, decode, smoothing=0)
     return found.keypoints, found.descriptors
 
 
@@ -131,7 +127,7 @@ def _compare(runtime: str, precision: str, expected: list[Found], found: list[Fo
 
 
 def _cosines(a: Found, b: Found, within: float) -> NDArray[np.float64] | None:
-    """Of each point of a and the nearest of b, if it is within that many pixels."""
+    """Return the similarity of each keypoint of a and the nearest of b, if it is within that many pixels."""
     if a[1] is None or b[1] is None or not len(a[0]) or not len(b[0]):
         return None
     distance = np.linalg.norm(a[0][:, None] - b[0][None], axis=2)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from superpoint.config import AdaptationConfig, LabellingConfig
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.feature_writer import check_name
 from superpoint.data.sources.source import Files, open_source
+from superpoint.engine.display import Display
 from superpoint.errors import UserError
 from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.pictures import keypoints_picture
@@ -58,16 +58,16 @@ def detect_images(
         raise UserError("--resume: only a feature file (--out features.h5) can be resumed")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
-    console, progress = Console(), Console(stderr=True)
-    with closing(open_source(inputs, root)) as source:
+    console = Console()
+    with closing(open_source(inputs, root)) as source, Display() as display:
         model = load_detector(config)
         folder = make_folder(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
         found: list[tuple[str, Seen, float]] = []
         skipped, written = 0, set[Path]()
         items = (item for part in range(source.parts(PART)) for item in source.read(part, PART))
-        shown = {"total": len(files) or None, "console": progress, "disable": not progress.is_terminal}
-        for item in track(items, "detecting", transient=True, **shown):
+        begin = perf_counter()
+        for item in items:
             try:
                 check_name(item.name)  # a member of a tar may be called ../../file
                 image, start = item.load(), perf_counter()
@@ -77,7 +77,10 @@ def detect_images(
                 console.print(Text(f"skipped {item.name}: {reason}", style="bold yellow"), soft_wrap=True)
                 skipped += 1
                 continue
-            found.append((item.name, seen, perf_counter() - start))
+            now = perf_counter()
+            found.append((item.name, seen, now - start))
+            share = (len(found) + skipped) / len(files) if files else 0.0
+            display.update(share, now - begin, len(found), {"keypoints": len(seen.features)})
             picture = folder / PurePosixPath(item.name).with_suffix(".png")
             if picture in written:  # a/photo.jpg.png beside a/photo.png
                 picture = folder / f"{item.name}.png"

@@ -11,7 +11,7 @@ import torch
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import NMS_RADIUS, THRESHOLD, check_runtime
+from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_runtime
 from superpoint.errors import UserError, check_number
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
@@ -89,7 +89,7 @@ class FeatureDetector:
         threshold: float | None = None,
         max_keypoints: int | None = None,
         nms_radius: int = NMS_RADIUS,
-        border: int = 4,
+        border: int = BORDER,
         subpixel: bool = True,
         resize: int | None = None,
     ) -> Features | list[Features]:

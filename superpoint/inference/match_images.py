@@ -90,18 +90,15 @@ def match_images(
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raises: UserError if `path` is there and holds something else than the numbers of a match."""
+    """Raise UserError if `path` is there and holds something else than the numbers of a match."""
     if not path.exists():
         return
-    content = None
-    if path.stat().st_size <= LARGEST:
-        try:
-            content = json.loads(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"--out: {path}, where the numbers go: {error.strerror}") from error
-        except (ValueError, RecursionError):
-            pass
-    if not isinstance(content, dict) or not {"estimator", "matches", "homography"} <= content.keys():
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST)
+    except OSError as error:
+        raise UserError(f"--out: {path}, where the numbers go: {error.strerror}") from error
+    if not all(key in content for key in (b'"estimator"', b'"matches"', b'"homography"')):
         raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
 
 

@@ -7,7 +7,7 @@ superpoint track 0 --out tracks.mp4 --frames 300
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.pictures import track_picture
 from superpoint.inference.see import load_detector, see
 from superpoint.inference.tracking import PointTracker
-from superpoint.inference.video import Frame, FrameSource, VideoFile
+from superpoint.inference.video import FrameSource, VideoFile
 from superpoint.visualize import save_image
 
 LONG = 4  # a track of this many times the positions drawn has the brightest colour
@@ -70,28 +70,32 @@ def track_keypoints(
     tracker = PointTracker(max_distance, keep)
     console = Console()
     with closing(FrameSource(source)) as stream, StopRequest() as stop:
-        sink = VideoFile(out, stream.fps, codec) if Path(out).suffix else PictureFolder(out)
+        video = VideoFile(out, stream.fps, codec) if Path(out).suffix else None
+        folder = make_folder(out) if video is None else None
         model = load_detector(config, described=True)
         total = min(stream.total or frames, frames or stream.total)
-        lengths: list[int] = []  # of each track so far
+        lengths: dict[int, int] = {}  # of each track so far
         count, rate, begin = 0, 0.0, perf_counter()
         before = begin
-        with sink, Display() as display:
-            for original in islice(stream, frames or None):
+        with video or nullcontext(), Display() as display:
+            for frame in islice(stream, frames or None):
                 if stop.signal is not None:
                     break
-                seen = see(model, original, config, f"frame {count + 1}")
+                seen = see(model, frame, config, f"frame {count + 1}")
                 try:
                     tracks = tracker.update(seen.features)
                 except ValueError as error:
                     raise UserError(f"{source}: frame {count + 1}: {error}") from error
-                for track in tracks:
-                    lengths += [0] * (track.number + 1 - len(lengths))
-                    lengths[track.number] = track.length
+                count += 1
+                lengths |= {track.number: track.length for track in tracks}
                 followed = sum(track.length > 1 for track in tracks)
-                title = f"frame {count + 1}: {len(tracks)} keypoints, {followed} of them followed, {rate:.1f} FPS"
-                sink.add(track_picture(seen.image, tracks, LONG * keep, title))
-                count, now = count + 1, perf_counter()
+                title = f"frame {count}: {len(tracks)} keypoints, {followed} of them followed, {rate:.1f} FPS"
+                picture = track_picture(seen.image, tracks, LONG * keep, title)
+                if video is not None:
+                    video.add(picture)
+                if folder is not None:
+                    save_image(folder / f"{count:06d}.png", picture)
+                now = perf_counter()
                 rate = 1 / (now - before) if count == 1 else 0.9 * rate + 0.1 / (now - before)
                 before = now
                 fields = {"keypoints": len(tracks), "followed": followed, "FPS": rate}
@@ -101,32 +105,14 @@ def track_keypoints(
         raise UserError(f"{source}: found no frame that can be read{f' ({reason})' if reason else ''}")
     for name, reason in stream.skipped.items():
         console.print(Text(f"skipped {name}: {reason}", style="bold yellow"), soft_wrap=True)
-    followed = [length for length in lengths if length > 1]
-    mean = sum(followed) / max(1, len(followed))
-    result = TrackResult(count, len(followed), mean, count / max(perf_counter() - begin, 1e-9), stop.signal)
+    long = [length for length in lengths.values() if length > 1]
+    mean = sum(long) / max(1, len(long))
+    result = TrackResult(count, len(long), mean, count / max(perf_counter() - begin, 1e-9), stop.signal)
     console.print(
         f"{count} frames, {result.fps:.1f} FPS ({model.network}); {result.tracks} tracks of at least 2 frames, "
-        f"{mean:.1f} frames long on average, the longest {max(followed, default=0)}",
+        f"{mean:.1f} frames long on average, the longest {max(long, default=0)}",
         soft_wrap=True,
     )
     if count:
         console.print(f"{'stopped; ' if stop.signal else ''}written: {out}", soft_wrap=True)
     return result
-
-
-class PictureFolder:
-    """Frames as 000001.png, 000002.png, ... in a folder; what `VideoFile` is for one file."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = make_folder(path)
-        self.frames = 0
-
-    def add(self, frame: Frame) -> None:
-        self.frames += 1
-        save_image(self.path / f"{self.frames:06d}.png", frame)
-
-    def __enter__(self) -> PictureFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass

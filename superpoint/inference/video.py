@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from superpoint.data.images import read_rgb
 from superpoint.data.sources.source import Files, open_source
-from superpoint.errors import UserError
+from superpoint.errors import UserError, near_file
 from superpoint.files import make_folder
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
@@ -34,52 +34,47 @@ class FrameSource:
 
     def __init__(self, source: str) -> None:
         """Raises: UserError if there is nothing of that name, or it holds no frame that can be decoded."""
-        self.source = source
         self.fps, self.total = FPS, 0
         self.skipped: dict[str, str] = {}
-        self._files: Files | None = None
         self._capture: cv2.VideoCapture | None = None
-        self._first: Frame | None = None
         if Path(source).is_dir():
             files = open_source([source])
             assert isinstance(files, Files)
-            self._files, self.total = files, len(files)
+            self._frames, self.total = self._pictures(files), len(files)
             return
-        if not re.fullmatch(r"\d+", source) and not Path(source).is_file():
-            raise UserError(f"{source}: no such file, expected a video, a folder of images or a camera's index")
-        self._open_video()
-
-    def _open_video(self) -> None:
-        camera = not Path(self.source).is_file()
-        what = f"camera {self.source}" if camera else self.source
-        if not camera and not os.path.getsize(self.source):
-            raise UserError(f"{what}: found an empty file, expected a video")
+        camera = not Path(source).is_file()
+        if camera and not re.fullmatch(r"\d+", source):
+            raise UserError(
+                f"{source}: no such file, expected a video, a folder of images or a camera's index{near_file(source)}"
+            )
+        if not camera and not os.path.getsize(source):
+            raise UserError(f"{source}: found an empty file, expected a video")
         with silent():
-            self._capture = cv2.VideoCapture(int(self.source) if camera else self.source)
-            self._first = self._grab()
-        if self._first is None:
+            self._capture = cv2.VideoCapture(int(source) if camera else source)
+            first = self._grab()
+        if first is None:
             self.close()
             if camera:
-                raise UserError(
-                    f"{what}: found no camera of that index, or it gives no picture; expected a working one"
-                )
-            raise UserError(f"{what}: no frame can be read, expected a video, in a codec that OpenCV knows")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if np.isfinite(fps) and 0 < fps <= 1000 else FPS
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.total = int(count) if not camera and np.isfinite(count) and 0 < count < 1e9 else 0
+                raise UserError(f"camera {source}: found none of that index, or it gives no picture; try another")
+            raise UserError(f"{source}: no frame can be read, expected a video, in a codec that OpenCV knows")
+        fps, count = (self._capture.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = fps if 0 < fps <= 1000 else FPS  # not a number is neither
+        self.total = int(count) if not camera and 0 < count < 1e9 else 0
+        self._frames = self._video(first)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, once. A video that breaks off ends there."""
-        if self._files is not None:
-            for name in self._files.names:
-                try:
-                    yield read_rgb(self._files.root / name)
-                except UserError as error:
-                    self.skipped[name] = str(error)
-            return
-        with silent():
-            frame, self._first = self._first, None
+        """Yield the frames, once. A video that breaks off ends there."""
+        return self._frames
+
+    def _pictures(self, files: Files) -> Iterator[Frame]:
+        for name in files.names:
+            try:
+                yield read_rgb(files.root / name)
+            except UserError as error:
+                self.skipped[name] = str(error)
+
+    def _video(self, first: Frame) -> Iterator[Frame]:
+        frame: Frame | None = first
         while frame is not None:
             yield frame
             with silent():
@@ -171,7 +166,7 @@ class VideoFile:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """OpenCV and FFmpeg print to the process's standard error about each damaged frame: what matters is said by us."""
+    """Silence OpenCV and FFmpeg, which print to the process's standard error about each damaged frame."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

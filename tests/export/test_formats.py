@@ -95,7 +95,7 @@ def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> N
     pytest.importorskip("onnxruntime")
     out = tmp_path / f"model{SUFFIXES[form]}"
     output = cli.succeeds("export-model", "--model", weights, "--format", form, "--out", out, "--keypoints", "150")
-    assert "of the points within 0.5 px of torch's" in output
+    assert "of the keypoints within 0.5 px of torch's" in output
     report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
     assert report["parity"][0]["agreement"] >= 0.995
     assert report["parity"][0]["points"][0] > 200

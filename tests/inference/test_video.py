@@ -99,7 +99,7 @@ def test_sources_that_give_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[
             FrameSource(str(tmp_path / name))
     with pytest.raises(UserError, match=r"nothing\.mp4: no such file, expected a video"):
         FrameSource(str(tmp_path / "nothing.mp4"))
-    with pytest.raises(UserError, match="camera 9999: found no camera of that index"):
+    with pytest.raises(UserError, match="camera 9999: found none of that index"):
         FrameSource("9999")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="found no image"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpoint.backends.cpu import native_bf16_instructions
+from superpoint.backends.choice import native_bf16_instructions
 
 
 @pytest.mark.parametrize(
