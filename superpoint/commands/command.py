@@ -30,18 +30,16 @@ Load = Callable[..., Any]
 CONFIGS: dict[str, type] = {}  # command -> what its `key=value` sets
 
 CONFIG = Annotated[
-    str | None,
-    typer.Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names),
+    str | None, typer.Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names)
 ]
 PRINT_CONFIG = Annotated[bool, typer.Option("--print-config", help="Print the complete configuration and stop.")]
-OVERRIDES = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="over the recipe", show_default=False)]
+OVERRIDES = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="over the recipe")]
 INPUTS = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="IMAGES... [KEY=VALUE]",
         help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
         "and key=value, over the recipe",
-        show_default=False,
     ),
 ]
 QUIET = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]

@@ -11,14 +11,14 @@ from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 
-WeightsFile = Annotated[Path, typer.Option(help="The .safetensors file to write.", show_default=False)]
+WeightsFile = Annotated[Path, typer.Option(help="The .safetensors file to write.")]
 
 
 @command("export-model", CONVERT, options=InferenceConfig, only=("threshold", "nms_radius", "border"))
 def export_model_command(
     config: InferenceConfig,
     model: Model,
-    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt or .pt2.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt or .pt2.")],
     form: Annotated[
         Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
         typer.Option("--format", help="onnx-full has the decoder inside, set by the options below."),
@@ -54,7 +54,7 @@ def export_weights_command(
 
 @command("convert-weights", CONVERT)
 def convert_weights_command(
-    file: Annotated[Path, typer.Argument(help="weights of SuperPoint from elsewhere", show_default=False), check_path],
+    file: Annotated[Path, typer.Argument(help="weights of SuperPoint from elsewhere"), check_path],
     out: WeightsFile,
 ) -> None:
     """Bring weights of SuperPoint in one of the two public layouts into ours.

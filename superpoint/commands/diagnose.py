@@ -47,11 +47,7 @@ def doctor_command(
 
 @command("report", DIAGNOSE)
 def report_command(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="run folders; several are compared", show_default=False),
-        check_path,
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="run folders; several are compared"), check_path],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
     ] = None,
@@ -99,9 +95,7 @@ def overfit_command(
     scenes: Annotated[int, typer.Option(min=1, max=64, help="How many scenes, from --index on.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps ...")] = 400,
     minutes: Annotated[float, typer.Option(min=0.01, help="... or minutes.")] = 3.0,
-    out: Annotated[
-        Path | None, typer.Option(help="New run folder; default runs/overfit, runs/overfit-2, ...", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New run folder; default runs/overfit, runs/overfit-2, ...")] = None,
 ) -> Outcome:
     """Learn one image by heart: PASS when every cell is right, otherwise FAIL with the cause and exit code 1.
 
@@ -179,9 +173,7 @@ def visualize_heatmaps_command(
     image: Annotated[list[Path] | None, typer.Option(help="A photograph; may be repeated."), check_path] = None,
     index: Annotated[list[int] | None, typer.Option(min=0, help="A training sample; may be repeated.")] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."),
-        check_path,
+        Path | None, typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."), check_path
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
     resize: Annotated[int, typer.Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,

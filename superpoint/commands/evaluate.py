@@ -45,10 +45,7 @@ def evaluate_synthetic_command(
 def evaluate_repeatability_command(
     settings: EvaluateRepeatabilityConfig,
     extractors: Annotated[
-        str,
-        typer.Option(
-            help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random", show_default=False
-        ),
+        str, typer.Option(help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random")
     ],
     images: Images = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/repeatability"),
@@ -145,9 +142,7 @@ def study_depth_command(
 def study_ingredients_command(
     settings: ClassifierConfig,
     out: Out = None,
-    pretrain: Annotated[
-        str | None, typer.Option(help="Other images by class, to pretrain on (as data.train).", show_default=False)
-    ] = None,
+    pretrain: Annotated[str | None, typer.Option(help="Other images by class, to pretrain on (as data.train).")] = None,
 ) -> Outcome:
     """Show what batch norm, initialisation, augmentation and pretraining do for a small network.
 

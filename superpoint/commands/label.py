@@ -14,7 +14,7 @@ from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
 labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's.")
-FeatureFile = Annotated[Path, typer.Argument(help="feature file, or folder of shards", show_default=False), check_path]
+FeatureFile = Annotated[Path, typer.Argument(help="feature file, or folder of shards"), check_path]
 
 
 def labelling_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> LabellingConfig:
@@ -32,7 +32,7 @@ def labelling_config(file: str | None, overrides: list[str], options: dict[str, 
 def export_detections_command(
     settings: LabellingConfig,
     images: list[str],
-    out: Annotated[Path | None, typer.Option(help="The feature file to write (.h5).", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The feature file to write (.h5).")] = None,
     model: Model = "magicpoint",  # part of `settings`
     root: Root = None,
     resume: Resume = False,
@@ -65,7 +65,7 @@ def labels_info_command(file: FeatureFile) -> None:
 @command("show", labels)
 def labels_show_command(
     file: FeatureFile,
-    images: Annotated[Path, typer.Argument(help="folder (or HDF5 file) of the images", show_default=False)],
+    images: Annotated[Path, typer.Argument(help="folder (or HDF5 file) of the images")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("labels.png"),
     count: Annotated[int, typer.Option(min=1, max=400, help="Images, evenly chosen.")] = 16,
     columns: Annotated[int, typer.Option(min=1, max=40, help="Of the sheet.")] = 4,
@@ -92,9 +92,7 @@ def labels_check_command(file: FeatureFile) -> Outcome:
 
 @command("list-classes", LABEL)
 def list_classes_command(
-    folder: Annotated[
-        Path, typer.Argument(help="with a sub-folder of images for each class", show_default=False), check_path
-    ],
+    folder: Annotated[Path, typer.Argument(help="with a sub-folder of images for each class"), check_path],
     out: Annotated[Path, typer.Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
     test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Draws the order and the split.")] = 0,

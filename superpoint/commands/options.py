@@ -67,14 +67,12 @@ Models = Annotated[list[str], MODEL, check_model]
 OptionalModel = Annotated[str | None, MODEL, check_model]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was stopped, or start it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the results.", show_default=False)]
-Root = Annotated[Path | None, typer.Option(help="Folder that image names are relative to.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results.")]
+Root = Annotated[Path | None, typer.Option(help="Folder that image names are relative to.")]
 Images = Annotated[
-    Path | None,
-    typer.Option(help="Photographs to make pairs from; default those of scikit-image.", show_default=False),
-    check_path,
+    Path | None, typer.Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
 ]
-Run = Annotated[Path, typer.Argument(help="run folder", show_default=False), check_path]
+Run = Annotated[Path, typer.Argument(help="run folder"), check_path]
 Rates = Annotated[str, typer.Option(help="Learning rates of SGD.")]
 Momenta = Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")]
 

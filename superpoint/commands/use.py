@@ -17,11 +17,9 @@ from superpoint.config.inference import InferenceConfig
 def detect_command(
     config: InferenceConfig,
     images: Annotated[
-        list[str],
-        typer.Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards", show_default=False),
-        check_inputs,
+        list[str], typer.Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards"), check_inputs
     ],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).")],
     root: Root = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -39,8 +37,8 @@ def detect_command(
 @command("match", USE, options=InferenceConfig, as_json=True)
 def match_command(
     config: InferenceConfig,
-    first: Annotated[Path, typer.Argument(help="an image", show_default=False), check_path],
-    second: Annotated[Path, typer.Argument(help="another one", show_default=False), check_path],
+    first: Annotated[Path, typer.Argument(help="an image"), check_path],
+    second: Annotated[Path, typer.Argument(help="another one"), check_path],
     out: Annotated[Path, typer.Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
     matcher: Annotated[
         Literal["mutual", "ratio", "dual_softmax"], typer.Option(help="Which keypoints are matched.")
@@ -67,8 +65,8 @@ def match_command(
 @command("track", USE, options=InferenceConfig, as_json=True)
 def track_command(
     config: InferenceConfig,
-    source: Annotated[str, typer.Argument(help="video, folder of images, or index of a camera", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Video (.mp4, .avi), or folder for PNGs.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="video, folder of images, or index of a camera")],
+    out: Annotated[Path, typer.Option(help="Video (.mp4, .avi), or folder for PNGs.")],
     frames: Annotated[int, typer.Option(min=0, help="Stop after this many; 0 = at the end, or at Ctrl-C.")] = 0,
     max_distance: Annotated[float, typer.Option(help="Max distance of the descriptors of a track, 0..2.")] = 0.7,
     keep: Annotated[int, typer.Option(help="Latest positions of a track that are drawn.")] = 5,
@@ -88,9 +86,7 @@ def track_command(
 def demo_command(
     config: InferenceConfig,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860.", show_default=False)
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860.")] = None,
 ) -> None:
     """Show a page in the browser: two images in, keypoints, matches and heatmaps out, beside SIFT's.
 
@@ -117,14 +113,14 @@ def detect_samples_command(
 
 @command("predict-classes", USE)
 def predict_classes_command(
-    folder: Annotated[Path, typer.Argument(help="with the images", show_default=False), check_path],
-    model: Annotated[str, typer.Option(help="Run folder or weights of train-classifier.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="with the images"), check_path],
+    model: Annotated[str, typer.Option(help="Run folder or weights of train-classifier.")],
     out: Annotated[Path, typer.Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
     label: Annotated[
         Literal["name", "number", "probability"], typer.Option(help="What stands for the class.")
     ] = "name",
     of_class: Annotated[
-        str | None, typer.Option("--class", help="Of --label probability; default the last class.", show_default=False)
+        str | None, typer.Option("--class", help="Of --label probability; default the last class.")
     ] = None,
 ) -> None:
     """Classify the images of a folder; one line per image, in natural order of the files (1, 2, 10).
