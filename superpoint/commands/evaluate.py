@@ -56,7 +56,7 @@ def evaluate_repeatability_command(
     """
     from superpoint.evaluation.evaluate_repeatability import evaluate_repeatability
 
-    return Outcome(evaluate_repeatability(words(extractors), images=images, out=out, **vars(settings)))
+    return Outcome(evaluate_repeatability(settings, words(extractors), images=images, out=out))
 
 
 def pairs_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> EvaluatePairsConfig:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.errors import UserError
+from superpoint.errors import check_one_of
 from superpoint.features import Features
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -55,22 +55,18 @@ def _shi_tomasi(image: NDArray[np.uint8]) -> Detections:
     return _peaks(np.sqrt(np.maximum(response, 0)))
 
 
-def _places(found: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
-    return np.asarray(cv2.KeyPoint.convert(found), dtype=np.float32).reshape(-1, 2)
-
-
-def _key_points(found: Sequence[cv2.KeyPoint]) -> Detections:
-    return _places(found), np.array([key.response for key in found], dtype=np.float32)
+def _keypoints(found: Sequence[cv2.KeyPoint]) -> Detections:
+    points = np.asarray(cv2.KeyPoint.convert(found), dtype=np.float32).reshape(-1, 2)
+    return points, np.array([key.response for key in found], dtype=np.float32)
 
 
 def _fast(image: NDArray[np.uint8]) -> Detections:
     """Rosten and Drummond 2006, FAST-9/16. Its pixels lie 1 to 3 px inside a corner.
 
-    Score: the largest threshold at which the pixel is still found, as OpenCV's. OpenCV's own suppression, which comes
-    with that score, drops every pixel of a plateau of equal scores, and on clean shapes plateaus are the rule: it
-    missed 15 of 40 rendered right angles and cost 0.08 of AP. So it is switched off and the score computed here.
+    Score: the largest threshold at which the pixel is still found, as OpenCV's. OpenCV's own suppression drops every
+    pixel of a plateau of equal scores (it missed 15 of 40 rendered right angles): it is off, the score computed here.
     """
-    points = _places(cv2.FastFeatureDetector.create(FAST_THRESHOLD, nonmaxSuppression=False).detect(image))
+    points, _ = _keypoints(cv2.FastFeatureDetector.create(FAST_THRESHOLD, nonmaxSuppression=False).detect(image))
     x, y = points.astype(np.intp).T
     ring = image[y[:, None] + FAST_RING[:, 1], x[:, None] + FAST_RING[:, 0]].astype(np.int16)  # [N, 16]
     step = ring - image[y, x, None]
@@ -86,19 +82,19 @@ def _fast(image: NDArray[np.uint8]) -> Detections:
 
 def _sift(image: NDArray[np.uint8]) -> Detections:
     """Lowe 2004. Blobs rather than corners. Without the precise upscale OpenCV's points are off by a quarter pixel."""
-    return _key_points(cv2.SIFT.create(enable_precise_upscale=True).detect(image))
+    return _keypoints(cv2.SIFT.create(enable_precise_upscale=True).detect(image))
 
 
 def _orb(image: NDArray[np.uint8]) -> Detections:
     """Rublee et al. 2011: FAST on a pyramid, ranked by Harris. Detection only, so no border for a descriptor patch.
 
-    OpenCV multiplies a level's pixels by its nominal scale, against the convention of pixel centres and against the
-    level's true, rounded size: up to 1.1 px off at the coarse levels of a 257x289 image. Undone here.
+    OpenCV multiplies a level's pixels by its nominal scale, not by its true, rounded one about pixel centres: up to 1.1
+    px off at the coarse levels of a 257x289 image. Undone here.
     """
     levels = 1 + int(np.log(max(min(image.shape) / 16, 1)) / np.log(ORB_SCALE))  # OpenCV fails on levels without pixels
     detector = cv2.ORB.create(5000, scaleFactor=ORB_SCALE, nlevels=min(levels, 8), edgeThreshold=3)
     found = detector.detect(image)
-    points, scores = _key_points(found)
+    points, scores = _keypoints(found)
     scale = ORB_SCALE ** np.array([key.octave for key in found]).reshape(-1, 1)  # nominal, [N, 1]
     size = np.array([image.shape[1], image.shape[0]])
     true = size / np.rint(size / scale)  # [N, 2]
@@ -129,8 +125,7 @@ def classical_detector(
     Raises:
         UserError: unknown name.
     """
-    if name not in CLASSICAL:
-        raise UserError(f"detector: found '{name}', expected one of {', '.join(CLASSICAL)}")
+    check_one_of("detector", name, list(CLASSICAL))
 
     def detect(image: NDArray[np.uint8]) -> Features:
         if image.ndim != 2 or image.dtype != np.uint8:

@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.config.evaluation import EvaluatePairsConfig, EvaluateRepeatabilityConfig
 from superpoint.data.pairs import KINDS
 from superpoint.engine.processes import Processes
 from superpoint.evaluation.evaluate_pairs import Stores, different, measure_jobs
@@ -22,7 +23,7 @@ from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.pairs import bootstrap_interval
-from superpoint.evaluation.tables import format_cell, publish
+from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.evaluation.views import find_jobs
 from superpoint.files import make_folder, write_json
 
@@ -34,13 +35,10 @@ FIGURES = {"3": ("repeatability_3", "localisation"), "1": ("repeatability_1", "l
 
 
 def evaluate_repeatability(
+    config: EvaluateRepeatabilityConfig,
     extractors: Sequence[str],
     *,
     images: str | Path | None = None,
-    limit: int = 100,
-    pairs: int = 2,
-    homographies: int = 100,
-    seed: int = 0,
     out: str | Path = "runs/repeatability",
 ) -> list[dict[str, Any]]:
     """Measure the repeatability of extractors. Return one row per extractor, as written to repeatability.json and .md.
@@ -48,39 +46,34 @@ def evaluate_repeatability(
     Args:
         extractors: see `evaluation.extractors`.
         images: folder of photographs; None = those of scikit-image.
-        limit: max photographs, in even steps through the folder; 0 = all.
-        pairs: pairs of each kind (viewpoint, photometric) per photograph.
-        homographies: views of homographic adaptation.
-        seed: of the pairs.
-        out: folder.
 
     Raises: UserError for an unknown extractor or no readable photograph.
     """
-    config = EvaluatePairsConfig(
+    protocol = EvaluatePairsConfig(
         longest=0,
         max_keypoints=EVERY,
         nms_radius=NMS_RADIUS,
         threshold=THRESHOLD,
         repeatability_nms=0,  # they bring their own
         generated_size=SIZE,
-        generated_pairs=pairs,
-        limit=limit,
-        seed=seed,
+        generated_pairs=config.pairs,
+        limit=config.limit,
+        seed=config.seed,
     )
     stores = []
     for name in different(extractors):
-        store = FeatureStore(None, make_extractor(name, config, describe=False, homographies=homographies))
+        store = FeatureStore(None, make_extractor(name, protocol, describe=False, homographies=config.homographies))
         stores.append(Stores(store.extractor.name, store, store))
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
-        jobs, skipped = find_jobs(config, None, images)
-        records, _ = measure_jobs(jobs, skipped, stores, config, processes)
+        jobs, skipped = find_jobs(protocol, None, images)
+        records, _ = measure_jobs(jobs, skipped, stores, protocol, processes)
         rows = [summary(each.name, [one for one in records if one.extractor == each.name]) for each in stores]
         if processes.first:
             count = len({each.sequence for each in records})
             title = f"Repeatability on {len(records) // len(rows)} generated pairs of {count} photographs, 240x320"
             publish(folder / "repeatability.md", [result_table(rows, title)])
-            write_json(folder / "repeatability.json", {"seed": seed, "homographies": homographies, "results": rows})
+            write_json(folder / "repeatability.json", {**asdict(config), "results": rows})
     return rows
 
 
@@ -106,12 +99,8 @@ def summary(extractor: str, records: Sequence[PairRecord]) -> dict[str, Any]:
 
 def result_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """Return one row per extractor: repeatability at 3 and 1 px and the localisation error, for both kinds of pairs."""
-    table = Table(title=title)
-    table.add_column("extractor")
-    for kind in KINDS:
-        for name in ("@3 px", "@1 px", "error px"):
-            table.add_column(f"{kind} {name}", justify="right")
-    table.add_column("keypoints", justify="right")
+    columns = [f"{kind} {name}" for kind in KINDS for name in ("@3 px", "@1 px", "error px")]
+    table = make_table(title, ["extractor"], [*columns, "keypoints"])
     for row in rows:
         cells = []
         for kind in KINDS:

@@ -49,7 +49,7 @@ class FeatureStore:
     def __call__(self, image: NDArray[np.uint8]) -> Features:
         """Return the features of an image uint8 [H, W]."""
         key = content_hash(image)
-        features = self._memory.get(key) or self._load(key)
+        features = self._memory[key] if key in self._memory else self._load(key)
         if features is None:
             features = self.extractor(image)
             self.computed += 1
@@ -60,9 +60,9 @@ class FeatureStore:
             del self._memory[next(iter(self._memory))]
         return features
 
-    def flush(self, most: int = 0) -> None:
-        """Wait until at most this many files are still to be written. Raises: UserError if one could not be."""
-        while len(self._writing) > most:
+    def flush(self, left: int = 0) -> None:
+        """Wait until at most `left` files are still to be written. Raises: UserError if one could not be."""
+        while len(self._writing) > left:
             self._writing.popleft().result()
 
     def _save(self, path: Path, features: Features) -> None:

@@ -1,13 +1,12 @@
 """Detection metrics on plain arrays: matching, precision-recall, average precision, localisation error.
 
 Points are [N, 2] (x, y) in pixels. An image enters once, through `match_detections`; everything else pools `Matches`
-over images. Two choices have to be named because published figures depend on them:
+over images. Published figures depend on two choices:
 
 * **Integral.** Average precision is the area under the monotone precision envelope (each precision replaced by the
   largest one at the same or a higher recall), summed as rectangles over recall; recall that is never reached counts
-  as precision 0. This is the integral of PASCAL VOC 2010 and of the published SuperPoint evaluation notebook, so
-  figures are comparable. Unlike them, detections with equal scores form one step of the curve: FAST's scores are
-  small integers, and its figure must not depend on the order of the images.
+  as precision 0: as in PASCAL VOC 2010 and the published SuperPoint notebook. Unlike there, detections with equal
+  scores form one step of the curve: FAST's scores are small integers, and the order of images must not matter.
 * **Images without truth** (ellipses, noise) are pooled like the others: all their detections are false positives.
   Average precision of such images alone is undefined (NaN).
 """
@@ -62,16 +61,15 @@ def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
 def match_detections(points: ArrayLike, scores: ArrayLike, truth: ArrayLike, eps: float) -> Matches:
     """Match detections to ground truth, greedily by score, each truth once.
 
-    The strongest detection goes first and takes the nearest truth that is still free at a distance <= `eps`; a
-    detection that finds none is a false positive, also when it merely repeats a truth already taken. (The published
-    notebook gives a detection the first truth in range by index, free or not; where truths are less than 2 eps apart
-    that counts a correct detection as false, or a distant one as the match.) Equal scores keep their order.
+    The strongest detection goes first and takes the nearest truth that is still free at a distance <= `eps`; one that
+    finds none is a false positive. (The published notebook takes the first truth in range by index, free or not, which
+    errs where truths are less than 2 eps apart.) Equal scores keep their order.
 
     Args:
         points: [N, 2] (x, y), any float or integer type.
         scores: [N], higher is more certain; any finite scale.
         truth: [M, 2] (x, y); M may be 0.
-        eps: largest distance of a match in pixels, inclusive.
+        eps: max distance of a match in pixels, inclusive.
 
     Raises:
         ValueError: shapes do not fit, or a value is not finite.
@@ -114,7 +112,7 @@ def precision_recall(matches: Sequence[Matches]) -> PrecisionRecall:
 
 
 def average_precision(curve: PrecisionRecall) -> float:
-    """Area under the monotone precision envelope, 0..1; NaN without truth, 0 without detections.
+    """Return the area under the monotone precision envelope, 0..1; NaN without truth, 0 without detections.
 
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2010, development kit, section 3.4.1.
     """
@@ -125,7 +123,7 @@ def average_precision(curve: PrecisionRecall) -> float:
 
 
 def best_f1(curve: PrecisionRecall) -> OperatingPoint | None:
-    """The threshold with the largest F1 = 2PR / (P + R), the strictest among equals; None if nothing is ever hit."""
+    """Return the strictest threshold with the largest F1 = 2PR / (P + R); None if nothing is ever hit."""
     if curve.truth == 0 or not len(curve.recall) or curve.recall[-1] == 0:
         return None
     total = curve.precision + curve.recall
@@ -135,11 +133,10 @@ def best_f1(curve: PrecisionRecall) -> OperatingPoint | None:
 
 
 def localisation_error(matches: Sequence[Matches], threshold: float = -np.inf) -> float:
-    """Mean distance in pixels of the true positives with score >= `threshold`, over all images; NaN if there is none.
+    """Return the mean distance in pixels of the true positives with score >= `threshold`, over all images; NaN if none.
 
-    It is at most the eps of the matching, so figures are comparable at equal eps only. Taken over all scores it also
-    holds weak detections that fell near a truth by chance (random points within eps are 2/3 eps away on average);
-    `best_f1(...).threshold` gives the figure of the detections one would use.
+    Figures are comparable at equal eps only. Over all scores it holds weak detections that fell near a truth by chance
+    (2/3 eps away on average); `best_f1(...).threshold` gives the figure of the detections one would use.
     """
     kept = [match.distance[match.true_positive & (match.scores >= threshold)] for match in matches]
     pooled = np.concatenate([np.empty(0), *kept])

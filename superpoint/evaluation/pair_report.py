@@ -18,7 +18,7 @@ from rich.table import Table
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import correctness
-from superpoint.evaluation.tables import format_cell, markdown_table
+from superpoint.evaluation.tables import format_cell, make_table, markdown_table
 from superpoint.files import write_text
 from superpoint.matching import ESTIMATORS
 from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save_figure
@@ -75,28 +75,18 @@ def write_report(
 
 def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Return one row per extractor and estimator: correctness, its 95 % interval at 3 px, its area."""
-    table = Table(title=title)
-    for name in ("extractor", "estimator"):
-        table.add_column(name, no_wrap=True)
-    for name in ("@1", "@3", "@3 95 %", "@5", "AUC@5"):
-        table.add_column(name, justify="right")
+    table = make_table(title, ["extractor", "estimator"], ["@1", "@3", "@3 95 %", "@5", "AUC@5"])
     for each in _all(found):
         table.add_section()
-        for name in ESTIMATORS:
-            one, three, five = (each["figures"][f"{name}_{eps}"] for eps in CORNER_EPS)
-            area = each["figures"][f"{name}_auc_5"]
-            interval = f"{format_cell(three['low'], '.2f')}-{format_cell(three['high'], '.2f')}"
-            cells = [format_cell(one["value"]), format_cell(three["value"]), interval]
-            table.add_row(
-                each["extractor"], NAMES[name], *cells, format_cell(five["value"]), format_cell(area["value"])
-            )
+        for name, shown in NAMES.items():
+            first, second, third, area = (_shown(each, f"{name}_{key}") for key in (*CORNER_EPS, "auc_5"))
+            interval = "-".join(format_cell(each["figures"][f"{name}_3"][end], ".2f") for end in ("low", "high"))
+            table.add_row(each["extractor"], shown, first, second, interval, third, area)
     return table
 
 
 def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Return one row per extractor: repeatability and localisation, matching, counts."""
-    table = Table(title=title)
-    table.add_column("extractor", no_wrap=True)
     columns = {
         "rep. @3 px": "repeatability_3",
         "@1 px": "repeatability_1",
@@ -105,38 +95,29 @@ def feature_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
         "M. score": "matching_score",
         **{f"MMA @{eps}": f"mma_{eps}" for eps in (1, 3, 5)},
         "RANSAC inliers": "ransac_inliers",
-        "matches": "matches",
-        "keypoints": "points",
     }
-    for name in columns:
-        table.add_column(name, justify="right")
+    counts = {"matches": "matches", "keypoints": "points"}
+    table = make_table(title, ["extractor"], [*columns, *counts])
     for each in _all(found):
-        table.add_row(
-            each["extractor"],
-            *(
-                format_cell(each["figures"][key]["value"], ".0f" if key in ("matches", "points") else ".3f")
-                for key in columns.values()
-            ),
-        )
+        figures = [_shown(each, key) for key in columns.values()]
+        table.add_row(each["extractor"], *figures, *(_shown(each, key, ".0f") for key in counts.values()))
     return table
+
+
+def _shown(entry: Mapping[str, Any], figure: str, form: str = ".3f") -> str:
+    return format_cell(entry["figures"][figure]["value"], form)
 
 
 def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Table:
     """Return one row per group of pairs, one column per extractor."""
-    table = Table(title=title)
     extractors = list(dict.fromkeys(each["extractor"] for each in found))
     members = {(each["group"], each["extractor"]): each for each in found if each["kind"] == kind}
-    table.add_column(kind)
-    table.add_column("pairs", justify="right")
-    for extractor in extractors:
-        table.add_column(extractor, justify="right")
+    table = make_table(title, [kind], ["pairs", *extractors])
     for group in dict.fromkeys(group for group, _ in members):
-        cells = []
-        for extractor in extractors:
-            values = members[group, extractor]["figures"]
-            shares = " / ".join(format_cell(values[f"ransac_{eps}"]["value"], ".2f") for eps in CORNER_EPS)
-            cells.append(f"{shares}; {format_cell(values['mma_3']['value'], '.2f')}")
-        table.add_row(group, str(members[group, extractors[0]]["pairs"]), *cells)
+        rows = [members[group, extractor] for extractor in extractors]
+        shares = [" / ".join(_shown(row, f"ransac_{eps}", ".2f") for eps in CORNER_EPS) for row in rows]
+        cells = [f"{share}; {_shown(row, 'mma_3', '.2f')}" for share, row in zip(shares, rows, strict=True)]
+        table.add_row(group, str(rows[0]["pairs"]), *cells)
     return table
 
 

@@ -16,13 +16,11 @@ WINDOW = 5  # pixels; sharpness is measured in a window of this side
 LIMIT = 1e4  # logits that are not finite are replaced by 0 and +-this
 # Differences of log-probability (nats) too small to matter, which keep a ratio of two of them from being noise:
 INPUT_FLOOR = 0.001  # a probability that changes by 0.1 %
-PATTERN_FLOOR = (
-    0.25  # root mean square over the pixels of a cell; about 0.1 in an untrained network, > 1 in a trained one
-)
+PATTERN_FLOOR = 0.25  # root mean square over the pixels of a cell; about 0.1 untrained, > 1 trained
 
 
 def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tensor | None = None) -> dict[str, float]:
-    """What the logits of a batch look like, computed in fp32 or better whatever their type; never NaN.
+    """Compute what the logits of a batch look like, in fp32 or better whatever their type; never NaN.
 
     Args:
         logits: [B, 65, Hc, Wc], any floating type and device.
@@ -31,20 +29,18 @@ def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tenso
 
     Returns:
         dustbin: mean probability of the dustbin, 0..1; 0 without a valid cell.
-        positive_recall: (with `target` only) share of the cells with a point where the dustbin is below 0.5; 0 if there
-            is no such cell.
-        finite: share of the logits that are finite; below 1 all else here says little (NaN counts as 0, inf as 1e4).
+        positive_recall: (with `target`) share of the cells with a point whose dustbin is below 0.5; 0 without such.
+        finite: share of the logits that are finite; below 1 all else says little (NaN counts as 0, inf as 1e4).
         logit_max: largest absolute logit.
-        cell_scale: largest minus smallest logsumexp of a cell, over the batch. Cells on different scales are what
-            one global maximum cannot bring into the range of exp().
+        cell_scale: largest minus smallest logsumexp of a cell, over the batch: how far cells are from one scale.
         cell_range: largest minus smallest of a cell's 65 logits, mean over cells.
-        naive_exp_overflow: share of cells whose sum(exp(logit)) in fp32 is inf, 0 or NaN, so that a softmax without
-            subtraction of the maximum fails there (exp overflows above 88.7 and vanishes below -103).
-        detections: points an image (probability > 0.015, suppression within 4 px, whole pixels, up to the border).
-        border, phase, fullest: where they are, see `geometry.placement.Placement`; without a point 1, 1 and 0.125,
-            "no preference".
-        sharpness: p(peak) / sum of p in the 5x5 window about it, mean over those points; 1 = a single pixel, 0.04 =
-            flat; 0 without a point.
+        naive_exp_overflow: share of cells where sum(exp(logit)) in fp32 is inf, 0 or NaN: where a softmax fails that
+            does not subtract the maximum.
+        detections: keypoints per image (probability > 0.015, suppression within 4 px, whole pixels, no border).
+        border, phase, fullest: where they are, see `geometry.placement.Placement`; without any 1, 1 and 0.125, "no
+            preference".
+        sharpness: p(peak) / sum of p in the 5x5 window about it, mean over the keypoints; 1 = a single pixel, 0.04 =
+            flat; 0 without any.
         input_sensitivity, cell_pattern: see the functions of these names.
 
     Raises:
@@ -72,25 +68,23 @@ def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tenso
         "naive_exp_overflow": float((~naive.isfinite() | (naive == 0)).float().mean()),
     }
     log_probability = clean.double().log_softmax(dim=1)
-    return (
-        found
-        | _point_statistics(probability)
-        | {"input_sensitivity": input_sensitivity(log_probability), "cell_pattern": cell_pattern(log_probability)}
-    )
+    found |= _keypoint_statistics(probability)
+    found["input_sensitivity"] = input_sensitivity(log_probability)
+    found["cell_pattern"] = cell_pattern(log_probability)
+    return found
 
 
 def input_sensitivity(log_probability: Tensor, floor: float = INPUT_FLOOR) -> float:
-    """Share 0..1 of the variance of the output that is due to the input rather than to the place in the image.
+    """Return the share 0..1 of the variance of the output that is due to the input, not to the place in the image.
 
     With q[b, k, c] the log-probability of class k in cell c for input b:
 
         sum_k mean_c var_b q  /  sum_k (var_bc q + floor^2)
 
     By the law of total variance the denominator is the numerator plus sum_k var_c mean_b q, what the cells have
-    whatever the input. 0 = the input is ignored (the same map for every image, even one that varies over the cells);
-    1 = no place has a mean of its own, as when all cells of an image are alike but images differ. In between, since the
-    mean over B inputs keeps 1/B of their variance: cells without any preference of place give 1 - 1/B. The pretrained
-    networks have .86 to .90 (B = 8), untrained ones about .8.
+    whatever the input. 0 = the input is ignored; 1 = no place has a mean of its own. The mean over B inputs keeps 1/B
+    of their variance: cells without preference of a place give 1 - 1/B. The pretrained networks have .86 to .90 (B =
+    8), untrained ones about .8.
 
     Args:
         log_probability: [B, 65, Hc, Wc], after a softmax over the classes, so that a cell's offset does not count.
@@ -108,19 +102,17 @@ def input_sensitivity(log_probability: Tensor, floor: float = INPUT_FLOOR) -> fl
 
 
 def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float:
-    """Share 0..1 of the variation among the 64 pixels of a cell that all cells of an image have in common.
+    """Return the share 0..1 of the variation among the 64 pixels of a cell that all cells of an image have in common.
 
     With q[b, k, c] the log-probability of pixel k in cell c, less its mean over the 64 pixels of the cell:
 
         sum_bk (mean_c q)^2  /  (mean_c sum_bk q^2 + 64 B floor^2)
 
-    1 = every 8x8 cell of the heatmap looks the same; n independent cells have 1 / n. The pretrained networks have .02
-    to .08, most on clean scenes, whose plain backgrounds are alike.
+    1 = every 8x8 cell looks the same; n independent cells have 1 / n. The pretrained networks have .02 to .08.
 
     Args:
         log_probability: [B, 64 or more, Hc, Wc]; only the first 64 channels count, and offsets of a cell do not.
-        floor: nats; a pattern weaker than that (root mean square) counts little, so that an untrained network, whose
-            cells are nearly flat but alike, is not taken for a patterned one.
+        floor: nats; a weaker pattern (root mean square), as of an untrained network, counts little.
     """
     q = log_probability[:, :DUSTBIN].double().flatten(2)
     q = q - q.mean(dim=1, keepdim=True)
@@ -129,8 +121,8 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
     return float(common / (total + q.shape[0] * DUSTBIN * floor**2))
 
 
-def _point_statistics(probability: Tensor) -> dict[str, float]:
-    """Of the points of maps float32 [B, H, W]: how many, where, how sharp."""
+def _keypoint_statistics(probability: Tensor) -> dict[str, float]:
+    """Of the keypoints of maps float32 [B, H, W]: how many, where, how sharp."""
     found = probability_to_points(
         probability, nms_radius=NMS_RADIUS, threshold=THRESHOLD, border=0, max_keypoints=0, subpixel=False
     )
@@ -143,13 +135,8 @@ def _point_statistics(probability: Tensor) -> dict[str, float]:
     image = torch.cat([torch.full((len(each.points),), index) for index, each in enumerate(found)])
     x, y = torch.cat([each.points for each in found]).long().unbind(dim=1)
     sharpness = (probability[image, y, x] / mass[image, y, x]).mean()
-    return {
-        "detections": placement.points / count,
-        "border": placement.border,
-        "phase": placement.phase,
-        "fullest": placement.fullest,
-        "sharpness": float(sharpness),
-    }
+    where = {key: getattr(placement, key) for key in ("border", "phase", "fullest")}
+    return {"detections": placement.points / count, **where, "sharpness": float(sharpness)}
 
 
 def _mean(values: Tensor, chosen: Tensor) -> float:

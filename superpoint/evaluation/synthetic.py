@@ -30,7 +30,7 @@ from superpoint.evaluation.metrics import (
     match_detections,
     precision_recall,
 )
-from superpoint.evaluation.tables import format_cell
+from superpoint.evaluation.tables import format_cell, make_table
 from superpoint.features import Features
 
 Image = NDArray[np.uint8]
@@ -168,12 +168,9 @@ def summary_table(results: Sequence[Mapping[str, Any]]) -> Table:
 
     The two APs of a classical detector lie far apart: the pool holds the images of pure noise, where it fires freely.
     """
-    table = Table(title=f"Synthetic shapes, pooled over {results[0]['images']} images")
-    table.add_column("detector")
     distances = list(results[0][POOLED])
-    for eps in distances:
-        for name in ("AP", "mean AP", "F1", "error"):
-            table.add_column(f"{name} @{eps} px", justify="right")
+    columns = [f"{name} @{eps} px" for eps in distances for name in ("AP", "mean AP", "F1", "error")]
+    table = make_table(f"Synthetic shapes, pooled over {results[0]['images']} images", ["detector"], columns)
     for result in results:
         cells = []
         for eps in distances:
@@ -191,10 +188,8 @@ def primitive_table(results: Sequence[Mapping[str, Any]], eps: float) -> Table:
     A primitive without truth shows its false positives per image instead: "12.3 fp".
     """
     key = f"{eps:g}"
-    table = Table(title=f"Average precision by primitive, eps {key} px")
-    table.add_column("primitive")
-    for result in results:
-        table.add_column(label(result), justify="right")
+    title = f"Average precision by primitive, eps {key} px"
+    table = make_table(title, ["primitive"], [label(result) for result in results])
     for name in sorted({name for result in results for name in result["primitives"]}):
         table.add_row(name, *(_primitive_cell(result["primitives"].get(name, {}).get(key)) for result in results))
     table.add_section()

@@ -11,6 +11,16 @@ from rich.table import Table
 from superpoint.files import write_text
 
 
+def make_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    """Return a table without rows: columns of names, then columns of figures."""
+    table = Table(title=title)
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
 def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = ()) -> None:
     """Print tables and what there is to say about them, and write both to the Markdown file `path`."""
     console = Console(width=max(Console().width, 150))  # narrower, names would be cut off

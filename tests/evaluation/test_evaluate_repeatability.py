@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from superpoint.config.evaluation import EvaluateRepeatabilityConfig
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation import evaluate_repeatability as stage
@@ -16,6 +17,7 @@ from superpoint.evaluation.extractors import Extractor
 from superpoint.features import Features
 from superpoint.visualize import save_image
 
+CONFIG = EvaluateRepeatabilityConfig(pairs=1, homographies=4)
 GRID = np.stack(np.meshgrid(np.arange(10, 310, 25), np.arange(10, 230, 25)), axis=-1).reshape(-1, 2)
 
 
@@ -30,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_networks_and_classical_detectors_beat_chance(folder: Path, tmp_path: Path) -> None:
     names = ["magicpoint-lite", "adapted:magicpoint-lite", "harris", "random"]
-    results = evaluate_repeatability(names, images=folder, pairs=1, homographies=4, out=tmp_path)
+    results = evaluate_repeatability(CONFIG, names, images=folder, out=tmp_path)
     share = {row["extractor"]: row["viewpoint"]["3"]["repeatability"] for row in results}
     assert share["random"] < 0.35
     assert min(share[name] for name in names[:3]) > share["random"] + 0.15
@@ -40,7 +42,7 @@ def test_networks_and_classical_detectors_beat_chance(folder: Path, tmp_path: Pa
     stored = json.loads((tmp_path / "repeatability.json").read_text())
     assert [row["extractor"] for row in stored["results"]] == names
     assert "| random |" in (tmp_path / "repeatability.md").read_text()
-    again = evaluate_repeatability(["harris", "random"], images=folder, pairs=1, out=tmp_path / "again")
+    again = evaluate_repeatability(CONFIG, ["harris", "random"], images=folder, out=tmp_path / "again")
     assert again == results[2:]
 
 
@@ -60,7 +62,7 @@ def test_fixed_keypoints_repeat_under_light_but_not_under_motion(
         return Extractor(name, name, extract)
 
     monkeypatch.setattr(stage, "make_extractor", make)
-    grid, half, blind = evaluate_repeatability(["grid", "half", "blind"], images=folder, pairs=1, out=tmp_path)
+    grid, half, blind = evaluate_repeatability(CONFIG, ["grid", "half", "blind"], images=folder, out=tmp_path)
     assert grid["photometric"]["1"]["repeatability"] == 1.0
     assert grid["photometric"]["1"]["localisation_error"] == 0.0
     assert grid["viewpoint"]["3"]["repeatability"] < 0.3
@@ -72,7 +74,7 @@ def test_fixed_keypoints_repeat_under_light_but_not_under_motion(
 
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file"):
-        evaluate_repeatability(["adapted:nowhere"], out=tmp_path / "out")
+        evaluate_repeatability(CONFIG, ["adapted:nowhere"], out=tmp_path / "out")
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match="found no usable image pair"):
-        evaluate_repeatability(["harris"], images=tmp_path, out=tmp_path / "out")
+        evaluate_repeatability(CONFIG, ["harris"], images=tmp_path, out=tmp_path / "out")
