@@ -35,7 +35,6 @@ class TrunkEncoder(nn.Module):
     Args:
         name: one of ENCODER_NAMES.
         plan: early or late, see above; the same for VGG.
-        in_channels: of the image.
 
     Attributes:
         stages: what `model.freeze_encoder` and `optimizer.layer_decay` count; the adapter is none of them.
@@ -43,20 +42,18 @@ class TrunkEncoder(nn.Module):
         out_channels: of the features.
     """
 
-    def __init__(self, name: str, plan: str = "early", in_channels: int = 1) -> None:
+    def __init__(self, name: str, plan: str = "early") -> None:
         super().__init__()
         check_one_of("encoder", name, ENCODER_NAMES)
         check_one_of("plan", plan, PLANS)
         self.name = name
         with torch.device("meta"):  # only what is kept shall need memory
-            stages = CLASSIFIERS[name](in_channels=in_channels).stages()[:STAGES]
-            self.paths: dict[str, str] = {}
-            for index, stage in enumerate(stages):
-                self.paths |= {f"stages.{index}.{path.replace('.', '_')}": path for path in stage}
-            self.stages = nn.ModuleList(
-                nn.Sequential(OrderedDict((path.replace(".", "_"), module) for path, module in stage.items()))
-                for stage in stages
-            )
+            stages = CLASSIFIERS[name](in_channels=1).stages()[:STAGES]
+        self.stages, self.paths = nn.ModuleList(), dict[str, str]()
+        for index, stage in enumerate(stages):
+            named = {path.replace(".", "_"): module for path, module in stage.items()}
+            self.stages.append(nn.Sequential(OrderedDict(named)))
+            self.paths |= {f"stages.{index}.{name}": path for name, path in zip(named, stage, strict=True)}
         if all(halves(stage) for stage in self.stages):
             _keep_size(self.stages[1]) if plan == "early" else _dilate(self.stages[-1])
         self.to_empty(device="cpu")
@@ -64,13 +61,13 @@ class TrunkEncoder(nn.Module):
             if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)):
                 layer.reset_parameters()
         with torch.no_grad():
-            channels = self.eval()._run(torch.zeros(1, in_channels, CELL, CELL)).shape[1]
+            channels = self.eval()._run(torch.zeros(1, 1, CELL, CELL)).shape[1]
         self.train()
         self.out_channels = min(channels, WIDEST)
         self.adapter = ConvNorm(channels, WIDEST, 1) if channels > WIDEST else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return features [B, C, H / 8, W / 8] of an image [B, C', H, W]."""
+        """Return features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
         features = self._run(image)
         return features if self.adapter is None else self.adapter(features)
 

@@ -90,10 +90,10 @@ def halves(block: nn.Module) -> bool:
     return any(isinstance(layer, kinds) and layer.stride in (2, (2, 2)) for layer in block.modules())
 
 
-def divisible(channels: float, by: int = 8) -> int:
-    """Return the nearest multiple of `by`, not more than 10 % below `channels` and at least `by`.
+def divisible(channels: float) -> int:
+    """Return the nearest multiple of 8, not more than 10 % below `channels` and at least 8.
 
     Source: Sandler et al. 2018 (MobileNetV2), as their implementation rounds widths.
     """
-    rounded = max(by, int(channels + by / 2) // by * by)
-    return rounded + by if rounded < 0.9 * channels else rounded
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

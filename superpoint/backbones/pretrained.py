@@ -108,11 +108,10 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     with torch.device("meta"):
         network = CLASSIFIERS[encoder.name]().state_dict()
     expected = {there: tuple(own[name].shape) for name, there in here.items()}
-    width, channels, *sides = own[first].shape
-    given = tuple(state[here[first]].shape) if here[first] in state else ()
-    colour = channels == 1 and given != (width, 1, *sides)
-    if colour:  # said of any other shape too, so that an error names the usual one
-        expected[here[first]] = (width, 3, *sides)
+    grey = own[first].shape
+    colour = here[first] not in state or state[here[first]].shape != grey
+    if colour:  # also for any other shape, so that an error names the usual one
+        expected[here[first]] = (grey[0], 3, *grey[2:])
     trunk = {name: tensor for name, tensor in state.items() if name not in network or name in expected}
     check_names(path, encoder.name, trunk, expected)
     filled = {name: state[there] for name, there in here.items() if there in state}

@@ -26,21 +26,19 @@ class ConvBlock(ConvNorm):
 
 
 class PooledStages(nn.Module):
-    """Stages with 2x2 max-pooling between them, image [B, C', H, W] -> features [B, C, H / 8, W / 8].
+    """Stages with 2x2 max-pooling between them, image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
 
     Attributes:
         out_channels: of the features.
         detail_channels, detail_stride: of what comes out of the first stage.
     """
 
-    def __init__(
-        self, stages: Sequence[nn.Module], out_channels: int, detail_channels: int, detail_stride: int
-    ) -> None:
+    def __init__(self, stages: Sequence[nn.Module], widths: Sequence[int], detail_stride: int = 1) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = nn.MaxPool2d(2)
-        self.out_channels = out_channels
-        self.detail_channels, self.detail_stride = detail_channels, detail_stride
+        self.detail_channels, self.out_channels = widths[0], widths[-1]
+        self.detail_stride = detail_stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
@@ -60,8 +58,8 @@ class VGGEncoder(PooledStages):
     Source: DeTone et al. 2018, section 3.2 and appendix (64-64-64-64-128-128-128-128).
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128), in_channels: int = 1) -> None:
-        super().__init__(_stages(in_channels, widths), widths[-1], widths[0], 1)
+    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128)) -> None:
+        super().__init__(_stages(1, widths), widths)
 
 
 class CompactEncoder(PooledStages):
@@ -71,16 +69,11 @@ class CompactEncoder(PooledStages):
     four pixels side by side in the channels (the inverse of Shi et al. 2016, arXiv 1609.05158) nothing of the image is
     lost at half the size, where a channel costs a quarter. With the detector head 2.1 instead of 3.6 GFLOP for 240x320,
     13 instead of 22 ms on one core, and as precise after equal minutes (docs/backbones.md).
-
-    Args:
-        first: channels between the two convolutions of the first stage.
-        widths: of the stages.
     """
 
-    def __init__(self, first: int = 32, widths: Sequence[int] = (48, 64, 128), in_channels: int = 1) -> None:
-        half, *others = widths
-        start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4 * in_channels, first), ConvBlock(first, half))
-        super().__init__([start, *_stages(half, others)], widths[-1], half, 2)
+    def __init__(self) -> None:
+        start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4, 32), ConvBlock(32, 48))
+        super().__init__([start, *_stages(48, (64, 128))], (48, 64, 128), detail_stride=2)
 
 
 def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
@@ -89,8 +82,7 @@ def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
 
 
 class OriginalEncoder(VGGEncoder):
-    """The encoder of the published SuperPoint weights: a `VGGEncoder` with batch norms
-    behind the ReLUs (identities for the weights of the paper's authors), on grey levels of 0..1.
+    """The encoder of the published SuperPoint weights: batch norms behind the ReLUs, grey levels of 0..1.
 
     Neither the order of norm and ReLU nor the range of the input can be folded into the weights of the usual encoder:
     zeros that a convolution pads with would stand for something else, and all points within 70 px of the edge change.
