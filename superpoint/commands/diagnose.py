@@ -195,9 +195,7 @@ def network_config(file: str | None, overrides: list[str], options: dict[str, An
     """Return the network of a recipe; beside --model there must be none."""
     if options["model"] is not None and (overrides or file is not None):
         raise UserError(f"summary: found --model {options['model']} and a recipe, expected one of the two")
-    from superpoint.diagnostics.summary.show import network_config
-
-    return network_config(file, overrides)
+    return training_config(file, overrides, options).model
 
 
 @command("summary", DIAGNOSE, config=network_config, as_json=True)

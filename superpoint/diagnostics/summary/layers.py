@@ -6,8 +6,9 @@ It runs on the meta device: shapes are computed, numbers are not, so any image s
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from superpoint.models.decode import logits_to_probability, pad_to_multiple
 FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
 LONGEST = 24  # characters of a text in a box of the drawing
 Shape = tuple[int, ...]  # height, width, channels
+WEIGHTY = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # what a box is drawn for
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Block:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """Attributes:
+    """The layers of a network for one image.
+
     height, width: of the image; padded: (height, width) after padding to multiples of 8, what all shapes refer to.
     layers: every layer, and behind them the decoding, which has neither parameters nor counted operations.
     blocks: the same for drawing.
@@ -80,15 +83,15 @@ class ModelSummary:
     flops: int
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return it as JSON values."""
         return {**asdict(self), "flop_convention": FLOP_CONVENTION, "shape_order": "height, width, channels"}
 
 
 def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSummary:
-    """Summary of a network such as `models.SuperPoint`, for one image of that size; the network is left as it is.
+    """Summarise a network such as `models.SuperPoint` for one image of that size; the network is left as it is.
 
-    Layers of the encoder and of the heads are found by running it, whatever they are called. Parameters that no module
-    without children owns, and operations outside of such modules, get rows of their own, so that the columns add up.
+    Layers are found by running it, whatever they are called. Parameters that no module without children owns, and
+    operations outside of such modules, get rows of their own, so that the columns add up.
     """
     twin = copy.deepcopy(model).to("meta").eval()
     image = pad_to_multiple(torch.zeros(1, 1, height, width, device="meta"))
@@ -131,22 +134,18 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
 
 
 def _layers(modules: dict[str, nn.Module], calls: list[tuple[str, Shape, int]], total: int) -> list[Layer]:
-    layers, seen = [], set()
     owned: set[int] = set()
-    for name, shape, flops in calls:
-        module = modules[name]
-        if any(True for _ in module.children()):
-            continue
-        layers.append(Layer(name, describe(module), shape, _own(module, owned), flops))
-        seen.add(name)
+    leaves = {name for name, module in modules.items() if not list(module.children())}
+    layers = [
+        Layer(name, describe(modules[name]), shape, _own(modules[name], owned), flops)
+        for name, shape, flops in calls
+        if name in leaves
+    ]
+    seen = {layer.name for layer in layers}
     for name, module in modules.items():
-        if name in seen:
-            continue
-        leaf = not any(True for _ in module.children())
-        if leaf and list(module.parameters()):
-            layers.append(Layer(name, f"{describe(module)}, not used", (), _own(module, owned), 0))
-        elif not leaf and (count := _own(module, owned)):
-            layers.append(Layer(name or "(network)", "own parameters", (), count, 0))
+        if name not in seen and (count := _own(module, owned)):
+            kind = f"{describe(module)}, not used" if name in leaves else "own parameters"
+            layers.append(Layer(name or "(network)", kind, (), count, 0))
     outside = total - sum(layer.flops for layer in layers)
     if outside:
         layers.append(Layer("(outside of modules)", "functions", (), 0, outside))
@@ -167,25 +166,21 @@ def _blocks(
     units = dict.fromkeys(_units(part, modules))
     blocks: list[Block] = []
     operation = ""
-    counted: set[str] = set()  # a child that is called again gets another box, but its sums are those of all calls
+    counted: set[str] = set()  # a child that is called again gets another box; its sums, of all calls, stand once
     for name in (name for name in order if name in units):
-        rows = [layer for layer in layers if layer.name == name or layer.name.startswith(f"{name}.")]
-        rows = [] if name in counted else rows
+        rows = [] if name in counted else [layer for layer in layers if f"{layer.name}.".startswith(f"{name}.")]
         counted.add(name)
         parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
-        module = modules[name]
-        weighty = any(isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) for child in module.modules())
-        shape = outputs[name]
-        if weighty:
+        module, shape = modules[name], outputs[name]
+        if any(isinstance(child, WEIGHTY) for child in module.modules()):
             first = next(child for child in module.modules() if not list(child.children()))
             if isinstance(first, nn.PixelUnshuffle):
                 operation = describe(first)
             blocks.append(Block(name, part, content(module), operation, shape, parameters, flops))
             operation = ""
         elif blocks and shape == blocks[-1].shape:
-            last = blocks.pop()
-            joined = (last.shape, last.parameters + parameters, last.flops + flops)
-            blocks.append(Block(last.name, part, last.content, last.before, *joined))
+            last = blocks[-1]
+            blocks[-1] = replace(last, parameters=last.parameters + parameters, flops=last.flops + flops)
         else:
             operation = describe(module)
     return blocks
@@ -219,7 +214,7 @@ def _decoding(result: dict[str, torch.Tensor]) -> tuple[list[Layer], list[Block]
 
 
 def describe(module: nn.Module) -> str:
-    """A layer in a few words."""
+    """Return a layer in a few words."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         name = "conv" if isinstance(module, nn.Conv2d) else "transposed conv"
         stride = f", stride {module.stride[0]}" if module.stride[0] != 1 else ""
@@ -235,11 +230,11 @@ def describe(module: nn.Module) -> str:
 
 
 def content(module: nn.Module) -> str:
-    """The convolutions inside a block: "2 conv 3x3", the only one's kind, or how many they are of many kinds."""
-    kinds: dict[str, int] = {}
+    """Return the convolutions inside a block: "2 conv 3x3", or their number if there are many kinds."""
+    kinds: Counter[str] = Counter()
     for child in module.modules():
-        if isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            kinds[describe(child)] = kinds.get(describe(child), 0) + 1
+        if isinstance(child, WEIGHTY):
+            kinds[describe(child)] += 1
     text = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
     return text if len(text) <= LONGEST else f"{sum(kinds.values())} convolutions"
 
@@ -248,6 +243,4 @@ def _shape(output: Any) -> Shape:
     """(height, width, channels) of an output [B, C, H, W]; other tensors without their first axis."""
     if not isinstance(output, torch.Tensor):
         return ()
-    if output.ndim == 4:
-        return output.shape[2], output.shape[3], output.shape[1]
-    return tuple(output.shape[1:])
+    return tuple(output.movedim(1, -1).shape[1:]) if output.ndim == 4 else tuple(output.shape[1:])

@@ -7,41 +7,20 @@ superpoint summary model.encoder=lite model.descriptor_dim=256 --height 480 --wi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from superpoint.config import ModelConfig, SuperPointConfig, load_config
+from superpoint.config import ModelConfig
 from superpoint.diagnostics.summary.architecture import architecture_figure, save_architecture
 from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, ModelSummary, summarise
 from superpoint.errors import UserError
-from superpoint.models import SuperPoint, build_model, load_network
+from superpoint.models import build_model, load_network
 
 LARGEST = 65536  # px; beyond, a side is a slip of the finger
 FORMATS = (".svg", ".png")
-
-
-@dataclass(frozen=True)
-class NetworkConfig(SuperPointConfig):
-    """The configuration of either training stage as far as it describes a network."""
-
-    stage: ClassVar[str] = ""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-
-    def __post_init__(self) -> None:
-        """Check nothing: a network may have a descriptor or none."""
-
-
-def network_config(config: str | Path | None, overrides: Sequence[str]) -> ModelConfig:
-    """The section `model` of a configuration file and overrides of a training stage."""
-    return load_config(NetworkConfig, config, overrides).model
 
 
 def show_summary(
@@ -51,14 +30,12 @@ def show_summary(
     height: int = 120,
     width: int = 160,
     out: str | Path | None = None,
-    as_json: bool = False,
 ) -> ModelSummary:
     """Print the layers of a network for an image of height x width, and draw them.
 
     Args:
         source: run folder, weights or name; None = the network of `model`, untrained.
         out: .svg or .png of the architecture.
-        as_json: print JSON instead of the table.
 
     Raises:
         UserError: weights, a size or an ending that cannot be used.
@@ -70,25 +47,21 @@ def show_summary(
         raise UserError(f"{out}: found the ending '{Path(out).suffix}', expected .svg or .png")
     network = build_model(model or ModelConfig()) if source is None else load_network(source)
     summary = summarise(network, height, width)
-    name = _name(network)
+    name = "MagicPoint (no descriptor head)" if network.descriptor is None else "SuperPoint"
     console = Console()
-    if as_json:
-        print(json.dumps(summary.as_dict(), indent=1))
-    else:
-        if not console.is_terminal:
-            console = Console(width=200)  # a pipe has no width: nothing must be cut
-        title = name if source is None else f"{name} of {source}"
-        console.print(summary_table(summary, title, plain=not console.is_terminal))
-        console.print(totals(summary), highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width: nothing must be cut
+    title = name if source is None else f"{name} of {source}"
+    console.print(summary_table(summary, title, plain=not console.is_terminal))
+    console.print(totals(summary), highlight=False, soft_wrap=True)
     if out is not None:
         file = save_architecture(out, architecture_figure(summary, name))
-        if not as_json:
-            console.print(f"architecture: {file}", highlight=False, soft_wrap=True)
+        console.print(f"architecture: {file}", highlight=False, soft_wrap=True)
     return summary
 
 
 def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> Table:
-    """A row for every call of a layer; output sizes as height x width x channels."""
+    """Return one row per call of a layer; output sizes as height x width x channels."""
     frame = None if plain else box.HEAVY_HEAD
     table = Table(title=f"{title}, image {summary.height} x {summary.width}", box=frame, title_justify="left")
     table.add_column("layer", overflow="fold")
@@ -112,12 +85,8 @@ def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> 
 
 
 def totals(summary: ModelSummary) -> str:
-    """The last lines: sums and the convention of counting."""
+    """Return the last lines: sums and the convention of counting."""
     lines = [f"{summary.parameters:,} parameters, {summary.flops / 1e9:.3f} GFLOP ({FLOP_CONVENTION})"]
     if summary.padded != (summary.height, summary.width):
         lines.append(f"the image is padded to {summary.padded[0]} x {summary.padded[1]}, the output cropped")
     return "\n".join(lines)
-
-
-def _name(model: SuperPoint) -> str:
-    return "MagicPoint (no descriptor head)" if model.descriptor is None else "SuperPoint"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.diagnostics.summary.show import network_config, show_summary
 from superpoint.models import load_network
 from tests.conftest import CommandLine
 
@@ -28,13 +27,12 @@ def test_json_is_the_only_output(tmp_path: Path, cli: CommandLine) -> None:
     assert (tmp_path / "a.svg").stat().st_size > 10_000
 
 
-def test_configuration_file_and_overrides(tmp_path: Path) -> None:
+def test_configuration_file_and_overrides(tmp_path: Path, cli: CommandLine) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("stage: train-superpoint\nmodel: {encoder: lite, head_channels: 24}\ntrain: {batch_size: 4}\n")
-    config = network_config(file, ["model.descriptor_dim=64"])  # which no stage of MagicPoint takes
-    assert (config.encoder, config.head_channels, config.descriptor_dim) == ("lite", 24, 64)
-    summary = show_summary(model=config, height=48, width=64)
-    assert summary.blocks[-1].shape == (6, 8, 64)
+    options = ["--config", file, "model.descriptor_dim=64", "--height", 48, "--width", 64, "--json"]
+    found = json.loads(cli.succeeds("summary", *options))
+    assert found["blocks"][-1]["shape"] == [6, 8, 64]
 
 
 def test_padding_is_mentioned(cli: CommandLine) -> None:
