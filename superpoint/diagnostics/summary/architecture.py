@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon
 
 from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, Block, ModelSummary
-from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 from superpoint.visualize import BLUE, GREEN, VERMILION, figure_to_image, plot_color, save_image
 
@@ -34,17 +35,15 @@ def architecture_figure(summary: ModelSummary, title: str = "Architecture") -> F
     The front of a box is as wide as its channels and as high as its map, its depth is the map's width; all three are
     compressed (exponent 0.55), so that the image and a map of stride 8 fit on one page.
     """
-    trunk = [block for block in summary.blocks if block.part in ("input", "encoder")]
+    boxes = _boxes(summary.blocks)
+    trunk = [box for box in boxes if box.block.part in ("input", "encoder")]
     parts = ("detector", "descriptor")
-    lanes = [lane for part in parts if (lane := [block for block in summary.blocks if block.part == part])]
-    sizes = _Sizes(summary.blocks)
-    heights = [max(sizes.outline(block)[1] for block in lane) + CAPTION + 30 for lane in lanes]
-    trunk_height = max(sizes.outline(block)[1] for block in trunk) + CAPTION
-    lanes_height = sum(heights)
-    height = HEAD + max(trunk_height, lanes_height) + MARGIN
-    trunk_width = _lane_width(trunk, sizes)
+    lanes = [lane for part in parts if (lane := [box for box in boxes if box.block.part == part])]
+    heights = [max(box.height for box in lane) + CAPTION + 30 for lane in lanes]
+    tallest = max(max(box.height for box in trunk) + CAPTION, sum(heights))
+    height = HEAD + tallest + MARGIN
     fork = WIDE_GAP if len(lanes) > 1 else GAP
-    width = 2 * MARGIN + trunk_width + max((fork + _lane_width(lane, sizes) for lane in lanes), default=0)
+    width = 2 * MARGIN + _lane_width(trunk) + max((fork + _lane_width(lane) for lane in lanes), default=0)
 
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), label="architecture")
@@ -53,58 +52,69 @@ def architecture_figure(summary: ModelSummary, title: str = "Architecture") -> F
     axes.text(MARGIN, height - 14, title, fontsize=13, weight="bold", va="top", parse_math=False)
     axes.text(MARGIN, height - 38, _subtitle(summary), fontsize=8.5, va="top", color="0.25")
 
-    middle = MARGIN + max(trunk_height, lanes_height) / 2
-    end, right = _draw_lane(axes, trunk, MARGIN, middle + CAPTION / 2 - 10, sizes, None)
-    top = middle + lanes_height / 2
+    middle = MARGIN + tallest / 2
+    centre = middle + CAPTION / 2 - 10
+    end, right = _draw_lane(axes, trunk, MARGIN, centre, None)
+    top = middle + sum(heights) / 2
     for lane, tall in zip(lanes, heights, strict=True):
-        centre = middle + CAPTION / 2 - 10 if len(lanes) == 1 else top - (tall - CAPTION) / 2
-        _draw_lane(axes, lane, right + fork, centre, sizes, end, right + fork / 4)
+        beside = centre if len(lanes) == 1 else top - (tall - CAPTION) / 2
+        _draw_lane(axes, lane, right + fork, beside, end, right + fork / 4)
         top -= tall
     return figure
 
 
-class _Sizes:
-    """Drawn sizes of a block in px, relative to the largest map and the most channels of the network."""
+@dataclass(frozen=True)
+class _Box:
+    """A block and the size of its drawing in px: front (channels wide, rows high), depth (columns)."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.side = max(max(block.shape[:2]) for block in blocks)
-        self.channels = max(block.shape[2] for block in blocks)
+    block: Block
+    front: tuple[float, float]
+    depth: float
 
-    def front(self, block: Block) -> tuple[float, float, float]:
-        """Width (channels), height (rows) and depth (columns) of its box."""
-        rows, columns, channels = block.shape
-        share = (channels / self.channels) ** COMPRESSION
+    @property
+    def width(self) -> float:
+        return self.front[0] + self.depth
+
+    @property
+    def height(self) -> float:
+        return self.front[1] + self.depth
+
+    @property
+    def slot(self) -> float:
+        return max(self.width, SLOT)
+
+    @property
+    def gap(self) -> float:
+        """Room before it."""
+        return WIDE_GAP if self.block.before else GAP
+
+
+def _boxes(blocks: Sequence[Block]) -> list[_Box]:
+    """Sizes relative to the largest map and the most channels of the network."""
+    side = max(max(block.shape[:2]) for block in blocks)
+    channels = max(block.shape[2] for block in blocks)
+    boxes = []
+    for block in blocks:
         # The image's rows set the height, so the side that is longer may be the one that recedes.
-        tall, deep = (TALLEST * (side / self.side) ** COMPRESSION for side in (rows, columns))
-        return THINNEST + (WIDEST - THINNEST) * share, tall, deep * DEPTH
-
-    def outline(self, block: Block) -> tuple[float, float]:
-        """Width and height of its drawing."""
-        width, height, depth = self.front(block)
-        return width + depth, height + depth
-
-    def slot(self, block: Block) -> float:
-        return max(self.outline(block)[0], SLOT)
+        tall, deep = (TALLEST * (length / side) ** COMPRESSION for length in block.shape[:2])
+        share = (block.shape[2] / channels) ** COMPRESSION
+        boxes.append(_Box(block, (THINNEST + (WIDEST - THINNEST) * share, tall), deep * DEPTH))
+    return boxes
 
 
-def _gap(block: Block) -> float:
-    return WIDE_GAP if block.before else GAP
-
-
-def _lane_width(lane: Sequence[Block], sizes: _Sizes) -> float:
-    return sum(sizes.slot(block) for block in lane) + sum(_gap(block) for block in lane[1:])
+def _lane_width(lane: Sequence[_Box]) -> float:
+    return sum(box.slot for box in lane) + sum(box.gap for box in lane[1:])
 
 
 def _draw_lane(
     axes: Axes,
-    lane: Sequence[Block],
+    lane: Sequence[_Box],
     left: float,
     middle: float,
-    sizes: _Sizes,
     source: tuple[float, float] | None,
     turn: float = 0.0,
 ) -> tuple[tuple[float, float], float]:
-    """Boxes from `left` on, about the height `middle`, joined by arrows, the first of which comes from `source`.
+    """Draw boxes from `left` on, about the height `middle`, joined by arrows, the first of which comes from `source`.
 
     Args:
         turn: x where that arrow turns up or down, if it must.
@@ -113,35 +123,35 @@ def _draw_lane(
     """
     end = source
     named = False
-    for index, block in enumerate(lane):
-        left += _gap(block) if index else 0
-        slot, (width, height) = sizes.slot(block), sizes.outline(block)
-        corner = left + (slot - width) / 2, middle - height / 2
+    for index, box in enumerate(lane):
+        block = box.block
+        left += box.gap if index else 0
+        corner = left + (box.slot - box.width) / 2, middle - box.height / 2
         if end is not None:
             _arrow(axes, end, (corner[0] - 2, middle), block.before, turn)
-        _box(axes, block, corner, sizes)
-        _caption(axes, block, left + slot / 2, corner[1])
+        _box(axes, box, corner)
+        _caption(axes, block, left + box.slot / 2, corner[1])
         if not named and block.part in NAMES:
             ink = [0.8 * channel for channel in plot_color(COLORS[block.part])]
-            axes.text(corner[0], corner[1] + height + 7, NAMES[block.part], color=ink, fontsize=10, weight="bold")
+            axes.text(corner[0], corner[1] + box.height + 7, NAMES[block.part], color=ink, fontsize=10, weight="bold")
             named = True
-        end = corner[0] + width + 3, middle
-        left += slot
+        end = corner[0] + box.width + 3, middle
+        left += box.slot
     assert end is not None
     return end, left
 
 
-def _box(axes: Axes, block: Block, corner: tuple[float, float], sizes: _Sizes) -> None:
+def _box(axes: Axes, box: _Box, corner: tuple[float, float]) -> None:
     """Front, top and side of a box whose front has its lower left corner there."""
-    (x, y), (width, height, depth) = corner, sizes.front(block)
-    color = plot_color(COLORS[block.part])
+    (x, y), (width, height), depth = corner, box.front, box.depth
+    color = plot_color(COLORS[box.block.part])
     front = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
     top = [front[3], front[2], (x + width + depth, y + height + depth), (x + depth, y + height + depth)]
     side = [front[1], (x + width + depth, y + depth), (x + width + depth, y + height + depth), front[2]]
     for face, light in ((front, 0.45), (top, 0.68), (side, 0.15)):
         tint = tuple(channel + (1 - channel) * light for channel in color)
         patch = Polygon(face, closed=True, facecolor=tint, edgecolor="white", linewidth=0.8, joinstyle="round")
-        patch.set_gid(f"box-{block.name}" if face is front else None)
+        patch.set_gid(f"box-{box.block.name}" if face is front else None)
         axes.add_patch(patch)
 
 
@@ -165,20 +175,9 @@ def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], te
         start = turn, stop[1]
     axes.add_patch(FancyArrowPatch(start, stop, arrowstyle="-|>", **line))
     if text:
-        words = "\n".join(_wrap(text))
+        words = textwrap.fill(text, 9, break_long_words=False)
         x, y = (start[0] + stop[0]) / 2, stop[1] + 4
         axes.text(x, y, words, fontsize=8, style="italic", ha="center", va="bottom", linespacing=1.1, parse_math=False)
-
-
-def _wrap(text: str, width: int = 9) -> list[str]:
-    """Words in lines of about `width` letters."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
 
 
 def _short(count: int) -> str:
@@ -200,16 +199,14 @@ def _subtitle(summary: ModelSummary) -> str:
 
 
 def save_architecture(path: str | Path, figure: Figure) -> Path:
-    """Write the drawing as .svg (text as outlines, the same bytes every time) or .png, whole or not at all.
+    """Write the drawing as .png, else as SVG (text as outlines, the same bytes every time), whole or not at all.
 
     Raises:
-        UserError: another ending, or a place that cannot be written.
+        UserError: the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() == ".png":
         return save_image(target, figure_to_image(figure))
-    if target.suffix.lower() != ".svg":
-        raise UserError(f"{target}: found the ending '{target.suffix}', expected .svg or .png")
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "superpoint", "svg.fonttype": "path"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})

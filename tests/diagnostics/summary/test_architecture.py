@@ -13,7 +13,6 @@ from PIL import Image
 from superpoint.config import ModelConfig
 from superpoint.diagnostics.summary.architecture import architecture_figure, save_architecture
 from superpoint.diagnostics.summary.layers import ModelSummary, summarise
-from superpoint.errors import UserError
 from superpoint.models import build_model
 
 
@@ -86,9 +85,3 @@ def test_png(summary: ModelSummary, tmp_path: Path) -> None:
     path = save_architecture(tmp_path / "new" / "a.PNG", figure)
     with Image.open(path) as image:
         assert image.size == (int(figure.bbox.width), int(figure.bbox.height))
-
-
-def test_other_ending(summary: ModelSummary, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.pdf: found the ending '\.pdf', expected \.svg or \.png"):
-        save_architecture(tmp_path / "a.pdf", architecture_figure(summary))
-    assert not list(tmp_path.iterdir())
