@@ -73,7 +73,7 @@ def training_samples(record: RunRecord) -> list[Picture]:
 def panels(record: RunRecord) -> list[Panel]:
     """Return the panels of one run."""
     expected = number(record.last("initial_loss").get("expected"))
-    best = [record.best[1]] if record.best else []
+    best = [record.best[2]] if record.best else []
     names = ("training, as augmented", "test")
     return [
         Panel(

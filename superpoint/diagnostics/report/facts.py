@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 
 from superpoint.config import MagicPointConfig, dump_config
 from superpoint.diagnostics.report.record import RunRecord, is_number, number, parse_config
+from superpoint.training.superpoint import COLUMNS
 
 ABSENT = "-"
 # What `output_statistics` measures, in words; its docstring says how.
@@ -26,11 +27,6 @@ STATISTICS = {
     "logit_max": "largest absolute logit",
     "naive_exp_overflow": "share of cells where a naive exp() in fp32 overflows or vanishes",
 }
-PAIR_COLUMNS = {
-    "correct@1": "homography within 1 px", "correct@3": "3 px", "correct@5": "5 px", "auc@5": "AUC@5",
-    "mma@1": "MMA@1", "mma@3": "MMA@3", "repeatability@1": "repeatability at 1 px", "repeatability@3": "3 px",
-    "localisation": "error, px", "matches": "matches",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,8 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     if "loss" in validation:
         figures.append(("validation loss", figure(validation["loss"]), "nats"))
     if record.best:
-        figures.append((f"best {record.selected_by}", f"{record.best[0]:.3f}", f"at step {record.best[1]:,}"))
+        name, value, step = record.best
+        figures.append((f"best {name}", f"{value:.3f}", f"at step {step:,}"))
     loosest = max((float(eps) for _, _, eps in record.ap_keys), default=0.0)
     for key, variant, eps in record.ap_keys:
         if float(eps) == loosest:
@@ -89,10 +86,10 @@ def pair_table(record: RunRecord) -> Table:
     rows = []
     for name, values in record.pairs.items():
         for kind in dict.fromkeys(key.split("/")[0] for key in values):
-            cells = [figure(values.get(f"{kind}/{key}"), 0 if key == "matches" else 3) for key in PAIR_COLUMNS]
+            cells = [figure(values.get(f"{kind}/{key}"), 0 if key == "matches" else 3) for key in COLUMNS]
             rows.append([f"{name}, {'all pairs' if kind == 'pairs' else kind}", *cells])
     note = "Pairs of held-out photographs that nothing was selected on. RANSAC 3 px, mutual nearest neighbours."
-    return Table(["generated pairs", *PAIR_COLUMNS.values()], rows, "Generated pairs, beside SIFT", note)
+    return Table(["generated pairs", *COLUMNS], rows, "Generated pairs, beside SIFT", note)
 
 
 def statistics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
@@ -110,6 +107,6 @@ def config_differences(records: Sequence[RunRecord]) -> Table:
     """Return the keys whose values differ between the runs that have a configuration."""
     known = [record for record in records if record.config]
     keys = dict.fromkeys(key for record in known for key in record.config if key != "run")
-    rows = [[key, *(record.config.get(key, ABSENT) for record in known)] for key in keys]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    return Table(["key", *(record.label for record in known)], rows, kind="config")
+    rows = ([key, *(record.config.get(key, ABSENT) for record in known)] for key in keys)
+    headers = ["key", *(record.label for record in known)]
+    return Table(headers, [row for row in rows if len(set(row[1:])) > 1], kind="config")

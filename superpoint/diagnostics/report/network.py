@@ -43,10 +43,8 @@ def output_section(records: Sequence[RunRecord]) -> Section:
     What cannot be done becomes a note.
     """
     several = len(records) > 1
-    weights: dict[str, str] = {}
+    weights, statistics, subjects = {}, {}, {}
     groups: dict[str, list[tuple[str, Output]]] = {}
-    statistics: dict[str, dict[str, float]] = {}
-    subjects: dict[str, list[Subject]] = {}
     figures, notes = ([], []) if several else read_picture(records[0].path / "strip.png", "From first to last step")
     for record in records:
         try:
@@ -61,12 +59,10 @@ def output_section(records: Sequence[RunRecord]) -> Section:
             found = output_statistics(torch.stack([output.logits for output in outputs]))
             statistics[f"{record.label}, {group}" if several else group] = found
             for output in outputs:
-                row = (record.label, output) if several else (output.name, output)
-                groups.setdefault(output.name if several else "", []).append(row)
-    content = {
-        "weights": weights, "groups": groups, "statistics": statistics_table(statistics), "figures": figures,
-        "notes": notes,
-    }  # fmt: skip
+                heading, name = (output.name, record.label) if several else ("", output.name)
+                groups.setdefault(heading, []).append((name, output))
+    content = {"weights": weights, "groups": groups, "figures": figures, "notes": notes}
+    content["statistics"] = statistics_table(statistics)
     return Section("output", "Heatmaps", content, "output.html")
 
 
@@ -81,44 +77,47 @@ def best_network(record: RunRecord) -> tuple[nn.Module, str]:
 
 
 def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject]]:
-    """Return scenes of the validation (of a run that overfits: its samples) and photographs, all of one size a group.
+    """Return scenes of the validation (of a run that overfits: its samples) and photographs, in groups of one size.
 
     Adds to `notes` what is missing.
     """
     config = MagicPointConfig()
-    subjects: dict[str, list[Subject]] = {}
     try:
         config = load_run_config(record.path / "config.yaml")
     except UserError as error:
         notes.append(f"{error}; scenes of the default size are shown.")
-    data = config.data
-    try:
-        if data.overfit:
-            dataset = training_samples(data, config.seed)
-            drawn = ((index, dataset.draw(index)) for index in range(min(len(SCENES), data.overfit)))
-            subjects["overfitted samples"] = [Subject(f"overfitted sample {index}", *one[:2]) for index, one in drawn]
-        else:
-            subjects["synthetic scenes"] = [_scene(*which, config) for which in SCENES]
-        if data.kind != "synthetic" and not data.overfit:
-            held_out = enumerate(held_out_photographs(data, HELD_OUT))
-            subjects["held-out photographs"] = [Subject(f"held-out photograph {n}", *pair) for n, pair in held_out]
-    except UserError as error:  # the labelled photographs of the run have moved
-        notes.append(f"No photographs of the training set: {error}.")
-    try:
-        nowhere = np.zeros((0, 2), np.float32)
-        rgbs = {name: rgb for name, rgb in sample_photographs() if name in PHOTOGRAPHS}
-        grays = {name: np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for name, rgb in rgbs.items()}
-        shown = [Subject(name, cover(gray, nowhere, SIZE)[0]) for name, gray in grays.items()]
-        subjects |= {"photographs": shown} if shown else {}
-    except UserError as error:  # scikit-image is an optional dependency
-        notes.append(f"No photographs: {error}.")
+    subjects: dict[str, list[Subject]] = {}
+    for name, draw in (("training", _own_subjects), ("example", _photographs)):
+        try:
+            subjects |= draw(config)
+        except UserError as error:  # the labelled photographs have moved; scikit-image is not installed
+            notes.append(f"No {name} photographs: {error}.")
     return subjects
 
 
-def _scene(variant: str, index: int, config: MagicPointConfig) -> Subject:
-    size, seed = (config.data.height, config.data.width), config.validation.seed
-    *_, (name, image, points) = shape_samples(variant, *size, index + 1, seed)
-    return Subject(f"{name}, {variant} (validation scene {index})", image, points)
+def _own_subjects(config: MagicPointConfig) -> dict[str, list[Subject]]:
+    data = config.data
+    if data.overfit:
+        dataset = training_samples(data, config.seed)
+        numbers = range(min(len(SCENES), data.overfit))
+        return {"overfitted samples": [Subject(f"overfitted sample {n}", *dataset.draw(n)[:2]) for n in numbers]}
+    scenes = []
+    for variant, index in SCENES:
+        *_, last = shape_samples(variant, data.height, data.width, index + 1, config.validation.seed)
+        name, image, points = last
+        scenes.append(Subject(f"{name}, {variant} (validation scene {index})", image, points))
+    held_out = held_out_photographs(data, HELD_OUT) if data.kind != "synthetic" else []
+    photographs = [Subject(f"held-out photograph {number}", *pair) for number, pair in enumerate(held_out)]
+    return {"synthetic scenes": scenes} | ({"held-out photographs": photographs} if photographs else {})
+
+
+def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
+    found = []
+    for name, rgb in sample_photographs():
+        if name in PHOTOGRAPHS:
+            gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+            found.append(Subject(name, cover(gray, np.zeros((0, 2), np.float32), SIZE)[0]))
+    return {"photographs": found}
 
 
 def training_section(record: RunRecord) -> Section:
@@ -150,9 +149,9 @@ def descriptor_section(record: RunRecord) -> Section:
     try:
         seen = observe_pairs(read_case(record.path))
         positive, negative = seen.positive, seen.negative
-        for index in reversed(range(min(SHOWN_PAIRS, len(seen.batch["image_a"])))):
+        for index in range(min(SHOWN_PAIRS, len(seen.batch["image_a"]))):
             title = f"Training pair {index + 1}: keypoints joined with their nearest descriptor"
-            figures.insert(0, Picture(title, draw_correspondences(seen.batch, seen.forth, index), quality=70))
+            figures.append(Picture(title, draw_correspondences(seen.batch, seen.forth, index), quality=70))
     except UserError as error:  # no checkpoint yet, the labelled photographs have moved
         notes.append(f"No descriptors of training pairs: {error}.")
     panels = plots([*descriptor_panels(record), similarity_panel(positive, negative)])

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader
 from superpoint.diagnostics.report.curves import Drawing
 from superpoint.diagnostics.report.facts import Table, key_figures, verdict
 from superpoint.diagnostics.report.pictures import Picture
-from superpoint.diagnostics.report.record import RunRecord, date, duration
+from superpoint.diagnostics.report.record import RunRecord, date
+from superpoint.engine.display import format_seconds
 from superpoint.visualize import colormap
 
 
@@ -55,7 +56,7 @@ def render_page(records: Sequence[RunRecord], sections: Sequence[Section]) -> st
     """Return HTML of about a megabyte: styles and pictures are inside, nothing is loaded and nothing is run."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"date": date, "duration": duration, "quote": lambda word: shlex.quote(str(word))}
+    environment.filters |= {"date": date, "duration": format_seconds, "quote": lambda word: shlex.quote(str(word))}
     environment.globals |= {"gradient": gradient, "key_figures": key_figures, "verdict": verdict}
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return environment.get_template("page.html").render(records=records, sections=sections, now=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.diagnostics.report.curves import Curve, Matrix, Panel
-from superpoint.diagnostics.report.record import RunRecord, lookup, number, to_number
+from superpoint.diagnostics.report.record import RunRecord, lookup, number
 from superpoint.evaluation.synthetic import precision_recall_curves
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic, colour map).
@@ -53,7 +54,7 @@ def learning(record: RunRecord, key: str, training: str = "training", validation
 
 def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]) -> list[Panel]:
     """Return the panels of several runs beside each other: one per curve of a single run, in it a curve per run."""
-    end = float(max(record.step for record in records))
+    end = float(max(record.history.step for record in records))
     merged: dict[str, Panel] = {}
     drawn: dict[str, list[Curve]] = {}
     for index, record in enumerate(records):
@@ -70,7 +71,9 @@ def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]
 
 def optimisation_panels(record: RunRecord) -> list[Panel]:
     """Return learning rate, gradient norm and throughput."""
-    clip = to_number(record.config.get("train.clip_norm", ""))
+    clip = math.nan
+    with contextlib.suppress(KeyError, ValueError):
+        clip = float(record.config["train.clip_norm"])
     norms = {"grad_norm": "mean", "grad_norm_max": "largest since the last line"}
     wait = [value for value in record.curve("train", "data_wait")[1] if math.isfinite(value)]
     return [
@@ -88,7 +91,7 @@ def optimisation_panels(record: RunRecord) -> list[Panel]:
 
 def training_panels(record: RunRecord) -> list[Panel]:
     """Return the panels of the events train and validate, also those without a value (`Panel.shown`)."""
-    best = [record.best[1]] if record.best else []
+    best = [record.best[2]] if record.best else []
     expected = number(record.last("initial_loss").get("expected"))
     broken = [entry["step"] for entry in record.history.events("nonfinite")]
     # The looser distance first: it is the one the published figures are for.
@@ -122,7 +125,7 @@ def training_panels(record: RunRecord) -> list[Panel]:
         Panel("Largest loss and largest change", "nats", largest, log=True),
         Panel("Loss over time", loss, timed, log=True, x_label="minutes of training"),
     ]  # fmt: skip
-    return [replace(panel, x_end=float(record.step)) if panel.x_label == "step" else panel for panel in panels]
+    return [replace(panel, x_end=float(record.history.step)) if panel.x_label == "step" else panel for panel in panels]
 
 
 def probe_panels(record: RunRecord) -> list[Panel]:
@@ -149,7 +152,7 @@ def layer_maps(record: RunRecord) -> list[Matrix]:
 
 def descriptor_panels(record: RunRecord) -> list[Panel]:
     """Return panels of a run that trains descriptors, also those without a value."""
-    best = [record.best[1]] if record.best else []
+    best = [record.best[2]] if record.best else []
     names = ("training pairs", "held-out pairs")
     parts = {"detector_loss": "detector", "descriptor_loss": "descriptor"}
     held_out = {key: f"{name}, held-out pairs" for key, name in parts.items()}
@@ -196,8 +199,8 @@ def compared_panels(records: Sequence[RunRecord]) -> list[Panel]:
     joint = any(record.joint for record in records)
     panels = []
     for record in records:
-        scores = curves(record, "validate", {record.selected_by: record.selected_by})
-        best = Panel("Best checkpoint by", "score", scores if record.selected_by else ())
+        scores = curves(record, "validate", {record.best[0]: record.best[0]} if record.best else {})
+        best = Panel("Best checkpoint by", "score", scores)
         panels.append([*training_panels(record), best, *(descriptor_panels(record) if joint else [])])
     return merge_panels(records, panels)
 

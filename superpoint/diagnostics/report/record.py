@@ -62,23 +62,9 @@ class RunRecord:
         return next(reversed(self.history.events(event)), {})
 
     @property
-    def stage(self) -> str:
-        """The command that the run is of; empty if config.yaml does not say."""
-        return self.config.get("stage", "")
-
-    @property
     def joint(self) -> bool:
         """Whether the run trains descriptors too."""
-        return self.stage == SuperPointConfig.stage
-
-    @property
-    def selected_by(self) -> str:
-        """The name of the metric that selects the best checkpoint; empty if there was no validation."""
-        return str(self.last("validate").get("selected_by", ""))
-
-    @property
-    def step(self) -> int:
-        return max((entry["step"] for entry in self.history.entries), default=0)
+        return self.config.get("stage") == SuperPointConfig.stage
 
     @property
     def elapsed(self) -> float:
@@ -87,10 +73,10 @@ class RunRecord:
         return max(times, default=0.0)
 
     @property
-    def best(self) -> tuple[float, int] | None:
-        """The highest score of all validations and its step."""
+    def best(self) -> tuple[str, float, int] | None:
+        """Name, highest value and step of the metric that selects the best checkpoint."""
         entry = self.history.best
-        return (score(entry) or 0.0, entry["step"]) if entry else None
+        return (entry["selected_by"], score(entry) or 0.0, entry["step"]) if entry else None
 
     @property
     def ap_keys(self) -> list[tuple[str, str, str]]:
@@ -136,10 +122,8 @@ def read_record(path: str | Path, label: str = "") -> RunRecord:
 def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
     """Read several runs, called by their folders' names, or by their paths where names occur twice.
 
-    Raises: UserError if there is none, if one is named twice or is no run folder.
+    Raises: UserError if one is named twice or is no run folder.
     """
-    if not paths:
-        raise UserError("report: found no run folder, expected at least one")
     places = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
@@ -162,24 +146,6 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any) -> float:
     return float(value) if is_number(value) else math.nan
-
-
-def to_number(text: str) -> float:
-    """Return the number that a value of the configuration holds; NaN if it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def duration(seconds: float) -> str:
-    """Return 42 s, 4 min 1 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def date(text: Any) -> str:

@@ -50,10 +50,11 @@ def write_report(
     target = Path(out) if out is not None else records[0].path / name
     if target.is_dir():
         raise UserError(f"{target}: found a folder, expected the name of an HTML file")
-    makers = {(others or {}).get(record.stage, detector_sections) for record in records}
+    stages = {record.label: record.config.get("stage", "") for record in records}
+    makers = {(others or {}).get(stage, detector_sections) for stage in stages.values()}
     if len(makers) > 1:
-        stages = ", ".join(f"{record.label} ({record.stage or 'of no known stage'})" for record in records)
-        raise UserError(f"report: found {stages}, expected runs of one kind")
+        found = ", ".join(f"{label} ({stage or 'of no known stage'})" for label, stage in stages.items())
+        raise UserError(f"report: found {found}, expected runs of one kind")
     text = render_page(records, makers.pop()(records))
     make_folder(target.parent)
     write_atomically(target, lambda file: file.write(text.encode()))

@@ -42,7 +42,7 @@ def test_it_loads_nothing_and_declares_its_language() -> None:
 
 def test_key_figures_are_in_the_heading(page: Outline) -> None:
     assert page.says("0.610 at step 60")
-    assert page.says("1 min 0 s of training")
+    assert page.says("1:00 of training")
     assert page.says("finished")
     assert page.says("AP@4 clean0.660")
 
