@@ -60,11 +60,13 @@ class TestWheel:
         names = set(zipfile.ZipFile(wheel).namelist())
         wanted = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.py")}
         pretrained = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.safetensors")}
+        templates = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("templates/*")}
         recipes = {
             f"superpoint/{path.relative_to(project).as_posix()}" for path in (project / "configs").rglob("*.yaml")
         }
         assert len(recipes) > 10
-        assert wanted | pretrained | recipes | {"superpoint/py.typed"} <= names
+        assert len(templates) > 10
+        assert wanted | pretrained | templates | recipes | {"superpoint/py.typed"} <= names
         assert {name.split("/")[0].split("-")[0] for name in names} == {"superpoint"}
 
     def test_metadata(self, installed: Path) -> None:

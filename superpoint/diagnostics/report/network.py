@@ -87,15 +87,15 @@ def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject
     except UserError as error:
         notes.append(f"{error}; scenes of the default size are shown.")
     subjects: dict[str, list[Subject]] = {}
-    for name, draw in (("training", _own_subjects), ("example", _photographs)):
+    for draw in (_scenes, _held_out, _photographs):
         try:
             subjects |= draw(config)
         except UserError as error:  # the labelled photographs have moved; scikit-image is not installed
-            notes.append(f"No {name} photographs: {error}.")
+            notes.append(f"Not shown: {error}.")
     return subjects
 
 
-def _own_subjects(config: MagicPointConfig) -> dict[str, list[Subject]]:
+def _scenes(config: MagicPointConfig) -> dict[str, list[Subject]]:
     data = config.data
     if data.overfit:
         dataset = training_samples(data, config.seed)
@@ -106,9 +106,14 @@ def _own_subjects(config: MagicPointConfig) -> dict[str, list[Subject]]:
         *_, last = shape_samples(variant, data.height, data.width, index + 1, config.validation.seed)
         name, image, points = last
         scenes.append(Subject(f"{name}, {variant} (validation scene {index})", image, points))
-    held_out = held_out_photographs(data, HELD_OUT) if data.kind != "synthetic" else []
-    photographs = [Subject(f"held-out photograph {number}", *pair) for number, pair in enumerate(held_out)]
-    return {"synthetic scenes": scenes} | ({"held-out photographs": photographs} if photographs else {})
+    return {"synthetic scenes": scenes}
+
+
+def _held_out(config: MagicPointConfig) -> dict[str, list[Subject]]:
+    if config.data.kind == "synthetic" or config.data.overfit:
+        return {}
+    photographs = enumerate(held_out_photographs(config.data, HELD_OUT))
+    return {"held-out photographs": [Subject(f"held-out photograph {number}", *pair) for number, pair in photographs]}
 
 
 def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:

@@ -148,7 +148,8 @@ def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, mon
     assert "sample 4001: " in page
     shutil.rmtree(tmp_path / "images")
     page = write_report([folder]).read_text()
-    assert "No photographs of the training set: " in page
+    assert "Not shown: " in page
+    assert "checkerboard" in page
     assert "config.yaml or the training set cannot be read" in page
 
 
