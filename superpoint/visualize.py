@@ -54,8 +54,6 @@ def to_rgb(image: NDArray[np.generic]) -> Image:
 
 def enlarge(image: Image, scale: int) -> Image:
     """Show each pixel as a block of scale x scale."""
-    if scale < 1:
-        raise ValueError(f"scale: found {scale}, expected a whole number >= 1")
     return np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
@@ -90,9 +88,7 @@ def draw_points(
     colors = np.tile(np.array(color), (len(where), 1))
     order = np.arange(len(where))
     if scores is not None:
-        values = np.asarray(scores, dtype=np.float64).reshape(-1)
-        if len(values) != len(where):
-            raise ValueError(f"scores: found {len(values)}, expected one for each of the {len(where)} points")
+        values = np.asarray(scores, dtype=np.float64).reshape(len(where))
         colors = _bright(normalised(values, score_range), "viridis")
         order = np.argsort(values, kind="stable")
     for index in order:
@@ -180,12 +176,6 @@ def contact_sheet(
 
     Titles too long for a cell are cut. Images are not scaled.
     """
-    if not images:
-        raise ValueError("images: found none, expected at least one")
-    if titles is not None and len(titles) != len(images):
-        raise ValueError(f"titles: found {len(titles)}, expected one for each of the {len(images)} images")
-    if columns < 1:
-        raise ValueError(f"columns: found {columns}, expected >= 1")
     pictures = [to_rgb(image) for image in images]
     columns = min(columns, len(pictures))
     head = 16 if titles else 0

@@ -83,16 +83,8 @@ def resize_with_points(
 
     Returns:
         The image of that size and float32 [N, 2].
-
-    Raises:
-        ValueError: a size below 1, or points not [N, 2].
     """
-    old_height, old_width = image.shape[:2]
-    height, width = size
-    if height < 1 or width < 1:
-        raise ValueError(f"size: found {size}, expected (height, width) of at least 1")
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"points: found shape {points.shape}, expected [N, 2]")
+    (old_height, old_width), (height, width) = image.shape[:2], size
     # Two steps, because INTER_AREA silently interpolates both axes if one of them grows.
     shrunk = (min(width, old_width), min(height, old_height))
     if shrunk != (old_width, old_height):

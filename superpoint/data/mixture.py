@@ -16,13 +16,9 @@ class Mixture(Dataset[dict[str, torch.Tensor]]):
 
     Sample `index` is of the second kind where floor(index * share) steps up, so any stretch of the run has the right
     proportion, and each kind is gone through in its own order.
-
-    Raises: ValueError for a share outside 0..1.
     """
 
     def __init__(self, first: PointSamples, second: PointSamples, share: float) -> None:
-        if not 0 < share < 1:
-            raise ValueError(f"share: found {share}, expected a number > 0 and < 1")
         self.first = first
         self.second = second
         self.share = share

@@ -48,8 +48,6 @@ def generated_pair(
         size: (height, width) of both views.
         homography: ranges of the warp; `enable` and `probability` do not count.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind: found '{kind}', expected one of {', '.join(KINDS)}")
     rng = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode()), index, PAIR_STREAM, KINDS.index(kind)]))
     height, width = size
     cover = max(height / photograph.shape[0], width / photograph.shape[1])

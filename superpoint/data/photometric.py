@@ -133,8 +133,5 @@ def _compress(image: Image, quality: float, down: int, right: int) -> Image:
     with the network's cells would show where a cell begins.
     """
     padded = cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_REPLICATE)
-    done, file = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    decoded = cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) if done else None
-    if decoded is None:
-        raise RuntimeError(f"JPEG compression of an image of {image.shape} failed")
-    return np.asarray(decoded[down:, right:], np.uint8)
+    _, file = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.uint8)[down:, right:]

@@ -26,8 +26,8 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import own_limit
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, Item, NamedImages
-from superpoint.data.sources.read_ahead import read_ahead
 from superpoint.data.sources.source import Files, open_source
+from superpoint.data.sources.streams import read_ahead
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError, one_line

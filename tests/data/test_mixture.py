@@ -35,9 +35,3 @@ def test_samples_are_those_of_their_kind() -> None:
         samples, own = mixture.locate(index)
         assert torch.equal(mixture[index]["image"], samples[own]["image"])
         assert np.array_equal(mixture.draw(index)[1], samples.draw(own)[1])
-
-
-@pytest.mark.parametrize("share", [0, 1, -0.1, 2])
-def test_shares_that_mix_nothing(share: float) -> None:
-    with pytest.raises(ValueError, match="expected a number > 0 and < 1"):
-        Mixture(shapes(0), shapes(1), share)

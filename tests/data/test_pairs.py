@@ -50,8 +50,3 @@ def test_a_pair_is_a_function_of_seed_name_and_index() -> None:
     assert np.array_equal(matrix(), matrix())
     for other in (matrix(name="two"), matrix(index=1), matrix(seed=1)):
         assert not np.allclose(other, matrix())
-
-
-def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="expected one of viewpoint, photometric"):
-        generated_pair(blobs(64, 64), "x", 0, kind="rotation")

@@ -1,18 +1,23 @@
-"""Bytes of a file, or of what a command prints (`pipe:command`), that can be given up while none come."""
+"""Read ahead of the network; files, or what a command prints (`pipe:command`), that can be given up while none come."""
 
 from __future__ import annotations
 
 import os
+import queue
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 from superpoint.errors import UserError
 
-POLL = 0.1  # seconds after which a reader who waits looks whether it is still wanted
+S = TypeVar("S")
+T = TypeVar("T")
+POLL = 0.1  # seconds after which who waits looks whether it is still wanted
 GRACE = 5.0  # seconds that a command may take to end after it has closed its output
 
 
@@ -90,3 +95,70 @@ def _fate(process: subprocess.Popen[bytes]) -> int | None:
 
 def _failure(url: str, process: subprocess.Popen[bytes]) -> UserError:
     return UserError(f"{url}: the command ended with exit code {process.returncode}")
+
+
+def read_ahead(
+    items: Iterable[S],
+    load: Callable[[S], T],
+    *,
+    threads: int = 2,
+    ahead: int = 8,
+    stopped: threading.Event | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[T]:
+    """Yield `load(item)` of each item, in order, at most `ahead` of them before they are asked for.
+
+    `items` is walked in a thread of its own, so a slow pipe is read ahead too. An exception of `items` or of `load` is
+    raised at its place in the order. Closing the iterator stops everything.
+
+    Args:
+        stopped: set when the iterator is closed, for `items` to look at if it may wait long.
+        interrupted: asked while nothing comes; True ends the iterator.
+    """
+    # One more is in the feeder's hand.
+    waiting: queue.Queue[Future[T] | BaseException | None] = queue.Queue(max(ahead - 1, 1))
+    stopped = stopped or threading.Event()
+
+    def put(entry: Future[T] | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put(entry, timeout=POLL)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+
+        def feed() -> None:
+            iterator = iter(items)
+            try:
+                for item in iterator:
+                    if not put(pool.submit(load, item)):
+                        return
+                put(None)
+            except BaseException as error:
+                put(error)
+            finally:
+                getattr(iterator, "close", lambda: None)()  # ends the command behind a pipe
+
+        feeder = threading.Thread(target=feed, name="feed", daemon=True)
+        feeder.start()
+        try:
+            while not interrupted():
+                try:
+                    entry = waiting.get(timeout=POLL)
+                except queue.Empty:
+                    continue
+                if entry is None:
+                    break
+                if isinstance(entry, BaseException):
+                    raise entry
+                yield entry.result()
+        finally:
+            stopped.set()
+            while not waiting.empty():
+                entry = waiting.get_nowait()
+                if isinstance(entry, Future):
+                    entry.cancel()
+            feeder.join()

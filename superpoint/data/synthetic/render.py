@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import SyntheticConfig
-from superpoint.data.synthetic.canvas import Canvas
+from superpoint.data.synthetic.canvas import Canvas, background
 from superpoint.data.synthetic.shapes import PRIMITIVES, Region
-from superpoint.data.synthetic.texture import background
 from superpoint.errors import UserError
 
 

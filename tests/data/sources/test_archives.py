@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from superpoint.data.sources.archives import Hdf5Images, TarImages
-from superpoint.data.sources.read_ahead import read_ahead
 from superpoint.data.sources.source import EXTENSIONS
+from superpoint.data.sources.streams import read_ahead
 from superpoint.errors import UserError
 from tests.data.recipes.test_unpack import make_tar as make_archive
 

@@ -11,7 +11,7 @@ import pytest
 
 from superpoint.config import SyntheticConfig
 from superpoint.data.synthetic import PRIMITIVES, ShapeGenerator
-from superpoint.data.synthetic.texture import background, smooth_noise
+from superpoint.data.synthetic.canvas import background, smooth_noise
 from superpoint.errors import UserError
 
 

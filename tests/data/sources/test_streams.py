@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from superpoint.data.sources.read_ahead import read_ahead
+from superpoint.data.sources.streams import read_ahead
 
 
 def test_the_order_is_kept_whatever_takes_longer() -> None:
