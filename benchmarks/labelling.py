@@ -37,7 +37,7 @@ from superpoint.labelling.adaptation import FLOOR
 from superpoint.labelling.aggregate import Aggregate
 from superpoint.labelling.views import sample_views
 from superpoint.models import SuperPoint, load_network
-from superpoint.models.decode import logits_to_probability, probability_to_points, refine_peaks
+from superpoint.models.decode import logits_to_probability, probability_to_keypoints, refine_peaks
 
 
 def plain_way(model: SuperPoint, image: NDArray[np.uint8], name: str, config: AdaptationConfig) -> NDArray[np.float32]:
@@ -51,7 +51,7 @@ def plain_way(model: SuperPoint, image: NDArray[np.uint8], name: str, config: Ad
             logits = model(torch.from_numpy(warped)[None, None].float() / 255)["logits"]
             aggregate.add([view], logits_to_probability(logits), FLOOR)
         valid = aggregate.seen() >= min(config.min_views, aggregate.views)
-        (found,) = probability_to_points(aggregate.heatmap()[None], valid=valid, subpixel=False)
+        (found,) = probability_to_keypoints(aggregate.heatmap()[None], valid=valid, subpixel=False)
         x, y = found.points.long().unbind(dim=1)
         return refine_peaks(aggregate.density()[None], torch.zeros_like(x), y, x).numpy()
 

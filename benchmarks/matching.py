@@ -38,7 +38,7 @@ from superpoint.models import extract, load_network
 BLOCK = 10  # pairs
 RELEASED = {"vgg": "superpoint", "lite": "superpoint-lite"}
 PARTS = {
-    extract: ("probability_to_points", "sample_descriptors"),
+    extract: ("probability_to_keypoints", "sample_descriptors"),
     feature_store: ("save_features",),
     pair_metrics: (
         *("compare_descriptors", "match_compared", "fit_homography"),

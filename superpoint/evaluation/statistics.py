@@ -9,7 +9,7 @@ from torch import Tensor
 from superpoint.config.inference import THRESHOLD
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.geometry.placement import measure_placement
-from superpoint.models.decode import logits_to_probability, probability_to_points
+from superpoint.models.decode import logits_to_probability, probability_to_keypoints
 
 NMS_RADIUS = 4  # of `config.DecodeConfig`, but with border 0: artefacts there must show
 WINDOW = 5  # pixels; sharpness is measured in a window of this side
@@ -25,11 +25,11 @@ def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tenso
     Args:
         logits: [B, 65, Hc, Wc], any floating type and device.
         target: int64 [B, Hc, Wc] in 0..64, 64 = dustbin.
-        valid: bool [B, Hc, Wc], the cells that `dustbin` and `positive_recall` look at; the rest is of all cells.
+        valid: bool [B, Hc, Wc], the cells that `dustbin` and `recall` look at; the rest is of all cells.
 
     Returns:
         dustbin: mean probability of the dustbin, 0..1; 0 without a valid cell.
-        positive_recall: (with `target`) share of the cells with a point whose dustbin is below 0.5; 0 without such.
+        recall: (with `target`) share of the cells with a point whose dustbin is below 0.5; 0 without such.
         finite: share of the logits that are finite; below 1 all else says little (NaN counts as 0, inf as 1e4).
         logit_max: largest absolute logit.
         cell_scale: largest minus smallest logsumexp of a cell, over the batch: how far cells are from one scale.
@@ -59,7 +59,7 @@ def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tenso
 
     found = {"dustbin": _mean(dustbin, looked_at)}
     if target is not None:
-        found["positive_recall"] = _mean((dustbin < 0.5).float(), (target.cpu() != DUSTBIN) & looked_at)
+        found["recall"] = _mean((dustbin < 0.5).float(), (target.cpu() != DUSTBIN) & looked_at)
     found |= {
         "finite": float(finite.float().mean()),
         "logit_max": float(clean.abs().max()),
@@ -123,7 +123,7 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
 
 def _keypoint_statistics(probability: Tensor) -> dict[str, float]:
     """Of the keypoints of maps float32 [B, H, W]: how many, where, how sharp."""
-    found = probability_to_points(
+    found = probability_to_keypoints(
         probability, nms_radius=NMS_RADIUS, threshold=THRESHOLD, border=0, max_keypoints=0, subpixel=False
     )
     count, height, width = probability.shape

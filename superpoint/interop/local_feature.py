@@ -19,7 +19,7 @@ class KorniaFeature(nn.Module):
             `superpoint.load_model`.
         num_features: slots of every image; those without a point have a zero frame, response and descriptor.
         scale: of the frames, in pixels. The network sees none; a patch of one cell about the point.
-        Others: see `models.decode.probability_to_points`.
+        Others: see `models.decode.probability_to_keypoints`.
 
     Raises: UserError, at the first image, if the network has no descriptors.
     """

@@ -16,7 +16,7 @@ from superpoint.geometry.peaks import refine_peaks
 from superpoint.labelling.aggregate import Aggregate
 from superpoint.labelling.memory import give_back_freed_memory, largest_chunk
 from superpoint.labelling.views import chunks, sample_views, warp_views
-from superpoint.models.decode import Detections, probability_to_points
+from superpoint.models.decode import Detections, probability_to_keypoints
 from superpoint.models.extract import AnyNetwork, dense_maps, features
 
 # Probabilities of a view up to this are left out as nothing: a peak above the usual thresholds is made of larger ones,
@@ -105,7 +105,7 @@ class HomographicAdaptation:
         valid = aggregate.seen() >= min(self.config.min_views, aggregate.views)
         heatmap = aggregate.heatmap()[None]
         settings = asdict(self.decode) | {"subpixel": False}
-        (found,) = probability_to_points(heatmap, **settings, valid=valid)
+        (found,) = probability_to_keypoints(heatmap, **settings, valid=valid)
         if self.decode.subpixel and len(found.points):
             x, y = found.points.long().unbind(dim=1)
             points = refine_peaks(aggregate.density()[None], torch.zeros_like(x), y, x)

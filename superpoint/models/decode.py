@@ -53,7 +53,7 @@ def logits_to_probability(logits: Tensor) -> Tensor:
     return cells_to_pixels(logits.float().softmax(dim=1))
 
 
-def probability_to_points(
+def probability_to_keypoints(
     probability: Tensor,
     *,
     nms_radius: int = 4,

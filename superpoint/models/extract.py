@@ -18,7 +18,7 @@ from superpoint.geometry.peaks import all_finite
 from superpoint.models.decode import (
     logits_to_probability,
     pad_to_multiple,
-    probability_to_points,
+    probability_to_keypoints,
     sample_descriptors,
 )
 
@@ -112,7 +112,7 @@ def decode_maps(
     """Take the keypoints out of a network's maps and sample its descriptors there.
 
     Args:
-        decode: see `decode.probability_to_points`; None = the defaults.
+        decode: see `decode.probability_to_keypoints`; None = the defaults.
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
         smoothing: pixels; None = SMOOTHING if there are descriptors, else none.
     """
@@ -120,7 +120,7 @@ def decode_maps(
     if smoothing is None:
         smoothing = 0.0 if descriptors is None else SMOOTHING
     settings = asdict(decode or DecodeConfig())
-    found = probability_to_points(probability, **settings, valid=valid, smoothing=smoothing)
+    found = probability_to_keypoints(probability, **settings, valid=valid, smoothing=smoothing)
     described = [None] * len(found)
     if descriptors is not None:
         described = [each.cpu().numpy() for each in sample_descriptors(descriptors, [each.points for each in found])]

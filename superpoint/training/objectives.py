@@ -45,7 +45,7 @@ class DetectorObjective:
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss on image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
 
-        Returns: loss; weight, the sum it was divided by; positive_recall, the share of cells with a keypoint in which
+        Returns: loss; weight, the sum it was divided by; recall, the share of cells with a keypoint in which
         the network puts less than half of its probability in the dustbin; dustbin, the dustbin's mean probability.
         """
         logits = model(batch["image"].float() / 255)["logits"]
@@ -63,7 +63,7 @@ class DetectorObjective:
             positive = (target != DUSTBIN) & valid
             recall = ((dustbin < 0.5) & positive).sum() / positive.sum().clamp_min(1)
             mean = (dustbin * valid).sum() / valid.sum().clamp_min(1)
-        return {"loss": loss, "weight": weight, "positive_recall": recall, "dustbin": mean}
+        return {"loss": loss, "weight": weight, "recall": recall, "dustbin": mean}
 
 
 def detector_objective(config: MagicPointConfig) -> DetectorObjective:

@@ -27,7 +27,7 @@ class DetectorProbe:
         layers.<name>.grad_norm: of the weight's gradient, as the optimiser gets it (averaged, clipped).
         layers.<name>.weight_norm: Euclidean norm of the weight, before the step.
         layers.<name>.update_ratio: |change of the weight| / |weight|; about 1e-3 when training goes well.
-        output: `evaluation.statistics.output_statistics` of the logits; without positive_recall, which the lines
+        output: `evaluation.statistics.output_statistics` of the logits; without recall, which the lines
             "train" hold, since a probe does not see the target.
         weights_norm, grad_norm: of all trainable parameters.
 

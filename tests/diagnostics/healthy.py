@@ -43,7 +43,7 @@ def healthy_history(config: MagicPointConfig) -> list[dict[str, Any]]:
         loss = (0.35 + fall) * (1 + wobble)
         recall = 1.0 if step <= 40 else min(0.05 + 0.8 * (1 - math.exp(-(step - 40) / 500)), 0.8)
         rate = config.optimizer.lr * max(0.5 * (1 + math.cos(math.pi * step / steps)), 0.01)
-        figures = {"loss": loss, "positive_recall": recall, "dustbin": min(0.93, 0.04 + step / 100)}
+        figures = {"loss": loss, "recall": recall, "dustbin": min(0.93, 0.04 + step / 100)}
         figures |= {"grad_norm": 1.5 + wobble, "lr": rate, "img_per_s": 85.0, "data_wait": 0.1, "elapsed": step / 21}
         lines.append({"step": step, "event": "train", **figures})
         if step % 500 == 0:

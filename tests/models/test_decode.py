@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from superpoint.models.decode import (
     logits_to_probability,
     pad_to_multiple,
-    probability_to_points,
+    probability_to_keypoints,
     refine_peaks,
     sample_descriptors,
     smooth_probability,
@@ -125,7 +125,7 @@ class TestPoints:
     def test_points_of_logits(self) -> None:
         truth = [(13, 20), (40, 9), (57, 41)]
         logits = torch.cat([logits_of_points(truth, 48, 64), logits_of_points([(30, 30)], 48, 64, 12.0)])
-        first, second = probability_to_points(logits_to_probability(logits), subpixel=False)
+        first, second = probability_to_keypoints(logits_to_probability(logits), subpixel=False)
         assert sorted(map(tuple, first.points.tolist())) == sorted(truth)
         assert second.points.tolist() == [[30.0, 30.0]]
         assert first.points.dtype == first.scores.dtype == torch.float32
@@ -133,8 +133,8 @@ class TestPoints:
 
     def test_order_and_top_k(self) -> None:
         probability = torch.rand(2, 40, 40, generator=generator())
-        every = probability_to_points(probability, subpixel=False)
-        best = probability_to_points(probability, max_keypoints=5, subpixel=False)
+        every = probability_to_keypoints(probability, subpixel=False)
+        best = probability_to_keypoints(probability, max_keypoints=5, subpixel=False)
         for all_of, some in zip(every, best, strict=True):
             assert len(all_of.scores) > 5
             assert torch.equal(all_of.scores, all_of.scores.sort(descending=True).values)
@@ -143,14 +143,14 @@ class TestPoints:
 
     def test_scores_are_those_at_the_peaks(self) -> None:
         probability = torch.rand(1, 40, 40, generator=generator())
-        (found,) = probability_to_points(probability, subpixel=False)
+        (found,) = probability_to_keypoints(probability, subpixel=False)
         x, y = found.points.long().T
         assert torch.equal(found.scores, probability[0, y, x])
 
     @pytest.mark.parametrize("border", [0, 1, 4])
     def test_border(self, border: int) -> None:
         probability = torch.rand(1, 30, 50, generator=generator())
-        (found,) = probability_to_points(probability, nms_radius=0, threshold=-1, border=border, subpixel=False)
+        (found,) = probability_to_keypoints(probability, nms_radius=0, threshold=-1, border=border, subpixel=False)
         assert len(found.points) == (30 - 2 * border) * (50 - 2 * border)
         assert found.points.amin(0).tolist() == [border, border]
         assert found.points.amax(0).tolist() == [49 - border, 29 - border]
@@ -158,11 +158,11 @@ class TestPoints:
     def test_a_peak_in_the_border_drops_its_flank(self) -> None:
         probability = torch.zeros(1, 20, 20)
         probability[0, 10, 2], probability[0, 10, 4] = 0.9, 0.5
-        (found,) = probability_to_points(probability, border=4)
+        (found,) = probability_to_keypoints(probability, border=4)
         assert len(found.points) == 0
 
     def test_border_wider_than_the_image(self) -> None:
-        (found,) = probability_to_points(torch.rand(1, 6, 6, generator=generator()), border=4)
+        (found,) = probability_to_keypoints(torch.rand(1, 6, 6, generator=generator()), border=4)
         assert found.points.shape == (0, 2)
         assert found.scores.shape == (0,)
 
@@ -172,7 +172,7 @@ class TestPoints:
         probability[0, 10, 15] = 5.0  # the strongest of all, but not valid: neither found nor in the way
         valid = torch.ones(shape, dtype=torch.bool)
         valid[..., :16] = False
-        (found,) = probability_to_points(probability, valid=valid, border=0, subpixel=False)
+        (found,) = probability_to_keypoints(probability, valid=valid, border=0, subpixel=False)
         x, y = found.points.long().T
         assert x.min() >= 16
         assert torch.equal(
@@ -182,7 +182,7 @@ class TestPoints:
     def test_subpixel_follows_the_mass(self) -> None:
         probability = torch.zeros(1, 16, 16)
         probability[0, 8, 8], probability[0, 8, 9] = 0.6, 0.4
-        (found,) = probability_to_points(probability)
+        (found,) = probability_to_keypoints(probability)
         torch.testing.assert_close(found.points, torch.tensor([[8.4, 8.0]]))
         assert found.scores.tolist() == pytest.approx([0.6])
 
@@ -243,14 +243,14 @@ class TestSmoothing:
 
     def test_order_does_not_depend_on_where_in_the_pixel_a_point_lies(self) -> None:
         for share in (0.0, 0.5):
-            (found,) = probability_to_points(self.split(share), smoothing=1.0)
+            (found,) = probability_to_keypoints(self.split(share), smoothing=1.0)
             assert found.points[:, 1].tolist() == [10, 30]
             assert found.scores[1] == pytest.approx(0.6)
-        (found,) = probability_to_points(self.split(0.5))
+        (found,) = probability_to_keypoints(self.split(0.5))
         assert found.points[:, 1].tolist() == [30, 10]
 
     def test_places_are_refined_on_the_map_as_it_is(self) -> None:
-        (found,) = probability_to_points(self.split(0.4), smoothing=1.0)
+        (found,) = probability_to_keypoints(self.split(0.4), smoothing=1.0)
         assert found.points[0].tolist() == pytest.approx([20.4, 10])
 
     def test_is_the_weighted_sum_and_at_most_one(self) -> None:

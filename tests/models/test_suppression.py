@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from superpoint.models import suppression
-from superpoint.models.decode import probability_to_points
+from superpoint.models.decode import probability_to_keypoints
 from superpoint.models.suppression import suppress_non_maxima
 from tests.models.sequential import naive_suppression
 
@@ -55,7 +55,7 @@ class TestSuppression:
         if levels:
             probability = (probability * levels).floor() / levels
         for most in (1, 12, 40, 1000):
-            found = probability_to_points(
+            found = probability_to_keypoints(
                 probability, nms_radius=3, threshold=0.02, border=border, max_keypoints=most, subpixel=False
             )
             for image, points in zip(probability, found, strict=True):
@@ -101,7 +101,7 @@ class TestSuppression:
         expected = suppress_non_maxima(probability.where(probability > 0.3, torch.zeros(())), 4, 0.1)
         broken = probability.where(probability > 0.3, torch.full((), torch.nan)).requires_grad_()
         assert torch.equal(suppress_non_maxima(broken, 4, 0.1), expected)
-        (found,) = probability_to_points(broken, threshold=0.1, max_keypoints=3, border=0, subpixel=False)
+        (found,) = probability_to_keypoints(broken, threshold=0.1, max_keypoints=3, border=0, subpixel=False)
         assert len(found.points) == 3
 
     def test_a_weak_peak_beyond_a_suppressed_one_survives(self) -> None:

@@ -45,7 +45,7 @@ def test_unweighted_objective_is_the_plain_loss() -> None:
     expected, weight = detector_loss(model(batch["image"] / 255)["logits"], batch["target"], batch["valid"])
     torch.testing.assert_close(result["loss"], expected)
     torch.testing.assert_close(result["weight"], weight)
-    assert 0 <= result["positive_recall"] <= 1
+    assert 0 <= result["recall"] <= 1
     assert result["dustbin"].item() == pytest.approx(1 / 65, rel=0.3)
 
 

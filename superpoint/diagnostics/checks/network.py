@@ -15,7 +15,7 @@ from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.observation import alarm, observe, unjudged
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import DUSTBIN
-from superpoint.models.decode import logits_to_probability, probability_to_points
+from superpoint.models.decode import logits_to_probability, probability_to_keypoints
 
 DEAD, DYING = 0.5, 0.2  # share of a layer's channels; trained networks 0, untrained ones up to .06
 ZEROS = 0.01  # share of logits that are exactly 0
@@ -230,7 +230,7 @@ def _keypoints_kept(exact: Tensor, half: Tensor, case: Case) -> tuple[int, int]:
     """How many keypoints decoded from `exact` have one of `half` within 1 px, and how many there are."""
     radius, threshold = case.config.decode.nms_radius, case.config.decode.threshold
     decoded = [
-        probability_to_points(logits_to_probability(logits), nms_radius=radius, threshold=threshold)
+        probability_to_keypoints(logits_to_probability(logits), nms_radius=radius, threshold=threshold)
         for logits in (exact, half)
     ]
     common = total = 0

@@ -15,7 +15,7 @@ from superpoint.evaluation import statistics
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.geometry.placement import Placement, measure_placement
 from superpoint.losses import detector_loss
-from superpoint.models.decode import logits_to_probability, probability_to_points
+from superpoint.models.decode import logits_to_probability, probability_to_keypoints
 
 # Cells that the network takes for points over cells that hold one. Healthy .66 .. 1.01, untrained 10 .. 15.
 NO_POINTS, FEW_POINTS = 0.1, 0.3
@@ -46,14 +46,14 @@ def dustbin(case: Case) -> Finding:
     counts = torch.bincount(target[valid], minlength=DUSTBIN + 1).double().numpy()
     flat = plateau(counts, loss.positive_weight, loss.dustbin_weight, loss.focal_gamma)
     share = seen.found / max(seen.positives, 1)
-    recall, mass = seen.statistics["positive_recall"], seen.statistics["dustbin"]
+    recall, mass = seen.statistics["recall"], seen.statistics["dustbin"]
     train = case.events("train")
     logged = train[-1].get("loss") if train else None
     details = {
         "plateau": flat,
         "loss": seen.loss,
         "last_logged_loss": logged,
-        "positive_recall": recall,
+        "recall": recall,
         "dustbin": mass,
         "cells_found": seen.found,
         "cells_with_point": seen.positives,
@@ -204,7 +204,7 @@ def _inner_placement(case: Case) -> Placement:
     inner = logits_to_probability(observe(case).logits)[:, CELL:-CELL, CELL:-CELL]
     if inner.numel() == 0:
         return Placement(0, math.nan, math.nan, math.nan)
-    found = probability_to_points(
+    found = probability_to_keypoints(
         inner, nms_radius=statistics.NMS_RADIUS, threshold=statistics.THRESHOLD, border=0, subpixel=False
     )
     return measure_placement([each.points.numpy() for each in found], [(inner.shape[1], inner.shape[2])] * len(inner))

@@ -103,7 +103,7 @@ def _join(lines: Sequence[tuple[int, Mapping[str, Any]]]) -> Window:
         jump_step=None if peak_step is None else int(peak_step),
         gradient=mean("grad_norm"),
         gradient_max=max(values("grad_norm_max"), default=mean("grad_norm")),
-        recall=mean("positive_recall"),
+        recall=mean("recall"),
         rate=number(entries[-1], "lr"),
     )
 

@@ -13,7 +13,7 @@ from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD, output_stati
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points
 from superpoint.geometry.homography import inside
 from superpoint.geometry.placement import Placement, measure_placement
-from superpoint.models.decode import probability_to_points
+from superpoint.models.decode import probability_to_keypoints
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class DetectorOutput:
         """Return the key statistics in two lines, each with its healthy value where that is known."""
         values, placement = self.statistics, self.placement
         parts = [f"dustbin mean {values['dustbin']:.3f}"]
-        if "positive_recall" in values:
-            parts.append(f"positive recall {values['positive_recall']:.2f}")
+        if "recall" in values:
+            parts.append(f"recall {values['recall']:.2f}")
         parts.append(f"{placement.points} detections")
         if placement.points:
             parts.append(f"border density {placement.border:.2f} (even: 1)")
@@ -81,7 +81,7 @@ def measure_output(
         rows, columns = np.nonzero(maps.target != DUSTBIN)
         place = maps.target[rows, columns]
         labels = np.stack([columns * CELL + place % CELL, rows * CELL + place // CELL], axis=1).astype(np.float32)
-    (found,) = probability_to_points(
+    (found,) = probability_to_keypoints(
         torch.from_numpy(maps.probability)[None],
         nms_radius=NMS_RADIUS,
         threshold=THRESHOLD,

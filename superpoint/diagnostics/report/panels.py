@@ -104,7 +104,7 @@ def training_panels(record: RunRecord) -> list[Panel]:
     steps, losses = record.curve("train", "loss")
     minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
     loss = "loss of both parts" if record.joint else "detector loss, nats"
-    shares = {"dustbin": "dustbin probability, mean", "positive_recall": "recall of labelled cells"}
+    shares = {"dustbin": "dustbin probability, mean", "recall": "recall of labelled cells"}
     largest = [*curves(record, "train", {"loss_max": "loss of a step"}), jump]
     timed = [Curve("", [minutes[step] for step in steps], losses)]
     panels = [

@@ -27,7 +27,7 @@ def test_single_noisy_batches_are_no_jump(healthy: Case) -> None:
     lines = [{"step": 0, "event": "initial_loss", "loss": 4.17}]
     for step in range(1, 400):
         loss = 0.5 * (3.0 if step % 7 == 0 else 1.0)
-        lines.append({"step": step, "event": "train", "loss": loss, "grad_norm": 1.0, "positive_recall": 0.7})
+        lines.append({"step": step, "event": "train", "loss": loss, "grad_norm": 1.0, "recall": 0.7})
     assert gradient_jump(replace(healthy, history=lines)).status is Status.PASS
 
 
@@ -47,7 +47,7 @@ def test_a_drop_onto_the_dustbin(healthy: Case) -> None:
         if entry["event"] != "train":
             return entry
         fallen = entry["step"] > 600
-        return entry | {"loss": 0.9 if fallen else 3.2, "positive_recall": 0.0 if fallen else 0.9}
+        return entry | {"loss": 0.9 if fallen else 3.2, "recall": 0.0 if fallen else 0.9}
 
     finding = gradient_jump(altered(healthy, change))
     assert finding.status is Status.FAIL
@@ -82,7 +82,7 @@ def test_a_joint_loss_may_be_above_that_of_a_detector_alone(healthy: Case) -> No
     def history(highest: float) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = [{"step": 0, "event": "initial_loss", "loss": 4.6, "expected": None}]
         for step in range(20, 1001, 20):
-            entry = {"step": step, "event": "train", "loss": 4.3, "loss_max": 5.0, "positive_recall": 0.5}
+            entry = {"step": step, "event": "train", "loss": 4.3, "loss_max": 5.0, "recall": 0.5}
             lines.append(entry | ({"loss_max": highest} if step == 500 else {}))
         return lines
 

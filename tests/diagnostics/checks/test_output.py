@@ -51,7 +51,7 @@ def test_plateau_is_the_lowest_loss_of_a_constant(gamma: float) -> None:
 def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case, faults: ModuleType) -> None:
     found = dustbin(faults.all_dustbin(healthy))
     assert found.status is Status.FAIL
-    assert found.details["positive_recall"] == 0
+    assert found.details["recall"] == 0
     assert found.details["loss"] > found.details["plateau"]
     assert f"{found.details['plateau']:.3f} (the plateau)" in found.evidence
     assert "bias" in found.remedy

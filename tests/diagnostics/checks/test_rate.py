@@ -34,7 +34,7 @@ def test_the_range_test_alone_warns(healthy: Case) -> None:
 
 @pytest.mark.parametrize(
     ("figures", "status"),
-    [({}, Status.PASS), ({"positive_recall": 0.01, "lr": 1.0}, Status.FAIL)],
+    [({}, Status.PASS), ({"recall": 0.01, "lr": 1.0}, Status.FAIL)],
     ids=["learns", "finds nothing"],
 )
 def test_a_rate_beyond_the_range_is_judged_by_what_it_finds(
@@ -77,7 +77,7 @@ def test_a_plateau_without_decay(healthy: Case) -> None:
 @pytest.mark.parametrize(("recall", "expected"), [(0.8, {}), (0.02, {"learning_rate": "FAIL"})])
 def test_a_fine_tuning_is_judged_by_what_it_finds(healthy: Case, recall: float, expected: dict[str, str]) -> None:
     """From trained weights the loss need not fall; finding hardly a point after 2000 steps is a fault there too."""
-    lines = trained(healthy, loss=0.6, positive_recall=recall)
+    lines = trained(healthy, loss=0.6, recall=recall)
     lines[0] = lines[0] | {"loss": 0.61}
     config = configured(healthy, "weights=magicpoint-lite")
     assert fired_of_history(replace(healthy, history=lines, config=config)) == expected

@@ -64,7 +64,7 @@ def case(losses: list[float], recall: float = 1.0, **events: Any) -> Case:
     objective = DetectorObjective(3.0, 1.0)
     objective.initialise(model.detector)
     train: list[dict[str, Any]] = [
-        {"event": "train", "step": i + 1, "loss": loss, "loss_max": loss, "positive_recall": recall, "lr": 1e-3,
+        {"event": "train", "step": i + 1, "loss": loss, "loss_max": loss, "recall": recall, "lr": 1e-3,
          "loss_jump": loss - losses[max(i - 1, 0)], "loss_jump_step": i + 1, "grad_norm": 1.0, "grad_norm_max": 1.0}
         for i, loss in enumerate(losses)
     ]  # fmt: skip

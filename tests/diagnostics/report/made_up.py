@@ -19,7 +19,7 @@ END: dict[str, Any] = {"step": 60, "event": "finished", "elapsed": 60.0}
 def lines(steps: int = 60) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"step": 0, "event": "initial_loss", "loss": 4.18, "expected": 4.174}]
     for step in range(1, steps + 1):
-        values = {"loss": 4.0 / step, "lr": 1e-3, "grad_norm": 1.0, "dustbin": 0.9, "positive_recall": step / steps}
+        values = {"loss": 4.0 / step, "lr": 1e-3, "grad_norm": 1.0, "dustbin": 0.9, "recall": step / steps}
         found.append({"step": step, "event": "train", **values, "img_per_s": 50.0, "data_wait": 0.1, "elapsed": step})
     for step in (steps // 2, steps):
         scores = {"clean/ap@2": 0.5, "clean/ap@4": 0.6 + step / 1000, "clean/localisation@4": 0.7, "loss": 1.5}
