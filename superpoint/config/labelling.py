@@ -57,9 +57,9 @@ class LabellingConfig:
     # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `labelling/corners.py`. A detector
     # that is trained on such labels, with `model.fine`, locates keypoints better.
     sharpen: bool = False
-    corners: float = 0.0  # with sharpen: corners in 100 x 100 pixels of that, at most, that are labelled besides
+    corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
     descriptors: bool = True  # written too, if the network has them and adaptation is off
-    shard_size: int = 64  # images between two writes to the disk: the most that a kill can cost
+    shard_size: int = 64  # images between two writes to the disk: the max that a kill can cost
     prefix: bool = False  # image names of tars begin with the name of their tar
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
     precision: str = "auto"  # auto | fp32 | bf16

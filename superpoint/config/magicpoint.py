@@ -17,7 +17,7 @@ TEST_SEED = 2_000_003  # of the scenes that the final tables are measured on; no
 class ValidationConfig:
     """Average precision on what the network has not seen: synthetic shapes of another seed, photographs held out."""
 
-    images: int = 200  # during training, half clean, half noisy; also the most photographs
+    images: int = 200  # during training, half clean, half noisy; also the max of photographs
     final_images: int = 1000  # for the table at the end, each both clean and noisy
     seed: int = 1_000_003
 

@@ -21,7 +21,7 @@ SPACING = 6  # pixels: correspondences nearer to each other than this are hardly
 
 @dataclass(frozen=True)
 class PairDataConfig(DataConfig):
-    """Pairs of views, see `data/warped_pairs.py`. `homography` is that of each view, so the two differ by up to twice.
+    """Pairs of views, see `data/warped_pairs.py`. `homography` warps each view, so the two differ by up to twice.
 
     `data.overfit` = n > 0: only n different pairs, which stay warped, as a pair of equal views would teach nothing.
     """
@@ -50,7 +50,7 @@ class PairDataConfig(DataConfig):
 
     @property
     def rows(self) -> int:
-        """Rows of correspondences in a sample."""
+        """Return the rows of correspondences in a sample."""
         return max(2, min(self.correspondences, self.height * self.width // SPACING**2))
 
 

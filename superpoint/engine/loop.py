@@ -66,7 +66,7 @@ class Probe(Protocol):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. `best` is the highest score of all validations, None if there was none."""
+    """The end of a run. `best` is the highest score of all validations, None if there was none."""
 
     step: int
     elapsed: float  # seconds of training over all sessions
@@ -81,7 +81,7 @@ class TrainResult:
 
     @property
     def trained(self) -> bool:
-        """Whether this session has trained; not so if a finished run was resumed."""
+        """Return whether this session has trained; a finished run that is resumed does not."""
         return bool(self.metrics)
 
 
@@ -109,7 +109,7 @@ def train(
         objective: called as objective(model, batch) with the batch on the device; returns scalar tensors: "loss", the
             mean over the batch it got; optionally "weight", by which that mean was normalised (number of valid cells,
             say; the same for every batch if absent); anything else is logged. Over processes and accumulated parts the
-            gradient is that of sum(loss * weight) / sum(weight): what one process with the whole batch computes.
+            gradient is of sum(loss * weight) / sum(weight), as one process with the whole batch computes it.
         dataset: dataset[index] is a dict of tensors, a pure function of the index; every index >= 0 is valid.
         validate: called in the first process as validate(model in evaluation mode, the averaged one if
             `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "selected_by" names the

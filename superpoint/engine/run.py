@@ -47,7 +47,7 @@ class History:
 
     @property
     def step(self) -> int:
-        """Of the last line; 0 if there is none."""
+        """Return the step of the last line; 0 if there is none."""
         return int(self.entries[-1]["step"]) if self.entries else 0
 
     @property
@@ -64,13 +64,13 @@ class History:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The first validation with the highest score; empty if there is none."""
+        """Return the first validation with the highest score; empty if there is none."""
         scored = [entry for entry in self.events("validate") if score(entry) is not None]
         return max(scored, key=lambda entry: score(entry) or -math.inf, default={})
 
     @property
     def nonfinite(self) -> bool:
-        """Whether the run ended because its loss or gradient was not finite."""
+        """Return whether the run ended because its loss or gradient was not finite."""
         return bool(self.entries) and self.entries[-1]["event"] == "nonfinite"
 
 
@@ -122,7 +122,7 @@ class RunFolder:
 
     @property
     def stage(self) -> str:
-        """The command that the run is of, as the first line of config.yaml says; empty if it does not."""
+        """Return the command of the run, from the first line of config.yaml; empty if it says none."""
         if not self.config_file.is_file():
             return ""
         first, _, _ = self.config_file.read_text(encoding="utf-8", errors="replace").partition("\n")

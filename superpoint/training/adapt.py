@@ -42,8 +42,8 @@ COLUMNS = (
 def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
     """Run all rounds. Return the signal that stopped them, None if they are complete.
 
-    Raises: UserError as `chain.begin` and `chain.check_photographs`, or if the network that is trained is another than
-    that of the weights it starts from.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or if the weights that training starts from are
+    of another network.
     """
     folder, console = begin(config, resume=resume, remedy=_remedy), Console(stderr=True)
     images = check_photographs(config.images, MIN_IMAGES)

@@ -20,7 +20,7 @@ SMALLEST = 0.02  # of a descriptor loss that is balanced: below, it is learnt, a
 
 @dataclass(frozen=True)
 class DetectorObjective:
-    """The detector loss on a batch of samples, as `engine.loop.train` calls it.
+    """The detector loss on a batch of samples; an `engine.loop.Objective`.
 
     Weighting cells with a keypoint w times would teach the network odds that are w times too high. Where a corner may
     as well lie in the next cell both cells would overstate it, so that detections crowd along the borders of the 8x8
@@ -89,7 +89,7 @@ class JointObjective:
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss on a batch of pairs.
 
-        Returns: loss; weight, that of the detector loss; detector_loss and descriptor_loss; position_loss, if it has a
+        Returns: loss; weight, of the detector loss; detector_loss and descriptor_loss; position_loss, if it has a
         weight; what `DetectorObjective` and `descriptor_statistics` return.
         """
         both = {key: torch.cat([batch[f"{key}_a"], batch[f"{key}_b"]]) for key in ("image", "target", "valid")}
@@ -109,13 +109,13 @@ class JointObjective:
         return found | losses | statistics
 
     def _of_positions(self, logits: Tensor, valid: Tensor, h_a_b: Tensor) -> Tensor:
-        """`position_loss` of logits [2 B, 65, H / 8, W / 8], those of the first views first."""
+        """`position_loss` of logits [2 B, 65, H / 8, W / 8], first views first."""
         pixels = valid.repeat_interleave(CELL, dim=1).repeat_interleave(CELL, dim=2)
         (map_a, map_b), (mask_a, mask_b) = logits_to_probability(logits).chunk(2), pixels.chunk(2)
         return position_loss(map_a, map_b, h_a_b, mask_a, mask_b)[0]
 
     def _of_descriptors(self, maps: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], those of the first views first."""
+        """Loss and statistics of descriptors [2 B, D, H / 8, W / 8], first views first."""
         map_a, map_b = maps.chunk(2)
         points = batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
         sampled = interpolate_descriptors(map_a, points[0]), interpolate_descriptors(map_b, points[1])

@@ -8,7 +8,7 @@ Each stage is the command of its name in a folder of its own, and ends by writin
 finished stage is recognised. Killed at any instant, the same command with --resume goes on where it was. --from does a
 stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. At the end pipeline.md says what
 came of it and where it lies. Its figures are on photographs that were held out; the same ones, as other pairs, chose
-the checkpoint that is kept, so those of the network are a little flattered.
+the checkpoint that is kept, so the network is a little flattered.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class DetectorProbe:
             "train" hold, since a probe does not see the target.
         weights_norm, grad_norm: of all trainable parameters.
 
-    With `train.accumulate` > 1 activations and logits are those of the last part. Under torch.compile the probed step
+    With `train.accumulate` > 1 activations and logits are of the last part. Under torch.compile the probed step
     runs uncompiled, since compiled code passes over hooks; it then differs from a compiled one in rounding.
     """
 
@@ -45,7 +45,7 @@ class DetectorProbe:
         self._gradient = torch.zeros(())
 
     def before_step(self, model: nn.Module) -> None:
-        """Attach the hooks; those of a step that never came to its end go first."""
+        """Attach the hooks, and remove what a step that never ended has left."""
         self.detach()
         self._force_eager(True)
         for name, (module, _) in probed_layers(model).items():

@@ -51,12 +51,12 @@ def test_labels_from_a_target() -> None:
 
 def test_description_names_the_key_statistics() -> None:
     text = measure_output(IMAGE, peaks((9, 4), (20, 12)), points=[[9, 4], [28, 20]]).describe()
-    for part in ("dustbin mean 0.8", "positive recall 0.50", "2 detections", "border density", "cell pattern"):
+    for part in ("dustbin mean 0.8", "recall 0.50", "2 detections", "border density", "cell pattern"):
         assert part in text
     nothing = measure_output(IMAGE, peaks()).describe()
     assert "0 detections" in nothing
     assert "nan" not in nothing
-    assert "positive recall" not in nothing
+    assert "recall" not in nothing
     assert measure_output(IMAGE, peaks() + 200).describe().endswith("naive exp() fails in 100% of the cells")
 
 
