@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from superpoint.config.inference import check_resize, check_runtime
 from superpoint.config.model import DecodeConfig
-from superpoint.errors import UserError, check_number, check_numbers, check_one_of
+from superpoint.errors import UserError, check_number, check_numbers
 from superpoint.geometry.ranges import HomographyRanges
 
 
@@ -22,9 +22,7 @@ class AdaptationConfig(HomographyRanges):
     seed: int = 0  # the views of an image depend on this and on its name only
     perspective: float = 0.1
     shear: float = 0.05
-    right_angles: bool = False  # turn the views by 0, 90, 180, 270 degrees in turn, besides `rotation`
     scales: list[float] = field(default_factory=lambda: [1.0])  # resolutions of the views, taken in turn
-    aggregation: str = "mean"  # mean | max over the views that see a pixel
     margin: int = 3  # pixels of a view beside its frame, and beside the image's outline in it, that are not used
     min_views: int = 5  # a pixel seen by fewer views gets no keypoint (fewer still if there are fewer views at all)
     # Stop once this share of the keypoints stays put over 10 more views; 0 = take all views. On photographs 0.9 takes
@@ -42,7 +40,6 @@ class AdaptationConfig(HomographyRanges):
             raise UserError("adaptation.scales: found an empty list, expected one resolution or more, e.g. [1.0]")
         for scale in self.scales:
             check_number("adaptation.scales", scale, 0.1, 8)
-        check_one_of("adaptation.aggregation", self.aggregation, ["mean", "max"])
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class HomographicAdaptation:
         largest = max((view.size for view in views), key=lambda size: size[0] * size[1])
         pixels = largest_chunk(config.memory, largest, self.device, name)
         sources = {size: self._source(image, *size) for size in {view.shrunk for view in views}}
-        aggregate = Aggregate(height, width, largest=config.aggregation == "max", device=self.device)
+        aggregate = Aggregate(height, width, device=self.device)
         floor = min(FLOOR, self.decode.threshold)
         block = SETTLE_EVERY if config.settle else len(views)
         found = None

@@ -31,12 +31,10 @@ SPREAD = 1.0  # px, sigma of the window that counts as one place: views of a cor
 class Aggregate:
     """Running sums over the views of an image [height, width]. `views`: how many have been added."""
 
-    def __init__(self, height: int, width: int, *, largest: bool = False, device: torch.device | None = None) -> None:
-        """With `largest` the map is the largest value over the views instead of the mean; positions stay the mean."""
+    def __init__(self, height: int, width: int, *, device: torch.device | None = None) -> None:
         self.views = 0
         self._size = height, width
         self._sum = torch.zeros(height * width, device=device)
-        self._largest = torch.zeros(height, width, device=device) if largest else None
         self._edges = torch.zeros(height * (width + 1), device=device)  # differences of the counts along each row
 
     def add(self, views: Sequence[View], probability: Tensor, floor: float = 0.0) -> None:
@@ -53,14 +51,7 @@ class Aggregate:
         back = torch.linalg.inv(h_image_view).to(device, torch.float32)[view]  # [N, 3, 3]
         homogeneous = back[:, :, 0] * x[:, None] + back[:, :, 1] * y[:, None] + back[:, :, 2]
         points = homogeneous[:, :2] / homogeneous[:, 2:]
-        if self._largest is None:
-            self._hand_back(self._sum, points, weight)
-        else:
-            each = torch.zeros(len(views) * height * width, device=device)
-            self._hand_back(each, points, weight, view * (height * width))
-            each = each.view(len(views), height, width)
-            self._sum += each.sum(dim=0).view(-1)
-            self._largest = torch.maximum(self._largest, gather_mass(each).amax(dim=0))
+        self._hand_back(points, weight)
         # A view counts for the pixels between two columns of each row: +1 at the first, -1 after the last.
         first, last = intervals(borders @ h_image_view, height, width)
         rows = torch.arange(height)[None] * (width + 1)
@@ -69,20 +60,20 @@ class Aggregate:
             self._edges.index_add_(0, index, torch.full_like(index, step, dtype=torch.float32))
         self.views += len(views)
 
-    def _hand_back(self, total: Tensor, points: Tensor, weight: Tensor, offset: Tensor | int = 0) -> None:
-        """Add `weight` [N] at `points` [N, 2] of the image, bilinearly, to the flat map `total` from `offset` on."""
+    def _hand_back(self, points: Tensor, weight: Tensor) -> None:
+        """Add `weight` [N] at `points` [N, 2] of the image, bilinearly."""
         height, width = self._size
         x, y = points[:, 0].clamp(0, width - 1), points[:, 1].clamp(0, height - 1)
         left, top = x.floor(), y.floor()
         right_share, lower_share = x - left, y - top
-        start = offset + top.long() * width + left.long()
+        start = top.long() * width + left.long()
         right = (left < width - 1).long()
         below = (top < height - 1).long() * width
         upper, lower = weight * (1 - lower_share), weight * lower_share
-        total.index_add_(0, start, upper * (1 - right_share))
-        total.index_add_(0, start + right, upper * right_share)
-        total.index_add_(0, start + below, lower * (1 - right_share))
-        total.index_add_(0, start + below + right, lower * right_share)
+        self._sum.index_add_(0, start, upper * (1 - right_share))
+        self._sum.index_add_(0, start + right, upper * right_share)
+        self._sum.index_add_(0, start + below, lower * (1 - right_share))
+        self._sum.index_add_(0, start + below + right, lower * right_share)
 
     def seen(self) -> Tensor:
         """Return how many views saw each pixel, float32 [height, width]."""
@@ -101,7 +92,7 @@ class Aggregate:
 
         The threshold of plain detection serves here too (largest F1 above: at .14 for plain detection, at .16 here).
         """
-        return gather_mass(self.density()[None])[0] if self._largest is None else self._largest
+        return gather_mass(self.density()[None])[0]
 
 
 def gather_mass(density: Tensor) -> Tensor:

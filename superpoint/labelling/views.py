@@ -36,8 +36,7 @@ def generator(seed: int, name: str) -> np.random.Generator:
 def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -> list[View]:
     """Sample the views of an image [height, width]; the first is unwarped. Source: DeTone et al. 2018, section 5.2.
 
-    View i has resolution scales[i % len(scales)] and, with `right_angles`, is turned once more each time these are
-    through. The first k views are the same however many are taken.
+    View i has resolution scales[i % len(scales)]. The first k views are the same however many are taken.
     """
     rng = generator(config.seed, name)
     views = []
@@ -46,19 +45,14 @@ def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -
         if index:
             warp = sample_homography(rng, height, width, config)
         scale = config.scales[index % len(config.scales)]
-        turns = index // len(config.scales) % 4 if config.right_angles else 0
-        views.append(_view(warp, height, width, scale, turns, config.margin))
+        views.append(_view(warp, height, width, scale, config.margin))
     return views
 
 
-def _view(warp: Matrix, height: int, width: int, scale: float, turns: int, margin: float) -> View:
+def _view(warp: Matrix, height: int, width: int, scale: float, margin: float) -> View:
     frame = max(1, round(height * scale)), max(1, round(width * scale))
     h_image_view = resize_matrix(frame[1] / width, frame[0] / height) @ warp
     shrunk = min(frame[0], height), min(frame[1], width)
-    for _ in range(turns):
-        # Clockwise by 90 degrees: row y becomes column height - 1 - y.
-        h_image_view = np.array([[0, -1, frame[0] - 1], [1, 0, 0], [0, 0, 1]], np.float64) @ h_image_view
-        frame = frame[1], frame[0]
     outline = warp_points(frame_corners(height, width), h_image_view)
     borders = np.concatenate([_borders(frame_corners(*frame)), _borders(outline)])
     borders[:, 2] -= margin

@@ -23,7 +23,6 @@ from superpoint.errors import UserError
         ("adaptation.perspective=0.5", r"adaptation\.perspective: found 0\.5, expected >= 0 and < 0\.5"),
         ("adaptation.scales=[]", r"adaptation\.scales: found an empty list"),
         ("adaptation.scales=[1.0,0.0]", r"adaptation\.scales: found 0\.0"),
-        ("adaptation.aggregation=median", r"adaptation\.aggregation: found 'median', expected one of mean, max"),
         ("adaptation.min_views=0", r"adaptation\.min_views: found 0"),
         ("adaptation.settle=1.5", r"adaptation\.settle: found 1\.5"),
         ("adaptation.memory=-1", r"adaptation\.memory: found -1"),

@@ -39,7 +39,7 @@ def test_an_unwarped_view_comes_back_as_it_is() -> None:
     assert torch.equal(aggregate.seen() > 0, expected > 0)
 
 
-@pytest.mark.parametrize("options", [{}, {"scale": [0.5, 2.0]}, {"right_angles": True, "scales": [1.0, 1.7, 0.6]}])
+@pytest.mark.parametrize("options", [{}, {"scale": [0.5, 2.0]}, {"scales": [1.0, 1.7, 0.6]}])
 def test_position_and_mass_are_kept_whatever_the_view(options: dict) -> None:
     point = np.array([28.3, 21.85])
     aggregate = Aggregate(HEIGHT, WIDTH)
@@ -90,19 +90,6 @@ def test_values_at_the_floor_are_nothing() -> None:
     aggregate.add([view], torch.full((1, *view.size), 0.01), floor=0.01)
     assert float(aggregate.density().max()) == 0
     assert float(aggregate.seen().max()) == 1
-
-
-def test_largest_keeps_what_one_view_saw() -> None:
-    some = views(10)
-    point = np.array([30.0, 22.0])
-    mean, largest = Aggregate(HEIGHT, WIDTH), Aggregate(HEIGHT, WIDTH, largest=True)
-    for index, view in enumerate(some):
-        probability = spot(view, point) * (1.0 if index == 0 else 0.0)
-        mean.add([view], probability)
-        largest.add([view], probability)
-    assert float(mean.heatmap()[22, 30]) == pytest.approx(0.1, abs=0.01)
-    assert float(largest.heatmap()[22, 30]) == pytest.approx(1.0)
-    assert torch.allclose(mean.density(), largest.density(), atol=1e-6)
 
 
 def test_mass_of_a_neighbourhood() -> None:
