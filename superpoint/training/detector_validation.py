@@ -17,7 +17,7 @@ from superpoint.evaluation.synthetic import Sample, evaluate_synthetic, flat_met
 from superpoint.geometry.cells import encode_points, valid_cells
 from superpoint.models.decode import pad_to_multiple
 from superpoint.models.extract import dense_maps
-from superpoint.training.objectives import detector_objective
+from superpoint.training.objectives import detector_objective, weighted_means
 from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap
 
 LOSS_BATCH = 16  # scenes of a validation that go through the network together
@@ -71,12 +71,8 @@ class DetectorValidation:
     def _loss(self, model: nn.Module) -> float:
         """Mean of the objective over the scenes that "AP" is measured on, as over one large batch."""
         scenes = [(image, points) for name in self.selecting for _, image, points in self.sets[name]]
-        total = weights = 0.0
-        for start in range(0, len(scenes), LOSS_BATCH):
-            output = self.objective(model, labelled_batch(scenes[start : start + LOSS_BATCH], model))
-            total += float(output["loss"] * output["weight"])
-            weights += float(output["weight"])
-        return total / weights
+        parts = [scenes[start : start + LOSS_BATCH] for start in range(0, len(scenes), LOSS_BATCH)]
+        return weighted_means([self.objective(model, labelled_batch(part, model)) for part in parts])["loss"]
 
     def _picture(self, model: nn.Module) -> np.ndarray:
         shown = self.sets[self.selecting[0]][:9]

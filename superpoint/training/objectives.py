@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -135,6 +136,17 @@ def joint_objective(config: SuperPointConfig) -> JointObjective:
     """Return the objective of `config`, without the position loss (noise, of new weights) if pairs are overfitted."""
     position = 0.0 if config.data.overfit else config.position
     return JointObjective(detector_objective(config), config.descriptor, position)
+
+
+def weighted_means(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Return the mean of what an objective returned for some batches, by their "weight"; as of one large batch."""
+    weights = [float(output["weight"]) for output in outputs]
+    total = sum(weights) or 1.0
+    return {
+        key: sum(float(output[key]) * weight for output, weight in zip(outputs, weights, strict=True)) / total
+        for key in outputs[0]
+        if key != "weight"
+    }
 
 
 @torch.no_grad()

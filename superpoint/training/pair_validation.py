@@ -23,7 +23,7 @@ from superpoint.evaluation.views import ViewPair, generated_view
 from superpoint.features import Features
 from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation
-from superpoint.training.objectives import joint_objective
+from superpoint.training.objectives import joint_objective, weighted_means
 from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
 
 BATCH = 8  # images that go through the network together
@@ -91,13 +91,7 @@ class PairValidation:
         found = [
             self.objective(model, {key: value.to(device) for key, value in batch.items()}) for batch in self.batches
         ]
-        weights = [float(one["weight"]) for one in found]
-        total = sum(weights) or 1.0
-        return {
-            key: sum(float(one[key]) * weight for one, weight in zip(found, weights, strict=True)) / total
-            for key in found[0]
-            if key != "weight"
-        }
+        return weighted_means(found)
 
 
 def too_few(photographs: int, key: str) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -102,7 +103,7 @@ def overfit(
         UserError: a file, scene or pair that cannot be used, a folder that is not empty.
     """
     folder = free_folder() if out is None else Path(out)
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not _is_empty(folder):
         raise UserError(f"--out {folder}: found a folder that is not empty, expected a new one, as {free_folder()} is")
     if image is None and labels is not None:
         raise UserError(f"--labels {labels}: found no --image that they belong to")
@@ -139,7 +140,7 @@ def overfit(
             raise  # a mistake of the user's, not what is examined here
     outcome = _judge(config, schedule, watch, result)
     _write(outcome, watch, subject.about)
-    for line in report_lines(outcome):
+    for line in _report_lines(outcome):
         console.print(line)
     return outcome
 
@@ -188,11 +189,12 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
 def free_folder(parent: Path = Path("runs")) -> Path:
     """Return the first of runs/overfit, runs/overfit-2, ... that does not exist or is empty."""
-    for number in range(1, 10_000):
-        folder = parent / ("overfit" if number == 1 else f"overfit-{number}")
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return folder
-    raise UserError(f"{parent}: found overfit .. overfit-9999, expected one of them to be free; choose by --out")
+    folders = (parent / ("overfit" if number == 1 else f"overfit-{number}") for number in count(1))
+    return next(folder for folder in folders if not folder.exists() or _is_empty(folder))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _judge(
@@ -208,10 +210,8 @@ def _judge(
         seconds = max((float(entry.get("elapsed", 0)) for entry in history.entries), default=0.0)
         outcome = OverfitResult(False, history.step, seconds, None, None, folder)
     else:
-        loss = watch.figures["loss"] if watch.score is not None else None
-        outcome = OverfitResult(
-            watch.right, result.step, result.elapsed, loss, watch.score, folder, watch.matching, signal=result.signal
-        )
+        found = (watch.figures["loss"] if watch.score else None, watch.score, folder, watch.matching)
+        outcome = OverfitResult(watch.right, result.step, result.elapsed, *found, signal=result.signal)
         if outcome.passed or result.interrupted:
             return outcome
     # With the schedule of the run that is to come: the advice is for that one.
@@ -219,11 +219,11 @@ def _judge(
     return replace(outcome, findings=explain_failure(case, outcome.score, outcome.matching, watch.figures))
 
 
-def report_lines(outcome: OverfitResult) -> list[str]:
-    """Return what the command prints at the end."""
+def _report_lines(outcome: OverfitResult) -> list[str]:
+    """What the command prints at the end."""
     spent = f"{outcome.step} steps, {outcome.seconds:.1f} s"
     score, matching = outcome.score, outcome.matching
-    names = ["strip.png", "strip.gif", *(["matches.png"] if matching else [])]
+    names = ("strip.png", "strip.gif", "matches.png") if matching else ("strip.png", "strip.gif")
     pictures = f"pictures: {', '.join(str(outcome.folder / name) for name in names)}"
     if outcome.signal is not None:
         return [f"stopped after {spent}", pictures]
@@ -234,10 +234,8 @@ def report_lines(outcome: OverfitResult) -> list[str]:
     lines = [f"FAIL: {first.cause}", f"seen: {first.evidence}", f"remedy: {first.remedy}"]
     lines += [f"also: {other.check}: {other.cause} {other.evidence}" for other in others if other.check != "cells"]
     if score is not None and score.wrong_count and first.check != "cells":
-        lines.append(f"left after {spent}: {score.text}")
-    else:
-        lines.append(f"ended after {spent}")
-    return [*lines, pictures]
+        return [*lines, f"left after {spent}: {score.text}", pictures]
+    return [*lines, f"ended after {spent}", pictures]
 
 
 def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:

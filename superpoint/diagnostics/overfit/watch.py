@@ -17,9 +17,9 @@ from superpoint.diagnostics.overfit.strip import Frame
 from superpoint.engine.loop import Objective
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.models.decode import interpolate_descriptors, logits_to_probability
-from superpoint.training.objectives import JointObjective
+from superpoint.training.objectives import JointObjective, weighted_means
 
-LEAST_LOSS = 1e-6  # below, nothing is wrong for want of steps
+MIN_LOSS = 1e-6  # below, nothing is wrong for want of steps
 
 
 class Watch:
@@ -44,13 +44,7 @@ class Watch:
     """
 
     def __init__(
-        self,
-        dataset: PointSamples | WarpedPairs,
-        count: int,
-        objective: Objective,
-        *,
-        every: int,
-        at_once: int = 4,
+        self, dataset: PointSamples | WarpedPairs, count: int, objective: Objective, *, every: int, at_once: int = 4
     ) -> None:
         samples = [dataset[index] for index in range(count)]
         self.parts = [default_collate(samples[start : start + at_once]) for start in range(0, count, at_once)]
@@ -80,11 +74,7 @@ class Watch:
         looks = [self._look(model, part) for part in self.parts]
         logits, target, valid = (torch.cat(tensors) for tensors in zip(*(look[0] for look in looks), strict=True))
         score = self.score = score_cells(logits, target, valid)
-        figures = [look[1] for look in looks]
-        total = sum(one["weight"] for one in figures) or 1.0
-        self.figures = {
-            key: sum(one[key] * one["weight"] for one in figures) / total for key in figures[0] if key != "weight"
-        }
+        self.figures = weighted_means([look[1] for look in looks])
         height, width = self.image.shape
         probability = logits_to_probability(logits[:1])[0, :height, :width].numpy().astype(np.float16)
         loss = self.figures.get("detector_loss", self.figures["loss"])
@@ -108,11 +98,11 @@ class Watch:
             self.matching = MatchScore(asked, wrong, what)
             share = min(metrics["right_share"], self.matching.accuracy)
             metrics |= {"right_share": share, "asked": asked, "matched": asked - wrong}
-        return metrics | {"stop": self.right or self.figures["loss"] < LEAST_LOSS}
+        return metrics | {"stop": self.right or self.figures["loss"] < MIN_LOSS}
 
     def _look(
         self, model: nn.Module, part: dict[str, Tensor]
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, float], tuple[NearestMatches, ...]]:
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor], tuple[NearestMatches, ...]]:
         """Logits [N, 65, Hc, Wc] with their target and valid cells, figures of the objective, and matches.
 
         Of pairs N counts all first views, then all second ones.
@@ -125,7 +115,7 @@ class Watch:
             kept.append(model(image))
             return kept[0]
 
-        figures = {key: float(value) for key, value in self._objective(keep, batch).items()}  # pyright: ignore[reportArgumentType]
+        figures = self._objective(keep, batch)  # pyright: ignore[reportArgumentType]
         logits = kept[0]["logits"].float().cpu()
         if not isinstance(self._objective, JointObjective):
             return (logits, part["target"], part["valid"]), figures, ()
