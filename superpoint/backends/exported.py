@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +83,9 @@ def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
         raise
     except Exception as error:  # it has a dozen exceptions of its own, all of them straight below Exception
         raise _damaged(path, "ONNX model", error) from error
-    metadata = _metadata(path, text)
+    metadata = _metadata(path, text, [output.name for output in session.get_outputs()])
     names = metadata["outputs"]
-    found = [output.name for output in session.get_outputs()]
-    if not set(names) <= set(found):
-        raise UserError(f"{path}: found the outputs {', '.join(found)}, expected {', '.join(names)}")
-
-    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
-        return [np.asarray(values) for values in session.run(names, {"image": image})]
-
-    return ExportedNetwork("onnxruntime", "fp32", run, metadata)
+    return ExportedNetwork("onnxruntime", "fp32", lambda image: session.run(names, {"image": image}), metadata)
 
 
 def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
@@ -107,16 +100,8 @@ def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
         network = compiled(model, precision)
     except Exception as error:
         raise _damaged(path, "OpenVINO model", error) from error
-    metadata = _metadata(path, text)
-    count = len(network.outputs)
-    if count != len(metadata["outputs"]):
-        raise UserError(f"{path}: found {count} outputs, expected {', '.join(metadata['outputs'])}")
-
-    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
-        results = network(image)
-        return [results[index] for index in range(count)]
-
-    return ExportedNetwork("openvino", precision, run, metadata)
+    metadata = _metadata(path, text, [output.any_name for output in network.outputs])
+    return ExportedNetwork("openvino", precision, lambda image: list(network(image).values()), metadata)
 
 
 def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
@@ -137,7 +122,8 @@ def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
     return ExportedNetwork("torch", "fp32", run, metadata)
 
 
-def _metadata(path: Path, text: str | None) -> dict[str, Any]:
+def _metadata(path: Path, text: str | None, found: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what `write_model` put into a file. Raises: UserError if it did not, or for other outputs than it says."""
     try:
         content = json.loads(text or "")
         outputs = content["outputs"]
@@ -145,6 +131,8 @@ def _metadata(path: Path, text: str | None) -> dict[str, Any]:
             raise ValueError("no outputs")
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: found no metadata of superpoint, expected a file of 'export-model'") from error
+    if found is not None and not set(outputs) <= set(found):
+        raise UserError(f"{path}: found the outputs {', '.join(found)}, expected {', '.join(outputs)}")
     return content
 
 

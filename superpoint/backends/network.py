@@ -1,17 +1,24 @@
-"""What every runtime offers: a network to call."""
+"""What every runtime offers, a network to call, and what it is recorded with."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
+import logging
 import sys
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from superpoint.errors import UserError
+from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
+from superpoint.models.superpoint import SuperPoint
 
 
 class Network(ABC):
@@ -56,3 +63,31 @@ def need(*packages: str) -> Any:
             how = "pip install 'superpoint[export]'"
             raise UserError(f"backend: the Python package '{package}' is not installed: {how}") from error
     return sys.modules[packages[0]]
+
+
+def output_names(model: SuperPoint) -> list[str]:
+    """Return the names of the network's outputs, in their order."""
+    return ["logits"] if model.descriptor is None else ["logits", "descriptors"]
+
+
+def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
+    """Return what a graph is recorded with: a copy of the model in evaluation mode on the CPU, and an image.
+
+    No two of the image's sides are equal and none is 1, which an exporter would take for constants.
+    """
+    frozen = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    return frozen.requires_grad_(False), torch.zeros(2, 1, 5 * CELL, 7 * CELL)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence exporters' warnings: deprecations among their own parts, packages that they could also use."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from superpoint.backends.graph import onnx_bytes, output_names
-from superpoint.backends.network import Network, need
+from superpoint.backends.network import Network, example, need, output_names, quiet
+from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
 
 
@@ -33,3 +34,33 @@ def open_session(content: bytes) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS and torchrun count here too
     options.log_severity_level = 4  # fatal: what goes wrong is raised as well
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_bytes(model: SuperPoint) -> bytes:
+    """Return the network as the content of an ONNX file: input "image", outputs `output_names`, any batch and size."""
+    frozen, image = example(model)
+    dim = torch.export.Dim
+    axes = {0: dim("batch"), 2: CELL * dim("rows"), 3: CELL * dim("columns")}
+    return onnx_model(frozen, image, output_names(model), axes).SerializeToString()
+
+
+def onnx_model(graph: nn.Module, image: Tensor, outputs: Sequence[str], axes: dict[int, Any]) -> Any:
+    """Return a module as an ONNX model with the input "image". Raises: UserError if onnx or onnxscript is missing.
+
+    Args:
+        image: an example of what goes in.
+        axes: its dimensions of any size, as torch.export takes them.
+    """
+    need("onnx", "onnxscript")
+    with quiet():
+        program = torch.onnx.export(
+            graph,
+            (image,),
+            input_names=["image"],
+            output_names=list(outputs),
+            dynamic_shapes=(axes,),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # it is, with dynamo=True and no file named
+    return program.model_proto

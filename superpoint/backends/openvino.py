@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from superpoint.backends.graph import example, output_names, quiet
-from superpoint.backends.network import Network, need
+from superpoint.backends.network import Network, example, need, output_names, quiet
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.superpoint import SuperPoint
 

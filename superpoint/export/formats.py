@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.backends.exported import METADATA
-from superpoint.backends.graph import onnx_model, quiet
-from superpoint.backends.network import need
+from superpoint.backends.network import need, quiet
+from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
 from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.errors import UserError, check_number, check_one_of, one_line
