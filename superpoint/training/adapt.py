@@ -21,7 +21,7 @@ from superpoint.config import AdaptConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import UserError
-from superpoint.evaluation.tables import format_cell, publish
+from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.files import write_json
 from superpoint.labelling import agreement
 from superpoint.labelling.export import export_detections
@@ -129,9 +129,7 @@ def collapse(before: float, after: float) -> str | None:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Rounds of labelling and training")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    table = make_table("Rounds of labelling and training", [], COLUMNS)
     for row in rows:
         labels = row["labels"]
         cells = [str(row["round"]), str(labels["images"]), f"{labels['median']:.0f}"]

@@ -37,7 +37,7 @@ from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
-from superpoint.evaluation.tables import format_cell, publish
+from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.files import make_folder, write_json, write_text
 from superpoint.labelling.export import export_detections
 from superpoint.training.chain import Conclude, begin, check_photographs, run_training, write_settings
@@ -227,11 +227,9 @@ def _write_summary(folder: Path, images: Path) -> None:
 
 def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
     """Return one row per stage: how long its last session took, what it reached, where it lies."""
-    table = Table(title="The chain, stage by stage")
-    for column in ("stage", "minutes", "result", "folder"):
-        table.add_column(column, justify="right" if column == "minutes" else "left")
+    table = make_table("The chain, stage by stage", ["stage", "result", "folder"], ["minutes"])
     for stage, found in done.items():
-        table.add_row(stage, f"{found['seconds'] / 60:.1f}", found["result"], str(folder / stage))
+        table.add_row(stage, found["result"], str(folder / stage), f"{found['seconds'] / 60:.1f}")
     return table
 
 
@@ -239,10 +237,9 @@ def figure_table(evaluation: dict[str, Any]) -> Table:
     """Return the network's and SIFT's figures on the same pairs; pairs.md has more."""
     extractors = evaluation["extractors"]
     pairs = next(iter(extractors.values()))["pairs"]
-    table = Table(title=f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px")
-    table.add_column("features")
-    for column in ("RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"):
-        table.add_column(column, justify="right")
+    title = f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px"
+    columns = ["RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"]
+    table = make_table(title, ["features"], columns)
     for name, found in extractors.items():
         table.add_row(name, *(format_cell(found[key]) for key in FIGURES))
     return table

@@ -23,7 +23,7 @@ from superpoint.data.pairs import KINDS
 from superpoint.data.training_set import training_pairs
 from superpoint.engine import TrainResult, make_fabric
 from superpoint.evaluation.extractors import make_extractor
-from superpoint.evaluation.tables import format_cell, publish
+from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.evaluation.views import ViewPair
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
@@ -99,14 +99,12 @@ def measure_generated(
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float]]) -> Table:
     """Return a table of figures on generated pairs by the names of features; "-" where a figure is not there."""
     validation = config.validation
-    table = Table(
-        title=f"{validation.final_pairs} generated pairs of held-out photographs, {validation.height}x"
-        f"{validation.width}, {validation.max_keypoints} keypoints, mutual nearest neighbours, RANSAC 3 px; "
-        "px = mean distance of repeated keypoints"
+    title = (
+        f"{validation.final_pairs} generated pairs of held-out photographs, {validation.height}x{validation.width}, "
+        f"{validation.max_keypoints} keypoints, mutual nearest neighbours, RANSAC 3 px; px = mean distance of repeated "
+        "keypoints"
     )
-    table.add_column("features")
-    for column in COLUMNS:
-        table.add_column("px" if column == "localisation" else column, justify="right")
+    table = make_table(title, ["features"], ["px" if column == "localisation" else column for column in COLUMNS])
     for name, found in rows.items():
         table.add_row(name, *(format_cell(found.get(key), form) for key, form in COLUMNS.items()))
     return table

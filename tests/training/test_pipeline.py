@@ -84,7 +84,7 @@ class Stages:
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     fake = Stages()
     figures = {key: {"value": 0.25} for key in stage.FIGURES}
-    rows = [{"kind": "all", "method": name, "pairs": 2, "figures": figures} for name in ("run/superpoint", "sift")]
+    rows = [{"kind": "all", "extractor": name, "pairs": 2, "figures": figures} for name in ("run/superpoint", "sift")]
     monkeypatch.setattr(stage, "train_magicpoint", lambda given, resume: fake.train("magicpoint", given, resume))
     monkeypatch.setattr(stage, "train_superpoint", lambda given, resume: fake.train("superpoint", given, resume))
     monkeypatch.setattr(stage, "export_detections", fake.export)
