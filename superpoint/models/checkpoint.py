@@ -53,14 +53,11 @@ def write_nonfinite(
     """Keep what is needed to look into a NaN or inf: this process's batches of the step, and the weights they met.
 
     Args:
-        run: the run folder.
         rank: of this process; processes other than the first put theirs into the file name.
         found: "step", "loss" and "gradient_norm".
         batches: the accumulated parts of the step.
-        model: in the state in which it met them (its batch-norm statistics have seen them already).
 
-    Returns:
-        the path, run/nonfinite_step_<step>.pt; `torch.load(path, weights_only=True)` reads it.
+    Returns: the path, run/nonfinite_step_<step>.pt; `torch.load(path, weights_only=True)` reads it.
     """
     path = run / f"nonfinite_step_{found['step']}{f'_rank_{rank}' if rank else ''}.pt"
     hosted = [{name: tensor.cpu() for name, tensor in batch.items()} for batch in batches]

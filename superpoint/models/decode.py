@@ -1,7 +1,7 @@
-"""From the detector's logits to points: softmax, depth to space, suppression, sub-pixel refinement.
+"""From the detector's logits to keypoints: softmax, depth to space, suppression, sub-pixel refinement.
 
-Pure functions on whatever device the tensors are on; values come in as arguments, never as a config. Points are float32
-(x, y) with pixel centres at integers, in the frame of the image that was given to the network.
+Pure functions on the device of their tensors. Keypoints are float32 (x, y) with pixel centres at integers, in the frame
+of the image that the network was given.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
 from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import suppress_non_maxima
 
-DECODER_VERSION = 4  # raise it when points change: features that older code left in a cache are then made anew
+DECODER_VERSION = 4  # raise it when keypoints change: features that older code left in a cache are then made anew
 
 
 class Detections(NamedTuple):
-    """Points of one image, strongest first; equal scores in raster order.
+    """Keypoints of one image, strongest first; equal scores in raster order.
 
     points: float32 [N, 2], (x, y), pixel centres at integers. scores: float32 [N], probability at the peak, 0..1.
     """
@@ -34,10 +34,9 @@ class Detections(NamedTuple):
 
 
 def logits_to_probability(logits: Tensor) -> Tensor:
-    """Probability that a pixel is an interest point.
+    """Compute the probability that a pixel is an interest point.
 
-    Softmax over the 65 channels in fp32 (whatever the type of the logits), dustbin dropped, depth to space: section 3.2
-    of DeTone et al. 2018.
+    Softmax over the 65 channels in fp32, dustbin dropped, depth to space: section 3.2 of DeTone et al. 2018.
 
     Args:
         logits: [B, 65, H/8, W/8], any floating type.
@@ -64,22 +63,22 @@ def probability_to_keypoints(
     valid: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> list[Detections]:
-    """Points of each image of a batch of probability maps.
+    """Find the keypoints of each image of a batch of probability maps.
 
     Order: smoothing; pixels outside `valid` and those not above the threshold are no candidates; suppression; the
-    border (after suppression, so that the flank of a peak at the edge does not become a point); the strongest
+    border (after suppression, so that the flank of a peak at the edge does not become a keypoint); the strongest
     `max_keypoints`; refinement.
 
     Args:
         probability: float32 [B, H, W], 0..1.
         nms_radius: see `suppress_non_maxima`.
-        threshold: points have a probability > threshold.
+        threshold: keypoints have a probability > threshold.
         border: a peak is kept if border <= x <= W - 1 - border, y alike (before refinement, which may move it by 1 px).
-        max_keypoints: strongest points kept per image; 0 = all.
+        max_keypoints: strongest keypoints kept per image; 0 = all.
         subpixel: see `refine_peaks`; otherwise coordinates are whole numbers.
-        valid: bool [B, H, W] or [H, W], true where points are allowed; None = everywhere.
-        smoothing: pixels, see `smooth_probability`; peaks and scores are those of the smoothed map, places are refined
-            on the map as it is. 0 = none.
+        valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
+        smoothing: pixels, see `smooth_probability`; scores are of the smoothed map, places are refined on the map as it
+            is. 0 = none.
 
     Returns:
         B Detections, on the device of `probability`.
@@ -106,16 +105,11 @@ def probability_to_keypoints(
 
 
 def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:
-    """Repeats the last row and column until both sides are multiples of `multiple`.
+    """Repeat the last row and column until both sides are multiples of `multiple`.
 
     Padding is on the right and bottom only, so coordinates do not change; crop the result with `[..., :H, :W]`.
     Repeating (not mirroring) makes no second corner beside one at the edge, and works for a 1 px image.
-
-    Args:
-        image: float [B, C, H, W].
-
-    Returns:
-        [B, C, H', W'], the same tensor if nothing is missing.
+    float [B, C, H, W] -> [B, C, H', W'], the same tensor if nothing is missing.
     """
     height, width = image.shape[-2:]
     if height == 0 or width == 0:
@@ -125,7 +119,7 @@ def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:
 
 
 def sample_descriptors(descriptors: Tensor, points: Iterable[Tensor]) -> list[Tensor]:
-    """Descriptors at points, interpolated bilinearly between the centres of cells.
+    """Sample descriptors at points, interpolated bilinearly between the centres of cells.
 
     The centre of cell c lies at pixel 8 * c + 3.5; beyond the outermost centres the outermost descriptor holds.
 

@@ -11,15 +11,14 @@ from superpoint.geometry.cells import CELL, CHANNELS
 
 
 class FineBranch(nn.Module):
-    """A logit for every pixel, from features at full or half resolution: where in the cell; the coarse head says what.
+    """A logit per pixel from features at full or half resolution: where in the cell a keypoint lies.
 
-    After three poolings an encoder has to carry positions in its channels, which takes long to learn on photographs:
-    after 500 steps detections lay 1.5 px from the labels. Added to the logits of the 64 pixels (not of the dustbin),
-    and 0 at first, so that the network starts as one without. Not in the paper.
+    Positions in the channels of three poolings take long to learn on photographs: after 500 steps detections lay 1.5 px
+    from the labels. Added to the logits of the 64 pixels (not of the dustbin), and 0 at first. Not in the paper.
 
     Args:
         in_channels: of the detail.
-        stride: of the detail: 1, or 2 if each of its places has to say the logits of 2x2 pixels.
+        stride: of the detail: 1, or 2 if each of its places holds the logits of 2x2 pixels.
     """
 
     def __init__(self, in_channels: int, hidden: int = 8, stride: int = 1) -> None:

@@ -34,7 +34,7 @@ class SuperPoint(nn.Module):
         self._frozen: list[nn.Module] = []
 
     def freeze_encoder(self, stages: int) -> None:
-        """Train no more the first `stages` stages of the encoder, all of it if -1; nor do their batch statistics move.
+        """Freeze the first `stages` stages of the encoder (-1 = all) and their batch statistics.
 
         Raises: UserError if it has fewer stages.
         """
@@ -75,10 +75,10 @@ class SuperPoint(nn.Module):
 
 
 def initialise(model: nn.Module, scheme: str) -> None:
-    """Set every weight by `scheme`: kaiming (He et al. 2015), xavier (Glorot, Bengio 2010), trunc_normal (std 0.02).
+    """Set every weight by `scheme`, see `initialise_weights`.
 
-    Biases are 0, norms 1 and 0. The last layer of the detector gets a standard deviation of 0.01, so that all 65
-    classes start equally likely and the first loss is ln 65.
+    The last layer of the detector gets a standard deviation of 0.01, so that all 65 classes start equally likely and
+    the first loss is ln 65.
     """
     initialise_weights(model, scheme)
     for module in model.modules():
@@ -89,7 +89,7 @@ def initialise(model: nn.Module, scheme: str) -> None:
 
 
 def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) -> SuperPoint:
-    """The network of a configuration, initialised from `seed` without touching the global random state.
+    """Build the network of a configuration, initialised from `seed` without touching the global random state.
 
     Args:
         pretrained: fill the encoder from `config.encoder_weights`, if that is set. False where all weights are going

@@ -53,10 +53,7 @@ def suppress_non_maxima(
 
 
 def _window_peaks(values: Tensor, radius: int) -> Tensor:
-    """Pixels larger than all before them in raster order within `radius` and not smaller than those after them.
-
-    values >= 0 [B, H, W] -> bool [B, H, W].
-    """
+    """Pixels of values >= 0 [B, H, W] larger than all before them within `radius`, not smaller than those after."""
     height, width = values.shape[-2:]
     beside = _sliding_max(functional.pad(values, (radius, radius)), radius, -1)
     before, after = beside[..., :width], beside[..., radius + 1 :]
@@ -75,8 +72,7 @@ def _within(mask: Tensor, radius: int) -> Tensor:
 def _sliding_max(values: Tensor, length: int, axis: int) -> Tensor:
     """Largest of each `length` neighbours along an axis, which becomes shorter by length - 1.
 
-    Elementwise maxima over doubling strides: 8 to 15 times faster on a CPU than max_pool2d, which is not vectorised
-    there.
+    Elementwise maxima over doubling strides: 8 to 15 times faster on a CPU than max_pool2d.
     """
     size, width = values.shape[axis] - length + 1, 1  # values[i] covers the pixels i .. i + width - 1
     while 2 * width <= length:
@@ -93,10 +89,9 @@ def _has_cpu_way(probability: Tensor, radius: int) -> bool:
 
 
 def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int) -> Tensor:
-    """`suppress_non_maxima` on the CPU: 2 ms for 480x640 pixels of which most are candidates, in a single thread.
+    """`suppress_non_maxima` on the CPU: 2 ms for 480x640 pixels of which most are candidates.
 
-    That leaves the other cores to the runtime of the network: torch's threads, once called, wait in a loop for more
-    work, 8 ms of each core after every operation that was large enough to be shared out.
+    In one thread: torch's threads wait in a loop for more work after every large operation, 8 ms of each core.
     """
     if probability.dtype != torch.float32:  # what the threshold is in a short type differs from what it is in float32
         probability, threshold = torch.where(probability > threshold, probability, 0.0).float(), 0.0

@@ -42,8 +42,7 @@ def save_weights(
         model: on any device, in any memory format; a compiled model is written under its own names.
         model_config: what rebuilds the model, the fields of `config.ModelConfig`.
         metadata: JSON values worth keeping, such as the run, its metrics, the licence of the training images.
-        half: store weights of two and more dimensions as float16. Vectors (biases, batch statistics) stay float32: they
-            are few, and variances may be too small for float16.
+        half: store weights of two and more dimensions as float16. Vectors stay float32: variances may be too small.
 
     Raises:
         UserError: the file cannot be written, or a value is too large for float16.
@@ -71,8 +70,7 @@ def load_weights(source: str | Path) -> Weights:
     """Read the weights of a `source` as in `resolve_weights`.
 
     Returns:
-        state: parameters and buffers on the CPU, floating ones as float32. Of a checkpoint the averaged ones (EMA) if
-            there are any.
+        state: parameters and buffers on the CPU, floating ones as float32; of a checkpoint the averaged ones (EMA).
         model_config: the fields of `config.ModelConfig`.
         metadata: what `save_weights` was given; of a checkpoint {"checkpoint", "step", "best"}.
 
@@ -172,7 +170,7 @@ def check_target(out: str | Path) -> Path:
 
 
 def model_hash(model: nn.Module) -> str:
-    """16 hexadecimal digits that change with any weight or name of a layer; device and memory format do not count."""
+    """Return 16 hexadecimal digits of the weights and their names, whatever their device and memory format."""
     digest = hashlib.sha256()
     for name, tensor in sorted(getattr(model, "_orig_mod", model).state_dict().items()):
         values = tensor.detach().cpu().contiguous()
@@ -190,17 +188,11 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: str 
     """
     model = getattr(model, "_orig_mod", model)
     expected = model.state_dict()
-    for name, tensor in expected.items():
-        if name not in state:
-            raise UserError(f"{source}: another architecture: found no '{name}', expected shape {list(tensor.shape)}")
-        if state[name].shape != tensor.shape:
-            raise UserError(
-                f"{source}: another architecture: found '{name}' of shape {list(state[name].shape)}, "
-                f"expected {list(tensor.shape)}"
-            )
-    for name, tensor in state.items():
-        if name not in expected:
-            raise UserError(
-                f"{source}: another architecture: found '{name}' of shape {list(tensor.shape)}, expected no such name"
-            )
+    for name in [*expected, *state]:
+        found, wanted = (list(each[name].shape) if name in each else None for each in (state, expected))
+        if found != wanted:
+            what = f"no '{name}', expected shape {wanted}"
+            if found is not None:
+                what = f"'{name}' of shape {found}, expected {'no such name' if wanted is None else wanted}"
+            raise UserError(f"{source}: another architecture: found {what}")
     model.load_state_dict(state)
