@@ -72,7 +72,7 @@ def choose_device(name: str, key: str = "device") -> str:
 
 
 def _local_gpu() -> str:
-    """The GPU of this process: torchrun numbers the processes of a machine, and each has to take one of its own."""
+    """Return the GPU of this process: torchrun numbers the processes of a machine, and each takes one of its own."""
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
 
 

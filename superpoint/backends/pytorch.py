@@ -26,7 +26,7 @@ class TorchNetwork(Network):
 
 
 def fold_batch_norms(model: SuperPoint) -> SuperPoint:
-    """A copy of the model in evaluation mode, each batch norm that follows a convolution in a Sequential folded in.
+    """Return a copy of the model in evaluation mode, batch norms behind convolutions in a Sequential folded in.
 
     With running statistics a batch norm is an affine map of each channel, so the result is the same up to rounding.
     """

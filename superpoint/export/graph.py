@@ -39,7 +39,7 @@ class DenseGraph(nn.Module):
 class FullGraph(nn.Module):
     """Image [B, 1, H, W] of any size -> keypoints [B, K, 2], scores [B, K] and, if any, descriptors [B, K, D].
 
-    Keypoints are float32 (x, y) in pixels of the image, strongest first. K is fixed: where an image has fewer points,
+    Keypoints are float32 (x, y) in pixels of the image, strongest first. K is fixed: where an image has fewer,
     the last ones have the score 0, the keypoint (-1, -1) and a descriptor of zeros.
     """
 
@@ -65,7 +65,7 @@ class FullGraph(nn.Module):
         candidates = torch.where(probability > self.threshold, probability, 0.0)
         kept = suppress(candidates, self.nms_radius)
         kept = kept * _inside(height, self.border, image)[:, None] * _inside(width, self.border, image)
-        # K zeros behind the map: an image may have fewer pixels than points are asked for.
+        # K zeros behind the map: an image may have fewer pixels than keypoints are asked for.
         flat = F.pad((candidates * kept).flatten(1), (0, self.max_keypoints))
         scores, index = flat.topk(self.max_keypoints, dim=1)
         index = index.clamp(max=height * width - 1)
@@ -111,9 +111,7 @@ def suppress(values: Tensor, radius: int, rounds: int = ROUNDS) -> Tensor:
 
 
 def _padded(image: Tensor) -> Tensor:
-    """The last row and column repeated up to a multiple of 8, by gathering: a pad by sizes only known later is less
-    widely supported.
-    """
+    """Repeat the last row and column up to a multiple of 8, by gathering: few runtimes pad by sizes known later."""
     for axis in (2, 3):
         size = image.shape[axis]
         places = torch.arange((size + CELL - 1) // CELL * CELL, device=image.device).clamp(max=size - 1)
@@ -122,13 +120,13 @@ def _padded(image: Tensor) -> Tensor:
 
 
 def _inside(size: int, border: int, like: Tensor) -> Tensor:
-    """1.0 where border <= i <= size - 1 - border."""
+    """Return 1.0 where border <= i <= size - 1 - border."""
     places = torch.arange(size, device=like.device)
     return ((places >= border) & (places <= size - 1 - border)).to(like.dtype)
 
 
 def _offsets(probability: Tensor, row: Tensor, column: Tensor, radius: int = 2) -> Tensor:
-    """Offsets [B, K, 2] of `models.decode.refine_peaks`, by gathering from the flat map."""
+    """Return the offsets [B, K, 2] of `models.decode.refine_peaks`, by gathering from the flat map."""
     batch, height, width = probability.shape
     steps = torch.arange(-radius, radius + 1, device=probability.device)
     rows, columns = row[..., None] + steps, column[..., None] + steps  # [B, K, S]

@@ -55,14 +55,14 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
     for each in found:
         if not each.passed:
             raise UserError(
-                f"{out}: {each.runtime} {each.precision}: found {each.agreement:.2%} of {each.points[0]} and "
-                f"{each.points[1]} keypoints within {each.within:g} px of torch's, expected {each.required:.1%}"
+                f"{out}: {each.runtime} {each.precision}: found {each.agreement:.2%} of {each.keypoints[0]} and "
+                f"{each.keypoints[1]} keypoints within {each.within:g} px of torch's, expected {each.required:.1%}"
             )
     return found
 
 
 def _line(parity: Parity) -> str:
-    torch_points, file_points = parity.points
+    torch_points, file_points = parity.keypoints
     described = "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f}"
     return (
         f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the keypoints within {parity.within:g} px of "

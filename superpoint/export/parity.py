@@ -37,7 +37,7 @@ class Parity:
 
     Attributes:
         runtime, precision: what the file was computed in.
-        points: keypoints found by torch and by the file, on all images.
+        keypoints: found by torch and by the file, on all images.
         agreement: share of both with a keypoint of the other within `within` px.
         required: min agreement.
         cosine: mean similarity of the descriptors of common keypoints; None without descriptors.
@@ -46,7 +46,7 @@ class Parity:
 
     runtime: str
     precision: str
-    points: tuple[int, int]
+    keypoints: tuple[int, int]
     within: float
     agreement: float
     required: float
@@ -55,7 +55,7 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        return self.agreement >= self.required and min(self.points) >= MIN_KEYPOINTS
+        return self.agreement >= self.required and min(self.keypoints) >= MIN_KEYPOINTS
 
     def row(self) -> dict[str, Any]:
         """Return it for JSON."""

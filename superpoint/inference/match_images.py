@@ -103,7 +103,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _median_error(seen: list[Features], matches: Matches, homography: Homography) -> float | None:
-    """Of the inliers, in pixels of the second image as the network sees it."""
+    """Return the error of the inliers, in pixels of the second image as the network sees it."""
     if homography.matrix is None or not homography.inliers.any():
         return None
     start, end = (points[homography.inliers] for points in matched_keypoints(seen[0], seen[1], matches))
@@ -112,7 +112,7 @@ def _median_error(seen: list[Features], matches: Matches, homography: Homography
 
 
 def _in_originals(homography: Homography, views: list[Seen]) -> list[list[float]] | None:
-    """The homography between the images as they came, from that between the shrunk ones."""
+    """Return the homography between the images as they came."""
     if homography.matrix is None:
         return None
     ratio = [np.divide(view.features.image_size, view.size) for view in views]

@@ -1,4 +1,4 @@
-"""Pictures of what a network found: points on an image, matches of two images, tracks on a frame."""
+"""Pictures of what a network found: keypoints on an image, matches of two images, tracks on a frame."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: in
     canvas = enlarge(to_rgb(frame), scale)
     one = 2**SUBPIXEL_BITS
     for track in sorted(tracks, key=lambda track: track.length):
-        places = resize_points(np.array(track.points), scale, scale).astype(np.float64)
+        places = resize_points(np.array(track.positions), scale, scale).astype(np.float64)
         fixed = np.rint(places * one).astype(np.int32)
         tip = (int(fixed[-1, 0]), int(fixed[-1, 1]))
         if track.length == 1:

@@ -14,24 +14,24 @@ from superpoint.matching import match
 
 @dataclass
 class Track:
-    """A point followed over consecutive frames.
+    """A keypoint followed over consecutive frames.
 
     Attributes:
         number: of the track, from 0 in the order of appearance.
-        points: (x, y) of its latest frames, oldest first; at most as many as the tracker keeps.
+        positions: (x, y) of its latest frames, oldest first; at most as many as the tracker keeps.
         length: frames it has been seen in.
     """
 
     number: int
-    points: list[NDArray[np.float32]] = field(default_factory=list)
+    positions: list[NDArray[np.float32]] = field(default_factory=list)
     length: int = 0
 
 
 class PointTracker:
-    """Tracks from frame to frame: mutual nearest neighbours of two frames, near enough, go on with their track.
+    """Track keypoints: mutual nearest neighbours of two frames, near enough, go on with their track.
 
-    A point that is not found again ends its track; every other point begins one. Source: the demonstration of DeTone et
-    al. 2018, "two-frame nearest neighbour" tracks, written anew.
+    A keypoint that is not found again ends its track; every other one begins one. Source: the demonstration of DeTone
+    et al. 2018, "two-frame nearest neighbour" tracks, written anew.
     """
 
     def __init__(self, max_distance: float = 0.7, keep: int = 5) -> None:
@@ -44,7 +44,7 @@ class PointTracker:
         self._previous: tuple[Features, list[Track]] | None = None
 
     def update(self, features: Features) -> list[Track]:
-        """The track of each keypoint of the next frame, in the order of its keypoints.
+        """Return the track of each keypoint of the next frame, in their order.
 
         Raises: UserError for features without descriptors; ValueError if the frame has another size.
         """
@@ -67,7 +67,7 @@ class PointTracker:
             if track is None:
                 track = Track(self.started)
                 self.started += 1
-            track.points = [*track.points[1 - self.keep :], point]
+            track.positions = [*track.positions[1 - self.keep :], point]
             track.length += 1
             current.append(track)
         self._previous = features, current

@@ -89,7 +89,7 @@ def write_database(
 
 
 def pair_id(image0: int, image1: int) -> int:
-    """COLMAP's number of a pair of images, the smaller number first."""
+    """Return COLMAP's number of a pair of images, the smaller number first."""
     return min(image0, image1) * MAX_IMAGE_ID + max(image0, image1)
 
 

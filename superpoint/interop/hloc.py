@@ -43,7 +43,7 @@ def read_features(path: str | Path) -> dict[str, Features]:
 
 
 def pair_key(name0: str, name1: str) -> str:
-    """The group of a pair in a matches file."""
+    """Return the group of a pair in a matches file."""
     return f"{name0.replace('/', '-')}/{name1.replace('/', '-')}"
 
 
@@ -85,7 +85,7 @@ def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Map
 
 
 def read_matches(path: str | Path, name0: str, name1: str) -> Matches:
-    """Matches of a pair, best first, stored in either order.
+    """Return the matches of a pair, best first, stored in either order.
 
     Raises: UserError if the file is damaged or has no such pair.
     """
@@ -121,7 +121,7 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """The pairs of a list; empty lines are skipped. Raises: UserError, with the number of a line that is no pair."""
+    """Return the pairs of a list; empty lines are skipped. Raises: UserError with the number of a bad line."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

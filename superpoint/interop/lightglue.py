@@ -18,7 +18,7 @@ Input = dict[str, dict[str, Tensor]]
 
 
 def lightglue_input(features0: Features, features1: Features, device: str | torch.device = "cpu") -> Input:
-    """The argument of LightGlue's forward, a batch of one pair.
+    """Return the argument of LightGlue's forward, a batch of one pair.
 
     Returns: "image0" and "image1" -> "keypoints" [1, N, 2] (x, y) in pixels, "descriptors" [1, N, D], "keypoint_scores"
         [1, N], "image_size" [1, 2] (width, height); float32.
@@ -29,7 +29,7 @@ def lightglue_input(features0: Features, features1: Features, device: str | torc
 
 
 def matches_of(output: dict[str, object]) -> Matches:
-    """What LightGlue returned for the (first) pair, best first."""
+    """Return what LightGlue found for the (first) pair, best first."""
     pairs, scores = output["matches"][0], output["scores"][0]  # type: ignore[index]
     indices, values = (np.asarray(each.detach().cpu()) for each in (pairs, scores))
     order = np.argsort(-values, kind="stable")

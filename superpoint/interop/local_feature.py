@@ -40,7 +40,7 @@ class KorniaFeature(nn.Module):
         self.threshold, self.border, self.scale = threshold, border, scale
 
     def forward(self, img: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Args: img [B, 1 or 3, H, W] (RGB), 0..1; mask [B, 1, H, W], points lie where it is > 0.
+        """Args: img [B, 1 or 3, H, W] (RGB), 0..1; mask [B, 1, H, W], keypoints lie where it is > 0.
 
         Returns: frames (LAFs) [B, N, 2, 3], upright, responses [B, N], descriptors [B, N, D]; N = `num_features`.
         """

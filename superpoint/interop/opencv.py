@@ -15,7 +15,7 @@ SIZE = 8.0  # px, diameter: the network sees no scale, and one cell is its grain
 
 
 def to_keypoints(features: Features) -> list[cv2.KeyPoint]:
-    """Key points in the order of the features; `response` is the score, `angle` -1 (none)."""
+    """Return key points in the order of the features; `response` is the score, `angle` -1 (none)."""
     return [
         cv2.KeyPoint(float(x), float(y), SIZE, -1.0, float(score))
         for (x, y), score in zip(features.keypoints.tolist(), features.scores.tolist(), strict=True)
@@ -27,7 +27,7 @@ def from_keypoints(
     descriptors: NDArray[np.generic] | None,
     image_size: tuple[int, int],
 ) -> Features:
-    """Features of OpenCV's key points and (floating) descriptors [N, D], strongest first.
+    """Return features of OpenCV's key points and (floating) descriptors [N, D], strongest first.
 
     Descriptors are scaled to unit length. Raises: ValueError for bytes, which are bits or SIFT in 8 bits.
     """
@@ -44,7 +44,7 @@ def from_keypoints(
 
 
 def to_dmatches(matches: Matches) -> list[cv2.DMatch]:
-    """Matches with query = first image, train = second; distance sqrt(2 - 2 cosine), that of unit descriptors.
+    """Return matches with query = first image, train = second; distance sqrt(2 - 2 cosine), that of unit descriptors.
 
     Of matches scored by probability (dual_softmax) the distance orders them alike, and means nothing else.
     """
@@ -56,7 +56,7 @@ def to_dmatches(matches: Matches) -> list[cv2.DMatch]:
 
 
 def from_dmatches(found: Sequence[cv2.DMatch]) -> Matches:
-    """Matches of OpenCV with unit descriptors, best first; the inverse of `to_dmatches`."""
+    """Return matches of OpenCV with unit descriptors, best first; the inverse of `to_dmatches`."""
     order = sorted(found, key=lambda each: each.distance)
     indices = np.array([(each.queryIdx, each.trainIdx) for each in order], np.int64).reshape(-1, 2)
     return Matches(indices, np.array([1 - each.distance**2 / 2 for each in order], np.float32))

@@ -131,7 +131,7 @@ def _convolution(state: Mapping[str, Tensor], source: str, target: str, path: Pa
 
 
 def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm with its running statistics, float64."""
+    """Return scale and shift of a batch norm with its running statistics, float64."""
     weight, bias, mean, var = (
         _take(state, f"{source}.{name}", path).double() for name in ("weight", "bias", "running_mean", "running_var")
     )
@@ -140,7 +140,7 @@ def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tenso
 
 
 def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
-    """A batch norm that changes nothing."""
+    """Return a batch norm that changes nothing."""
     return {
         f"{target}.weight": torch.ones(channels),
         f"{target}.bias": torch.zeros(channels),
@@ -150,5 +150,5 @@ def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
 
 
 def _bias(target: str, bias: Tensor) -> dict[str, Tensor]:
-    """A batch norm between convolution and ReLU that adds a bias: the convolutions of our heads have none."""
+    """Return a batch norm between convolution and ReLU that adds a bias: the convolutions of our heads have none."""
     return {**_identity(target, len(bias), 1e-5), f"{target}.bias": bias}

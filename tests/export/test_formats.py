@@ -98,7 +98,7 @@ def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> N
     assert "of the keypoints within 0.5 px of torch's" in output
     report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
     assert report["parity"][0]["agreement"] >= 0.995
-    assert report["parity"][0]["points"][0] > 200
+    assert report["parity"][0]["keypoints"][0] > 200
     if form == "torch-export":
         with pytest.raises(UserError, match=r"a \.pt2 is read by"):
             open_exported(out)

@@ -20,7 +20,7 @@ def test_points_are_followed_end_and_begin() -> None:
     assert [(track.number, track.length) for track in first] == [(0, 1), (1, 1), (2, 1)]
     second = tracker.update(frame([2, 0, 7], shift=1.0))  # in another order; 1 is gone, 7 is new
     assert [(track.number, track.length) for track in second] == [(2, 2), (0, 2), (3, 1)]
-    np.testing.assert_allclose(second[0].points, [[20, 5], [21, 5]])
+    np.testing.assert_allclose(second[0].positions, [[20, 5], [21, 5]])
     third = tracker.update(frame([1, 7], shift=2.0))  # what comes back is a new track
     assert [(track.number, track.length) for track in third] == [(4, 1), (3, 2)]
     assert tracker.started == 5
@@ -32,7 +32,7 @@ def test_only_the_latest_positions_are_kept() -> None:
     tracker = PointTracker(keep=3)
     (track,) = [tracker.update(frame([4], shift=index)) for index in range(6)][-1]
     assert track.length == 6
-    np.testing.assert_allclose(np.array(track.points)[:, 0], [43, 44, 45])
+    np.testing.assert_allclose(np.array(track.positions)[:, 0], [43, 44, 45])
 
 
 @pytest.mark.parametrize(("distance", "followed"), [(0.7, 2), (0.3, 1)])
