@@ -57,11 +57,10 @@ class HomographicAdaptation:
         name: of the image; with the seed it decides which views are taken.
 
         Returns:
-            features whose scores are the probability of a keypoint within about 1 px, and `views` how many views they
-            were made from; 1 = plain detection, with descriptors if the network has them.
+            Features whose scores are the probability of a keypoint within about 1 px; of one view (plain detection),
+            with descriptors if the network has them.
 
-        Raises:
-            UserError: the network's output is not finite, or not even one view fits into the memory.
+        Raises: UserError if the network's output is not finite, or not even one view fits into the memory.
         """
         if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")

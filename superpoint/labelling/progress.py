@@ -10,12 +10,9 @@ from superpoint.engine.display import Display, format_seconds
 
 
 class ExportProgress(Display):
-    """On stderr. A context manager.
+    """The display of an export: rank 0 of several `processes` shows how far it is, each says what it meets.
 
-    Of several `processes` the one of rank 0 alone shows how far it is; each says what it meets.
-
-    total: units of work of this process, of which `done` were finished by sessions before. Units are images, or tars
-    where the number of images is not known.
+    `unit`: what `total` and `done` count: images, or tars where the number of images is not known.
     """
 
     def __init__(

@@ -9,10 +9,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from superpoint.data.sequences import SUFFIXES, find_pairs
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.files import make_folder
 
 IMAGES = 6  # of a sequence, the first one the reference
@@ -74,20 +74,16 @@ def find_problems(images: str | Path, *, without_large: bool = False) -> list[st
 
 
 def _in_sequence(folder: Path, pairs: int) -> list[str]:
-    problems = []
-    files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
-    for number in range(1, IMAGES + 1):
-        path = files.pop(str(number), None)
-        if path is None:
-            problems.append(f"{folder}: found no image {number}")
-            continue
-        try:
-            with Image.open(path):
-                pass
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-            problems.append(f"{path}: not an image ({' '.join(str(error).split())})")
-    if files:
-        problems.append(f"{folder}: found {len(files)} more images than {IMAGES}: {', '.join(sorted(files))}")
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    expected = [str(number) for number in range(1, IMAGES + 1)]
+    problems = [f"{folder}: found no image {stem}" for stem in expected if stem not in files]
+    if more := [stem for stem in files if stem not in expected]:
+        problems.append(f"{folder}: found {len(more)} more images than {IMAGES}: {', '.join(more)}")
     elif pairs < IMAGES - 1:
         problems.append(f"{folder}: found {pairs} pairs with a homography, expected {IMAGES - 1}")
+    for path in files.values():
+        try:
+            Image.open(path).close()
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            problems.append(f"{path}: not an image ({one_line(error)})")
     return problems
