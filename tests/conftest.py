@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +20,10 @@ from superpoint.config import ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.visualize import save_image
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TINY_SIZE = ["data.height=48", "data.width=64"]
 TINY_DATA = [*TINY_SIZE, "data.workers=0"]
 TINY_NETWORK = ["model.encoder=lite", "model.head_channels=16"]
@@ -100,3 +108,22 @@ def project() -> Path:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of eight photographs, 96x72, to be read only."""
     return write_photographs(tmp_path_factory.mktemp("photographs"), 8)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The Chromium of the system. Without one the tests skip, or fail where SUPERPOINT_REQUIRE_BROWSER is 1."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
+    missing += [] if program else [f"one of {', '.join(BROWSERS)} on PATH"]
+    if missing:
+        required = os.environ.get("SUPERPOINT_REQUIRE_BROWSER") == "1"
+        (pytest.fail if required else pytest.skip)(f"not found: {', '.join(missing)}")
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox does not work for root, as which containers run.
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield started
+        started.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import warnings
@@ -15,32 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from superpoint.demo.page import serve
 from superpoint.inference.detector import load_model
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECONDS = 60_000  # ms
 
 
-def absent() -> str:
-    if next(filter(None, map(shutil.which, BROWSERS)), None) is None:
-        return f"found none of {', '.join(BROWSERS)} on PATH"
-    missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
-    return f"{', '.join(missing)} not installed" if missing else ""
-
-
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(browser: Browser) -> Iterator[str]:
     """A page that is served."""
-    reason = absent()
-    if reason and os.environ.get("SUPERPOINT_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"SUPERPOINT_REQUIRE_BROWSER=1, but {reason}")
-    if reason:
-        pytest.skip(reason)
-    from superpoint.demo.page import serve
-
     page = serve(load_model("magicpoint-lite", backend="torch", device="cpu"), block=False)
     yield page.local_url
     page.close()
@@ -74,15 +58,10 @@ class Visit:
 
 
 @pytest.fixture
-def visit(address: str) -> Iterator[Visit]:
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield Visit(browser.new_page(viewport={"width": 1280, "height": 1000}), address)
-        browser.close()
+def visit(address: str, browser: Browser) -> Iterator[Visit]:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield Visit(page, address)
+    page.close()
 
 
 @pytest.mark.slow

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 SETTINGS = [*TINY_TRAINING, "train.probe_every=2", "validation.images=2", "train.steps=4", "train.report=false"]
 EVIL = "a <script>alert(1)</script> & b"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="module")
@@ -151,27 +147,6 @@ def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, mon
     assert "Not shown: " in page
     assert "checkerboard" in page
     assert "config.yaml or the training set cannot be read" in page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The Chromium of the system. Without one the tests skip, or fail where SUPERPOINT_REQUIRE_BROWSER is 1."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    reason = "" if program else f"found none of {', '.join(BROWSERS)} on PATH"
-    if importlib.util.find_spec("playwright") is None:
-        reason = "playwright is not installed"
-    if reason and os.environ.get("SUPERPOINT_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"SUPERPOINT_REQUIRE_BROWSER=1, but {reason}")
-    if reason:
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    # Chromium's sandbox does not work for root, as which containers run.
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield started
-        started.close()
 
 
 class Visit:
