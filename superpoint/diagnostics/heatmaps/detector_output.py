@@ -63,10 +63,20 @@ def measure_output(
     target: Cells | None = None,
     valid: Cells | None = None,
 ) -> DetectorOutput:
-    """Measure `logits` on `image`; arguments and errors are those of `heatmaps.heatmap_panels`.
+    """Measure the output of a detector on one image.
 
-    Detections are those of probability > 0.015 after suppression within 4 px, up to the border: artefacts there must
-    show.
+    Detections: probability > 0.015, suppression within 4 px, up to the border, where artefacts must show.
+
+    Args:
+        image: uint8 [H, W], any size.
+        logits: [65, ceil(H / 8), ceil(W / 8)], of the image padded as `models.decode.pad_to_multiple` does.
+        points: labels [N, 2] (x, y) in pixels of `image`; without `target` they are encoded to one.
+        target: int [Hc, Wc] in 0..64, 64 = dustbin.
+        valid: bool [Hc, Wc], the cells the loss counts. None = all.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+        UserError: logits that are not finite.
     """
     if image.ndim != 2 or image.dtype != np.uint8:
         raise ValueError(f"image: found {image.dtype} of shape {list(image.shape)}, expected uint8 [H, W]")

@@ -1,6 +1,6 @@
 """Figures of a detector's output on one image: all panels with the worst cells, and a comparison of checkpoints.
 
-Pure: image and logits in, matplotlib Figure out.
+Pure: measured outputs in, matplotlib Figure out.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
 
-from superpoint.diagnostics.heatmaps.cell_maps import Cells, WorstCell, worst_cells
-from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, measure_output
+from superpoint.diagnostics.heatmaps.cell_maps import WorstCell, worst_cells
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput
 from superpoint.diagnostics.heatmaps.panels import PANELS, RIM, SMALL, STYLE, probability_norm, spread
 from superpoint.diagnostics.heatmaps.zoom import draw_zoom
 
@@ -30,42 +28,18 @@ ZOOM_HEIGHT, ACROSS = 190, 3  # px of an enlarged cell, and how many are in a ro
 
 
 @matplotlib.rc_context(STYLE)
-def heatmap_panels(
-    image: NDArray[np.uint8],
-    logits: torch.Tensor,
-    *,
-    points: ArrayLike | None = None,
-    target: Cells | None = None,
-    valid: Cells | None = None,
-    title: str = "",
-    worst: int = 6,
-) -> Figure:
+def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> Figure:
     """Draw all that the detector's output on one image shows, 1600 px wide.
 
     Panels: input, label, probability, detections, largest channel against label with the wrong cells marked; dustbin,
-    range of the logits, logsumexp, entropy, mean cell; then the worst cells with their 65 logits. Those that need
+    range of the logits, logsumexp, entropy, mean cell; then the `worst` cells with their 65 logits. Those that need
     labels are left out without; the worst cells are then the most uncertain and those on the most extreme scale.
-    Detections: probability > 0.015, suppression within 4 px, up to the border.
-
-    Args:
-        image: uint8 [H, W], any size.
-        logits: [65, ceil(H / 8), ceil(W / 8)], of the image padded as `models.decode.pad_to_multiple` does.
-        points: labels [N, 2] (x, y) in pixels of `image`; without `target` they are encoded to one.
-        target: int [Hc, Wc] in 0..64, 64 = dustbin.
-        valid: bool [Hc, Wc], the cells the loss counts; the others are darkened. None = all.
-        title: what is shown: checkpoint, step, image.
-        worst: number of cells enlarged.
-
-    Raises:
-        ValueError: shapes that do not fit each other.
-        UserError: logits that are not finite.
     """
-    output = measure_output(image, logits, points, target, valid)
     labelled = output.labels is not None
     names = [name for name in PANELS if labelled or name not in ("label", "argmax")]
     shown = worst_cells(output.maps, worst)
     columns, rows = len(names) // 2, -(-len(shown) // ACROSS)
-    heights = [2 * _panel_height(columns, image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
+    heights = [2 * _panel_height(columns, output.image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
     figure = _figure(title or "Detector output", f"{subtitle(output)}\n{output.describe()}", sum(heights) + 90)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     drawn = _draw_panels(upper, names, 2, output, {})
@@ -85,36 +59,19 @@ def heatmap_panels(
 
 
 @matplotlib.rc_context(STYLE)
-def heatmap_comparison(
-    image: NDArray[np.uint8],
-    outputs: Sequence[tuple[str, torch.Tensor]],
-    *,
-    points: ArrayLike | None = None,
-    target: Cells | None = None,
-    valid: Cells | None = None,
-    title: str = "",
-) -> Figure:
-    """Draw several checkpoints on the same image, one row per checkpoint, with the same colours in all rows.
-
-    Args:
-        outputs: name of a checkpoint and its logits, in the order of the rows.
-        Others: see `heatmap_panels`.
-
-    Raises: see `heatmap_panels`.
-    """
-    measured = [measure_output(image, logits, points, target, valid) for _, logits in outputs]
-    if not measured:
-        raise ValueError("outputs: found none, expected at least one")
+def heatmap_comparison(outputs: Sequence[tuple[str, DetectorOutput]], title: str = "") -> Figure:
+    """Draw the outputs of one or more checkpoints, by name, on one image: one row each, colours as in all rows."""
+    measured = [output for _, output in outputs]
     names = ["probability", "detections", "dustbin", "logsumexp"]
     names.append("argmax" if measured[0].labels is not None else "entropy")
     probabilities = probability_norm(max(float(output.maps.probability.max()) for output in measured))
     norms: dict[str, Normalize] = {"probability": probabilities, "detections": probabilities}
     norms["logsumexp"] = spread(np.stack([output.maps.logsumexp for output in measured]))
-    height = len(measured) * (_panel_height(len(names), image.shape) + 60) + 60
+    height = len(measured) * (_panel_height(len(names), measured[0].image.shape) + 60) + 60
     foot = f"{subtitle(measured[0])}; colours mean the same in all rows"
     figure = _figure(title or "Comparison", foot, height)
     rows = figure.subfigures(len(measured), 1, squeeze=False).flat
-    for row, (name, _), output in zip(rows, outputs, measured, strict=True):
+    for row, (name, output) in zip(rows, outputs, strict=True):
         row.suptitle(name, x=0.01, ha="left", fontsize=SMALL + 2, parse_math=False)
         row.supxlabel(output.describe(), x=0.01, ha="left", fontsize=SMALL)
         _draw_panels(row, names, 1, output, norms)

@@ -25,7 +25,8 @@ from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import read_gray, resize_with_points, sample_photographs
 from superpoint.data.labelled import read_points
 from superpoint.data.training_set import training_samples
-from superpoint.diagnostics.heatmaps import heatmap_comparison, heatmap_panels
+from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
@@ -110,18 +111,16 @@ def visualize_heatmaps(
 
 def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, worst: int) -> list[Path]:
     """Draw the figures of one image."""
-    truth = {"points": subject.points, "target": subject.target, "valid": subject.valid}
     outputs, written = [], []
     for checkpoint in checkpoints:
         logits = detector_logits(checkpoint, subject.image)
-        outputs.append((checkpoint.name, logits))
-        figure = heatmap_panels(
-            subject.image, logits, **truth, title=f"{checkpoint.name} on {subject.name}", worst=worst
-        )
+        output = measure_output(subject.image, logits, subject.points, subject.target, subject.valid)
+        outputs.append((checkpoint.name, output))
+        figure = heatmap_panels(output, f"{checkpoint.name} on {subject.name}", worst)
         suffix = f"_{checkpoint.slug}" if len(checkpoints) > 1 else ""
         written.append(save_figure(folder / f"{subject.slug}{suffix}.png", figure))
     if len(checkpoints) > 1:
-        figure = heatmap_comparison(subject.image, outputs, **truth, title=f"Comparison on {subject.name}")
+        figure = heatmap_comparison(outputs, f"Comparison on {subject.name}")
         written.append(save_figure(folder / f"{subject.slug}_comparison.png", figure))
     return written
 

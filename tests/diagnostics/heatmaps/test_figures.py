@@ -6,8 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from superpoint.diagnostics.heatmaps import heatmap_comparison, heatmap_panels
-from superpoint.errors import UserError
+from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels
 from superpoint.visualize import figure_to_image
 from tests.diagnostics import heatmap_scene as scene
 
@@ -16,7 +16,8 @@ SHARED = ["input", "probability", "detections", "dustbin", "range", "logsumexp",
 
 @pytest.fixture(scope="module")
 def labelled() -> Figure:
-    return heatmap_panels(scene.image(), scene.logits(), target=scene.target(), title="$run x, step 7$ on scene 3")
+    output = measure_output(scene.image(), scene.logits(), target=scene.target())
+    return heatmap_panels(output, "$run x, step 7$ on scene 3")
 
 
 def test_panels_with_labels(labelled: Figure) -> None:
@@ -34,7 +35,7 @@ def test_panels_with_labels(labelled: Figure) -> None:
 
 
 def test_panels_without_labels() -> None:
-    axes = scene.axes_of(heatmap_panels(scene.image(), scene.logits(), worst=4))
+    axes = scene.axes_of(heatmap_panels(measure_output(scene.image(), scene.logits()), worst=4))
     assert {name for name in axes if not name.startswith("zoom")} == set(SHARED)
     assert len([name for name in axes if name.startswith("zoom")]) == 4 * 3
 
@@ -67,7 +68,7 @@ def test_readable_at_full_size(labelled: Figure) -> None:
 def test_any_size(size: tuple[int, int], points: list[list[float]] | None) -> None:
     image = np.zeros(size, np.uint8)
     logits = torch.zeros(65, -(-size[0] // 8), -(-size[1] // 8))
-    figure = heatmap_panels(image, logits, points=points, worst=1)
+    figure = heatmap_panels(measure_output(image, logits, points), worst=1)
     shown = scene.axes_of(figure)["probability"].images[0].get_array()
     assert shown is not None
     assert shown.shape == size
@@ -75,9 +76,9 @@ def test_any_size(size: tuple[int, int], points: list[list[float]] | None) -> No
 
 
 def test_comparison_has_a_row_for_each_checkpoint_and_colours_in_common() -> None:
-    weak = scene.logits() * 0.2
-    outputs = [("run a", scene.logits()), ("run b", weak), ("run c", scene.logits() + 50)]
-    figure = heatmap_comparison(scene.image(), outputs, target=scene.target(), title="three on scene 3")
+    logits = {"run a": scene.logits(), "run b": scene.logits() * 0.2, "run c": scene.logits() + 50}
+    outputs = {name: measure_output(scene.image(), said, target=scene.target()) for name, said in logits.items()}
+    figure = heatmap_comparison(list(outputs.items()), "three on scene 3")
     said = scene.texts_of(figure)
     assert "three on scene 3" in said
     assert [text for text in said if text.startswith("run ")] == ["run a", "run b", "run c"]
@@ -93,16 +94,7 @@ def test_comparison_has_a_row_for_each_checkpoint_and_colours_in_common() -> Non
     assert high > 50
 
 
-def test_comparison_without_labels_and_without_outputs() -> None:
-    figure = heatmap_comparison(scene.image(), [("run a", scene.logits())])
+def test_comparison_without_labels() -> None:
+    figure = heatmap_comparison([("run a", measure_output(scene.image(), scene.logits()))])
     assert "entropy" in scene.axes_of(figure)
     assert "argmax" not in scene.axes_of(figure)
-    with pytest.raises(ValueError, match="outputs: found none"):
-        heatmap_comparison(scene.image(), [])
-
-
-def test_output_that_is_not_finite() -> None:
-    broken = scene.logits()
-    broken[0, 0, 0] = float("nan")
-    with pytest.raises(UserError, match="found NaN or infinity"):
-        heatmap_panels(scene.image(), broken)
