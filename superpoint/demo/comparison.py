@@ -106,8 +106,8 @@ def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Setting
 
 def markdown(rows: tuple[Row, ...]) -> str:
     """Return the figures as a table."""
-    table = Table("method")
-    for heading in ("keypoints, 1st", "keypoints, 2nd", "matches", "inliers", "detection, ms", "matching, ms"):
+    table = Table("keypoints of")
+    for heading in ("1st image", "2nd image", "matches", "inliers", "detection, ms", "matching, ms"):
         table.add_column(heading, justify="right")
     for row in rows:
         share = f" ({row.inliers / row.matches:.0%})" if row.matches else ""
