@@ -155,10 +155,7 @@ def one_class(case: ClassifierCase) -> Finding:
     )
     if share < ONE_CLASS or likely > ONE_CLASS or case.steps < YOUNG:
         return Finding("one_class", Status.PASS, evidence, details=details)
-    cause = (
-        "the input is ignored: training never began (a deep plain network, too small an initialisation) or was thrown "
-        "off by too large a step, which left only the biases"
-    )
+    cause = "the input is ignored: training never began, or too large a step left only the biases"
     remedy = "see `dead_relu` and `learning_rate`; add batch norm or shortcuts, model.init=kaiming, lower optimizer.lr"
     return _finding("one_class", Status.FAIL, evidence, cause, remedy, details)
 
@@ -183,10 +180,7 @@ def learning_rate(case: ClassifierCase) -> Finding:
     cause = HIGH if seen.too_high else LOW
     remedy = seen.start
     if not (seen.too_high or seen.too_low):
-        cause = (
-            "nothing is learnt: rate too high or too low, a network too deep to train without norm or shortcuts, or "
-            "labels that have nothing to do with the images"
-        )
+        cause = "nothing is learnt: a wrong rate, a deep network without norm or shortcuts, or labels without sense"
         remedy += "; overfit 50 images first (data.limit=50); look at the training samples in the report"
     return seen.finding(Status.FAIL if seen.steps >= FROZEN_STEPS else Status.WARN, "", cause, remedy)
 

@@ -205,10 +205,7 @@ def descriptor_collapse(case: Case) -> Finding:
     cause = "Descriptors have a large part in common; what tells places apart is what is left."
     if value > COLLAPSED:
         cause = "Collapse: every place gets the same descriptor, which a loss without enough negatives rewards."
-    remedy = (
-        "Use descriptor.name=dual_softmax; with hinges lower descriptor.positive_weight or descriptor.negative_margin; "
-        "lower optimizer.lr."
-    )
+    remedy = "Use descriptor.name=dual_softmax (or other weights and margins of the hinges); lower optimizer.lr."
     return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
 
 
@@ -231,10 +228,7 @@ def descriptor_separation(case: Case) -> Finding:
     cause = "Weak separation: views of a place are hardly more alike than different places."
     if ordered <= CHANCE:
         cause = "No separation: the descriptor says nothing about the place, or the loss has wrong correspondences."
-    remedy = (
-        "See `pairs` first (a wrong homography teaches exactly this); then raise descriptor.weight, train longer, and "
-        "try `superpoint overfit` with this configuration: one pair must reach a matching accuracy of 1."
-    )
+    remedy = "See `pairs` first; then raise descriptor.weight, train longer, learn one pair by `superpoint overfit`."
     return _alarm(check, case, ordered <= CHANCE, evidence, cause, remedy, details)
 
 
@@ -257,10 +251,7 @@ def descriptor_matching(case: Case) -> Finding:
     cause = "Matching is poor: little more than guessing."
     if low:
         cause = "Matching is at chance: the descriptors carry no information, or not about where the loss looks for it."
-    remedy = (
-        "Sample descriptors at (x + 0.5) / 8 - 0.5 cells, x along the width (not x / 8, not y first); see `pairs`; "
-        "then `superpoint overfit` with this configuration, and descriptor.weight."
-    )
+    remedy = "Sample descriptors at (x + 0.5) / 8 - 0.5 cells, x along the width; see `pairs`; `superpoint overfit`."
     return _alarm(check, case, low, evidence, cause, remedy, details)
 
 
@@ -281,10 +272,7 @@ def descriptor_pattern(case: Case) -> Finding:
     if share <= FAINT:
         return Finding(check, Status.PASS, evidence, details={"position": share})
     cause = "The map has a pattern of its own: places are told apart by where they lie (padding, coordinates)."
-    remedy = (
-        "Warp both views (data.homography.enable=true, probability near 1) and crop at random, so that position says "
-        "nothing; see `input_sensitivity`."
-    )
+    remedy = "Warp both views (data.homography.enable=true) and crop at random; see `input_sensitivity`."
     return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
 
 

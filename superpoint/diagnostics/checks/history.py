@@ -138,10 +138,7 @@ def too_few_validations(count: int) -> Finding:
 
 def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details: dict[str, Any]) -> Finding:
     """Return the finding; `step`: from which weights should be taken, None if validation was best at the last one."""
-    cause = (
-        "the network learns its training images by heart: too few of them, or too little augmentation (if `batchnorm` "
-        "fails too, evaluation mode is to blame for the validation instead)"
-    )
+    cause = "the network learns its training images by heart: too few of them, or too little augmentation"
     if step is not None:
         remedy = f"take the weights of about step {step} (checkpoints/best.ckpt), train less long; {remedy}"
     status = Status.FAIL if grave else Status.WARN

@@ -62,10 +62,7 @@ def input_(case: Case) -> Finding:
 
     status, cause, remedy = Status.FAIL, "", ""
     if seen.image.dim() != 4 or seen.image.shape[1] != 1 or list(seen.image.shape[2:]) != size:
-        cause = (
-            f"The shape is {_shape(image)}, expected [B, 1, {size[0]}, {size[1]}] (data.height and data.width, padded "
-            "to multiples of 8): sides swapped, a channel too many, or a resize that was left out."
-        )
+        cause = f"The shape is {_shape(image)}, expected [B, 1, {size[0]}, {size[1]}]: swapped, or a channel too many."
         remedy = "Look at dataset[0]['image'].shape and at the first line of the objective."
     elif not bool(image.isfinite().all()):
         cause, remedy = "The images hold NaN or infinity.", "Look at dataset[i]['image'] and its augmentation."
@@ -73,19 +70,14 @@ def input_(case: Case) -> Finding:
         cause, remedy = trouble
     elif centre is not None and (abs(centre[0]) > MAX_MEAN or not SPREADS[0] <= centre[1] <= SPREADS[1]):
         status = Status.WARN
-        cause = (
-            "What reaches the first convolution is not centred with a spread near 1, the range that the initialisation "
-            "of the weights assumes: the input is normalised twice, or not at all."
-        )
+        cause = "What reaches the first convolution is not 0 +- 1: the input is normalised twice, or not at all."
         remedy = "See SuperPoint.forward: (image - 0.5) * 4 of an image in 0..1."
     elif grey is not None and _apart(grey, LUMA) > TOLERANCE:
         known = next((words for reader, words in READERS.items() if _apart(grey, reader) <= TOLERANCE), "")
         cause = "The image reader does not make the luma of colours."
         if known:
             cause = f"Wrong channel order or weights in the image reader: {known}."
-        remedy = (
-            "Read by superpoint.data.images.read_gray; cv2.imread gives BGR, so IMREAD_GRAYSCALE or COLOR_BGR2GRAY."
-        )
+        remedy = "Read by superpoint.data.images.read_gray; cv2.imread gives BGR (COLOR_BGR2GRAY)."
     else:
         status = Status.PASS
     return Finding("input", status, evidence, cause, remedy, details)
@@ -99,19 +91,15 @@ def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str
         cause = "Not normalised: grey levels of 0..255 reach the network."
         return cause, f"Divide by 255 in one place; {AS_DELIVERED}."
     if low < -0.01 or high > 1.01:
-        cause = (
-            f"Not in 0..1 ({relation}): normalised by a mean and a deviation before the network, which centres itself."
-        )
+        cause = f"Not in 0..1 ({relation}): normalised by a mean and a deviation before the network, which does so."
         return cause, f"Take one of the two normalisations out; {AS_DELIVERED}."
     if 0 < high < 0.02:
         return "Divided by 255 twice: the images are all but black.", f"Divide by 255 once; {AS_DELIVERED}."
     if correlation is not None and correlation < -0.9:
         return f"The grey levels are inverted ({relation}).", "Look at the objective's first line."
     if correlation is not None and abs(correlation) < 0.5:
-        cause = (
-            f"The network does not get the image of the sample (correlation {correlation:.2f}): transposed, shuffled, "
-        )
-        return f"{cause}or overwritten.", "Compare dataset[i]['image'] with what the objective passes on."
+        cause = f"Not the image of the sample (correlation {correlation:.2f}): transposed, shuffled, overwritten."
+        return cause, "Compare dataset[i]['image'] with what the objective passes on."
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from superpoint.diagnostics.case import Case, Sample
@@ -86,11 +87,8 @@ def _density(samples: list[Sample]) -> Finding:
         cause = "No label at all: the labels are not read, or all lie outside the image or the mask."
         return _part(text, found, Status.FAIL, cause, _DRAW)
     if share > 0.9:
-        common = Counter(np.concatenate([sample["target"].numpy().ravel() for sample in samples]).tolist())
-        cause = (
-            f"Nearly all cells hold a point, most of them in channel {common.most_common(1)[0][0]}: the dustbin is "
-            "another class than 64, or a map of zeros was encoded as points."
-        )
+        common = int(torch.cat([sample["target"].ravel() for sample in samples]).mode().values)
+        cause = f"Nearly all cells hold a point, most of them in channel {common}: the dustbin is another class."
         return _part(text, found, Status.FAIL, cause, "The dustbin is channel 64, the last one.")
     if not DENSITY[0] <= share <= DENSITY[1]:
         word = "few" if share < DENSITY[0] else "many"
@@ -161,10 +159,7 @@ def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
     axis = max(range(2), key=lambda axis: abs(seen.offset[axis]))
     offset = abs(seen.offset[axis])
     if seen.clear >= ENOUGH and offset > max(SUSPECT, ERRORS * seen.error[axis]):
-        cause = (
-            f"All labels are off by part of a pixel ({seen.offset[0]:+.2f}, {seen.offset[1]:+.2f}): points resized by s"
-            " alone (+0.44 px at 960 -> 120), or counted from pixel corners (+0.5)."
-        )
+        cause = "All labels are off by part of a pixel: points resized by s alone, or counted from pixel corners."
         return Status.FAIL if offset > BIASED else Status.WARN, cause, _RESIZE
     if seen.quality < DOUBTFUL:
         cause = "Part of the points are not at corners: some samples are wrong, or noise has swallowed the corners."

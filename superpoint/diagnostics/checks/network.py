@@ -64,16 +64,9 @@ def dead_channels(dead: dict[str, float], images: int, more: str = "", **details
     evidence, details = f"{evidence}{more}.", {"dead": dead, **details}
     if worst < DYING:
         return Finding("dead_relu", Status.PASS, evidence, details=details)
-    return Finding(
-        "dead_relu",
-        Status.FAIL if worst >= DEAD else Status.WARN,
-        evidence,
-        f"Channels of '{name}' are off for every input and get no gradient: a learning rate once too high (or too high "
-        "for a network without norm), or a norm whose shift has become very negative.",
-        "Start again with a lower optimizer.lr or a longer schedule.warmup, keep train.clip_norm=1, and look at where "
-        "the update ratios of this layer jumped (event probe).",
-        details,
-    )
+    cause = f"Channels of '{name}' are off for every input and get no gradient: a rate once too high, or no norm."
+    remedy = "Start again with a lower optimizer.lr or a longer schedule.warmup, and train.clip_norm=1."
+    return Finding("dead_relu", Status.FAIL if worst >= DEAD else Status.WARN, evidence, cause, remedy, details)
 
 
 def batchnorm(case: Case) -> Finding:
@@ -109,21 +102,12 @@ def batchnorm(case: Case) -> Finding:
     if not apart and change < CHANGED:
         return Finding("batchnorm", Status.PASS, evidence, details=details)
     if never and _initial(layers):
-        cause = (
-            f"The running statistics were never updated in {case.steps} steps: the model was trained in evaluation "
-            "mode, or its buffers were not saved."
-        )
+        cause = f"Statistics never updated in {case.steps} steps: trained in evaluation mode, or buffers not saved."
     elif apart:
-        cause = (
-            "The running statistics are not those of the data: too few steps or a tiny batch since they were reset, "
-            "buffers that were averaged or loaded without the weights, or data that is normalised differently."
-        )
+        cause = "The running statistics are not those of the data: too few steps or samples, buffers of other weights."
     else:
         cause = "Training and evaluation mode disagree though single layers do not: batches too small for batch norm."
-    remedy = (
-        "Evaluate with model.eval() and train with model.train(); copy buffers along with averaged weights; use "
-        "train.batch_size >= 4; let 100 batches pass in training mode to collect the statistics anew."
-    )
+    remedy = "Evaluate with model.eval(), train with model.train() and batches of 4 or more; collect statistics anew."
     grave = not seen.loss <= (1 + WORSE) * loss  # so too if one of them is NaN
     return alarm("batchnorm", case, grave, evidence, cause, remedy, details)
 
@@ -153,14 +137,8 @@ def precision(case: Case) -> Finding:
     )
     if value < COARSE:
         return Finding("precision", Status.PASS, evidence, details=details)
-    cause = (
-        "Half precision changes the result: activations or logits carry a large common offset, of which bf16 (8 bits, "
-        "relative step 1/256) leaves too little for the differences that matter."
-    )
-    remedy = (
-        "Train and evaluate with train.precision=fp32, then find the layer with a mean far above its deviation: a "
-        "missing batch norm, or logits that have drifted (`logit_scale`)."
-    )
+    cause = "Activations or logits carry a common offset, of which bf16 (steps of 1/256) leaves too little."
+    remedy = "Use train.precision=fp32; find the layer without norm, or drifted logits (`logit_scale`)."
     status = Status.FAIL if value > IMPRECISE else Status.WARN
     return Finding("precision", status, evidence, cause, remedy, details)
 
@@ -180,14 +158,8 @@ def _overflowed(layers: list[tuple[str, nn.Module]]) -> Finding | None:
     if not broken:
         return None
     evidence = f"{len(broken)} running statistics hold NaN or infinity, the first is {broken[0]}."
-    cause = (
-        "Activations have overflowed in training mode, where the loss stays finite; in evaluation mode the layer puts "
-        "out 0 or NaN. Steps too large, or input that is not finite."
-    )
-    remedy = (
-        "See `gradient_jump`, `learning_rate` and `nonfinite`; divide optimizer.lr by 10, set train.clip_norm=1, and "
-        "start anew: no further training brings these statistics back."
-    )
+    cause = "Activations have overflowed in training mode, where the loss stays finite: steps too large, or the input."
+    remedy = "See `gradient_jump`, `learning_rate`, `nonfinite`; divide optimizer.lr by 10 and start anew."
     return Finding("batchnorm", Status.FAIL, evidence, cause, remedy, {"broken": broken[:10]})
 
 

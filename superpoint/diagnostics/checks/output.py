@@ -73,20 +73,12 @@ def dustbin(case: Case) -> Finding:
         evidence += f" That is too few positives to judge: {seen.positives}, expected {ENOUGH_POSITIVES} or more."
         return Finding("dustbin", Status.PASS, evidence, details=details)
     where = "above" if seen.loss > 1.15 * flat else "below" if seen.loss < 0.85 * flat else "on"
-    cause = (
-        f"All dustbin: nearly every cell says 'no point', the cheapest constant answer (loss {where} that plateau)."
-        if share < NO_POINTS
-        else "The network finds few of the points: it has hardly left the plateau of predicting none."
-    )
-    remedy = (
-        "First see `labels`, `input` and `batchnorm`; then raise loss.positive_weight (3 to 10) and try a smaller "
-        "optimizer.lr. `superpoint overfit` shows whether the network can learn one image."
-    )
+    cause = "The network finds few of the points: it has hardly left the plateau of predicting none."
+    if share < NO_POINTS:
+        cause = f"All dustbin: nearly every cell says 'no point', the cheapest answer (loss {where} that plateau)."
+    remedy = "First see `labels`, `input`, `batchnorm`; then raise loss.positive_weight; try `superpoint overfit`."
     if where == "above":
-        remedy = (
-            "Worse than a constant, so nothing has been learnt to get here: look at the dustbin's bias "
-            f"(detector.logits.bias[64], log(positive_weight / dustbin_weight) at the start) and its updates. {remedy}"
-        )
+        remedy = f"Worse than a constant: look at the dustbin's bias (detector.logits.bias[64], updates). {remedy}"
     return alarm("dustbin", case, share < NO_POINTS, evidence, cause, remedy, details)
 
 
@@ -131,10 +123,7 @@ def input_sensitivity(case: Case) -> Finding:
     details = {"input_sensitivity": value, "images": count}
     if value >= HARDLY_USED:
         return Finding("input_sensitivity", Status.PASS, evidence, details=details)
-    cause = (
-        "The network puts out the same map whatever it sees: the signal is lost on the way (dead layers, a cached or "
-        "detached tensor, weights or normalisation that have collapsed), and only biases are learnt."
-    )
+    cause = "The same map whatever it sees: the signal is lost (dead layers, a cached tensor), only biases are learnt."
     remedy = "Look at `dead_relu`, `batchnorm` and `input`; then feed two different images and compare layer by layer."
     status = Status.FAIL if value < IGNORED else Status.WARN
     return Finding("input_sensitivity", status, evidence, cause, remedy, details)
@@ -174,16 +163,10 @@ def cell_pattern(case: Case) -> Finding:
     if not alike and not on_grid:
         return Finding("cell_pattern", Status.PASS, evidence, details=details)
     if alike:
-        cause = (
-            "Every 8x8 cell of the heatmap looks the same: the head does not see where it is (features without spatial "
-            "variation, e.g. pooled over the image), or it has learnt only the mean label position."
-        )
+        cause = "Every 8x8 cell looks the same: features without spatial variation, or only the mean label is learnt."
         remedy = "Look at the features' variance over cells before the head, at pooling and strides; see also `labels`."
     else:
-        cause = (
-            "Grid: points crowd on the same row or column of the 8x8 cells. Where a corner may lie in either of two "
-            "cells, both claim it, which over-weighted positives worsen; or labels are wrong at cell borders."
-        )
+        cause = "Grid: points crowd on one row or column of the cells: over-weighted positives, or wrong labels."
         remedy = "Lower loss.positive_weight (the logit adjustment of DetectorObjective must be on); train longer."
     return alarm("cell_pattern", case, alike and value >= SAME_CELLS, evidence, cause, remedy, details)
 
@@ -230,14 +213,8 @@ def border(case: Case) -> Finding:
     )
     if odds < NEAR_BORDER:
         return Finding("border", Status.PASS, evidence, details=details)
-    cause = (
-        "Points crowd on the border of the image: zero padding looks like an edge, and nothing has taught the network "
-        "otherwise (labels there, no valid mask for what lies beyond a warp)."
-    )
-    remedy = (
-        "Mask the cells beyond a warp's outline (sample['valid'], data.homography.border_margin), pad by replication, "
-        "and drop what is left by decode.border=4. If `labels` fails, that comes first."
-    )
+    cause = "Points crowd on the border: zero padding looks like an edge, and no label or mask teaches otherwise."
+    remedy = "See `labels` first; mask cells beyond a warp (data.homography.border_margin); decode.border=4."
     return Finding("border", Status.FAIL if odds > ON_BORDER else Status.WARN, evidence, cause, remedy, details)
 
 
@@ -266,15 +243,8 @@ def logit_scale(case: Case) -> Finding:
         return Finding("logit_scale", Status.PASS, evidence, details=details)
     cause = "The logits are huge everywhere: weights or features have grown (a rate too high, input not normalised)."
     if scale >= FAR:
-        cause = (
-            "Cells live on different scales: an offset common to a cell's 65 logits changes no probability, so nothing "
-            "holds it, but exp() without subtracting each cell's own maximum overflows, and half precision cannot tell "
-            "the logits of a cell apart."
-        )
-    remedy = (
-        "Keep to losses.detector_loss and decode.logits_to_probability (logsumexp per cell, fp32); lower optimizer.lr, "
-        "raise optimizer.weight_decay, and look for a missing normalisation before detector.logits."
-    )
+        cause = "Cells live on different scales: an offset of 65 logits changes no probability, but exp() overflows."
+    remedy = "Keep to losses.detector_loss (logsumexp per cell, fp32); lower optimizer.lr, more weight_decay, a norm."
     status = Status.FAIL if overflow > 0 or scale > SCALE else Status.WARN
     return Finding("logit_scale", status, evidence, cause, remedy, details)
 

@@ -129,10 +129,7 @@ def learning_rate(case: Case) -> Finding:
 
     if growth > GROWN:
         size = f"{growth:.3g} times" if math.isfinite(growth) else "beyond any number of times"
-        cause = (
-            "rate too high: every update overshoots, so the kernels grow; batch norm hides it from the loss until they "
-            "are so large that nothing changes any more"
-        )
+        cause = "rate too high: every update overshoots, so the kernels grow, which batch norm hides from the loss"
         evidence = f"; kernels grown to {size} their initial norm (healthy: 1 to 2)"
         return finding(Status.FAIL, evidence, cause, f"divide optimizer.lr by 10 or more ({start}) and train anew")
     if seen.tested and seen.best is None:

@@ -19,7 +19,7 @@ from superpoint.classification.data.dataset import (
     open_images,
     readable,
 )
-from superpoint.classification.data.images import ClassImages, in_channels, look_alikes, shrink
+from superpoint.classification.data.images import in_channels
 from superpoint.errors import UserError
 from tests.classification.data.drawings import CLASSES, draw, drawn, idx_bytes, write_folder, write_idx
 
@@ -160,12 +160,3 @@ def test_bad_data_is_one_clear_line(tmp_path: Path) -> None:
     for image in (tmp_path / "data" / "2").iterdir():
         image.write_bytes(b"")
     assert "class '2': none of its images can be used" in message(train=data)
-
-
-def test_copies_are_found_whatever_their_size() -> None:
-    ours, others = drawn(6, side=48), drawn(6, side=48)
-    smaller = ClassImages(
-        others.names[:3], others.labels[:3], others.classes, lambda number: shrink(others.read(2 * number), 30)
-    )
-    assert look_alikes(ours, smaller).tolist() == [0, 2, 4]
-    assert look_alikes(ours, ours.subset([])).tolist() == []

@@ -7,6 +7,7 @@ import pytest
 from numpy.random import default_rng
 
 from superpoint.classification.config import ClassAugmentConfig
+from superpoint.classification.data.images import resize_shorter
 from superpoint.classification.data.transforms import (
     central_view,
     colour_axes,
@@ -15,7 +16,6 @@ from superpoint.classification.data.transforms import (
     pca_noise,
     random_crop,
     random_resized_crop,
-    resize_shorter,
     training_view,
 )
 

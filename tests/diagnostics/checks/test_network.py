@@ -74,7 +74,7 @@ def test_statistics_that_were_never_updated_are_found(healthy: Case, faults: Mod
     broken = faults.with_network(healthy, reset)
     found = batchnorm(broken)
     assert found.status is Status.FAIL
-    assert "never updated in 2000 steps" in found.cause
+    assert "never updated" in found.cause
     untrained = batchnorm(replace(broken, history=[]))
     assert untrained.status is Status.PASS
     assert "untrained" in untrained.evidence
