@@ -167,45 +167,34 @@ def test_output_that_is_not_finite_names_the_checkpoint() -> None:
         detector_logits(Checkpoint("run x, step 3", "x", Broken()), np.zeros((8, 8), np.uint8))  # type: ignore[arg-type]
 
 
-class TestErrors:
-    """Each is one line on standard error and exit code 2, and nothing is written."""
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["magicpoint-lite", "--image", "nope.jpg"], "nope.jpg: no such file"),
+        (["magicpoint-lite", "--image", "text.jpg"], "text.jpg: found a file that is not an image"),
+        (["magicpoint-lite", "--image", "street.png", "--labels", "columns.csv"], "columns.csv"),
+        (["magicpoint-lite", "--image", "street.png", "--labels", "outside.csv"], "outside.csv"),
+        (["magicpoint-lite", "--labels", "outside.csv"], "found 0 times --image, expected the one image"),
+        (["runs/no"], "runs/no: no such file"),
+        (["empty", "--image", "street.png"], "empty: found no checkpoint"),
+        (["other.safetensors", "--image", "street.png"], "other.safetensors: another architecture"),
+        (["magicpoint-lite", "--index", "3"], "found weights without the configuration of a run, which --index needs"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    arguments: list[str], message: str, cli: CommandLine, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    Path("text.jpg").write_text("not an image")
+    Path("columns.csv").write_text("1,2\n3,4,five\n")
+    Path("outside.csv").write_text("1000,2\n")
+    Path("empty").mkdir()
+    config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": 0, "init": "kaiming"}
+    save_weights(Path("other.safetensors"), nn.Conv2d(1, 2, 3), config)
+    assert message in cli.fails("visualize-heatmaps", "--model", *arguments, "--out", "out")
+    assert not Path("out").exists()
 
-    def fails(self, cli: CommandLine, out: Path, *arguments: object) -> str:
-        error = cli.fails("visualize-heatmaps", "--model", *arguments, "--out", out)
-        assert not out.exists()
-        return error
 
-    def test_images(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
-        out = tmp_path / "out"
-        text = tmp_path / "text.jpg"
-        text.write_text("not an image")
-        assert "nope.jpg: no such file" in self.fails(cli, out, "magicpoint-lite", "--image", "nope.jpg")
-        assert "text.jpg: found a file that is not an image" in self.fails(cli, out, "magicpoint-lite", "--image", text)
-
-    def test_labels(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
-        out = tmp_path / "out"
-        labels = tmp_path / "labels.csv"
-        labels.write_text("1,2\n3,4,five\n")
-        message = self.fails(cli, out, "magicpoint-lite", "--image", photo, "--labels", labels)
-        assert "labels.csv" in message
-        labels.write_text("1000,2\n")  # not on the image
-        assert "labels.csv" in self.fails(cli, out, "magicpoint-lite", "--image", photo, "--labels", labels)
-        message = self.fails(cli, out, "magicpoint-lite", "--labels", labels)
-        assert "found 0 times --image, expected the one image it belongs to" in message
-
-    def test_sources(self, cli: CommandLine, tmp_path: Path, photo: Path) -> None:
-        out = tmp_path / "out"
-        assert "runs/no: no such file" in self.fails(cli, out, "runs/no")
-        empty = tmp_path / "empty"
-        empty.mkdir()
-        assert "empty: found no checkpoint" in self.fails(cli, out, empty, "--image", photo)
-        other = tmp_path / "other.safetensors"
-        config = {"encoder": "lite", "head_channels": 16, "descriptor_dim": 0, "init": "kaiming"}
-        save_weights(other, nn.Conv2d(1, 2, 3), config)
-        assert "other.safetensors: another architecture" in self.fails(cli, out, other, "--image", photo)
-        message = self.fails(cli, out, "magicpoint-lite", "--index", 3)
-        assert "magicpoint-lite: found weights without the configuration of a run, which --index needs" in message
-
-    def test_weights_need_a_place(self, cli: CommandLine) -> None:
-        message = cli.fails("visualize-heatmaps", "--model", "magicpoint-lite")
-        assert "say with --out where the pictures should go" in message
+def test_weights_need_a_place(cli: CommandLine) -> None:
+    message = cli.fails("visualize-heatmaps", "--model", "magicpoint-lite")
+    assert "say with --out where the pictures should go" in message
