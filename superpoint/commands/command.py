@@ -51,7 +51,7 @@ class Outcome:
     """How a command ended.
 
     Attributes:
-        result: what --json prints.
+        result: what --json prints, or the JSON file that holds it.
         signal: what stopped it.
         failed: a check failed: exit code 1.
     """
@@ -195,7 +195,10 @@ def _check(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) ->
 
 def _end(outcome: Outcome, as_json: bool, resume: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(outcome.result, indent=1, default=str))
+        result = outcome.result
+        if isinstance(result, Path):
+            result = json.loads(result.read_text(encoding="utf-8"))
+        typer.echo(json.dumps(result, indent=1, default=str))
     if outcome.signal is not None:
         raise Stopped(outcome.signal, resume)
     if outcome.failed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +41,7 @@ def doctor_command(
     findings = doctor(run, others=OTHER_RUNS, range_test=range_test, out=out)
     written = (out or result_run(run) / "doctor") / FINDINGS
     failed = any(finding.status is Status.FAIL for finding in findings)
-    return Outcome(json.loads(written.read_text(encoding="utf-8")), failed=failed)
+    return Outcome(written, failed=failed)
 
 
 @command("report", DIAGNOSE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +37,7 @@ def evaluate_synthetic_command(
     from superpoint.evaluation.evaluate_synthetic import evaluate_run
 
     written = evaluate_run(model, images=settings.scenes, out=out)
-    return Outcome(json.loads(written.read_text(encoding="utf-8")))
+    return Outcome(written)
 
 
 @command("repeatability", evaluate, config=EvaluateRepeatabilityConfig, as_json=True)
@@ -95,7 +94,7 @@ def evaluate_pairs_command(
 
     names = default_extractors() if extractors is None else words(extractors)
     evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
-    return Outcome(json.loads((out / "pairs.json").read_text(encoding="utf-8")))
+    return Outcome(out / "pairs.json")
 
 
 def grid_config(name: str, file: str | None, overrides: list[str], options: dict[str, Any]) -> ClassifierConfig:
