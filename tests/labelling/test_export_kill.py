@@ -63,7 +63,7 @@ def test_killed_at_20_random_moments(project: Path, photos: Path, tmp_path: Path
 @pytest.mark.slow
 def test_one_and_two_processes_agree(project: Path, photos: Path, tmp_path: Path) -> None:
     script = str(project / "scripts/export_detections.py")
-    settings = ["weights=magicpoint-lite", "resize=64", "shard_size=8", "adaptation.homographies=5"]
+    settings = ["--model", "magicpoint-lite", "resize=64", "shard_size=8", "adaptation.homographies=5"]
     for count in (1, 2):
         launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
         printed = run(project, *launcher, script, str(photos), "--out", str(tmp_path / f"{count}.h5"), *settings)
@@ -83,7 +83,7 @@ def test_a_broken_tar_of_one_process_ends_no_other(project: Path, photos: Path, 
     (tmp_path / "t-1.tar").write_bytes(whole[: len(whole) // 2])
     script = str(project / "scripts/export_detections.py")
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", script]
-    settings = ["weights=magicpoint-lite", "resize=64", "shard_size=4", "adaptation=none", "--resume"]
+    settings = ["--model", "magicpoint-lite", "resize=64", "shard_size=4", "adaptation=none", "--resume"]
     command = [*launcher, str(tmp_path / "t-{0..3}.tar"), "--out", str(tmp_path / "labels.h5"), *settings]
     result = start(project, *command)
     assert result.returncode != 0
