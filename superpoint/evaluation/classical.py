@@ -143,7 +143,7 @@ def classical_detector(
 
 
 def suppress(points: NDArray[np.float32], scores: NDArray[np.float32], radius: int) -> Detections:
-    """Greedy non-maximum suppression of sparse points; what is left is sorted by score, descending.
+    """Suppress all but local maxima of sparse points, greedily; what is left is sorted by score, descending.
 
     A point survives if no stronger survivor lies within `radius` of it in x and in y, both rounded to pixels: the
     square window of the network's max-pooling. Equal scores: the earlier point wins.
@@ -169,7 +169,7 @@ def suppress(points: NDArray[np.float32], scores: NDArray[np.float32], radius: i
 
 
 def refine_corners(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sub-pixel corner places: where the gradients about a point are orthogonal to the line to it.
+    """Return sub-pixel places of corners: where the gradients about a point are orthogonal to the line to it.
 
     Points that run farther than `REFINE_LIMIT` keep their place, as do all points of images too small for the window
     (a side below 2 * REFINE_RADIUS + 5, a limit of OpenCV).

@@ -22,10 +22,7 @@ Redraw = Callable[[str, str], tuple[ViewPair, Features, Features, Outcome]]  # (
 
 
 def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
-    """Draw the `count` best and worst pairs of each extractor as <extractor>-best-1.png, ...
-
-    That is by RANSAC's corner error, from the matches best first.
-    """
+    """Draw the `count` best and worst pairs per extractor, by RANSAC's corner error: <extractor>-best-1.png, ..."""
     make_folder(folder)
     for old in folder.glob("*.png"):
         old.unlink()  # of an earlier run with other extractors
@@ -44,7 +41,7 @@ def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, c
 
 
 def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> Figure:
-    """Both views side by side with the matches, and the outline of the first view in the second.
+    """Draw both views side by side with the matches, and the outline of the first view in the second.
 
     Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
     vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.

@@ -79,7 +79,7 @@ class PairRecord:
     points: float  # mean of the two views
 
     def error(self, estimator: str = "ransac") -> float:
-        """The median of the corner errors over the orders of the matches."""
+        """Return the median of the corner errors over the orders of the matches."""
         return float(np.median(self.errors[estimator]))
 
     def row(self) -> dict[str, Any]:
@@ -101,9 +101,8 @@ def match_pair(
 
     The matches go in by score, best first, and then in `config.orders` - 1 others. OpenCV draws from a generator that
     always starts alike, so their order is its seed: over six orders of SIFT's and ORB's matches of 30 pairs the share
-    of pairs within 1 px by RANSAC has a standard deviation of .03 to .05 whether 5,000 or 30,000 samples are allowed
-    (.02 to .04 at 3 and 5 px); five times the samples cost five times the time and change the mean by less than .02.
-    One pair of 30 is .033.
+    of pairs within 1 px by RANSAC has a standard deviation of .03 to .05 (.02 to .04 at 3 and 5 px), whether 5,000 or
+    30,000 samples are allowed.
     """
     compared, matches = None, Matches(np.zeros((0, 2), np.int64), [])
     if a.descriptors is not None and b.descriptors is not None:
@@ -202,7 +201,7 @@ def figures(records: Sequence[PairRecord]) -> dict[str, NDArray[np.float64]]:
 
 
 def summarise(records: Sequence[PairRecord], *, intervals: bool = True, seed: int = 0) -> dict[str, Any]:
-    """Figure -> {"value", "low", "high"}: the mean over pairs and its 95 % bootstrap interval; None where undefined."""
+    """Return figure -> {"value", "low", "high"}: mean over pairs, 95 % bootstrap interval; None where undefined."""
     table: dict[str, Any] = {}
     for name, values in figures(records).items():
         known = values[~np.isnan(values)]
@@ -213,7 +212,7 @@ def summarise(records: Sequence[PairRecord], *, intervals: bool = True, seed: in
 
 
 def groups(records: Iterable[PairRecord]) -> list[tuple[str, str, list[PairRecord]]]:
-    """(kind, name, records): all pairs; each change, if there are several; each sequence."""
+    """Return (kind, name, records): all pairs; each change, if there are several; each sequence."""
     listed = list(records)
     found = [("all", "all", listed)]
     for kind in ("change", "sequence"):

@@ -20,7 +20,7 @@ from superpoint.matching import Comparison
 
 
 def corner_error(estimated: Matrix | None, h_a_b: Matrix, size_a: tuple[int, int]) -> float:
-    """Mean distance in pixels of view b between the four corners of view a (height, width) mapped by the two matrices.
+    """Return the mean distance in pixels of view b between the corners of view a (height, width) by two matrices.
 
     Infinite if there is no estimate, or if it throws a corner behind the horizon.
     """
@@ -36,13 +36,13 @@ def corner_error(estimated: Matrix | None, h_a_b: Matrix, size_a: tuple[int, int
 
 
 def correctness(errors: ArrayLike, eps: float) -> float:
-    """Share of pairs whose corner error is at most `eps`; NaN without pairs."""
+    """Return the share of pairs whose corner error is at most `eps`; NaN without pairs."""
     values = np.asarray(errors, np.float64)
     return float((values <= eps).mean()) if values.size else float("nan")
 
 
 def area_under_curve(errors: ArrayLike, eps: float) -> float:
-    """Area under the curve of correctness over the threshold from 0 to `eps`, divided by `eps`: 0..1.
+    """Return the area under the curve of correctness over the threshold from 0 to `eps`, divided by `eps`: 0..1.
 
     Exact for that step function, which makes it the mean of max(0, 1 - error / eps). Published code joins the sorted
     errors by straight lines instead and comes out slightly higher.
@@ -58,7 +58,7 @@ def match_errors(points_a: NDArray[np.floating], points_b: NDArray[np.floating],
 
 
 def matching_accuracy(errors: ArrayLike, thresholds: Sequence[float] = tuple(range(1, 11))) -> NDArray[np.float64]:
-    """Share of a pair's matches within each threshold; 0 for a pair without matches. Its mean over pairs is the MMA."""
+    """Return the share of a pair's matches within each threshold, 0 without matches; its mean over pairs is the MMA."""
     values = np.asarray(errors, np.float64).reshape(-1)
     if not values.size:
         return np.zeros(len(thresholds))
@@ -122,7 +122,7 @@ def repeatability(
 def nearest_neighbour_precision(
     a: Features, b: Features, compared: Comparison, h_a_b: Matrix, eps: float = 3.0
 ) -> float:
-    """NN-mAP: average precision of nearest-neighbour matching over the threshold on similarity, mean of two directions.
+    """Return NN-mAP: average precision of nearest-neighbour matching by similarity, mean of the two directions.
 
     A match is correct if it lies within `eps`; a keypoint counts for recall if the other view has any there. NaN if
     no keypoint has a counterpart. `compared`: the descriptors of the keypoints.
@@ -151,7 +151,7 @@ def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]
 def bootstrap_interval(
     values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over pairs: which range `level` of resampled means fall into.
+    """Return the range of means over resampled pairs that `level` of them fall into (percentile bootstrap).
 
     NaN values are left out; (nan, nan) without any. Deterministic in `seed`.
     """

@@ -41,7 +41,7 @@ class ViewPair:
 
 
 def fit(image: Image, longest: int, size: tuple[int, int] | None) -> tuple[Image, Matrix]:
-    """An image as a protocol wants it, and the homography from its pixels to those of the result.
+    """Return an image as a protocol wants it, and the homography from its pixels to pixels of the result.
 
     Args:
         image: uint8 [H, W].
@@ -65,14 +65,14 @@ def fit(image: Image, longest: int, size: tuple[int, int] | None) -> tuple[Image
 
 
 def fit_pair(pair: ViewPair, longest: int, size: tuple[int, int] | None) -> ViewPair:
-    """Both views by `fit`, each by its own scale, and the homography between the results."""
+    """Fit both views, each by its own scale, and the homography between the results."""
     image_a, to_a = fit(pair.image_a, longest, size)
     image_b, to_b = fit(pair.image_b, longest, size)
     return ViewPair(pair.name, pair.sequence, pair.change, image_a, image_b, to_b @ pair.h_a_b @ inverse(to_a))
 
 
 def read_pair(files: PairFiles) -> ViewPair:
-    """Raises: UserError if an image cannot be read, or the homography maps no part of one image into the other."""
+    """Read a pair. Raises: UserError if an image cannot be read, or the homography maps no part of one into the other."""
     image_a, image_b = read_gray(files.image_a), read_gray(files.image_b)
     pair = ViewPair(files.name, files.sequence, files.change, image_a, image_b, files.h_a_b)
     if not overlap(pair):
@@ -81,7 +81,7 @@ def read_pair(files: PairFiles) -> ViewPair:
 
 
 def overlap(pair: ViewPair) -> bool:
-    """Whether any part of the first view (on a grid of 33 x 33) falls into the second."""
+    """Tell whether any part of the first view (on a grid of 33 x 33) falls into the second."""
     height, width = pair.image_a.shape
     (left, top), _, (right, bottom), _ = frame_corners(height, width)
     grid = np.stack(np.meshgrid(np.linspace(left, right, 33), np.linspace(top, bottom, 33)), axis=-1).reshape(-1, 2)
@@ -155,5 +155,5 @@ def load_views(jobs: Iterable[Job], skipped: list[str]) -> Iterator[ViewPair]:
 
 
 def content_hash(image: Image) -> str:
-    """20 hexadecimal digits of the pixels and the shape."""
+    """Return 20 hexadecimal digits of the pixels and the shape."""
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:20]
