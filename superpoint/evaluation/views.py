@@ -72,7 +72,7 @@ def fit_pair(pair: ViewPair, longest: int, size: tuple[int, int] | None) -> View
 
 
 def read_pair(files: PairFiles) -> ViewPair:
-    """Read a pair. Raises: UserError if an image cannot be read, or the homography maps no part of one into the other."""
+    """Read a pair. Raises: UserError if an image cannot be read, or no part of one is mapped into the other."""
     image_a, image_b = read_gray(files.image_a), read_gray(files.image_b)
     pair = ViewPair(files.name, files.sequence, files.change, image_a, image_b, files.h_a_b)
     if not overlap(pair):
