@@ -16,8 +16,6 @@ minutes of one core:
     OMP_NUM_THREADS=1 python benchmarks/backbones.py --minutes 5 --cpu-time -- data.workers=0
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

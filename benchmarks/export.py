@@ -9,8 +9,6 @@ other work the seconds of CPU, of start and merging too, are what to go by. Memo
 process so far: a figure of two processes can only be larger than that of one before it.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -5,8 +5,6 @@
 Prints each part and each primitive. CPU time of this process, so other work on the machine disturbs it less.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

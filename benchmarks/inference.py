@@ -19,8 +19,6 @@ and descriptors of random weights: the time does not depend on them. SIFT, ORB: 
 architectures with random weights, fp32, for reference. Exit code 1 if a demand is not met, as the medians have it.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

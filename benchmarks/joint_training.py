@@ -11,8 +11,6 @@ Each variant runs in a process of its own, as the peak of memory is one of a pro
 step is taken off. The last table is the loss alone (forward and backward) at the paper's 240x320.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import resource

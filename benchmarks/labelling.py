@@ -14,8 +14,6 @@ machine hits both. Agreement: share of the points of either with one of the othe
 by how much the memory of the process grows over the second half of them. Exit code 1 if any demand is not met.
 """
 
-from __future__ import annotations
-
 import argparse
 import platform
 import resource

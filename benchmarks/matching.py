@@ -10,8 +10,6 @@ on the machine meets both alike.
 Each part alone, on one thread, is printed beside it, as CPU time. Exits with 1 if the ratio is above --maximum-ratio.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

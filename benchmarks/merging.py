@@ -6,8 +6,6 @@ Labels are synthetic, `--points` an image; no image is read and no network runs.
 process of its own, so that its memory is its own. On a machine with other work the seconds of CPU are what to go by.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

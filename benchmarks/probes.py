@@ -9,8 +9,6 @@ Plain and probed steps alternate, so that a slow minute of the machine hits both
 the training time is that of one probed step in every `train.probe_every`.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import time

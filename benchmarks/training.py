@@ -9,8 +9,6 @@ Each variant runs in a process of its own (how memory is handled holds for a who
 slow minute of the machine hits both. Prints the ratio and the share of a step spent waiting for data.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -1,7 +1,5 @@
 """The console command `superpoint`, see `superpoint.commands`."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The choice of a runtime, a device and a number format for a network."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Opening exported files: dense graphs as backends of the library, full graphs as detectors."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What every runtime offers, a network to call, and what it is recorded with."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import importlib

@@ -1,7 +1,5 @@
 """The network in ONNX Runtime, on the CPU, in fp32."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

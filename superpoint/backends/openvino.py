@@ -1,7 +1,5 @@
 """The network in OpenVINO, on the CPU."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import sys

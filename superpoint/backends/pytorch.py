@@ -1,7 +1,5 @@
 """The network in torch: channels_last, batch norms folded into the convolutions, bf16 where it is native."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

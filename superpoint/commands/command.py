@@ -1,7 +1,5 @@
 """How a command is made: its configuration, its output, how it ends. The commands themselves only say what they do."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import inspect

@@ -1,7 +1,5 @@
 """Commands that write networks as files for other programs, and read those of others."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Commands that say what a network looks like, what it learns from, and why a training run fails."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

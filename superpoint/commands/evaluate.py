@@ -1,7 +1,5 @@
 """Commands that measure networks, and studies that compare small ones."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Commands that make labels and look at them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any

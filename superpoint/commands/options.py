@@ -3,8 +3,6 @@
 A function in an annotation checks the value before the command runs, and before PyTorch is imported.
 """
 
-from __future__ import annotations
-
 import glob
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Commands that train, and the list of what was trained."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands that use a trained network: keypoints of images, matches of two, tracks in a video, a page to try it on."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal

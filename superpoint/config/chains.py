@@ -4,8 +4,6 @@ A recipe sets what joins its steps (run folders, seed, weights, labels, images, 
 out. What the sections refuse once they are put together is refused at once, not after hours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar

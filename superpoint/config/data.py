@@ -1,7 +1,5 @@
 """What the network sees: shapes, augmentation, image size."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of, check_range

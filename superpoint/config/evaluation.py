@@ -1,7 +1,5 @@
 """Stage `evaluate pairs`: the protocol, and presets of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The commands that use a trained network: `detect`, `match`, `track`; and the defaults that every stage shares."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, get_args
 

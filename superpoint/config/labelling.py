@@ -1,7 +1,5 @@
 """Stage `export-detections`: labels of photographs, by homographic adaptation or by plain detection."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

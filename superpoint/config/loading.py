@@ -1,7 +1,5 @@
 """From YAML and `key.path=value` to frozen dataclasses, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast

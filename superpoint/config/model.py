@@ -1,7 +1,5 @@
 """The network, its loss, and how its output becomes keypoints."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from superpoint.config.inference import BORDER, THRESHOLD

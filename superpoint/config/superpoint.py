@@ -1,7 +1,5 @@
 """Stage `train-superpoint`: what it adds to the configuration of `train-magicpoint`, of which it is a special case."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a network is trained: optimiser, learning rate, loop."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from superpoint.config.inference import DEVICES, PRECISIONS

@@ -1,7 +1,5 @@
 """What the page shows: the matches of two images by the network and by SIFT, and the network's heatmaps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter

@@ -3,8 +3,6 @@
 superpoint demo --model superpoint-lite
 """
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

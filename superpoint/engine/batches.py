@@ -1,7 +1,5 @@
 """Batches for the loop: loader processes that cannot disturb it."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Where a run is computed: versions, machine, code revision and command line, for environment.json."""
 
-from __future__ import annotations
-
 import datetime
 import importlib.metadata
 import os

@@ -1,7 +1,5 @@
 """Where a run computes and in which number format: device, processes, bfloat16 or float32."""
 
-from __future__ import annotations
-
 import atexit
 import ctypes
 import os

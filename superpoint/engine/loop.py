@@ -12,8 +12,6 @@ all that the next step depends on is in the checkpoint (weights, optimiser, aver
 (samples, learning rate). With a budget in minutes the learning rate follows the clock, so this holds up to the clock.
 """
 
-from __future__ import annotations
-
 import math
 import signal
 import time

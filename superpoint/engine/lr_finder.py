@@ -4,8 +4,6 @@ Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", arXi
 exponential ramp, and the steepest descent of the smoothed loss as the suggestion.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """The optimiser of a run, and the moving average of its weights."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From a checkpoint back to the state of a run, with everything checked first."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What training runs there are below a folder, how they stand, and how to go on with them."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from dataclasses import asdict, dataclass

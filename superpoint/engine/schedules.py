@@ -1,7 +1,5 @@
 """Learning rates as functions of progress 0..1, so that one schedule fits a budget in steps and one in minutes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

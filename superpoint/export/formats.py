@@ -1,7 +1,5 @@
 """Writers of the exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

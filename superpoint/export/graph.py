@@ -4,8 +4,6 @@ Everything is written with operators that every runtime has, and without loops o
 is the reference, and `tests/export` holds the two against each other.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -3,8 +3,6 @@
 superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

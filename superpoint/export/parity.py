@@ -1,7 +1,5 @@
 """Whether an exported file finds the keypoints that torch finds in fp32."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path

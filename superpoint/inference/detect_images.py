@@ -4,8 +4,6 @@ superpoint detect photos --out pictures
 superpoint detect photos --out features.h5
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath

@@ -5,8 +5,6 @@
 The photographs are the ones scikit-image ships. Writes detections/*.png into the run folder and prints a summary.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

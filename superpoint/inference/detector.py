@@ -1,7 +1,5 @@
 """A trained network behind one call: images in, features out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload

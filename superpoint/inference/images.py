@@ -1,7 +1,5 @@
 """From what a caller has (paths, arrays, tensors, lists of them) to the grey images that a network takes."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 superpoint match one.jpg two.jpg --out matches.png
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from time import perf_counter

@@ -1,7 +1,5 @@
 """Pictures of what a network found: keypoints on an image, matches of two images, tracks on a frame."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """What the commands that use a network share: load it, and look at an image as their options say."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

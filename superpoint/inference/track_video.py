@@ -5,8 +5,6 @@ superpoint track frames --out tracks
 superpoint track 0 --out tracks.mp4 --frames 300
 """
 
-from __future__ import annotations
-
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice

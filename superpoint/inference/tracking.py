@@ -1,7 +1,5 @@
 """Keypoints followed from frame to frame by their descriptors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -4,8 +4,6 @@ COLMAP puts the centre of the upper left pixel at (0.5, 0.5): 0.5 is added to ev
 COLMAP's own matcher wants SIFT's 128 bytes, so descriptors stay behind and matches come along.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from collections.abc import Mapping

@@ -8,8 +8,6 @@
 hloc's keypoints are those of the feature extractor, pixel centres at integers; its importer adds COLMAP's 0.5 itself.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ LightGlue learns from descriptors: published weights "superpoint" fit the descri
 no others. On the descriptors of a network trained here they give noise; LightGlue has to be trained anew on them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

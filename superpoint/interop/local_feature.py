@@ -1,7 +1,5 @@
 """A network of ours as a local feature of kornia."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Key points and matches of OpenCV, whose pixel centres are at integers as ours are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

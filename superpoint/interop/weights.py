@@ -6,8 +6,6 @@
 No weights of others ship with this package, and a converted file stays under the licence of the one it was made from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path

@@ -3,8 +3,6 @@
 Without PyTorch, so that the command line can say within a second that there are no such weights.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from superpoint.errors import UserError, did_you_mean, near_file

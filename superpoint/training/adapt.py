@@ -7,8 +7,6 @@ folder as of train-magicpoint). Killed at any instant, the same command with --r
 round rounds.md and rounds.json say how labels and network have changed from round to round.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ The folder of a recipe holds its settings, <command>.yaml, and what each step le
 done again, so the same command with --resume goes on after any end.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Validation of a detector during training: average precision on scenes and photographs it has not seen."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -12,8 +12,6 @@ instant, the same command with --resume goes on where it was.
 The same held-out photographs, as other pairs, chose the checkpoint that is kept, so "after" is a little flattered.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields, replace
 from pathlib import Path

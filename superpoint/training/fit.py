@@ -1,7 +1,5 @@
 """What all trainers share: `fit` trains a model in its run folder, `finish` leaves its best weights there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol

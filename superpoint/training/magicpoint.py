@@ -8,8 +8,6 @@ Leaves weights.safetensors; the command adds in evaluation/ the synthetic-shapes
 in doctor/ the findings of the checks, and report.html.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from functools import partial

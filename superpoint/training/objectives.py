@@ -1,7 +1,5 @@
 """What a training step minimises: from a batch and a model to a loss and the figures worth logging."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Validation of a joint training: matching and homography estimation on generated pairs that it has not seen."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

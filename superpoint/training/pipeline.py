@@ -11,8 +11,6 @@ came of it and where it lies. Its figures are on photographs that were held out;
 the checkpoint that is kept, so the network is a little flattered.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

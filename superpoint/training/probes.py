@@ -5,8 +5,6 @@
 Between probed steps nothing is attached to the model, and a probed step computes what it would have computed anyway.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

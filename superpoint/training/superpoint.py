@@ -10,8 +10,6 @@ generated pairs beside SIFT, some matches drawn, and the synthetic-shapes tables
 and report.html.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path

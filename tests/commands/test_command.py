@@ -1,7 +1,5 @@
 """One grammar for all commands: what each of them must have, and must not."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import subprocess

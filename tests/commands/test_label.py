@@ -1,7 +1,5 @@
 """The commands export-detections and labels info, show, check."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

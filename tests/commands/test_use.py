@@ -1,7 +1,5 @@
 """The options of `detect`, `match` and `track` reach the stages, and mistakes are one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

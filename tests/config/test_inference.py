@@ -1,7 +1,5 @@
 """What every way to use a network takes for granted is the same everywhere."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

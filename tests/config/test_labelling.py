@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from superpoint.config import LabellingConfig, load_config

@@ -1,7 +1,5 @@
 """The configuration of joint training, and telling it from that of a detector."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The small run that the tests of the engine share."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess

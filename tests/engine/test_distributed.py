@@ -1,7 +1,5 @@
 """Two processes under torchrun (gloo on the CPU) against one."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run killed by SIGKILL at any instant and resumed ends with the bits of a run that was left alone."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import time

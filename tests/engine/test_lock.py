@@ -1,7 +1,5 @@
 """Two trainings in one folder: the second is refused, the first stays whole, and a killed one bars nobody."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -3,8 +3,6 @@
 python tests/engine/tiny_run.py RUN [--resume] [--steps 12] [--precision bf16] [--die objective:7]
 """
 
-from __future__ import annotations
-
 import argparse
 import atexit
 import os

@@ -1,7 +1,5 @@
 """Files of every format: written, opened, and finding what torch finds."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The graphs in torch against `models.decode`; the files of them are in test_formats.py."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """A network whose detector works and whose descriptors are those of random weights: they tell places apart a little."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

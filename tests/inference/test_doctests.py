@@ -1,7 +1,5 @@
 """The examples in docstrings and in docs/api.md run as written."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What images can be, and what is said of those that cannot."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Adapters against the packages themselves: kornia's LightGlue and LocalFeatureMatcher, OpenCV."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """hloc's and COLMAP's files, read by their own rules: hloc's functions as it has them, and pycolmap."""
 
-from __future__ import annotations
-
 import sqlite3
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Converted weights against plain functional forwards, written from the paper's table, with random weights."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@ beginning of that stage, `magicpoint:after` when all its files are written but i
 `magicpoint:within` at its second validation.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

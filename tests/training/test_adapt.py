@@ -1,7 +1,5 @@
 """Rounds of labelling and training, restartable, on a handful of small photographs."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

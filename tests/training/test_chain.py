@@ -1,7 +1,5 @@
 """What finetune, adapt and pipeline refuse alike, before anything is made."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

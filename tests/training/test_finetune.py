@@ -1,7 +1,5 @@
 """Fine-tuning as a user runs it, in miniature: labels, training, the table of before and after; what is refused."""
 
-from __future__ import annotations
-
 import json
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The stage as a user runs it, in miniature: train, evaluate, detect, resume, overfit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

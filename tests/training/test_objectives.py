@@ -1,7 +1,5 @@
 """The objective: weighted gradients, calibrated outputs, an even start."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Validation on generated pairs: which pairs, what is measured, and that the measures tell good from bad."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The whole chain: how its stages are joined and recognised, what is refused; in the slow suite the chain itself."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Probes in real runs: what they log, that they leave nothing behind and change nothing."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

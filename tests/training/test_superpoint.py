@@ -1,7 +1,5 @@
 """Joint training as a user runs it, in miniature: weights of a detector, run folder, doctor, resume, overfit."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Small plots of the report: numbers in, SVG out. Titles and legends are the page's, so no name reaches matplotlib."""
 
-from __future__ import annotations
-
 import base64
 import io
 import math

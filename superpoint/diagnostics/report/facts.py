@@ -1,7 +1,5 @@
 """Figures and tables of the report, from what the run folders say."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The parts of a page for which a network looks at images, or its training data are drawn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """The page as templates make it: all that they show is escaped, and pictures are part of the page."""
 
-from __future__ import annotations
-
 import shlex
 import time
 from collections.abc import Mapping, Sequence

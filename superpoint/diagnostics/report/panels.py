@@ -1,7 +1,5 @@
 """Which curves the report shows: of one run with all its quantities, or of several with one quantity per panel."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Mapping, Sequence

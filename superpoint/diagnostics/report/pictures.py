@@ -1,7 +1,5 @@
 """Pictures of the report, and what the network says about an image, pixel by pixel."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a run folder says about its run. Whatever is missing or damaged becomes a sentence for the report, no error."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import math

@@ -1,7 +1,5 @@
 """The parts of a page that are made of what the run folders say; those of a network's output are in `network`."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Sequence
 

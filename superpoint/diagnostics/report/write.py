@@ -6,8 +6,6 @@
 Reads the run folder and the images that are installed; trains nothing. The page needs no network and no other file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

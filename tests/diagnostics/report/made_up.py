@@ -1,7 +1,5 @@
 """Records of runs that never were, and a reader of pages."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page as a whole: what it shows of a run, whatever the run folder holds. Browsers: test_write.py."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
