@@ -1,7 +1,5 @@
 """What the checks of a classifier look at, and how it is read from a run folder."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path

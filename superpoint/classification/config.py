@@ -1,7 +1,5 @@
 """Stage `train-classifier`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 

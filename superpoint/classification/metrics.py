@@ -1,7 +1,5 @@
 """How well a classifier does: accuracy, confusion matrix, worst mistakes, as numbers and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Classifiers: the small networks of the studies, and those of `superpoint.backbones.classifiers`, by name."""
 
-from __future__ import annotations
-
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What a classifier minimises: from a batch and a model to the cross-entropy and the figures worth logging."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

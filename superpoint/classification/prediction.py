@@ -3,8 +3,6 @@
 superpoint predict-classes photos --model runs/classifier --out submission.csv
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

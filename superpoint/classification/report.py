@@ -1,7 +1,5 @@
 """The report of a classifier's run, or of several beside each other."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -8,8 +8,6 @@ Every run of a grid has a run folder of its own below <out>/runs. A study that w
 same command is given again; what is done is not done again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Studies of classifiers: what the logs of a grid of runs say, as table and figure. Pure: numbers in, pictures out."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

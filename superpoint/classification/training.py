@@ -8,8 +8,6 @@ Leaves weights.safetensors and in evaluation/ the confusion matrix and the worst
 command adds in doctor/ the findings of the checks, and report.html.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace

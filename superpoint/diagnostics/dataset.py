@@ -3,8 +3,6 @@
 superpoint visualize-dataset --out runs/dataset
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

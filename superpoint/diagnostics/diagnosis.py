@@ -1,7 +1,5 @@
 """All checks, what they say about a case, and their result in words."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from superpoint.diagnostics.case import Case

@@ -6,8 +6,6 @@
 Writes findings.json and lr_finder.png to <run>/doctor.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import io

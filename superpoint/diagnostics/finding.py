@@ -1,7 +1,5 @@
 """What a check says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum

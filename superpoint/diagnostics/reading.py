@@ -1,7 +1,5 @@
 """From a run folder to a case: what the checks need, read from what the run has left behind."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Each check of a classifier: passes on a healthy case, names the planted fault."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

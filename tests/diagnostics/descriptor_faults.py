@@ -1,7 +1,5 @@
 """A joint case that is healthy, and the classic ways to break its descriptors or its pairs."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import replace

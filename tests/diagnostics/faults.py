@@ -4,8 +4,6 @@ The data sets, networks, objectives and readers are the real ones, wrapped or ch
 and pictures of symptoms are made from the same faults.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The stage as a user runs it, on tiny runs: the table, the JSON, the files, the exit codes."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Run folders, whole and damaged, read as cases."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

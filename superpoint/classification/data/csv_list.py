@@ -1,7 +1,5 @@
 """CSV lists `path,label` of images, and how one is made from a folder."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ The magic number is two zero bytes, the code of the type and the number of axes;
 (yann.lecun.com/exdb/mnist, "the IDX file format").
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import zlib

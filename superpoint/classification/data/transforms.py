@@ -3,8 +3,6 @@
 Images are uint8 [H, W, C]. Sizes are (height, width) in pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

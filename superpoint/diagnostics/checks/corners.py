@@ -1,7 +1,5 @@
 """What the images themselves say about their labels: are there corners at them, and exactly there?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

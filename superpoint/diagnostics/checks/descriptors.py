@@ -1,7 +1,5 @@
 """Checks of joint runs: do pairs show the same places, do descriptors have unit length, differ, tell places apart?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Checks of what a run has logged: its first loss, its validations, its end."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Mapping

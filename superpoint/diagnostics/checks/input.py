@@ -1,7 +1,5 @@
 """Check of what goes into the network: range, spread, shape, and the order of colour channels."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

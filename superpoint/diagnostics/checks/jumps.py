@@ -1,7 +1,5 @@
 """Check gradient_jump: where a run was thrown off course by gradients or momentum."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Check of the labels: the 65-way target against the points, and the points against the image."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of the network's layers: dead units, batch-norm statistics, half precision."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import math

@@ -1,7 +1,5 @@
 """What a batch of the training data makes of the network, measured once and looked at by many checks."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass

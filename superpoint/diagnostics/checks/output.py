@@ -1,7 +1,5 @@
 """Checks of the output: does it detect anything, look at its input, keep off grid and border, stay in range?"""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Check learning_rate: too high, too low, or kept up where it should decay."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ factor of 3 from the next (how many points its scenes hold), so single lines of 
 are put together until a window holds at least WINDOW steps.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Pure: curves in, numbers and pictures out. `diagnostics.rates.study` makes the curves.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

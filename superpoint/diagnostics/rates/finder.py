@@ -3,8 +3,6 @@
 superpoint find-lr --config magicpoint/lite
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -6,8 +6,6 @@ Plain SGD on one fixed batch of unaugmented scenes: no noise between batches, no
 curves show the optimiser alone. For the rate of a real run see `superpoint find-lr`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Small drawn images with one class each, for tests: filled squares, rings and crosses at random places."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Real runs, made once for all tests of the checks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Every planted fault is found by its check, and by no other that it does not inevitably concern."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Corners of drawn squares tell where their labels should be."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Checks of descriptors and pairs: each planted fault is found by its check, and a healthy joint run passes."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Checks of the first loss, the validations and the end of a run, on histories written by hand."""
 
-from __future__ import annotations
-
 import copy
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The check of the input names what is wrong with the images, and with the colours of files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

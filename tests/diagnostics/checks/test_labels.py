@@ -1,7 +1,5 @@
 """The check of the labels names what is wrong with them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType

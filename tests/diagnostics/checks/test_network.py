@@ -1,7 +1,5 @@
 """Checks of the layers: dead units, statistics, half precision."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import ModuleType
 

@@ -1,7 +1,5 @@
 """Checks of the output: their numbers, and where they stop judging."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from types import ModuleType

@@ -1,7 +1,5 @@
 """The check of the learning rate, on histories and range tests written by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Real short runs that go wrong on purpose, seen by all 15 checks: the right ones speak, and say what was done."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest
