@@ -5,8 +5,6 @@ python docs/symptom_curves.py      # from the top of the repository; about two m
 Writes docs/images/symptoms/*.png.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from dataclasses import replace

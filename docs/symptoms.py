@@ -6,8 +6,6 @@ Each picture: the image with its labels as crosses (where a label's target says 
 point, and a map of the 8x8 cells.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The one exception that a user can cause, and the checks of single values that raise it."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Writing files so that a reader, after any crash, finds the old content or the new one; the order of their names."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

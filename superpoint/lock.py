@@ -1,7 +1,5 @@
 """One process at a time in a folder: a lock that the operating system takes away from a process that dies."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import errno

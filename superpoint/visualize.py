@@ -4,8 +4,6 @@ An enlargement by s repeats whole pixels and puts points at (x + 0.5) * s - 0.5,
 (Okabe-Ito palette, maps viridis and cividis) stay apart for colour-blind eyes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -6,8 +6,6 @@ Each case is a function of its number. The number is written to FOLDER/case befo
 hang (an alarm ends the process) can be traced; then a JSON line with the counts and the failures.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -1,7 +1,5 @@
 """The command line: one clear line and exit code 2 for what a user gets wrong, in a real process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Recipes load by name, build their networks and say what they are for; mistakes are one clear line."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

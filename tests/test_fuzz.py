@@ -3,8 +3,6 @@
 The cases run in a process of their own (`fuzz_readers.py`), because the HDF5 library is C.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Matchers and homography estimation on cases small enough to check by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

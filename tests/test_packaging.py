@@ -1,7 +1,5 @@
 """The wheel holds all that is needed, and nothing of the checkout is."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

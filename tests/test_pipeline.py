@@ -1,7 +1,5 @@
 """The commands of the README, in miniature and in processes of their own (slow)."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

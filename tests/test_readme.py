@@ -1,7 +1,5 @@
 """README and the pages in docs/ are true: links, files, code, commands with their settings, names of functions."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

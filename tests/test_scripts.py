@@ -1,7 +1,5 @@
 """Every script runs, is short, and shows its commands."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -8,8 +8,6 @@ python datasets/coco/prepare.py --check
 Run again, it goes on where it was stopped. Exit code 1: something is missing or damaged; 2: it could not be done.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -8,8 +8,6 @@ python datasets/hpatches/prepare.py --check                   # only look at wha
 Run again, it goes on where it was stopped. Exit code 1: something is missing or damaged; 2: it could not be done.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from superpoint.data.recipes.hpatches import LARGE, find_problems, list_images, set_large_apart

@@ -4,8 +4,6 @@ A file is built in memory and written in one move, so HDF5 never meets a full di
 only a merge of many files, which may exceed the memory, is written by HDF5 itself.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

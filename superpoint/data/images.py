@@ -1,7 +1,5 @@
 """Reading images of any kind into uint8 arrays, resizing them with their points, and the sample photographs."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import math

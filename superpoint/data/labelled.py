@@ -1,7 +1,5 @@
 """Training samples from images with point labels, and the reading of one image's labels from a file."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from functools import lru_cache

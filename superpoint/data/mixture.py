@@ -1,7 +1,5 @@
 """Two kinds of training samples in one run, in a fixed proportion."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

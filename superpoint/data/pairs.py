@@ -1,7 +1,5 @@
 """Image pairs with a known homography, generated from photographs: nothing to download, and the truth is exact."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 

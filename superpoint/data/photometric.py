@@ -1,7 +1,5 @@
 """Photometric augmentation of one grey image; a pure function of (image, config, rng)."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Which samples belong to which step: a pure function of the step, whatever the number of processes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from torch.utils.data import Sampler

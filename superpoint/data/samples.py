@@ -1,7 +1,5 @@
 """Training samples: pure functions of (seed, index)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import islice
 

@@ -6,8 +6,6 @@ Oxford     <root>/<name>/img1.ppm .. img6.ppm (or .png, .pgm, .jpg) and H1to2p .
 Each H maps points of the first image to the k-th; pixel centres are at integers.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, replace

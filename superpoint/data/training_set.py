@@ -1,7 +1,5 @@
 """What a run is trained on and what it is validated on, by `data.kind`."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Two views of a labelled photograph: what detector and descriptor are trained on together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import islice
 

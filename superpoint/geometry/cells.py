@@ -4,8 +4,6 @@ That order is the one of `torch.nn.functional.pixel_shuffle(8)`. Reshaping a map
 not: it cuts the image into runs of 64 pixels of one row.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

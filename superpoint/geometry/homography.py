@@ -5,8 +5,6 @@ width W spans x in [-0.5, W - 0.5]. Resizing by s therefore maps x -> (x + 0.5) 
 `H_a_b` maps points of frame a to frame b; the same matrix warps an image a -> b and its points a -> b.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

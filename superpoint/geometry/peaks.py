@@ -4,8 +4,6 @@ On a CPU, maps go through NumPy and OpenCV in a single thread: one pass over 480
 the threads of torch would wait 8 ms for more work on every core, which the runtime of the network wants.
 """
 
-from __future__ import annotations
-
 import math
 
 import cv2

@@ -1,7 +1,5 @@
 """Where in the image, and where in its 8x8 cell, detections fall: the two classic ways for a detector to be wrong."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

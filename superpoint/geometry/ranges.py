@@ -1,7 +1,5 @@
 """Ranges of random homographies, apart from what draws them: settings are read before OpenCV is loaded."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from superpoint.errors import UserError, check_number, check_range

@@ -1,7 +1,5 @@
 """From an image to its labels: views, network, aggregate, points."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 
 import numpy as np

@@ -13,8 +13,6 @@ Of the ranges of zoom tried, 0.7..1.4 did best: with 1..2 the AP fell below plai
 grew by 10 %.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

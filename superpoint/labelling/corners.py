@@ -8,8 +8,6 @@ The maxima lie on the inner side of a corner, some 1.2 px from its tip. Moving t
 (cv2.cornerSubPix) made repeatability worse, 50 % to 46 % at best.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -5,8 +5,6 @@ superpoint export-detections photos --out features.h5 adaptation=none resize=102
 torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127}.tar" --out labels.h5 --resume
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import threading
 import warnings

@@ -1,7 +1,5 @@
 """From an image of any size to its features: the network step of `export-detections`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple

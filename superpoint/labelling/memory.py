@@ -1,7 +1,5 @@
 """How many views fit into the memory at once, and giving back what glibc keeps of those that are done."""
 
-from __future__ import annotations
-
 import ctypes
 import platform
 from pathlib import Path

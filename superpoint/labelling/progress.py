@@ -1,7 +1,5 @@
 """Progress of an export: a bar in a terminal, a line now and then anywhere else."""
 
-from __future__ import annotations
-
 import time
 
 from rich.console import Console

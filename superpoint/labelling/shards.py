@@ -8,8 +8,6 @@ Every shard is a feature file of its own, written whole or not at all. A part is
 may take several shards. What has a file is done: a resumed export reads names of files, not their content.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json

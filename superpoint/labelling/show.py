@@ -5,8 +5,6 @@ superpoint labels show labels.h5 photos --out labels.png
 superpoint labels check labels.h5
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a set of labels looks like as a whole, and the ways for it to be wrong that show in figures."""
 
-from __future__ import annotations
-
 import math
 from array import array
 from collections.abc import Iterable, Mapping

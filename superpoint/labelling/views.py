@@ -1,7 +1,5 @@
 """The views of an image: sampled homographies, the warp on the network's device, and what of a view may be used."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

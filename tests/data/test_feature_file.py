@@ -1,7 +1,5 @@
 """Feature files are read: the layout that hloc reads and writes, other people's types, worker processes, damage."""
 
-from __future__ import annotations
-
 import multiprocessing
 import pickle
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Feature files are written whole or not at all, and the same content has the same bytes."""
 
-from __future__ import annotations
-
 import json
 import resource
 import time

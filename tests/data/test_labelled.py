@@ -1,7 +1,5 @@
 """Images with point labels: geometry, order, overfitting, and the errors of label files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

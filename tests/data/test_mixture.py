@@ -1,7 +1,5 @@
 """A mixture keeps the proportion and the order of both kinds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

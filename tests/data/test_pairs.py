@@ -1,7 +1,5 @@
 """Generated pairs: the homography is the one between the two images."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Effects change grey values, never geometry, and only as far as asked."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import cv2

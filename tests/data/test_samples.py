@@ -1,7 +1,5 @@
 """Training samples: shapes, purity, agreement of image and target, and the curriculum."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

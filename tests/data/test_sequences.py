@@ -1,7 +1,5 @@
 """Sequences in the layouts of HPatches and Oxford, whole and damaged."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is trained on and what is held out, by data.kind."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pairs of views: one homography for images, labels and masks; purity; curriculum; overfitting; correspondences."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The recipes as a user runs them, against a server of our own."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The healthy case that the tests of the diagnostics break."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import ModuleType
 from typing import Any

@@ -1,7 +1,5 @@
 """The healthy case that the tests of the diagnostics break, and changes to its history and configuration."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A small scene whose right and wrong cells are known, for the tests of the heatmap figures."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """Short real runs that go wrong on purpose: what the training stage leaves behind, read as the doctor reads it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path

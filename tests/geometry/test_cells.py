@@ -1,7 +1,5 @@
 """The order of pixels inside a cell, checked against a slow reference, and what the wrong orders would give."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Points and images move by the same matrix, to sub-pixel exactness."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

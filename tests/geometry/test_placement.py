@@ -1,7 +1,5 @@
 """Border crowding and grid artefacts are seen; an even spread is not blamed."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -7,8 +7,6 @@ of this file knows names of the product: commands, keys, files of a run. Where t
 never golden.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

@@ -4,8 +4,6 @@ Tolerances hold across processors: other vector units round sums otherwise, and 
 may then turn out the other way.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -4,8 +4,6 @@ Arguments: images, out, number of kills, seed. Imports everything once and forks
 second; the last one is left alone. Beside `out` the result of an export that was never killed: whole.h5.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal

@@ -1,7 +1,5 @@
 """From images of every kind to a feature file, and what happens when something is wrong."""
 
-from __future__ import annotations
-
 import json
 import resource
 import tarfile

@@ -1,7 +1,5 @@
 """An export killed by SIGKILL at random moments, and exports by several processes, end with the same bytes."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

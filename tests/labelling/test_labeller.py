@@ -1,7 +1,5 @@
 """From an image to its features: sizes, the mapping back, descriptors."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The folder of an export in progress."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Figures of a label set, and the alarms."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

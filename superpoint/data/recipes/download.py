@@ -1,7 +1,5 @@
 """Download a large file over HTTP, whole and verified. What has arrived lies in <target>.part and is gone on with."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

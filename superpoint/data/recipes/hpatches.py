@@ -3,8 +3,6 @@
 116 folders, 57 i_* (illumination) and 59 v_* (viewpoint), each with 1.ppm .. 6.ppm and H_1_2 .. H_1_6.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Unpack an archive of strangers by the extraction filters of `tarfile` and `zipfile`, whole or not at all."""
 
-from __future__ import annotations
-
 import lzma
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Photographs with the points of a feature file, to train on."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path

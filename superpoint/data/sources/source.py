@@ -1,7 +1,5 @@
 """Open the images that arguments name: folders, globs, list files, HDF5, tar shards."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

@@ -1,7 +1,5 @@
 """Read ahead of the network; files, or what a command prints (`pipe:command`), that can be given up while none come."""
 
-from __future__ import annotations
-
 import os
 import queue
 import select

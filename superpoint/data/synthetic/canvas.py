@@ -1,7 +1,5 @@
 """A grey canvas that draws anti-aliased shapes and keeps the labels of the corners that stay visible."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """From (seed, index) to a scene: a background and one or more primitives, with the labels of their visible corners."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -5,8 +5,6 @@ region. To add one: write the function, enter it in PRIMITIVES, give it a weight
 Source of the list: DeTone et al. 2018, section 4, figure 4.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """What the 65 logits of each 8x8 cell say: one figure per cell and kind, and which cells are wrong."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 

@@ -1,7 +1,5 @@
 """A detector's output on one image, measured: what the heatmap figures draw and say."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

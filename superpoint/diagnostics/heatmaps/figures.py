@@ -3,8 +3,6 @@
 Pure: measured outputs in, matplotlib Figure out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

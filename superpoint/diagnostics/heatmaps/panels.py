@@ -1,7 +1,5 @@
 """The panels of a heatmap figure: each draws one view of a detector's output into its axes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

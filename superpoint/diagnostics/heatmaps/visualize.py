@@ -7,8 +7,6 @@ Writes heatmaps/*.png into the first run folder: a figure for each image and che
 one for each image that compares them.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

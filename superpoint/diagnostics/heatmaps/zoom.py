@@ -1,7 +1,5 @@
 """Single cells enlarged: where they lie, what the network sees there, and their 65 logits."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase

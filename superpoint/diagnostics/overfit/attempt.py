@@ -14,8 +14,6 @@ Leaves a run folder (for `superpoint doctor` and the like) with strip.png, strip
 matches.png; a photograph and its points are kept in it as training data of the kind `labelled`, see `DataConfig`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count

@@ -1,7 +1,5 @@
 """Which cells and matches a network has learnt by heart and, if not all, why not."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Correspondences of two views found again by their descriptors: which of the matches are right, and a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Pure: arrays in, image or GIF bytes out.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ That photograph goes into the run folder with its points, as training data of th
 kept there then names what has been learnt, and checks and report see it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Looks at a network while it learns a few samples by heart: which cells and which matches are right."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

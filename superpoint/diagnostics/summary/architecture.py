@@ -1,7 +1,5 @@
 """A network drawn as boxes, from its summary: the encoder's stages, the heads, and what follows them."""
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 It runs on the meta device: shapes are computed, numbers are not, so any image size costs nothing.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ superpoint summary --model runs/lite --out lite.svg
 superpoint summary model.encoder=lite model.descriptor_dim=256 --height 480 --width 640 --json
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rich import box

@@ -1,7 +1,5 @@
 """Images inside HDF5 and tar files."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import threading

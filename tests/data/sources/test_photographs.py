@@ -1,7 +1,5 @@
 """Photographs and their labels as a source to train on: files or HDF5, and what gets lost on the way."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

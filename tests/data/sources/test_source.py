@@ -1,7 +1,5 @@
 """What the command line may name as images, and the names they get."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Decoding runs ahead of the network, in order and within bounds."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

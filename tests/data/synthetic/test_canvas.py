@@ -1,7 +1,5 @@
 """What is drawn is where its label says, before and after a resize; what is covered is not labelled."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Scenes: pure functions of (seed, index), the same in every process and with any number of threads."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 

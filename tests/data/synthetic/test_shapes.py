@@ -1,7 +1,5 @@
 """Each primitive draws what it labels, in any region, at any size."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

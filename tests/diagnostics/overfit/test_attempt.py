@@ -1,7 +1,5 @@
 """Learning samples by heart as a user runs it, in miniature: what passes, what fails and why, what is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

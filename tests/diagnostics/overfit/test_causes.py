@@ -1,7 +1,5 @@
 """Which cells are right, and the verdict on a network that has not learnt its image or its pairs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Matches of correspondences and cells: against the objective's accuracy, against the truth, and drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

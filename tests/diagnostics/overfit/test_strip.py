@@ -1,7 +1,5 @@
 """The strip of heatmaps over the steps and its animation: which frames, what they show, how large they are."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """What the watch of a pair says about a network: before training, and about one that is right everywhere."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

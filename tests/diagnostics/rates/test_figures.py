@@ -1,7 +1,5 @@
 """Verdicts on constructed curves, and what the tables and the figure show of them."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The study in miniature, and what it says about wrong options."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
