@@ -1,7 +1,5 @@
 """What an extractor finds in an image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Matches of two images by their descriptors, and the homography between the images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Attention inside residual blocks: squeeze-and-excitation, and channel followed by spatial attention (CBAM)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -5,8 +5,6 @@
 `CLASSIFIERS` maps a name to a constructor(num_classes, in_channels, **options); options are those of its class.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial

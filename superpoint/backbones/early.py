@@ -1,7 +1,5 @@
 """Networks from before VGG: LeNet-5, AlexNet, Network in Network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

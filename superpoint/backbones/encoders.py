@@ -9,8 +9,6 @@ late    the last: that stage is computed at stride 8 and its further kernels are
         those of the pretrained network, only denser (Chen et al. 2015, arXiv 1412.7062, section 3.1). Half the work.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 

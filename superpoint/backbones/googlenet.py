@@ -1,7 +1,5 @@
 """GoogLeNet (Inception v1) with batch norm."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Initial weights: three schemes, each set explicitly for every layer."""
 
-from __future__ import annotations
-
 import math
 
 from torch import nn

@@ -1,7 +1,5 @@
 """MobileNet v2 and v3: inverted residuals, depthwise convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What all classification networks share: logits out, and a trunk that can serve as an encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import ClassVar
 

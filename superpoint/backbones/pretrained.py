@@ -1,7 +1,5 @@
 """Weights of networks of others and of our own classifiers: torchvision's checkpoints, safetensors, run folders."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from pathlib import Path

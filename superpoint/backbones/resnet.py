@@ -1,7 +1,5 @@
 """Residual networks and their relatives: ResNet, ResNeXt, wide ResNet, SE- and CBAM-ResNet, small ones for CIFAR."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

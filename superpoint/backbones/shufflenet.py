@@ -1,7 +1,5 @@
 """ShuffleNet v2."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

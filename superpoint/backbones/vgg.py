@@ -1,7 +1,5 @@
 """VGG: the networks of Simonyan and Zisserman, and the VGG-style encoder of SuperPoint."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

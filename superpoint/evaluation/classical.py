@@ -9,8 +9,6 @@ crossing to 0.06 px.
 An even window (4, as in the published comparison) adds half a pixel of bias; hence 3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import cv2

@@ -8,8 +8,6 @@ Pairs are those of a folder in the layout of HPatches or Oxford, or generated fr
 pairs.md, summary.csv, pairs.csv, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

@@ -5,8 +5,6 @@
 240x320, the 300 strongest keypoints that both views can see, 3 px and 1 px. See `evaluation.extractors` for the names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -6,8 +6,6 @@ Scenes of 120x160, the nine primitives in turn, default settings whatever the ne
 evaluation/synthetic.json, .md and precision_recall_*.png into the run folder.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

@@ -11,8 +11,6 @@
 descriptors gets +sift by itself where descriptors are needed, and the table says so.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ image as the extractor saw it. A file is written whole or not at all, so several
 killed run loses one image; one that is damaged is made anew.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import deque
 from concurrent.futures import Executor, Future

@@ -1,7 +1,5 @@
 """Pictures of single pairs: their matches, right and wrong, and the frame that the estimated homography maps where."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 They see the grey image in all three channels, as every method here does; on colours they would do slightly better.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from pathlib import Path

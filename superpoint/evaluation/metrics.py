@@ -11,8 +11,6 @@ over images. Published figures depend on two choices:
   Average precision of such images alone is undefined (NaN).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """All figures of one image pair and one extractor, and their means over pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Results of image pairs as tables and curves: for people (rich, Markdown, PNG) and for programs (CSV, JSON)."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

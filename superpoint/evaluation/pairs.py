@@ -5,8 +5,6 @@ All distances are in pixels of the images as they were given to the extractor. S
 al. 2019 (D2-Net) for the mean matching accuracy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Numbers that tell a healthy detector output from the classic broken ones."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

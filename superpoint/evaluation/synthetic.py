@@ -8,8 +8,6 @@ network's probabilities; classical detectors have floors of their own (`evaluati
 scale, which is of no matter to a ranking.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict

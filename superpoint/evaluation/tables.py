@@ -1,7 +1,5 @@
 """Tables of results, printed and as Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Image pairs as a protocol shows them to the detectors: read or generated, scaled, and their homography with them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Each returns the loss and the weight it was averaged over, so that means over parts of a batch can be combined.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

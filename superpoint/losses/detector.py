@@ -1,7 +1,5 @@
 """The detector loss: pure, in fp32."""
 
-from __future__ import annotations
-
 import math
 
 import torch

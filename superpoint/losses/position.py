@@ -1,7 +1,5 @@
 """Position loss: what two views call the same point shall lie at the same place, to a fraction of a pixel."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

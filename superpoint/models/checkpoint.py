@@ -1,7 +1,5 @@
 """Training checkpoints: written atomically, read without executing anything, checked before use."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

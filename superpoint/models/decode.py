@@ -4,8 +4,6 @@ Pure functions on the device of their tensors. Keypoints are float32 (x, y) with
 of the image that the network was given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """From images to features: `features` is the only way from a network to keypoints and descriptors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Detector and descriptor heads on features of stride 8."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -4,8 +4,6 @@ Rounds over all pixels at once find the peaks; on a CPU they are OpenCV's dilati
 few candidates that are left.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import torch

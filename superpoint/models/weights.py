@@ -1,7 +1,5 @@
 """Weights for use and sharing, read from safetensors and checkpoints without executing anything."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

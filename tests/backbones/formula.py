@@ -4,8 +4,6 @@ The fixtures were made with torchvision 0.29.2's model files: fixtures/<network>
 state in its order, outputs.json the first logits for `image` with the weights of `fill`, in evaluation mode.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Classification networks: names and shapes as torchvision's, published sizes, options, initial weights."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Classification networks as encoders: stride 8, the two plans, what of the network they keep."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Weights of classification networks: read, checked, and taken over by encoders of grey images."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Outputs with weights by a formula are those of torchvision's own model files; see formula.py."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

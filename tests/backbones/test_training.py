@@ -1,7 +1,5 @@
 """Encoders in training: the stage, weights kept and read again, frozen stages, rates that fall with the depth."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Image pairs through the whole stage: figures follow what is done to homographies, points and files."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

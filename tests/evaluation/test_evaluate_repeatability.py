@@ -1,7 +1,5 @@
 """Repeatability on generated pairs: the table's figures follow what the extractors do."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Where the tables of `superpoint evaluate synthetic` go."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

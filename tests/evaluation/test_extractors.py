@@ -1,7 +1,5 @@
 """Extractors by name: what they find, in which order, and how they say what they lack."""
 
-from __future__ import annotations
-
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every expected figure here was computed by hand, or by the naive matcher below."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Records of pairs and their means, against cases worked out by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

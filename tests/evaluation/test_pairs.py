@@ -1,7 +1,5 @@
 """Pair metrics against cases computed by hand, and against planted errors."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

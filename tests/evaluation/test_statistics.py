@@ -1,7 +1,5 @@
 """Each number on logits whose answer is known by hand, and the pretrained network as the healthy case."""
 
-from __future__ import annotations
-
 import math
 
 import cv2

@@ -1,7 +1,5 @@
 """Descriptor losses against naive loops, by gradient check, and with the views exchanged."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

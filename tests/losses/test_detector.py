@@ -1,7 +1,5 @@
 """The detector loss against float64, by hand, and by its gradient."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

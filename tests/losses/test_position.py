@@ -1,7 +1,5 @@
 """Position loss: by hand on peaks drawn at known places, by gradient, and with the views exchanged."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Non-maximum suppression as it is defined: one pixel at a time."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """From the definition: cells of 8 pixels, channel 8 * row + column, centres of cells at 8 * c + 3.5."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

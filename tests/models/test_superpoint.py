@@ -1,7 +1,5 @@
 """The network: shapes, parameters, initialisation, heads that are there or not."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

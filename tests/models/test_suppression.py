@@ -1,7 +1,5 @@
 """Suppression in rounds against the sequential rule: ties, plateaus, few and many candidates, the strongest only."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn
