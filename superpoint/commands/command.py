@@ -1,4 +1,4 @@
-"""How a command is made: its configuration, its output, how it ends. The commands themselves only say what they do."""
+"""How a command is made: its configuration, its output, how it ends."""
 
 import contextlib
 import functools
@@ -51,7 +51,7 @@ class Outcome:
     Attributes:
         result: what --json prints, or the JSON file that holds it.
         signal: what stopped it.
-        failed: a check failed: exit code 1.
+        failed: exit code 1.
     """
 
     result: Any = None
@@ -69,7 +69,7 @@ class Stopped(Exception):
 
 
 class Sections(TyperGroup):
-    """A group whose help lists its commands under the headings that they were made with."""
+    """A group whose help lists its commands under headings."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -83,7 +83,6 @@ class Sections(TyperGroup):
 
 
 def command_group(text: str) -> typer.Typer:
-    """Return a Typer app with the settings of all of ours."""
     return typer.Typer(
         cls=Sections,
         help=text,
@@ -114,18 +113,17 @@ def command(
     only: Sequence[str] = (),
     as_json: bool = False,
 ) -> Callable[[Callable[..., Outcome | None]], Callable[..., None]]:
-    """Make a function a command. Its parameters become options; what all commands share is added.
+    """Make a function a command: its parameters become options, its docstring the help.
 
-    The lines of its docstring that begin with "superpoint" are the examples of its help.
+    Lines of the docstring that begin with "superpoint" are the examples.
 
     Args:
-        name: the command.
         place: a heading of `superpoint --help`, or a group.
-        config: the command takes --config, key=value and --print-config; its function gets the configuration first.
-        inputs: it takes images beside key=value; its function gets them second.
-        options: a dataclass that options of its fields' names fill (`options.FIELDS`); its function gets it first.
-        only: the fields of `options` that have an option; default all.
-        as_json: it takes --json, which prints the result of its `Outcome`.
+        config: take --config, key=value and --print-config; the function gets the configuration first.
+        inputs: take images beside key=value; the function gets them second.
+        options: a dataclass whose fields become options (`options.FIELDS`); the function gets it first.
+        only: the fields of `options` that become options; default all.
+        as_json: take --json, which prints the result of the `Outcome`.
     """
     names = only or ([field.name for field in fields(options)] if options else [])
 
@@ -185,7 +183,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _check(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> None:
-    """Call the functions in the annotations of parameters with their values."""
+    """Call the functions in the annotations of parameters."""
     for each in parameters:
         for check in getattr(each.annotation, "__metadata__", ())[1:]:
             check(given[each.name])
@@ -218,7 +216,7 @@ def _is_override(text: str) -> bool:
 
 @contextlib.contextmanager
 def _silence(quiet: bool, as_json: bool) -> Iterator[None]:
-    """Print nothing to standard output; with `quiet`, neither progress nor warnings."""
+    """Silence standard output, with `quiet` also standard error."""
     with contextlib.ExitStack() as stack:
         if quiet or as_json:
             null = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a training ends with for its user: tables of its evaluation, the doctor's findings, the report."""
+"""What a training ends with: tables of its evaluation, the doctor's findings, the report."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
-    """Evaluate and diagnose the complete run of `config`; nothing of one that was stopped, or in other processes.
-
-    A finished run that was resumed keeps the tables that it has.
-    """
+    """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps its tables."""
     if result.interrupted or os.environ.get("RANK", "0") != "0":
         return
     if isinstance(config, MagicPointConfig):
@@ -29,7 +26,7 @@ def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -
 
 
 def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
-    """Write and print the tables of a detector or of a SuperPoint; with `keep` only those that are missing."""
+    """Write and print the tables of a detector or SuperPoint; with `keep` only missing ones."""
     # PyTorch: slow to import
     from superpoint.evaluation.evaluate_synthetic import evaluate_run
     from superpoint.training.superpoint import evaluate_generated_pairs
@@ -43,7 +40,7 @@ def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
 
 
 def write_run_report(run: str) -> None:
-    """Print the doctor's findings in one line, and write the page about the run."""
+    """Print the doctor's findings in one line, and write the report."""
     # PyTorch and Matplotlib: slow to import
     from superpoint.classification.case import OTHER_RUNS
     from superpoint.classification.report import OTHER_REPORTS

@@ -22,7 +22,7 @@ def check_model(value: Any) -> None:
 
 
 def check_inputs(texts: list[str]) -> None:
-    """Raise UserError for the plain name of nothing among names of images, globs and the like."""
+    """Raise UserError for a plain name that is not there."""
     for text in texts:
         if not (text.startswith("pipe:") or "{" in text or glob.has_magic(text) or Path(text).exists()):
             option = text.partition("=")
@@ -38,7 +38,7 @@ def check_path(value: Any) -> None:
 
 
 def numbers(option: str, text: str) -> list[float]:
-    """Return the numbers of a list such as "0.1,1,10". Raises: UserError for anything else, and for one given twice."""
+    """Return the numbers in "0.1,1,10". Raises: UserError for anything else, or one given twice."""
     found: list[float] = []
     for part in text.split(","):
         try:
@@ -51,7 +51,7 @@ def numbers(option: str, text: str) -> list[float]:
 
 
 def words(text: str | None) -> list[str]:
-    """Return the words of a list such as "superpoint,sift,orb"."""
+    """Return the words in "superpoint,sift,orb"."""
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 

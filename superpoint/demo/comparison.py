@@ -1,4 +1,4 @@
-"""What the page shows: the matches of two images by the network and by SIFT, and the network's heatmaps."""
+"""What the page shows: matches of two images by a network and by SIFT, and heatmaps."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pictures uint8 [H, W, 3] and figures; `sift` is None if it was not asked for."""
+    """Pictures uint8 [H, W, 3] and figures; `sift` is None if not asked for."""
 
     network: Image
     sift: Image | None
@@ -63,9 +63,9 @@ class Comparison:
 
 
 def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
-    """Read an uploaded file as grey levels, its longest side at most `resize`.
+    """Return an uploaded file as grey levels, its longest side at most `resize` px.
 
-    Raises: UserError, without the folder the server put it in, if there is none or it cannot be read.
+    Raises: UserError, without the server's folder, if there is none or it cannot be read.
     """
     if path is None:
         raise UserError(f"{which} image: found none, expected an image file")
@@ -78,7 +78,7 @@ def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
 
 
 def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Settings) -> Comparison:
-    """Detect, match and draw; a detector without descriptors borrows SIFT's, and the row says so."""
+    """Detect, match and draw; a detector without descriptors borrows SIFT's, as the row says."""
     images = (first, second)
     start = perf_counter()
     found = [_network_features(model, image, settings) for image in images]
@@ -103,7 +103,6 @@ def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Setting
 
 
 def markdown(rows: tuple[Row, ...]) -> str:
-    """Return the figures as a table."""
     table = Table("keypoints of")
     for heading in ("1st image", "2nd image", "matches", "inliers", "detection, ms", "matching, ms"):
         table.add_column(heading, justify="right")
@@ -146,6 +145,6 @@ def _heatmap(model: FeatureDetector, image: Gray) -> Image:
     pixels = torch.from_numpy(image)[None, None].to(model.device).float() / 255
     with torch.inference_mode():
         probability = dense_maps(model.network, pixels).probability[0].cpu().numpy()
-    # The largest within 2 px: a trained network's peaks are single pixels.
+    # A trained network's peaks are single pixels.
     spread = np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32)
     return overlay_heatmap(image, np.sqrt(spread), limits=(0.0, 1.0))

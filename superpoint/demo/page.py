@@ -1,7 +1,4 @@
-"""Stage demo: a page in Gradio. It listens on this machine only, loads nothing from elsewhere, reports to nobody.
-
-superpoint demo --model superpoint-lite
-"""
+"""Stage demo: a page in Gradio that by default serves this machine only, and loads nothing from elsewhere."""
 
 import os
 from typing import Any
@@ -18,8 +15,7 @@ MAX_FILE = "200mb"
 
 
 def import_gradio() -> Any:
-    """Gradio, told to report nothing. Raises: UserError if it is not installed."""
-    # Before the import: it looks at them then.
+    """Return Gradio, told to report nothing. Raises: UserError if it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -30,10 +26,9 @@ def import_gradio() -> Any:
 
 
 def build_page(model: FeatureDetector) -> Any:
-    """The page (`gradio.Blocks`) of a model.
+    """Return the page (`gradio.Blocks`) of a model.
 
-    Images come in as plain files, not by Gradio's image component: that one goes through 8 bits and RGB, and would
-    spoil thermal and medical images of 16 bits before `data.images.read_gray` sees them.
+    Images come in as files: Gradio's image component would spoil those of 16 bits.
     """
     gradio = import_gradio()
     defaults = Settings()
@@ -54,7 +49,7 @@ def build_page(model: FeatureDetector) -> Any:
         return [found.network, beside, found.keypoints, found.heatmaps, markdown(found.rows)]
 
     def picture(name: str) -> Any:
-        # The pictures have titles of their own, which a label would cover.
+        # A label would cover the titles inside the pictures.
         buttons = ["download", "fullscreen"]
         return gradio.Image(interactive=False, show_label=False, elem_id=name, format="png", buttons=buttons)
 
@@ -89,12 +84,11 @@ def build_page(model: FeatureDetector) -> Any:
 
 
 def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = None, *, block: bool = True) -> Any:
-    """Show the page at http://HOST:PORT until Ctrl-C (`block`), or return it running; `.close()` ends it then.
+    """Show the page until Ctrl-C (`block`), or return it running; `.close()` ends it.
 
-    Args:
-        port: None is the first free one from 7860.
+    Without `port` it listens at the first free one from 7860.
 
-    Raises: UserError if the place is taken, or Gradio is not installed.
+    Raises: UserError if the port is taken, or Gradio is not installed.
     """
     gradio = import_gradio()
     page = build_page(model)
@@ -118,5 +112,5 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
 
 def run_demo(config: InferenceConfig, *, host: str = "127.0.0.1", port: int | None = None) -> None:
     """Show the page until Ctrl-C. Raises: UserError if Gradio is not installed, or there is no such model."""
-    import_gradio()  # first: it is the likelier one to be missing, and the model takes a second
+    import_gradio()  # before the model, which takes a second
     serve(load_model(config.model, config.device, config.backend, config.precision), host, port)

@@ -32,18 +32,18 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
     "svg.hashsalt": "superpoint",  # the same document in every process
 }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over x, NaN where there is none; `index` chooses colour and dashes, which no two below 12 share.
+    """Values over x, NaN where there is none.
 
-    band: draw the range below the means of a long curve. steps: hold each value back to the one before, as in a
-    precision-recall envelope.
+    Attributes:
+        index: chooses colour and dashes; no two below 12 share both.
+        band: shade the range of a long curve, of which means are drawn.
+        steps: draw a staircase, as of precision over recall.
     """
 
     name: str
@@ -63,7 +63,6 @@ class Curve:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The first and the last finite value."""
         finite = [value for value in self.y if math.isfinite(value)]
         return (finite[0], finite[-1]) if finite else None
 
@@ -76,7 +75,6 @@ class Drawing:
 
     @property
     def shown(self) -> list[Curve]:
-        """The curves that the legend names."""
         return []
 
     def draw(self, figure: Figure) -> None:
@@ -101,11 +99,10 @@ class Panel(Drawing):
     """Curves with common axes.
 
     Attributes:
-        unit: label of the y axis.
         log: logarithmic y axis, if the values span enough for it.
-        level, marks: a y and some x to mark by lines, such as the loss of an untrained network; NaN is none.
-        limits: of the y axis; None = those of the data.
-        x_end: the x axis ends there or later.
+        level, marks: a y and some x that lines mark; NaN is none.
+        limits: of the y axis; None fits the data.
+        x_end: lower bound of the end of the x axis.
     """
 
     title: str
@@ -121,7 +118,6 @@ class Panel(Drawing):
 
     @property
     def shown(self) -> list[Curve]:
-        """The curves that have a value."""
         return [curve for curve in self.curves if curve.ends]
 
     @property
@@ -131,7 +127,6 @@ class Panel(Drawing):
 
     @property
     def last(self) -> float:
-        """Where the x axis ends."""
         return max([curve.x[-1] for curve in self.curves if len(curve.x)] + [self.x_end])
 
     @property
@@ -158,14 +153,9 @@ class Panel(Drawing):
 
 @dataclass(frozen=True)
 class Matrix(Drawing):
-    """Values [rows, steps] as colours with a colour bar; not finite is white.
+    """Values [rows, steps] as colours, white if not finite; a column reaches to the next one's step.
 
-    Attributes:
-        rows: names, from top to bottom.
-        steps: where each column begins; it reaches to the next.
-        log: colours follow the logarithm; values that are not positive are white. Otherwise they begin at 0 if no value
-            is negative.
-        colors: name of the colour map.
+    With `log` colours follow the logarithm, and values that are not positive are white.
     """
 
     title: str
@@ -216,14 +206,13 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def groups(values: ArrayLike, size: int) -> np.ma.MaskedArray:
-    """Return a curve in groups of `size` neighbours [N, size]; what is not finite or beyond its end is masked."""
+    """Return a curve in groups of neighbours [N, size]; what is not finite is masked."""
     array = np.asarray(values, np.float64)
     padded = np.pad(array, (0, -len(array) % size), constant_values=np.nan)
     return np.ma.masked_invalid(padded.reshape(-1, size))
 
 
 def _ticks(low: float, high: float) -> LogLocator:
-    """Of a logarithmic axis: 1, 2, 5 of each decade, over many decades 1 alone."""
     return LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0))
 
 
@@ -233,7 +222,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     color = plot_color(curve.color)
     if curve.band and size > 1:  # a spike that the mean hides stays visible
         axes.fill_between(x, y.min(axis=1), y.max(axis=1), color=color, alpha=0.3, linewidth=0)
-    # A value without neighbours draws no line: few points are marked one by one.
+    # A value without neighbours draws no line.
     marker = "o" if len(y) < 30 and not curve.steps else ""
     # Between two thresholds the envelope of precision is the one at the larger recall.
     style = "steps-pre" if curve.steps else "default"

@@ -29,7 +29,7 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, each beginning with its name; `kind` is the class in the style sheet ("numbers", "config")."""
+    """Rows that begin with a name; `kind` is the class in the style sheet ("numbers", "config")."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -39,12 +39,12 @@ class Table:
 
 
 def figure(value: Any, digits: int = 3) -> str:
-    """Return a number with that many digits; a dash if it is none or not finite."""
+    """Return a number as text, a dash if it is none or not finite."""
     return f"{number(value):.{digits}f}" if math.isfinite(number(value)) else ABSENT
 
 
 def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
-    """Return (name, value, unit or aside) of what sums a run up, each from the last line that has it."""
+    """Return (name, value, unit or aside) of the figures in the heading."""
     figures = [("diagnosis", verdict(record, passes=False), "")] if record.findings else []
     figures.append(("training loss", figure(record.last("train").get("loss")), "nats"))
     validation = record.last("validate")
@@ -66,7 +66,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def verdict(record: RunRecord, *, passes: bool = True) -> str:
-    """Return 1 FAIL, 1 WARN, 13 PASS; with `passes` false the last only if it is all."""
+    """Return "1 FAIL, 1 WARN, 13 PASS"; with `passes` false the last only if it is all."""
     found = [finding.get("status") for finding in record.findings["findings"]]
     counts = {status: found.count(status) for status in ("FAIL", "WARN", "PASS")}
     if not passes and counts["FAIL"] + counts["WARN"]:
@@ -80,7 +80,7 @@ def rich_table(shown: RichTable) -> Table:
 
 
 def pair_table(record: RunRecord) -> Table:
-    """Return network and SIFT on generated pairs, as train-superpoint measured them at its end."""
+    """Return network and SIFT on generated pairs, as evaluated at the end of the run."""
     rows = []
     for name, values in record.pairs.items():
         for kind in dict.fromkeys(key.split("/")[0] for key in values):

@@ -1,4 +1,4 @@
-"""The parts of a page for which a network looks at images, or its training data are drawn."""
+"""The parts of a page for which a network is run, or training data are drawn."""
 
 from collections.abc import Sequence
 
@@ -36,10 +36,7 @@ SHOWN_PAIRS = 2  # training pairs with their matches
 
 
 def output_section(records: Sequence[RunRecord]) -> Section:
-    """Return what the networks make of the same images, those of the first run, and the figures of their output.
-
-    What cannot be done becomes a note.
-    """
+    """Return the output of the networks on images of the first run, and statistics of it."""
     several = len(records) > 1
     weights, statistics, subjects = {}, {}, {}
     groups: dict[str, list[tuple[str, Output]]] = {}
@@ -65,7 +62,7 @@ def output_section(records: Sequence[RunRecord]) -> Section:
 
 
 def best_network(record: RunRecord) -> tuple[nn.Module, str]:
-    """Return the network with the best weights of a run, and these in words. Raises: UserError if there are none."""
+    """Return the network with the best weights of a run, and their name. Raises: UserError if there are none."""
     state, model_config, metadata = load_weights(record.path)
     model = model_from_state(state, model_config, record.path).eval()
     if "checkpoint" not in metadata:
@@ -75,10 +72,7 @@ def best_network(record: RunRecord) -> tuple[nn.Module, str]:
 
 
 def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject]]:
-    """Return scenes of the validation (of a run that overfits: its samples) and photographs, in groups of one size.
-
-    Adds to `notes` what is missing.
-    """
+    """Return validation scenes (or overfitted samples) and photographs, by group of one size; note what is missing."""
     config = MagicPointConfig()
     try:
         config = load_run_config(record.path / "config.yaml")
@@ -124,7 +118,7 @@ def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
 
 
 def training_section(record: RunRecord) -> Section:
-    """Return samples as the run sees them once its curriculum is over; none if they cannot be drawn."""
+    """Return training samples from where the curriculum ends."""
     text = (
         "Samples from where the curriculum ends, augmented as in training. Crosses: labels as they are encoded. "
         "Darkened: cells the loss ignores."
@@ -144,7 +138,7 @@ def training_section(record: RunRecord) -> Section:
 
 
 def descriptor_section(record: RunRecord) -> Section:
-    """Return curves, similarities and matches of some training pairs, and the table of generated pairs beside SIFT."""
+    """Return curves, matches of some training pairs, and the table of generated pairs."""
     matches = record.path / "evaluation" / "matches.png"
     figures, notes = read_picture(matches, "Generated pairs of held-out photographs", quality=70)
     notes += [record.missing[PAIRS]] if PAIRS in record.missing else []

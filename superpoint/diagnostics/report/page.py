@@ -1,4 +1,4 @@
-"""The page as templates make it: all that they show is escaped, and pictures are part of the page."""
+"""The page, made by templates that escape all they show; pictures are inside."""
 
 import shlex
 import time
@@ -20,7 +20,7 @@ from superpoint.visualize import colormap
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: its anchor, its title, what it shows and the template that shows it."""
+    """A part of the page; `name` is its anchor."""
 
     name: str
     title: str
@@ -33,11 +33,9 @@ class Content:
     """What content.html shows, in this order.
 
     Attributes:
-        text: a paragraph.
         panels: plots, by the heading above them; "" is none.
-        named: whether each plot has a legend, else all have the same, which is shown once.
-        figures: pictures, each with its title.
-        sheet: small pictures beside each other.
+        named: each plot has a legend; otherwise one legend serves all.
+        sheet: small pictures side by side.
         notes: why something is not here.
     """
 
@@ -51,7 +49,7 @@ class Content:
 
 
 def render_page(records: Sequence[RunRecord], sections: Sequence[Section]) -> str:
-    """Return HTML of about a megabyte: styles and pictures are inside, nothing is loaded and nothing is run."""
+    """Return HTML that loads nothing and runs nothing, about a megabyte."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"date": date, "duration": format_seconds, "quote": lambda word: shlex.quote(str(word))}
@@ -61,6 +59,6 @@ def render_page(records: Sequence[RunRecord], sections: Sequence[Section]) -> st
 
 
 def gradient(name: str, power: float = 1.0) -> str:
-    """Return a colour map of matplotlib as CSS, of values that are coloured by their power."""
+    """Return a colour map of matplotlib as CSS, applied to values ** `power`."""
     colors = colormap(np.linspace(0, 1, 17) ** power, name).tolist()
     return f"linear-gradient(to right, {', '.join(f'rgb({r},{g},{b})' for r, g, b in colors)})"

@@ -1,4 +1,4 @@
-"""Which curves the report shows: of one run with all its quantities, or of several with one quantity per panel."""
+"""Which curves the report shows of one run, or of several with one quantity per panel."""
 
 import contextlib
 import math
@@ -39,19 +39,18 @@ BIN = 4.0  # degrees
 
 
 def curves(record: RunRecord, event: str, names: Mapping[str, str], first: int = 0) -> list[Curve]:
-    """Return a curve per key of the lines of an event, named by `names`; `first` is the index of the first."""
+    """Return a curve per key of an event, named by `names`; `first` is the index of the first."""
     return [
         Curve(name, *record.curve(event, key), index=index) for index, (key, name) in enumerate(names.items(), first)
     ]
 
 
 def learning(record: RunRecord, key: str, training: str = "training", validation: str = "validation") -> list[Curve]:
-    """Return a quantity in training and in validation."""
     return [*curves(record, "train", {key: training}), *curves(record, "validate", {key: validation}, 1)]
 
 
 def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]) -> list[Panel]:
-    """Return the panels of several runs beside each other: one per curve of a single run, in it a curve per run."""
+    """Return a panel per curve of a single run, with a curve per run."""
     end = float(max(record.history.step for record in records))
     merged: dict[str, Panel] = {}
     drawn: dict[str, list[Curve]] = {}
@@ -88,11 +87,11 @@ def optimisation_panels(record: RunRecord) -> list[Panel]:
 
 
 def training_panels(record: RunRecord) -> list[Panel]:
-    """Return the panels of the events train and validate, also those without a value (`Panel.shown`)."""
+    """Return the panels of training and validation, also those without a value."""
     best = [record.best[2]] if record.best else []
     expected = number(record.last("initial_loss").get("expected"))
     broken = [entry["step"] for entry in record.history.events("nonfinite")]
-    # The looser distance first: it is the one the published figures are for.
+    # The looser distance first: published figures use it.
     scores = sorted(record.ap_keys, key=lambda found: (-float(found[2]), found[1]))
     precisions = {key: f"{variant}, {eps} px" for key, variant, eps in scores}
     errors = {f"{variant}/localisation@{eps}": f"{variant}, {eps} px" for _, variant, eps in scores}
@@ -127,7 +126,6 @@ def training_panels(record: RunRecord) -> list[Panel]:
 
 
 def probe_panels(record: RunRecord) -> list[Panel]:
-    """Return panels of the network's output in probed steps."""
     return [
         Panel(title, unit, [Curve("", *record.curve("probe", "output", key))], log=log, limits=limits)
         for key, title, unit, log, limits in OUTPUT_CURVES
@@ -135,7 +133,7 @@ def probe_panels(record: RunRecord) -> list[Panel]:
 
 
 def layer_maps(record: RunRecord) -> list[Matrix]:
-    """Return what probes measure in every layer: a row per layer, a column per probed step."""
+    """Return what probes measure: a row per layer, a column per probed step."""
     probes = [entry for entry in record.history.events("probe") if isinstance(entry.get("layers"), Mapping)]
     names = dict.fromkeys(name for entry in probes for name in entry["layers"])
     maps = []
@@ -149,7 +147,7 @@ def layer_maps(record: RunRecord) -> list[Matrix]:
 
 
 def descriptor_panels(record: RunRecord) -> list[Panel]:
-    """Return panels of a run that trains descriptors, also those without a value."""
+    """Return panels of descriptors, also those without a value."""
     best = [record.best[2]] if record.best else []
     names = ("training pairs", "held-out pairs")
     parts = {"detector_loss": "detector", "descriptor_loss": "descriptor"}
@@ -193,7 +191,6 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
 
 
 def compared_panels(records: Sequence[RunRecord]) -> list[Panel]:
-    """Return the panels of several runs: in each a curve per run."""
     joint = any(record.joint for record in records)
     panels = []
     for record in records:
@@ -204,10 +201,7 @@ def compared_panels(records: Sequence[RunRecord]) -> list[Panel]:
 
 
 def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> Panel:
-    """Return the histogram of angles between descriptors, from the cosines of correspondences and of others.
-
-    The two are separate where keypoints are told apart.
-    """
+    """Return histograms of angles between descriptors, from cosines of correspondences and of other pairs."""
     edges = np.arange(0, 180 + BIN, BIN)
     drawn = []
     for index, (name, values) in enumerate((("correspondences", positive), ("others", negative))):
@@ -223,7 +217,7 @@ def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floati
 
 
 def precision_recall_panels(results: Sequence[Mapping[str, Any]], eps: float) -> list[Panel]:
-    """Return a panel per variant: (recall, precision) of every detector."""
+    """Return a panel per variant with a curve per detector."""
     panels = []
     for variant in dict.fromkeys(result["variant"] for result in results):
         chosen = [result for result in results if result["variant"] == variant]

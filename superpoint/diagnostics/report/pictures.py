@@ -1,4 +1,4 @@
-"""Pictures of the report, and what the network says about an image, pixel by pixel."""
+"""Pictures of the report, and a network's output on an image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ SHOWN_WIDTH = 300  # pixels; a smaller image is enlarged to at least this
 
 @dataclass(frozen=True)
 class Picture:
-    """An image on the page, uint8 [H, W, 3]: JPEG with full colour resolution, or PNG if the quality is 0."""
+    """An image, uint8 [H, W, 3]: JPEG with full colour resolution, or PNG if the quality is 0."""
 
     title: str
     image: Image
@@ -48,7 +48,7 @@ class Picture:
 
 
 def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture], list[str]]:
-    """Return the picture that another stage has written, if there is one, and why it cannot be shown."""
+    """Return the picture in a file, if there is one, and notes on why it cannot be shown."""
     try:
         return ([Picture(title, read_rgb(path), quality)] if path.is_file() else []), []
     except UserError as error:
@@ -57,7 +57,7 @@ def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture
 
 @dataclass(frozen=True)
 class Subject:
-    """An image to show the network: uint8 [H, W], and its labels float32 [N, 2] (x, y) if there are any."""
+    """An image uint8 [H, W] with its labels float32 [N, 2] (x, y), None without."""
 
     name: str
     image: NDArray[np.uint8]
@@ -66,14 +66,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Output:
-    """What the network makes of a subject.
-
-    Attributes:
-        name: of the subject.
-        pictures: input, probability, dustbin, detections.
-        facts: one line of figures.
-        logits: float32 [65, Hc, Wc].
-    """
+    """What a network makes of a subject; logits float32 [65, Hc, Wc]."""
 
     name: str
     pictures: list[Picture]
@@ -82,10 +75,7 @@ class Output:
 
 
 def show_output(model: nn.Module, subject: Subject) -> Output:
-    """Run the network, in evaluation mode, on an image and draw its output.
-
-    Raises: UserError if the output is not finite.
-    """
+    """Return the output of a network in evaluation mode. Raises: UserError if it is not finite."""
     height, width = subject.image.shape
     device = next(model.parameters()).device
     image = pad_to_multiple(torch.from_numpy(subject.image)[None, None].to(device).float() / 255)

@@ -1,4 +1,4 @@
-"""What a run folder says about its run. Whatever is missing or damaged becomes a sentence for the report, no error."""
+"""What a run folder says. Whatever is missing or damaged becomes a sentence for the report."""
 
 import datetime
 import json
@@ -24,15 +24,13 @@ RESULT_KEYS = {"detector", "variant", "images", "pooled", "mean_ap", "primitives
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Attributes:
-    path: the run folder.
-    label: how the report calls the run; unique within a report.
-    history: what the run has logged.
-    state, resume: see `engine.runs.RunStatus`.
-    config: the resolved configuration as {"train.batch_size": "4", ...}; empty if it cannot be read.
-    environment, findings, evaluation, pairs: content of environment.json, doctor/findings.json,
-        evaluation/synthetic.json and evaluation/generated_pairs.json; empty if it cannot be read.
-    missing: by file, why its content is not here.
+    """What a run folder says; what cannot be read is empty.
+
+    Attributes:
+        label: unique within a report.
+        state, resume: see `engine.runs.RunStatus`.
+        config: the resolved configuration as {"train.batch_size": "4", ...}.
+        missing: by file, why its content is not here.
     """
 
     path: Path
@@ -48,9 +46,9 @@ class RunRecord:
     missing: dict[str, str] = field(default_factory=dict)
 
     def curve(self, event: str, *path: str) -> tuple[list[float], list[float]]:
-        """Return steps and values of a key in the lines of an event, `path` leading through nested mappings.
+        """Return steps and values of a key of an event; null (not finite) becomes NaN.
 
-        null (a number that was not finite) becomes NaN; lines without the key are left out.
+        `path` leads through nested mappings. Lines without the key are left out.
         """
         found = [(entry["step"], lookup(entry, *path)) for entry in self.history.events(event)]
         points = [(step, number(value)) for step, value in found if value is None or is_number(value)]
@@ -61,24 +59,23 @@ class RunRecord:
 
     @property
     def joint(self) -> bool:
-        """Whether the run trains descriptors too."""
         return self.config.get("stage") == SuperPointConfig.stage
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training, over all sessions."""
+        """Seconds of training in all sessions."""
         times = [entry["elapsed"] for entry in self.history.entries if is_number(entry.get("elapsed"))]
         return max(times, default=0.0)
 
     @property
     def best(self) -> tuple[str, float, int] | None:
-        """Name, highest value and step of the metric that selects the best checkpoint."""
+        """Name, value and step of the score of the best checkpoint."""
         entry = self.history.best
         return (entry["selected_by"], score(entry) or 0.0, entry["step"]) if entry else None
 
     @property
     def ap_keys(self) -> list[tuple[str, str, str]]:
-        """(key, variant, eps) of the average precisions that the validations measured, in their order."""
+        """(key, variant, eps) of the average precisions of the validations."""
         keys = dict.fromkeys(key for entry in self.history.events("validate") for key in entry)
         found = ((key, AP_KEY.fullmatch(key)) for key in keys)
         return [(key, match["variant"], match["eps"]) for key, match in found if match]
@@ -118,7 +115,7 @@ def read_record(path: str | Path, label: str = "") -> RunRecord:
 
 
 def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
-    """Read several runs, called by their folders' names, or by their paths where names occur twice.
+    """Read runs, labelled by their folders' names, or by their paths where names repeat.
 
     Raises: UserError if one is named twice or is no run folder.
     """
@@ -147,7 +144,7 @@ def number(value: Any) -> float:
 
 
 def date(text: Any) -> str:
-    """Return an ISO date as 2026-11-22 14:42 UTC; what is no date stays as it is."""
+    """Return an ISO date as "2026-11-22 14:42 UTC", anything else unchanged."""
     try:
         moment = datetime.datetime.fromisoformat(str(text))
     except ValueError:
@@ -156,7 +153,7 @@ def date(text: Any) -> str:
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """Return a configuration as {"path.to.key": "value as YAML writes it"}. Raises: ValueError, yaml.YAMLError."""
+    """Return a YAML text as {"path.to.key": "value"}. Raises: ValueError, yaml.YAMLError."""
     return flatten(_mapping(yaml.safe_load(text)))
 
 

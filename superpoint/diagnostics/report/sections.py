@@ -1,4 +1,4 @@
-"""The parts of a page that are made of what the run folders say; those of a network's output are in `network`."""
+"""The parts of a page that need no network; the others are in `network`."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,14 @@ MEANS = "Curves of more than 80 points are averaged"
 
 
 def diagnosis(record: RunRecord) -> Section:
-    """Return the doctor's findings, the worst first, and the range test."""
+    """Return the doctor's findings and the range test."""
     figures, notes = read_picture(record.path / "doctor" / "lr_finder.png", "Learning-rate range test")
     content = {"record": record, "figures": figures, "notes": notes}
     return Section("diagnosis", "Diagnosis", content, "diagnosis.html")
 
 
 def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Section:
-    """Return everything that the log holds a curve of, and the names of what it does not hold."""
+    """Return the curves of the log, and the names of those that it lacks."""
     drawn, absent = plots(panels), [panel.title.lower() for panel in panels if not panel.shown]
     notes = [
         f"{record.label}: {damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out."
@@ -40,7 +40,7 @@ def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Sec
 
 
 def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
-    """Return the panels that have a value, under their heading; empty without one."""
+    """Return the panels that have a value, under their heading."""
     drawn = [panel for panel in panels if panel.shown]
     return {heading: drawn} if drawn else {}
 
@@ -64,7 +64,6 @@ def samples_section(samples: Sequence[Picture], text: str) -> Section:
 
 
 def evaluation_section(record: RunRecord) -> Section:
-    """Return tables and precision-recall curves of evaluation/synthetic.json."""
     results, title = record.evaluation, "Evaluation on synthetic shapes"
     if not results:
         command = f"superpoint evaluate synthetic --model {shlex.quote(str(record.path))}"
@@ -87,7 +86,7 @@ def evaluation_section(record: RunRecord) -> Section:
 
 
 def evaluations_section(records: Sequence[RunRecord]) -> Section:
-    """Return the networks' figures in evaluation/synthetic.json, a row per run and variant."""
+    """Return the networks' figures on synthetic shapes, one row per run and variant."""
     rows: dict[tuple[str, ...], list[Sequence[object]]] = {}
     notes = []
     for record in records:
@@ -105,7 +104,6 @@ def evaluations_section(records: Sequence[RunRecord]) -> Section:
 
 
 def differences(records: Sequence[RunRecord]) -> Section:
-    """Return the keys whose values differ between the runs."""
     table = config_differences(records)
     notes = [f"{one.label}: {one.missing['config.yaml']}" for one in records if "config.yaml" in one.missing]
     if not table.rows and len(table.headers) > 2:
@@ -116,11 +114,10 @@ def differences(records: Sequence[RunRecord]) -> Section:
 
 
 def configuration(record: RunRecord, kind: type) -> Section:
-    """Return what differs from the defaults of a stage's configuration `kind`, then everything."""
+    """Return what differs from the defaults of `kind`, then everything."""
     content = {"record": record, "defaults": default_config(kind)}
     return Section("configuration", "Configuration", content, "configuration.html")
 
 
 def environment(record: RunRecord) -> Section:
-    """Return versions, machine and code of the last session, and a row for each session."""
     return Section("environment", "Environment", {"record": record}, "environment.html")

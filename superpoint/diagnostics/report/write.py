@@ -33,15 +33,14 @@ Sections = Callable[[Sequence[RunRecord]], list[Section]]
 def write_report(
     runs: Sequence[str | Path], out: str | Path | None = None, others: Mapping[str, Sections] | None = None
 ) -> Path:
-    """Write the page of one run, or the comparison of several, and return where it is.
+    """Write the page of one run, or the comparison of several, and return its path.
 
     Args:
-        runs: run folders; the run may have just begun, be going on, or have failed: what is missing is said there.
-        out: the file; by default report.html in the run folder, or comparison.html in that of the first of several.
-        others: by stage, what makes the sections of runs that are not of a detector.
+        runs: run folders, whatever the state of their runs.
+        out: the file; default report.html, or comparison.html for several, in the first run folder.
+        others: by stage, what makes the sections of runs of other kinds than detectors.
 
-    Raises:
-        UserError: a folder is no run folder; runs of different kinds; the file cannot be written.
+    Raises: UserError if a folder is no run folder, the runs differ in kind, or the file cannot be written.
     """
     records = read_records(runs)
     name = "report.html" if len(records) == 1 else "comparison.html"
@@ -60,7 +59,7 @@ def write_report(
 
 
 def detector_sections(records: Sequence[RunRecord]) -> list[Section]:
-    """Return the parts of the page of one run of a detector or a SuperPoint, or of the comparison of several."""
+    """Return the sections of one run of a detector or SuperPoint, or of a comparison of several."""
     kinds = [SuperPointConfig if record.joint else MagicPointConfig for record in records]
     if len(records) > 1:
         each = [
