@@ -1,4 +1,4 @@
-"""What the 65 logits of each 8x8 cell say: one figure per cell and kind, and which cells are wrong."""
+"""Measure the 65 logits of each 8x8 cell, and which cells are wrong."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -36,13 +36,13 @@ class CellMaps:
         probability: float32 [H, W], 0..1, cropped to the image.
         dustbin: probability of "no interest point", 0..1.
         logit_range: largest minus smallest of the 65 logits.
-        logsumexp: of the 65 logits; softmax takes it off, so it is free to wander; beyond 88 exp() overflows in fp32.
-        entropy: of the 65 probabilities, in nats: 0 (certain) .. ln 65 = 4.17 (knows nothing).
+        logsumexp: of the 65 logits; beyond 88 exp() overflows in fp32.
+        entropy: of the 65 probabilities, in nats: 0 .. ln 65 = 4.17.
         argmax: int64 in 0..64.
         valid: bool, the cells that count.
-        target: int64 in 0..64; None without labels.
-        loss: minus the logarithm of the label's probability, in nats; None without labels.
-        verdict: `Verdict` as int64, RIGHT where not valid; None without labels.
+        target: int64 in 0..64; this and the rest None without labels.
+        loss: minus the logarithm of the label's probability, in nats.
+        verdict: `Verdict` as int64, RIGHT where not valid.
     """
 
     logits: NDArray[np.float32]
@@ -58,7 +58,6 @@ class CellMaps:
     verdict: NDArray[np.int64] | None = None
 
     def count(self, verdict: Verdict) -> int:
-        """Return how many cells `where` finds."""
         return len(self.where(verdict))
 
     def where(self, verdict: Verdict) -> NDArray[np.int64]:
@@ -71,7 +70,7 @@ class CellMaps:
         return np.argwhere(chosen)
 
     def misplacement(self) -> float:
-        """Return the mean distance in pixels between largest channel and label of misplaced cells; NaN without any."""
+        """Return the mean distance in pixels of misplaced cells from their labels; NaN without any."""
         rows, columns = self.where(Verdict.MISPLACED).T
         if not len(rows) or self.target is None:
             return float("nan")
@@ -79,7 +78,7 @@ class CellMaps:
         return float(np.hypot(found % CELL - wanted % CELL, found // CELL - wanted // CELL).mean())
 
     def mean_cell(self) -> NDArray[np.float32]:
-        """Return the mean probability of each pixel of a cell over the valid cells, [8, 8]; even if all is well."""
+        """Return the mean probability of each pixel of a cell over the valid cells, [8, 8]; even in a good network."""
         if not self.valid.any():
             return np.zeros((CELL, CELL), np.float32)
         shares = np.exp(self.logits[:DUSTBIN] - self.logsumexp)
@@ -88,7 +87,7 @@ class CellMaps:
 
 @dataclass(frozen=True)
 class WorstCell:
-    """A cell worth a closer look, and the figure that says so."""
+    """A cell worth a closer look, and why."""
 
     row: int
     column: int
@@ -162,8 +161,7 @@ def judge_cells(argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDA
 def worst_cells(maps: CellMaps, count: int) -> list[WorstCell]:
     """Return the `count` valid cells to look at first.
 
-    With labels the cells of the largest loss. Without, half are the most uncertain (largest entropy), half have the
-    most extreme scale (largest |logsumexp|), each cell once.
+    With labels these have the largest loss; without, half have the largest entropy, half the largest |logsumexp|.
     """
     if maps.loss is not None:
         cells = _largest(maps.loss, maps.valid, count)

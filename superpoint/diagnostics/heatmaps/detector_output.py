@@ -1,4 +1,4 @@
-"""A detector's output on one image, measured: what the heatmap figures draw and say."""
+"""A detector's output on one image, measured for the heatmap figures and the report."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,14 @@ from superpoint.models.decode import probability_to_keypoints
 
 @dataclass(frozen=True)
 class DetectorOutput:
-    """Attributes:
-    image: uint8 [H, W].
-    maps: see `CellMaps`.
-    points, scores: detections [N, 2] (x, y) and their probability [N], up to the very border.
-    labels: label points [M, 2] (x, y), sub-pixel if they were given so; None without labels.
-    statistics: of `output_statistics`.
-    placement: of the detections.
+    """What `measure_output` returns.
+
+    Attributes:
+        image: uint8 [H, W].
+        points, scores: detections [N, 2] (x, y) and their probability [N], up to the very border.
+        labels: label points [M, 2] (x, y); None without labels.
+        statistics: of `output_statistics`.
+        placement: of the detections.
     """
 
     image: NDArray[np.uint8]
@@ -34,7 +35,7 @@ class DetectorOutput:
     placement: Placement
 
     def describe(self) -> str:
-        """Return the key statistics in two lines, each with its healthy value where that is known."""
+        """Return the key statistics in two lines, with healthy values where they are known."""
         values, placement = self.statistics, self.placement
         parts = [f"dustbin mean {values['dustbin']:.3f}"]
         if "recall" in values:

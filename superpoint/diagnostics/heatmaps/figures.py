@@ -1,7 +1,4 @@
-"""Figures of a detector's output on one image: all panels with the worst cells, and a comparison of checkpoints.
-
-Pure: measured outputs in, matplotlib Figure out.
-"""
+"""Figures of a detector's output on one image: all panels with the worst cells, and a comparison of checkpoints."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,20 +16,14 @@ from superpoint.diagnostics.heatmaps.zoom import draw_zoom
 
 WIDTH, DPI = 1600, 100  # px of a figure
 TALLEST, LOWEST = 440, 60  # px of a panel's picture
-# px beside a panel's picture, and above and below it. So wide that the height limits the pictures: where the width
-# does, the layout takes the room above a picture for free, and titles overlap.
+# px beside a panel's picture, and above and below it. Where the width limits the pictures, titles overlap.
 AROUND = 84, 112
 ZOOM_HEIGHT, ACROSS = 190, 3  # px of an enlarged cell, and how many are in a row
 
 
 @matplotlib.rc_context(STYLE)
 def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> Figure:
-    """Draw all that the detector's output on one image shows, 1600 px wide.
-
-    Panels: input, label, probability, detections, largest channel against label with the wrong cells marked; dustbin,
-    range of the logits, logsumexp, entropy, mean cell; then the `worst` cells with their 65 logits. Those that need
-    labels are left out without; the worst cells are then the most uncertain and those on the most extreme scale.
-    """
+    """Draw all PANELS of a detector's output on one image and the `worst` cells with their 65 logits, 1600 px wide."""
     labelled = output.labels is not None
     names = [name for name in PANELS if labelled or name not in ("label", "argmax")]
     shown = worst_cells(output.maps, worst)
@@ -58,7 +49,7 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
 
 @matplotlib.rc_context(STYLE)
 def heatmap_comparison(outputs: Sequence[tuple[str, DetectorOutput]], title: str = "") -> Figure:
-    """Draw the outputs of one or more checkpoints, by name, on one image: one row each, colours as in all rows."""
+    """Draw the outputs of checkpoints, by name, on one image: one row per checkpoint, colours in common."""
     measured = [output for _, output in outputs]
     names = ["probability", "detections", "dustbin", "logsumexp"]
     names.append("argmax" if measured[0].labels is not None else "entropy")
@@ -77,7 +68,6 @@ def heatmap_comparison(outputs: Sequence[tuple[str, DetectorOutput]], title: str
 
 
 def subtitle(output: DetectorOutput) -> str:
-    """Return sizes and how points were decoded."""
     height, width = output.image.shape
     rows, columns = output.maps.valid.shape
     ignored = int((~output.maps.valid).sum())
@@ -99,7 +89,6 @@ def _figure(title: str, foot: str, height: float) -> Figure:
 def _draw_panels(
     page: Any, names: Sequence[str], rows: int, output: DetectorOutput, norms: dict[str, Normalize]
 ) -> dict[str, Axes]:
-    """Draw panels into rows of a figure or part of one."""
     drawn = dict(zip(names, page.subplots(rows, len(names) // rows).flat, strict=True))
     for name, axes in drawn.items():
         axes.set_label(name)
@@ -108,13 +97,11 @@ def _draw_panels(
 
 
 def _panel_height(columns: int, size: tuple[int, ...]) -> int:
-    """Of a panel whose picture fills its width, unless that made it too tall."""
     picture = (WIDTH / columns - AROUND[0]) * size[0] / size[1]
     return round(min(max(picture, LOWEST), TALLEST)) + AROUND[1]
 
 
 def _number_cells(axes: Axes, cells: Sequence[WorstCell]) -> None:
-    """Write the numbers of the zooms beside their cells on a map."""
     right, low = axes.get_xlim()[1], axes.get_ylim()[0]
     for number, cell in enumerate(cells, 1):
         # Above and to the right of the cell, unless that would be beyond the map.

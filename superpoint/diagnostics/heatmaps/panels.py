@@ -1,4 +1,4 @@
-"""The panels of a heatmap figure: each draws one view of a detector's output into its axes."""
+"""The panels of a heatmap figure: each draws one aspect of a detector's output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,12 +37,11 @@ MARKERS = {
 
 
 def input_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    """Draw the image as the network sees it; cells the loss ignores are darkened."""
     show_image(axes, output, "input (grey level 0..255)")
 
 
 def label_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    """Draw label points and the cells they were encoded to: a swap of x and y or a wrong order shows here."""
+    """Draw label points and the cells they were encoded to: a swap of x and y shows here."""
     target, labels = output.maps.target, output.labels
     assert target is not None
     assert labels is not None
@@ -65,7 +64,6 @@ def probability_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None
 
 
 def detection_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    """Draw detections as rings, coloured by their probability, over the image; labels as crosses."""
     show_image(axes, output, f"detections: {len(output.points)}")
     if output.labels is not None:
         mark(axes, output.labels, "label", f"label point ({len(output.labels)})", 30)
@@ -82,7 +80,7 @@ def detection_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None =
 
 
 def verdict_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    """Draw the largest of each cell's 65 channels against its label; the wrong cells are marked by kind."""
+    """Mark the cells whose largest channel is not the label, by kind."""
     maps = output.maps
     wrong = sum(maps.count(verdict) for verdict in Verdict if verdict != Verdict.RIGHT)
     title = f"argmax vs label: {wrong} of {int(maps.valid.sum())} wrong"
@@ -118,7 +116,6 @@ def entropy_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = N
 
 
 def mean_cell_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    """Draw the mean of all cells: even but for chance in a healthy network, a pattern if all cells look the same."""
     mean = output.maps.mean_cell()
     norm = norm or Normalize(0, max(float(mean.max()), 1e-6))
     _show_map(axes, mean, "mean cell (even is healthy)", "mean probability", norm, "viridis", "px")
@@ -141,19 +138,19 @@ PANELS: dict[str, Panel] = {
 
 
 def probability_norm(largest: float) -> PowerNorm:
-    """Return colours of probabilities 0..largest by their square root, so that the weak show beside the strong."""
+    """Scale probabilities by their square root, so that the weak show beside the strong."""
     return PowerNorm(0.5, 0, max(largest, 0.01))
 
 
 def spread(values: ArrayLike, min_range: float = 1e-3) -> Normalize:
-    """Return colours from the smallest to the largest value, at least `min_range` apart: rounding errors are no map."""
+    """Scale from the smallest to the largest value, at least `min_range` apart: rounding errors get no colours."""
     low, high = float(np.min(values)), float(np.max(values))
     missing = max(min_range - (high - low), 0.0) / 2
     return Normalize(low - missing, high + missing)
 
 
 def show_image(axes: Axes, output: DetectorOutput, title: str, *, top: float = 255, unit: str = "px") -> None:
-    """Draw the image, grey levels 0..top, with its ignored cells darkened, in pixels or in units of a cell."""
+    """Draw the image, grey levels 0..top, with its ignored cells darkened; `unit` of the axes: "px" or "cell"."""
     (height, width), side = output.image.shape, CELL if unit == "cell" else 1
     smooth = unit == "px" and width >= 240
     extent = (-0.5, width / side - 0.5, height / side - 0.5, -0.5)
@@ -182,7 +179,6 @@ def _show_map(
     colors: str = "cividis",
     unit: str = "cell",
 ) -> None:
-    """Draw a map of cells (their rows and columns along the axes) or of pixels, with its colour bar."""
     picture = axes.imshow(values, cmap=colors, norm=norm, interpolation="nearest")
     axes.set_title(title)
     name_axes(axes, unit)
@@ -190,7 +186,6 @@ def _show_map(
 
 
 def name_axes(axes: Axes, unit: str) -> None:
-    """Name both axes by what they count; ticks are whole numbers."""
     axes.set_xlabel("x (px)" if unit == "px" else "cell column", labelpad=1)
     axes.set_ylabel("y (px)" if unit == "px" else "cell row", labelpad=1)
     axes.tick_params(labelsize=SMALL, length=3, pad=2)
@@ -213,12 +208,7 @@ def _legend(axes: Axes) -> None:
 
 
 def mark(axes: Axes, points: ArrayLike, kind: str, label: str, size: float = 36) -> None:
-    """Draw points [N, 2] (x, y) in units of the axes, with a marker that differs from the others in shape and colour.
-
-    Args:
-        kind: a key of MARKERS.
-        label: for the legend; also the name by which the markers can be found again.
-    """
+    """Draw points [N, 2] (x, y) in units of the axes; `kind` is a key of MARKERS, `label` stands in the legend."""
     marker, color, filled = MARKERS[kind]
     where, ink = np.asarray(points, np.float64).reshape(-1, 2), plot_color(color)
     style: dict[str, Any] = {"color": ink} if filled else {"facecolors": "none", "edgecolors": ink}

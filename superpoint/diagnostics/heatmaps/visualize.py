@@ -1,10 +1,6 @@
-"""Stage visualize-heatmaps: what a detector says, cell by cell, on synthetic scenes and photographs.
+"""Stage visualize-heatmaps: draw a detector's output, cell by cell, on synthetic scenes and photographs.
 
-    superpoint visualize-heatmaps --model runs/lite
-    superpoint visualize-heatmaps --model runs/lite --model magicpoint --index 12 --image street.jpg
-
-Writes heatmaps/*.png into the first run folder: a figure for each image and checkpoint, and, of several checkpoints,
-one for each image that compares them.
+Writes a figure per image and checkpoint and, of several checkpoints, one per image that compares them.
 """
 
 import re
@@ -72,9 +68,10 @@ def visualize_heatmaps(
 
     Args:
         sources: run folders, checkpoints, weights files or names of pretrained weights.
-        images: photographs. indices: samples of the training data of the first run among the sources. Without either:
-            three samples and two photographs of scikit-image, if that is installed.
-        labels: points of the one photograph, see `data.labelled.read_points`.
+        images: photographs.
+        indices: samples of the training data of the first run among the sources. Without these and images: three
+            samples and two photographs of scikit-image.
+        labels: points of the one photograph, see `read_points`.
         out: folder; by default heatmaps/ in the first source, which must then be a run folder.
         longest: photographs are shrunk to this longer side, in pixels.
         worst: number of cells enlarged.

@@ -1,4 +1,4 @@
-"""Single cells enlarged: where they lie, what the network sees there, and their 65 logits."""
+"""Single cells enlarged: the image, the probability and their 65 logits."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,7 +55,6 @@ def _channel(channel: int) -> str:
 
 
 def _frame(axes: Axes, row: int, column: int) -> None:
-    """Show the cell and some pixels about it, its outline drawn."""
     left, top = column * CELL - 0.5, row * CELL - 0.5
     axes.add_patch(Rectangle((left, top), CELL, CELL, fill=False, edgecolor="white", linewidth=1.2, path_effects=RIM))
     axes.set(xlim=(left - AROUND, left + CELL + AROUND), ylim=(top + CELL + AROUND, top - AROUND))
@@ -63,7 +62,6 @@ def _frame(axes: Axes, row: int, column: int) -> None:
 
 
 def _draw_logits(axes: Axes, maps: CellMaps, values: np.ndarray, channels: dict[str, int]) -> None:
-    """Bars from the smallest logit up; the bars of the label and of the largest channel are coloured and marked."""
     low, high = float(values.min()), float(values.max())
     span = max(high - low, 1e-3)
     base = low - 0.06 * span

@@ -1,17 +1,9 @@
 """Stage overfit: can this network, loss and optimiser learn one image by heart? If not, nothing else will work.
 
-    superpoint overfit
-    superpoint overfit --index 7 optimizer.lr=0.003
-    superpoint overfit --image street.jpg --labels street.csv
-    superpoint overfit --scenes 8 data.kind=labelled data.labels=labels.h5 data.images=photos
-    superpoint overfit --config superpoint/lite descriptor.name=sampled_hinge
-
-The training stage itself, on the same few samples again and again: without augmentation, averaging of weights, warm-up
-or decay of the rate. It passes as soon as in evaluation mode the largest of the 65 channels is the label in every cell.
-With a joint configuration the samples are pairs of views, and every correspondence must also find its counterpart
-among all of the other view by its descriptor, both ways; for the dense hinge see `correspondences.match_cells`.
-Leaves a run folder (for `superpoint doctor` and the like) with strip.png, strip.gif, overfit.json and, of pairs,
-matches.png; a photograph and its points are kept in it as training data of the kind `labelled`, see `DataConfig`.
+Trains on the same few samples without augmentation, averaging of weights, warm-up or decay of the rate. Passes as soon
+as, in evaluation mode, the largest of the 65 channels is the label in every cell. With a joint configuration the
+samples are pairs of views, and every correspondence must also find its counterpart by its descriptor, both ways.
+Leaves a run folder with strip.png, strip.gif, overfit.json and, of pairs, matches.png.
 """
 
 from collections.abc import Sequence
@@ -39,9 +31,9 @@ from superpoint.training.magicpoint import initial_model
 from superpoint.training.objectives import detector_objective, joint_objective
 from superpoint.visualize import save_image
 
-BATCH = 8  # samples a step, at most
+BATCH = 8  # samples per step, at most
 EVERY = 5  # steps between looks at the cells
-REPLACED = {  # keys that have no say here, and the option that has
+REPLACED = {  # keys without effect here, and the option that takes their place
     "run": "--out",
     "data.overfit": "--scenes",
     "data.overfit_first": "--index",
@@ -57,8 +49,7 @@ class OverfitResult:
     """How it ended.
 
     Attributes:
-        loss, score, matching: of the last look, in evaluation mode; None if the run broke down before it. `matching`
-            only of pairs.
+        loss, score, matching: of the last look; None if the run broke down before it. `matching` only of pairs.
         findings: why it failed, the likeliest cause first.
         signal: what ended it early, if anything did.
     """
@@ -85,12 +76,11 @@ def overfit(
     steps: int = 400,
     minutes: float = 3.0,
 ) -> OverfitResult:
-    """Learn a few samples by heart with the network, losses and optimiser of `config`, and say whether that worked.
+    """Learn a few samples by heart with the network, losses and optimiser of `config`.
 
     Args:
-        config: schedule, averaging, workers, batch size and budget are replaced, see the head of this file. A
-            `SuperPointConfig` makes the samples pairs.
-        out: run folder, new or empty; default the first of runs/overfit, runs/overfit-2, ... that is.
+        config: `overfit_config` replaces a part of it. A `SuperPointConfig` makes the samples pairs.
+        out: run folder, new or empty; default `free_folder()`.
         index: synthetic scene or pair to start from; default the first one with a label.
         image: a photograph instead of what `config.data` names, resized and cropped to config.data.height x width.
         labels: its points, see `read_points`; default the detections of the pretrained network.
@@ -107,7 +97,7 @@ def overfit(
         raise UserError(f"--labels {labels}: found no --image that they belong to")
     if image is not None and (index is not None or scenes != 1):
         raise UserError(f"--image {image}: found --index or --scenes too, expected a photograph alone")
-    if image is not None:  # instead of what the configuration names, be it a mixture, which cannot be overfitted
+    if image is not None:
         config = replace(config, data=replace(config.data, kind="synthetic", labels=None, images=None))
     schedule, config = config.schedule, overfit_config(config, folder, index or 0, scenes, steps, minutes)
     if image is None:
@@ -144,7 +134,6 @@ def overfit(
 
 
 def _content(watch: Watch) -> str:
-    """How much there is to learn, in words."""
     if "matched" in watch.parts[0]:
         return f"{sum(int(part['matched'].sum()) for part in watch.parts)} correspondences"
     cells = [int(part["valid"].sum()) for part in watch.parts]
@@ -176,7 +165,7 @@ def overfit_config(
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Raises: UserError for a `key.path=value` that this stage would pass over."""
+    """Refuse a `key.path=value` that this stage would ignore. Raises: UserError."""
     for override in overrides:
         key = override.partition("=")[0]
         for replaced, option in REPLACED.items():
@@ -218,7 +207,6 @@ def _judge(
 
 
 def _report_lines(outcome: OverfitResult) -> list[str]:
-    """What the command prints at the end."""
     spent = f"{outcome.step} steps, {outcome.seconds:.1f} s"
     score, matching = outcome.score, outcome.matching
     names = ("strip.png", "strip.gif", "matches.png") if matching else ("strip.png", "strip.gif")

@@ -20,8 +20,7 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 
 FALLING = 0.9  # loss of the last tenth of the steps over that of the tenth before: below, more steps would help
 LATE = 0.1
-# The paper's lambda_d and the cells of its images. Of one pair of 64x64 (64 cells) 250 left 19 of 48 cells wrong after
-# 150 steps, 25 none after 30, and 13, which is as much to 64 cells as 250 to 1200, none after 10.
+# The paper's lambda_d and the cells of its images. A pair of 64x64 (64 cells) was not learnt with 250, but with 13.
 PAPER_WEIGHT, PAPER_CELLS = 250.0, 1200
 ALIKE = 0.9  # negative over positive similarity from which on all descriptors are alike
 
@@ -32,10 +31,9 @@ class CellScore:
 
     Attributes:
         wrong: bool [B, H / 8, W / 8].
-        cells: valid cells.
-        points: of these, cells whose label is a point.
+        cells, points: valid cells, and how many of them hold a label point.
         missed, false, misplaced: wrong cells by their `Verdict`.
-        near: of the misplaced, those off by at most 1 px along both axes.
+        near: misplaced by at most 1 px along both axes.
         border: wrong cells that touch the outline of the image.
     """
 
@@ -54,7 +52,6 @@ class CellScore:
 
     @property
     def text(self) -> str:
-        """Which cells are wrong, in words."""
         parts = []
         if self.missed:
             parts.append(f"{self.missed} of {self.points} points not found")
@@ -88,10 +85,7 @@ def score_cells(logits: Tensor, target: Tensor, valid: Tensor) -> CellScore:
 
 @dataclass(frozen=True)
 class MatchScore:
-    """Nearest descriptors against the truth, both ways: `asked` matches, of which `wrong` are wrong.
-
-    `what`: "correspondences" (sampled) or "cells" (centres of the 8x8 cells).
-    """
+    """How many matches were asked for, both ways, and how many are wrong; `what`: "correspondences" or "cells"."""
 
     asked: int
     wrong: int
@@ -112,16 +106,16 @@ def explain_failure(
     matching: MatchScore | None = None,
     figures: Mapping[str, float] | None = None,
 ) -> list[Finding]:
-    """Explain why a network has not learnt its samples by heart: findings that are not PASS, the likeliest cause first.
+    """Return why a network has not learnt its samples by heart: findings that are not PASS, the likeliest first.
 
     Args:
-        case: of the finished run; its dataset has the samples.
+        case: of the finished run.
         score: at the end, in evaluation mode; None if the run broke down before there was any.
         matching, figures: of pairs, their matches and what the objective returned.
     """
     checks = [nonfinite(case), gradient_jump(case), learning_rate(case)]
     broken = any(finding.status is Status.FAIL for finding in checks)
-    if score is not None and not broken:  # how a run ends that has blown up says nothing about anything else
+    if score is not None and not broken:  # the end of a run that has blown up says nothing about anything else
         unfinished = _unfinished(case, score.text if score.wrong_count or matching is None else matching.text)
         # While the loss falls, finding nothing yet is no plateau.
         checks += [_plateau(score) if unfinished.status is Status.PASS else unfinished, batchnorm(case)]
@@ -147,7 +141,6 @@ def _plateau(score: CellScore) -> Finding:
 
 
 def _unfinished(case: Case, left: str) -> Finding:
-    """Was the loss still falling when the budget ended?"""
     losses = [float(entry["loss"]) for entry in case.events("train") if entry.get("loss") is not None]
     share = max(round(LATE * len(losses)), 1)
     if len(losses) >= 3 * share:
@@ -173,7 +166,7 @@ def _rest(score: CellScore) -> Finding:
 
 
 def explain_matching(matching: MatchScore, figures: Mapping[str, float], config: SuperPointConfig) -> Finding:
-    """Explain why correspondences are not told apart, by what the objective says about the pairs."""
+    """Return why matches are wrong, from the similarities that the objective measured."""
     positive, negative = figures["positive_similarity"], figures["negative_similarity"]
     seen = f"{matching.text}; similarity of the same point {positive:.2f}, of others {negative:.2f}."
     weight = config.descriptor.positive_weight

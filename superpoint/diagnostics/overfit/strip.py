@@ -1,7 +1,4 @@
-"""What a network says about one image while it learns it: a strip of heatmaps over the steps, and the same animated.
-
-Pure: arrays in, image or GIF bytes out.
-"""
+"""Draw how a network learns one image: a strip of heatmaps over the steps, and the same as an animation."""
 
 import io
 from collections.abc import Sequence
@@ -51,14 +48,12 @@ HEAT = overlay_heatmap(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[
 
 @dataclass(frozen=True)
 class Frame:
-    """The network at one step.
+    """The network at one step, in evaluation mode.
 
     Attributes:
-        step: optimiser steps made so far.
-        loss: on the image (or images) that are learnt, in evaluation mode.
         probability: [H, W], 0..1.
         wrong: bool [H / 8, W / 8], valid cells whose largest channel is not the label.
-        cells: how many cells count.
+        cells: how many cells are valid.
     """
 
     step: int
@@ -74,10 +69,10 @@ class Frame:
 
 
 def moments(steps: Sequence[int], wrong: Sequence[int], spaced: int = 8, eventful: int = 4) -> list[int]:
-    """Which frames to show: at most `spaced` + `eventful` indices of the ascending `steps`, first and last included.
+    """Return indices of the frames to show, at most `spaced` + `eventful`, first and last included.
 
-    `spaced` are even in log(1 + step), since most changes at first; `eventful` are where the number of `wrong` cells
-    changed most from the frame before.
+    `spaced` are even in log(1 + step), since most changes at first; at `eventful` the number of `wrong` cells changed
+    most.
     """
     if not steps:
         return []
@@ -91,17 +86,13 @@ def moments(steps: Sequence[int], wrong: Sequence[int], spaced: int = 8, eventfu
 def heatmap_strip(
     image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
 ) -> NDArray[np.uint8]:
-    """Draw all frames beside each other, the last one with its right and wrong cells marked.
+    """Draw all frames beside each other, with right and wrong cells marked in the last one; uint8 RGB [H', W', 3].
 
     Args:
         image: uint8 [H, W].
         points: labels [N, 2], (x, y) in pixels of `image`.
         positive: bool [H / 8, W / 8], cells whose label is a point.
         frames: at least one, in the order of their steps.
-        title: heading of the sheet.
-
-    Returns:
-        uint8 RGB [H', W', 3].
     """
     return _draw(image, points, [*[None] * (len(frames) - 1), positive], frames, title, COLUMNS)
 
@@ -109,7 +100,7 @@ def heatmap_strip(
 def heatmap_animation(
     image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
 ) -> bytes:
-    """Draw the frames one after the other as an animated GIF without end; arguments are those of `heatmap_strip`."""
+    """Draw the frames as an endless GIF; arguments as for `heatmap_strip`."""
     marked = [*[None] * (len(frames) - 1), positive]
     pictures = [
         with_palette(_draw(image, points, [cells], [frame], title, 1))
@@ -122,10 +113,7 @@ def heatmap_animation(
 
 
 def with_palette(picture: NDArray[np.uint8]) -> Image.Image:
-    """Return the picture in greys, the colours of heatmaps on greys, and those of the marks.
-
-    Palettes chosen by frequency leave out what matters most, the few pixels of the peaks.
-    """
+    """Reduce a picture to 256 colours that keep the few pixels of the peaks; a palette by frequency drops them."""
     greys = np.repeat(np.linspace(0, 255, 103).round().astype(np.uint8)[:, None], 3, axis=1)
     base, level = np.meshgrid(np.linspace(0, 255, 9), np.linspace(0.06, 1, 16))
     heat = overlay_heatmap(base.round().astype(np.uint8), level, limits=(0.0, 1.0)).reshape(-1, 3)
@@ -145,7 +133,6 @@ def _draw(
     title: str,
     columns: int,
 ) -> NDArray[np.uint8]:
-    """Draw frames in rows; where `marked` has the cells with a point, right and wrong cells are outlined."""
     columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
     height, width = image.shape

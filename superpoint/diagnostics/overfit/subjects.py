@@ -1,7 +1,7 @@
-"""What stage overfit learns by heart: scenes, photographs or pairs of the configuration, or one photograph alone.
+"""What stage overfit learns by heart: samples of the configuration, or one photograph.
 
-That photograph goes into the run folder with its points, as training data of the kind `labelled`: the configuration
-kept there then names what has been learnt, and checks and report see it.
+The photograph and its points are kept in the run folder as training data of the kind `labelled`, where checks and
+report find them.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ PHOTOGRAPH, FEATURES = "photograph.png", "photograph.h5"  # in the run folder
 
 @dataclass(frozen=True)
 class Subject:
-    """The samples to learn; what they are in words; what writes the photograph to the run folder, if it is one."""
+    """The samples to learn, in words too; `keep` writes a photograph to the run folder."""
 
     dataset: PointSamples | WarpedPairs
     about: str
@@ -40,7 +40,7 @@ class Subject:
 
 
 def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
-    """Return what `config.data` names, from scene or pair `index` on if that is not None.
+    """Return the samples of `config.data`, from scene or pair `index` on.
 
     Raises: UserError for a scene without labels, an index among photographs, labels that do not fit.
     """
@@ -66,12 +66,12 @@ def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
 def single_photograph(
     config: MagicPointConfig, folder: Path, image: str | Path, labels: str | Path | None
 ) -> tuple[MagicPointConfig, Subject]:
-    """Return the configuration that names the photograph `image` where `Subject.keep` will write it, and the subject.
+    """Return `config` with the photograph as its data, where `Subject.keep` will write it, and the photograph.
 
     Args:
-        config: with `data.overfit` = 1, and of any `data.kind`.
+        config: with `data.overfit` = 1.
         folder: the run folder.
-        image: any file that `read_gray` reads, of any size.
+        image: of any size.
         labels: its points, see `read_points`; None = the detections of the pretrained network.
 
     Raises: UserError for files that cannot be used, and for a photograph without a point.

@@ -1,4 +1,4 @@
-"""Looks at a network while it learns a few samples by heart: which cells and which matches are right."""
+"""Measure which cells and matches are right while a network learns a few samples by heart."""
 
 from typing import Any
 
@@ -21,24 +21,18 @@ MIN_LOSS = 1e-6  # below, nothing is wrong for want of steps
 
 
 class Watch:
-    """The `validate` of a run that learns its samples by heart; ends the run as soon as all is right.
+    """The `validate` of a run that learns samples 0 .. count - 1 by heart; ends the run as soon as all is right.
 
-    Of pairs all matches have to be right too: those of sampled correspondences or, for the dense hinge, of cells.
-
-    Args:
-        dataset: its samples 0 .. count - 1 are looked at.
-        objective: what is minimised.
-        every: steps between looks.
-        at_once: samples that go through the network together.
+    Of pairs all matches must be right too: of sampled correspondences or, for the dense hinge, of cells.
 
     Attributes:
-        parts: these samples in batches.
+        parts: the samples in batches of `at_once`.
         image, points: the first sample, or its first view, before encoding.
-        positive: bool [H / 8, W / 8], cells of it that count and hold a point.
-        frames: what the network said about it, from before the first step on.
+        positive: bool [H / 8, W / 8], its valid cells that hold a point.
+        frames: its output, from before the first step on, `every` steps apart.
         score, matching: of the last look since training began, None before; `matching` only of pairs.
-        figures: what the objective returned at the last look, mean over the samples.
-        shown: matches of the correspondences of the first batch from view a to view b, for the picture.
+        figures: means of what the objective returned at the last look.
+        shown: matches of the first batch from view a to view b.
     """
 
     def __init__(
@@ -101,10 +95,7 @@ class Watch:
     def _look(
         self, model: nn.Module, part: dict[str, Tensor]
     ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor], tuple[NearestMatches, ...]]:
-        """Logits [N, 65, Hc, Wc] with their target and valid cells, figures of the objective, and matches.
-
-        Of pairs N counts all first views, then all second ones.
-        """
+        """Logits, target and valid cells (of pairs all first views, then all second), figures, matches."""
         device = next(model.parameters()).device
         batch = {key: value.to(device) for key, value in part.items()}
         kept: list[dict[str, Tensor]] = []

@@ -1,7 +1,4 @@
-"""Learning rate against momentum: what the loss curves of a grid of short runs say, as verdicts, table and figure.
-
-Pure: curves in, numbers and pictures out. `diagnostics.rates.study` makes the curves.
-"""
+"""Judge, tabulate and draw the loss curves of short runs over learning rates and momenta."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +23,11 @@ SMOOTHING = 0.8  # decay of the moving average of the loss
 
 @dataclass(frozen=True)
 class Curve:
-    """One short run.
+    """One short run of SGD at a constant rate.
 
     Attributes:
-        rate: learning rate, constant over the run.
-        momentum: of SGD.
-        losses: of each step, all on the same batch; of a diverged run those before it.
-        diverged: step at which the loss was not finite or above `EXPLOSION` times the first one, where the run was
-            ended; None if it went through.
+        losses: of each step, all on the same batch, up to a divergence.
+        diverged: step at which the loss was not finite or above `EXPLOSION` times the first one; None otherwise.
     """
 
     rate: float
@@ -44,16 +38,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Row:
-    """What `judge` finds in a curve.
-
-    Attributes:
-        final: last smoothed loss; None if diverged.
-        steps: steps until the smoothed loss is at the target; None if it never was.
-        oscillation: see the function of that name; None if diverged.
-        highest: largest loss, as a multiple of the first one; None if diverged.
-        verdict: one of VERDICTS, see EXPLANATION.
-        diverged: the step of that.
-    """
+    """What `judge` finds in a curve; EXPLANATION says what the numbers mean. None where diverged."""
 
     rate: float
     momentum: float
@@ -79,9 +64,8 @@ def smooth(losses: Sequence[float], decay: float = SMOOTHING) -> list[float]:
 
 
 def oscillation(losses: Sequence[float]) -> float:
-    """Return how far a curve of 6 steps or more climbs back above its lowest loss since the first third.
+    """Return how far a curve of 6 steps or more climbs above its lowest loss since the first third, as a share of it.
 
-    0.15 is a loss that rises to 1.15 times that value, from step to step or over the ten steps of a swing by momentum.
     Losses below 1e-4 count as 1e-4.
     """
     if len(losses) < 6:
@@ -91,17 +75,17 @@ def oscillation(losses: Sequence[float]) -> float:
 
 
 def lies_still(losses: Sequence[float]) -> bool:
-    """Return whether a curve of 6 steps or more, having moved, falls no longer; see "stuck" in EXPLANATION."""
+    """Return whether a curve has moved and falls no longer; see "stuck" in EXPLANATION."""
     smoothed, third = smooth(losses), len(losses) // 3
     moved = max(abs(loss - losses[0]) for loss in losses) > MOVED * losses[0]
     return moved and smoothed[-1] > (1 - FLAT) * smoothed[-1 - third]
 
 
-def judge(curve: Curve, target: float = TARGET) -> Row:
-    """Return the numbers and the verdict of a curve; `target` is a share of the first loss."""
+def judge(curve: Curve) -> Row:
+    """Return the numbers and the verdict of a curve."""
     if curve.diverged is not None:
         return Row(curve.rate, curve.momentum, "diverged", diverged=curve.diverged)
-    wanted = target * curve.losses[0]
+    wanted = TARGET * curve.losses[0]
     smoothed, swing = smooth(curve.losses), oscillation(curve.losses)
     if swing > UNSTEADY:
         verdict = "oscillates"

@@ -1,7 +1,4 @@
-"""Stage find-lr: ramp the learning rate up over a short run and suggest one.
-
-superpoint find-lr --config magicpoint/lite
-"""
+"""Stage find-lr: ramp the learning rate up over a short run and suggest one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from superpoint.visualize import save_figure
 
 
 def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> RangeTest:
-    """Range test with the data, network, loss and optimiser of `config`; writes lr_finder.png and .json to `out`."""
+    """Run a learning-rate range test with the recipe `config`; write lr_finder.png and .json to `out`."""
     folder = make_folder(out)
     model = build_model(config.model, config.seed)
     objective = detector_objective(config)
@@ -45,7 +42,7 @@ def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> R
 
 
 def range_test_figure(found: RangeTest) -> Figure:
-    """Smoothed loss over the learning rate (log axis), the suggestion marked."""
+    """Draw the smoothed loss over the learning rate, the suggestion marked."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(found.rates, found.losses)

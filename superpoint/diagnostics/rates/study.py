@@ -1,9 +1,6 @@
 """Stage lr-study: short runs over a grid of learning rates and momenta, compared.
 
-    superpoint lr-study --rates 0.03,0.3,1.4,4,30 --momenta 0,0.9
-
-Plain SGD on one fixed batch of unaugmented scenes: no noise between batches, no clipping, no schedule, so that the
-curves show the optimiser alone. For the rate of a real run see `superpoint find-lr`.
+Plain SGD on one fixed batch of unaugmented scenes, without clipping or schedule: the curves show the optimiser alone.
 """
 
 from collections.abc import Sequence
@@ -46,10 +43,10 @@ def lr_study(
     momenta: Sequence[float],
     steps: int = 120,
 ) -> list[Row]:
-    """Train every combination from the same weights on the same `config.train.batch_size` scenes; compare.
+    """Train every combination from the same weights on the same `config.train.batch_size` scenes.
 
-    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md and .json (with the curves) to `out`
-    and returns one row per run, momentum by momentum, in the order given.
+    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md and .json (with the curves) to `out`.
+    Returns one row per run, momentum by momentum.
 
     Raises:
         UserError: a rate that is not above 0, a momentum outside 0..0.9999, fewer than 6 steps, a `data.overfit` other
@@ -101,7 +98,6 @@ def lr_study(
 def _descend(
     fabric: Fabric, model: nn.Module, objective: Objective, batch: Batch, optimizer: OptimizerConfig, steps: int
 ) -> Curve:
-    """Gradient descent of `model` (in place) on one batch; ends where it diverges."""
     wrapped, stepper = fabric.setup(model, make_optimizer(model, optimizer))
     wrapped.train()
     batch = fabric.to_device(batch)

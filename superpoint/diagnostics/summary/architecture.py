@@ -1,4 +1,4 @@
-"""A network drawn as boxes, from its summary: the encoder's stages, the heads, and what follows them."""
+"""Draw a network as boxes: the encoder's stages, the heads, and the decoding."""
 
 import io
 import textwrap
@@ -28,10 +28,9 @@ DPI = 100
 
 
 def architecture_figure(summary: ModelSummary, title: str = "Architecture") -> Figure:
-    """The blocks of a network from left to right, the heads one above the other.
+    """Draw the blocks of a network from left to right, the heads one above the other.
 
-    The front of a box is as wide as its channels and as high as its map, its depth is the map's width; all three are
-    compressed (exponent 0.55), so that the image and a map of stride 8 fit on one page.
+    The front of a box is as wide as its channels and as high as its map, its depth is the map's width, all compressed.
     """
     boxes = _boxes(summary.blocks)
     trunk = [box for box in boxes if box.block.part in ("input", "encoder")]
@@ -83,12 +82,10 @@ class _Box:
 
     @property
     def gap(self) -> float:
-        """Room before it."""
         return WIDE_GAP if self.block.before else GAP
 
 
 def _boxes(blocks: Sequence[Block]) -> list[_Box]:
-    """Sizes relative to the largest map and the most channels of the network."""
     side = max(max(block.shape[:2]) for block in blocks)
     channels = max(block.shape[2] for block in blocks)
     boxes = []
@@ -112,10 +109,7 @@ def _draw_lane(
     source: tuple[float, float] | None,
     turn: float = 0.0,
 ) -> tuple[tuple[float, float], float]:
-    """Draw boxes from `left` on, about the height `middle`, joined by arrows, the first of which comes from `source`.
-
-    Args:
-        turn: x where that arrow turns up or down, if it must.
+    """Draw boxes joined by arrows; the first arrow comes from `source` and turns up or down at x = `turn`.
 
     Returns: where an arrow from the last box begins, and the right end of that box's room.
     """
@@ -140,7 +134,6 @@ def _draw_lane(
 
 
 def _box(axes: Axes, box: _Box, corner: tuple[float, float]) -> None:
-    """Front, top and side of a box whose front has its lower left corner there."""
     (x, y), (width, height), depth = corner, box.front, box.depth
     color = plot_color(COLORS[box.block.part])
     front = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
@@ -166,7 +159,6 @@ def _caption(axes: Axes, block: Block, x: float, y: float) -> None:
 
 
 def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], text: str, turn: float) -> None:
-    """From box to box, with corners at x = `turn` if they lie at different heights, and the operation above it."""
     line = {"color": "0.3", "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
     if abs(start[1] - stop[1]) > 1:
         axes.plot([start[0], turn, turn], [start[1], start[1], stop[1]], color="0.3", linewidth=1.1)
@@ -197,10 +189,9 @@ def _subtitle(summary: ModelSummary) -> str:
 
 
 def save_architecture(path: str | Path, figure: Figure) -> Path:
-    """Write the drawing as .png, else as SVG (text as outlines, the same bytes every time), whole or not at all.
+    """Write the drawing as .png, else as SVG (text as outlines, the same bytes every time).
 
-    Raises:
-        UserError: the file cannot be written.
+    Raises: UserError if the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() == ".png":

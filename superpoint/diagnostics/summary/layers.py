@@ -1,7 +1,4 @@
-"""The layers of a network with their output shapes, parameters and operations, measured by running it.
-
-It runs on the meta device: shapes are computed, numbers are not, so any image size costs nothing.
-"""
+"""Measure the output shapes, parameters and operations of a network's layers by running it on the meta device."""
 
 import copy
 from collections import Counter
@@ -27,11 +24,11 @@ class Layer:
     """One call of a module without children, in the order of execution.
 
     Attributes:
-        name: path of the module; of a module that is called again the later calls have no parameters.
-        kind: what it is, such as "conv 3x3".
-        shape: of its output, (height, width, channels); () if it was never called or puts out no tensor.
-        parameters: numbers that are trained.
-        flops: a multiply-add is 2; convolutions and matrix products only, as `torch.utils.flop_counter` counts.
+        name: path of the module.
+        kind: such as "conv 3x3".
+        shape: of its output; () if it was never called or puts out no tensor.
+        parameters: 0 for later calls of the same module.
+        flops: see `FLOP_CONVENTION`.
     """
 
     name: str
@@ -48,9 +45,8 @@ class Block:
     Attributes:
         name: path of its first module.
         part: "input", "encoder", "detector" or "descriptor".
-        content: what is in it, such as "2 conv 3x3".
-        before: the operation without parameters between the block before and this one, such as "max-pool 2x2".
-        shape, parameters, flops: as of a layer.
+        content: such as "2 conv 3x3".
+        before: operation without parameters in front of it, such as "max-pool 2x2".
     """
 
     name: str
@@ -64,12 +60,12 @@ class Block:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The layers of a network for one image.
+    """The layers of a network, and behind them the decoding, for one image.
 
-    height, width: of the image; padded: (height, width) after padding to multiples of 8, what all shapes refer to.
-    layers: every layer, and behind them the decoding, which has neither parameters nor counted operations.
-    blocks: the same for drawing.
-    parameters, flops: of the whole network.
+    Attributes:
+        padded: height and width after padding to multiples of 8; all shapes refer to it.
+        blocks: the layers for drawing.
+        parameters, flops: of the whole network.
     """
 
     height: int
@@ -81,15 +77,14 @@ class ModelSummary:
     flops: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
         return {**asdict(self), "flop_convention": FLOP_CONVENTION, "shape_order": "height, width, channels"}
 
 
 def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSummary:
-    """Summarise a network such as `models.SuperPoint` for one image of that size; the network is left as it is.
+    """Measure a network for one image of that size; the network is left as it is.
 
-    Layers are found by running it, whatever they are called. Parameters that no module without children owns, and
-    operations outside of such modules, get rows of their own, so that the columns add up.
+    Parameters that no module without children owns, and operations outside of such modules, get rows of their own, so
+    that the columns add up.
     """
     twin = copy.deepcopy(model).to("meta").eval()
     image = pad_to_multiple(torch.zeros(1, 1, height, width, device="meta"))
@@ -112,7 +107,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
         module.register_forward_hook(after)
     with torch.no_grad(), counter:
         result = twin(image)
-    # Those of the network itself: parameters that modules share are no longer shared on the meta device.
+    # Of the network, not of its twin: on the meta device modules no longer share parameters.
     modules = dict(model.named_modules())
     layers = _layers(modules, calls, counter.get_total_flops())
     blocks = [Block("image", "input", "grey, 0..1", "", (image.shape[2], image.shape[3], 1))]
@@ -196,7 +191,6 @@ def _units(part: str, modules: dict[str, nn.Module]) -> Iterator[str]:
 
 
 def _decoding(result: dict[str, torch.Tensor]) -> tuple[list[Layer], list[Block]]:
-    """Rows and boxes for what follows the network: probabilities, and the unit length of the descriptors."""
     logits = result["logits"]
     rows, columns = logits.shape[2:]
     height, width = logits_to_probability(logits).shape[1:]

@@ -1,9 +1,4 @@
-"""Stage summary: the layers of a network as a table, and its architecture drawn.
-
-superpoint summary                                       # the default network
-superpoint summary --model runs/lite --out lite.svg
-superpoint summary model.encoder=lite model.descriptor_dim=256 --height 480 --width 640 --json
-"""
+"""Stage summary: the layers of a network as a table, and its architecture drawn."""
 
 from pathlib import Path
 
