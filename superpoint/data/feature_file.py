@@ -8,8 +8,8 @@
 
 A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation) and
 "crc32" of its arrays. File attributes: "format", "version", "images" (number of groups), "model" (hash of the weights),
-"config" (YAML) and "skipped" (JSON, name -> reason). No other dataset is in the file: hloc takes the parent of every
-dataset for an image. COLMAP, whose pixel centres are at .5, gets its +0.5 from whatever writes to COLMAP.
+"config" (YAML) and "skipped" (JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file
+holds no other dataset.
 """
 
 from __future__ import annotations
@@ -34,16 +34,15 @@ FORMAT = "superpoint features"
 VERSION = 1
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what HDF5 raises for a damaged file
 KEYPOINTS = b"/keypoints"
-CACHE = 1 << 20  # bytes of HDF5's cache of what it has visited; as it comes, a listing takes 7 KB an image, for good
-READS = 1000  # images after which a file is opened anew: HDF5 keeps up to 14 KB of each until the file is closed
-OUTSIDE = 0.01  # share of the image side by which a keypoint may lie outside: half a pixel of a small working size
+CACHE = 1 << 20  # bytes of HDF5's cache of visited objects; the default keeps 7 KB per image
+READS = 1000  # images after which a file is reopened: HDF5 keeps up to 14 KB of each until it is closed
+OUTSIDE = 0.01  # share of the image side by which a keypoint may lie outside
 
 
 class FeatureFile:
-    """A feature file, or a folder of them (the finished shards of an export), opened lazily and read on demand.
+    """A feature file, or a folder of them (the shards of an export), read on demand.
 
-    May be handed to worker processes, by pickling or by fork: each opens the file for itself. One object must not be
-    used by several threads at once.
+    Worker processes may share it (pickled or forked); threads may not.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -80,7 +79,7 @@ class FeatureFile:
             return dict(self.open().attrs)
 
     def skipped(self) -> dict[str, str]:
-        """Return name -> reason of the images that could not be labelled; {} in files that are not ours."""
+        """Return name -> reason of the images that could not be labelled."""
         reasons: dict[str, str] = {}
         for index, path in enumerate(self.files):
             with _readable(f"{path}: its attribute 'skipped' cannot be read"):
@@ -88,15 +87,12 @@ class FeatureFile:
         return reasons
 
     def read(self, name: str, *, descriptors: bool = True) -> Features:
-        """Return the features of an image; without the `descriptors`, which are most of the bytes, if not wanted.
-
-        Raises: UserError if there is no such image, or its data is damaged or of another layout.
-        """
+        """Return the features of an image. Raises: UserError if it is missing or damaged."""
         with _readable(f"{self.path}: '{name}' cannot be read"):
             return features_of(self.group(name), descriptors=descriptors)
 
     def group(self, name: str) -> h5py.Group:
-        """Return the group of an image, good until the next call. Raises: UserError if there is none."""
+        """Return the group of an image, valid until the next call. Raises: UserError if there is none."""
         where = self._index().get(name)
         self._reads += 1
         if self._reads % READS == 0:
@@ -110,7 +106,7 @@ class FeatureFile:
         return group
 
     def open(self, index: int = 0) -> h5py.File:
-        """Return the open file `index`; only the last one used stays open, and never one of another process."""
+        """Return file `index`, open; the one used before is closed."""
         if self._handle is not None and self._handle[:2] == (os.getpid(), index):
             return self._handle[2]
         self.close()
@@ -172,10 +168,7 @@ class Problem(NamedTuple):
 
 
 def check_features(file: FeatureFile) -> Iterator[Problem]:
-    """Find what is wrong in a file, image by image: damage (checksums), shapes that do not fit, values that cannot be.
-
-    Files of other programs have no checksums; their shapes and values are checked.
-    """
+    """Yield what is wrong: bad checksums (where the file has them), shapes that do not fit, impossible values."""
     attributes = file.attributes
     expected = attributes.get("images")
     if len(file.files) == 1 and attributes.get("format") == FORMAT and expected != len(file):
@@ -204,7 +197,7 @@ def _check_group(group: h5py.Group) -> Iterator[str]:
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> np.uint32:
-    """Return the CRC-32 of the arrays of one image, as they are in the file, in the order of their names."""
+    """Return the CRC-32 of the arrays of one image, in the order of their names."""
     value = 0
     for key in sorted(arrays):
         value = zlib.crc32(np.ascontiguousarray(arrays[key]).tobytes(), value)
@@ -222,16 +215,16 @@ def _readable(what: str) -> Iterator[None]:
 
 
 def limit_cache(file: h5py.File) -> None:
-    """Hold the cache of visited groups at CACHE bytes: an image is visited once, in a file of a million of them."""
+    """Limit the cache of visited groups to CACHE bytes: an image is visited once."""
     config = file.id.get_mdc_config()
     config.set_initial_size = True
     config.initial_size = config.min_size = config.max_size = CACHE
-    config.incr_mode = config.flash_incr_mode = config.decr_mode = 0  # and it neither grows nor shrinks
+    config.incr_mode = config.flash_incr_mode = config.decr_mode = 0
     file.id.set_mdc_config(config)
 
 
 def _list(file: h5py.File) -> Iterator[str]:
-    """Names of the groups that hold keypoints. Walks over the links alone; to open every object is 20 times slower."""
+    """Names of the groups that hold keypoints. Opening every object would be 20 times slower than its links."""
     names: list[bytes] = []
     folders: set[bytes] = set()  # above a folder that is itself called keypoints: it has links below it
 

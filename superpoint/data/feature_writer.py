@@ -1,7 +1,7 @@
 """Write feature files (layout: `superpoint.data.feature_file`), byte for byte the same for the same features.
 
-A file is built in memory and written in one move, so HDF5 never meets a full disk halfway through its own structures;
-only a merge of many files, which may exceed the memory, is written by HDF5 itself.
+A file is built in memory and written at once, so HDF5 never meets a full disk halfway; only a merge, which may exceed
+the memory, is written by HDF5 itself.
 """
 
 import itertools
@@ -29,16 +29,13 @@ _NUMBERS = itertools.count()  # of files in memory
 def save_features(
     path: str | Path, features: Mapping[str, Features], attributes: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a feature file, whole or not at all; an existing one is replaced.
+    """Write a feature file, whole or not at all.
 
     Args:
-        path: its folder must exist.
         features: by image path relative to the image root, POSIX.
         attributes: of the file (text or numbers); "format", "version" and "images" are added.
 
-    Raises:
-        ValueError: a name that cannot be one (see `check_name`).
-        UserError: the file cannot be written.
+    Raises: ValueError for a bad name (see `check_name`), UserError if the file cannot be written.
     """
     # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
     with _create(b"features-%d" % next(_NUMBERS), in_memory=True) as file:
@@ -52,16 +49,10 @@ def save_features(
 
 
 def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Copy the features of several files into one, in the order given, whole or not at all.
+    """Copy the features of several files into one, in order, whole or not at all.
 
-    Args:
-        attributes: of the file; the reasons for images left out are added to its "skipped" (JSON).
-
-    Returns:
-        name -> reason for each image left out because a part before held one of the same name.
-
-    Raises:
-        UserError: a part is damaged, or the file cannot be written.
+    Returns: name -> reason for the images left out because their name came before; "skipped" names them too.
+    Raises: UserError if a part is damaged, or the file cannot be written.
     """
     left_out: dict[str, str] = {}
 
@@ -103,7 +94,7 @@ def check_name(name: str) -> None:
 
 
 def _create(path: bytes, *, in_memory: bool = False) -> h5py.File:
-    """A new HDF5 file without time stamps, in the format of HDF5 1.8: three times less overhead a group than before."""
+    """A new HDF5 file without time stamps; the format of HDF5 1.8 has a third of the overhead per group."""
     access, creation = h5p.create(h5p.FILE_ACCESS), h5p.create(h5p.FILE_CREATE)
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
     creation.set_obj_track_times(False)
@@ -113,7 +104,7 @@ def _create(path: bytes, *, in_memory: bool = False) -> h5py.File:
 
 
 def _group(file: h5py.File, name: str, made: set[str]) -> h5py.Group:
-    """Group `name`, made with its parents as far as they are not in `made`; h5py's own way would stamp the time."""
+    """Make group `name` and its missing parents without the time stamps that h5py sets."""
     plain = h5p.create(h5p.GROUP_CREATE)
     plain.set_obj_track_times(False)
     parts = name.split("/")
@@ -160,7 +151,7 @@ def _copy(source: h5py.Group, target: h5py.Group, part: str | Path) -> None:
 
 
 def _system_error(error: Exception) -> OSError | None:
-    """The error of the operating system that a message of HDF5's reports, None if it reports another."""
+    """The operating system's error in a message of HDF5, if there is one."""
     number = re.search(r"errno = (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 

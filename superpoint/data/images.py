@@ -1,4 +1,4 @@
-"""Reading images of any kind into uint8 arrays, resizing them with their points, and the sample photographs."""
+"""Read images of any kind as uint8, resize them with their points; the sample photographs."""
 
 import importlib.util
 import io
@@ -16,10 +16,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import resize_points
 
-MAX_PIXELS = 178_956_970  # above this Pillow, as it comes, refuses to decode: 0.5 GB of RGB
+MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of RGB
 PERCENTILES = (0.1, 99.9)  # the range that is shown of more than 8 bits
 BLOCK = 1 << 20  # values of more than 8 bits converted at once
-SAMPLED = 1 << 22  # values that percentiles are taken from, so that sorting them does not take half a minute
+SAMPLED = 1 << 22  # values that percentiles are taken from: sorting all may take half a minute
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
@@ -29,10 +29,7 @@ PHOTOGRAPHS = (
 
 @contextmanager
 def own_limit() -> Iterator[None]:
-    """Switch Pillow's limit of pixels, a global, off inside the block; MAX_PIXELS is checked here instead.
-
-    Pillow warns from half of that on, and where several threads read, one may turn warnings on while another decodes.
-    """
+    """Switch off Pillow's pixel limit, which warns from half of it on; this module checks MAX_PIXELS."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -41,46 +38,33 @@ def own_limit() -> Iterator[None]:
 
 
 def read_gray(path: str | Path, *, stretch: bool = True, content: bytes | None = None) -> NDArray[np.uint8]:
-    """Read an image as grey levels.
+    """Read an image as grey levels uint8 [H, W], upright by its EXIF orientation.
 
-    Palettes, CMYK, transparency (laid on white) and animations (first frame) are converted. The EXIF orientation is
-    applied. Colours become the luma of ITU-R BT.601. More than 8 bits (16-bit integers, floating point) are mapped
-    linearly from their 0.1 .. 99.9 percentiles to 0..255: thermal and medical images use a small part of their 16 bits,
-    and a dead pixel must not set the range. NaN and infinity become the lowest value.
+    Palettes, CMYK, transparency (laid on white) and animations (first frame) are converted; colours become the luma of
+    ITU-R BT.601. More than 8 bits are mapped linearly from their 0.1 .. 99.9 percentiles to 0..255; NaN and infinity
+    become the lowest value.
 
     Args:
         path: any format that Pillow or OpenCV decodes.
         stretch: False maps the full range of the type instead: 0..65535 (divided by 257) or 0.0..1.0, clipped.
-        content: of the file, if it is in memory already; `path` only names it in errors then.
+        content: bytes of the file, if it is in memory; `path` then only names it in errors.
 
-    Returns:
-        uint8 [H, W].
-
-    Raises:
-        UserError: missing, empty, truncated, not an image, or more than 178 megapixels.
+    Raises: UserError if it is missing, empty, truncated, not an image, or above 178 megapixels.
     """
     return _read(Path(path), "L", stretch, content)
 
 
 def read_rgb(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
-    """Read an image as colours, uint8 [H, W, 3] RGB; conversions, arguments and errors are those of `read_gray`."""
+    """Read an image as uint8 [H, W, 3] RGB; see `read_gray`."""
     return _read(Path(path), "RGB", stretch)
 
 
 def resize_with_points(
     image: NDArray[np.uint8], points: NDArray[np.floating], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Resize an image and its points together: x -> (x + 0.5) * s - 0.5.
+    """Resize an image [H, W] or [H, W, C] and its points [N, 2] (x, y) to `size` (height, width).
 
-    An axis that shrinks is averaged over areas, one that grows is interpolated linearly.
-
-    Args:
-        image: uint8 [H, W] or [H, W, C].
-        points: [N, 2], (x, y).
-        size: (height, width) wanted, each >= 1.
-
-    Returns:
-        The image of that size and float32 [N, 2].
+    Points move by x -> (x + 0.5) * s - 0.5. An axis that shrinks is averaged, one that grows is interpolated.
     """
     (old_height, old_width), (height, width) = image.shape[:2], size
     # Two steps, because INTER_AREA silently interpolates both axes if one of them grows.
@@ -93,10 +77,7 @@ def resize_with_points(
 
 
 def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
-    """Read the photographs inside the scikit-image package, as (name, uint8 [H, W, 3] RGB).
-
-    Raises: UserError if scikit-image is not installed.
-    """
+    """Return the photographs of scikit-image as (name, uint8 [H, W, 3] RGB). Raises: UserError without it."""
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise UserError("the sample photographs need scikit-image: pip install 'superpoint[samples]'")
@@ -123,7 +104,7 @@ def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) ->
         raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {_too_large(str(error))}") from error
-    except Exception as error:  # damaged files make decoders raise nearly everything: struct, zlib, index, type errors
+    except Exception as error:  # decoders raise nearly anything for damaged files
         raise UserError(f"{path}: cannot be read as an image ({one_line(error)})") from error
 
 
@@ -153,10 +134,10 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDAr
 
 
 def _decode_with_opencv(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
-    """For what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR."""
+    """Decode what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR."""
     data = np.fromfile(path, np.uint8) if content is None else np.frombuffer(content, np.uint8)
     level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would print to stderr about each bad file
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -173,11 +154,7 @@ def _decode_with_opencv(path: Path, mode: str, stretch: bool, content: bytes | N
 
 
 def convert(pixels: NDArray[np.generic], mode: str = "L", stretch: bool = True) -> NDArray[np.uint8]:
-    """Convert an array of any numeric type as `read_gray` (mode "L") or `read_rgb` ("RGB") converts an image.
-
-    Args:
-        pixels: [H, W] or [H, W, C], C = 3 (RGB) or 4 (RGBA, laid on white).
-    """
+    """Convert numbers [H, W] or [H, W, 3 or 4] as `read_gray` ("L") or `read_rgb` ("RGB") converts an image."""
     if pixels.ndim == 2:
         return _in_mode(to_8_bits(pixels, stretch), mode)
     rgb = to_8_bits(pixels[:, :, :3], stretch)
@@ -189,9 +166,9 @@ def convert(pixels: NDArray[np.generic], mode: str = "L", stretch: bool = True) 
 
 
 def to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
-    """Return integers or floats of any shape as uint8; the rule for more than 8 bits is in `read_gray`.
+    """Return integers or floats of any shape as uint8, by the rule of `read_gray`.
 
-    Block by block: floats of 8 bytes, with their temporary copies, would be 4 GB of a 16-bit image of 108 megapixels.
+    Works block by block: a 16-bit image of 108 megapixels would take 4 GB as floats.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)
@@ -206,7 +183,7 @@ def to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
 
 
 def _scaled(pixels: NDArray[np.generic], lowest: float, low: float, high: float) -> NDArray[np.uint8]:
-    """Values mapped linearly from low..high to 0..255; those that are not finite count as `lowest`."""
+    """Map low..high linearly to 0..255; values that are not finite count as `lowest`."""
     values = pixels.astype(np.float64)
     values = np.where(np.isfinite(values), values, lowest)
     scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
@@ -220,12 +197,12 @@ def _blocks(pixels: NDArray[np.generic]) -> Iterator[slice]:
 
 
 def _range(pixels: NDArray[np.generic], lowest: float, highest: float) -> tuple[float, float]:
-    """Percentiles of the finite values; of images beyond SAMPLED values those of an even grid of pixels."""
+    """Percentiles of the finite values, of an even grid of pixels beyond SAMPLED values."""
     step = max(1, math.ceil(math.sqrt(pixels.size / SAMPLED)))
     sample = pixels[::step, ::step].astype(np.float64)
     finite = sample[np.isfinite(sample)]
     low, high = np.percentile(finite, PERCENTILES) if finite.size else (lowest, lowest)
-    if high == low:  # nearly all pixels alike: whatever differs from them is all there is to see
+    if high == low:  # nearly all pixels alike: show what differs
         low, high = lowest, highest
     return float(low), float(high)
 

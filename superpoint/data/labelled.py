@@ -1,4 +1,4 @@
-"""Training samples from images with point labels, and the reading of one image's labels from a file."""
+"""Training samples from images with labels; labels of one image read from a file."""
 
 import zipfile
 import zlib
@@ -21,10 +21,7 @@ ARRAY_NAMES = ("points", "keypoints")  # in an .npz file that holds several arra
 
 
 class LabelSource(Protocol):
-    """Images of any size with labels: source[i] is an image uint8 [H, W] and its points [N, 2] (x, y).
-
-    Points outside the image and NaN are ignored.
-    """
+    """Images uint8 [H, W] of any size, each with its points [N, 2] (x, y); NaN and points outside are ignored."""
 
     def __len__(self) -> int: ...
 
@@ -32,11 +29,9 @@ class LabelSource(Protocol):
 
 
 class LabelledImages(PointSamples):
-    """The images of a source as samples without end; see `PointSamples`.
+    """The images of a source as samples without end, see `PointSamples`; each epoch shows all of them in a new order.
 
-    Every epoch goes through all images once, in an order drawn from (seed, epoch). An image covers config.height x
-    config.width, see `cover`; its crop is drawn from (seed, index), and in the middle for the samples to overfit.
-
+    An image is resized and cropped by `cover`, at a place drawn from (seed, index).
     Raises: UserError if the source is empty or, with `config.overfit` = n, has fewer than n images with a label.
     """
 
@@ -68,7 +63,7 @@ class LabelledImages(PointSamples):
 
 
 def epoch_order(seed: int, index: int, count: int) -> int:
-    """Return which of `count` images sample `index` shows: every epoch all of them once, in an order of its own."""
+    """Return which of `count` images sample `index` shows."""
     epoch, position = divmod(index, count)
     return int(_permutation(seed, epoch, count)[position])
 
@@ -84,16 +79,9 @@ def cover(
     size: tuple[int, int],
     rng: np.random.Generator | None = None,
 ) -> Scene:
-    """Resize an image and its points, proportions kept, to the smallest size that covers `size`; crop the rest.
+    """Resize an image and its points [N, 2] to cover `size` (height, width), proportions kept; crop the rest.
 
-    Args:
-        image: uint8 [H, W].
-        points: [N, 2], (x, y) in pixels of `image`.
-        size: (height, width) wanted.
-        rng: draws where the crop lies; None = in the middle.
-
-    Returns:
-        Image uint8 of that size; points float32 [M, 2] in its pixels, those outside it left out.
+    `rng` draws where the crop lies (None: in the middle). Points outside it are left out.
     """
     height, width = size
     scale = max(height / image.shape[0], width / image.shape[1])
@@ -106,22 +94,14 @@ def cover(
 
 
 def read_points(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
-    """Read the points of one image from a file.
+    """Read the points of one image, float32 [N, 2] (x, y), N >= 1; scores are ignored.
 
-    Text (any ending but .npy and .npz): a point per line, `x y` or `x y score`, separated by blanks, commas, semicolons
-    or tabs. Lines that begin with # are comments. A first line of names (`x,y,score`, also behind a #) says which
-    columns hold x and y. Arrays: .npy or .npz, numbers [N, 2] or [N, 3], again x, y, score; of several arrays in an
-    .npz the one named "points" or "keypoints".
+    Text: a point per line, `x y` or `x y score`, separated by blanks, commas, semicolons or tabs; # begins a comment; a
+    first line of names (`x,y,score`, also behind a #) says which columns hold x and y. Arrays: .npy or .npz, [N, 2] or
+    [N, 3]; of several arrays in an .npz the one named "points" or "keypoints".
 
-    Args:
-        path: the file.
-        size: (height, width) of the image; None = not checked.
-
-    Returns:
-        float32 [N, 2], (x, y), N >= 1. The scores are not used.
-
-    Raises:
-        UserError: missing, unreadable, no points, other columns, NaN or infinity, or points outside the image.
+    `size`: (height, width) of the image; None = not checked.
+    Raises: UserError if it is missing, unreadable, empty, or has other columns, NaN or points outside the image.
     """
     file = Path(path)
     try:

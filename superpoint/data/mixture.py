@@ -1,4 +1,4 @@
-"""Two kinds of training samples in one run, in a fixed proportion."""
+"""Two kinds of training samples in one run."""
 
 import math
 
@@ -10,11 +10,7 @@ from superpoint.data.samples import PointSamples
 
 
 class Mixture(Dataset[dict[str, torch.Tensor]]):
-    """Samples of `first`, and with the share `share` of `second`, evenly interleaved.
-
-    Sample `index` is of the second kind where floor(index * share) steps up, so any stretch of the run has the right
-    proportion, and each kind is gone through in its own order.
-    """
+    """Samples of `first` and, with the share `share`, of `second`, evenly interleaved, each kind in its own order."""
 
     def __init__(self, first: PointSamples, second: PointSamples, share: float) -> None:
         self.first = first
@@ -29,7 +25,7 @@ class Mixture(Dataset[dict[str, torch.Tensor]]):
         return samples[own]
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
+        """Return the sample before encoding; see `PointSamples.draw`."""
         samples, own = self.locate(index)
         return samples.draw(own)
 

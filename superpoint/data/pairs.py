@@ -1,4 +1,4 @@
-"""Image pairs with a known homography, generated from photographs: nothing to download, and the truth is exact."""
+"""Image pairs with a known homography, generated from photographs."""
 
 import zlib
 from dataclasses import dataclass
@@ -36,15 +36,10 @@ def generated_pair(
     homography: HomographyConfig | None = None,
     photometric: PhotometricConfig | None = None,
 ) -> Pair:
-    """Return pair `index` of a photograph, a pure function of (seed, name, index, kind).
+    """Return pair `index` of a photograph uint8 [H, W], a pure function of (seed, name, index, kind).
 
-    The first view is the photograph, scaled to cover `size` and cut about its centre. The second is, for "viewpoint", a
-    random homography of the photograph; for "photometric", the first view with other light, noise and blur.
-
-    Args:
-        photograph: uint8 [H, W].
-        size: (height, width) of both views.
-        homography: ranges of the warp; `enable` and `probability` do not count.
+    The first view is the photograph, scaled to cover `size` (height, width) and cut about its centre. The second is a
+    random homography of the photograph ("viewpoint") or the first with other light, noise and blur ("photometric").
     """
     rng = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode()), index, PAIR_STREAM, KINDS.index(kind)]))
     height, width = size
@@ -60,10 +55,7 @@ def generated_pair(
 
 
 def at_twice(photograph: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return a photograph at no more than twice the resolution of views that show it at `scale`.
-
-    That is enough for the zooms that are drawn, and little enough not to alias.
-    """
+    """Return a photograph at no more than twice `scale`: enough for the zooms drawn, without aliasing."""
     if 2 * scale >= 1:
         return photograph
     across, down = (max(1, round(2 * scale * side)) for side in photograph.shape[::-1])
@@ -79,9 +71,6 @@ def centred(shape: tuple[int, ...], size: tuple[int, int], scale: float) -> Matr
 
 
 def resample(source: NDArray[np.uint8], h_source_view: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a view of (height, width), drawn at twice its size and averaged over 2x2 pixels.
-
-    Beyond the outline the source is mirrored: a black edge would make corners of its own.
-    """
+    """Return a view of (height, width), drawn at twice its size and averaged; mirrored beyond the outline."""
     doubled = warp_image(source, resize_matrix(2, 2) @ h_source_view, (2 * size[0], 2 * size[1]), cv2.BORDER_REFLECT)
     return np.asarray(cv2.resize(doubled, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,4 @@
-"""Photometric augmentation of one grey image; a pure function of (image, config, rng)."""
+"""Photometric augmentation of a grey image."""
 
 import cv2
 import numpy as np
@@ -14,9 +14,9 @@ JPEG_BLOCK = 8  # pixels
 def augment_photometric(
     image: Image, config: PhotometricConfig, rng: np.random.Generator, strength: float = 1.0
 ) -> Image:
-    """Change contrast, brightness, gamma, shade, lamplight, blur, noise and compression of an image uint8 [H, W].
+    """Change light, blur, noise and compression of an image uint8 [H, W].
 
-    Every effect happens with `config.probability` of its own; `config.strength` times `strength` scales them all.
+    Each effect happens with `config.probability`; `config.strength` times `strength` scales them all.
     """
     strength = strength * config.strength
     if not config.enable or strength == 0:
@@ -56,14 +56,14 @@ def _contrast(image: Image, rng: np.random.Generator, config: PhotometricConfig,
     factor = 1 + (rng.uniform(low, high) - 1) * strength
     offset = rng.uniform(-config.brightness, config.brightness) * strength
     mean = cv2.mean(image)[0]
-    # As a camera's exposure does: the mean stays off the ends of the range, where everything would clip.
+    # The mean stays off the ends of the range, where everything would clip.
     offset = float(np.clip(mean + offset, min(mean, 30.0), max(mean, 225.0))) - mean
     table = (np.arange(256) - mean) * max(factor, 0.05) + mean + offset
     return np.clip(np.round(table), 0, 255).astype(np.uint8)[image]
 
 
 def _gamma(image: Image, exponent: float) -> Image:
-    """Grey levels of 0..1 to a power: what the middle gains in contrast, shadows or lights lose."""
+    """Grey levels of 0..1 to a power."""
     return np.round(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)[image]
 
 
@@ -82,10 +82,9 @@ def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
 
 
 def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image:
-    """Light of one to three lamps, `darkness` times less of it in the darkest place than in the brightest.
+    """Light of one to three lamps, `darkness` times less in the darkest place than in the brightest.
 
-    Beyond a reach it falls with the square of the distance. The exposure is 1 to 3 times the right one for the
-    brightest place, so the image may burn out there.
+    It falls with the square of the distance; the brightest place may be overexposed up to three times.
     """
     height, width = image.shape
     y, x = np.mgrid[0 : height // 8 + 2, 0 : width // 8 + 2].astype(np.float32)
@@ -103,7 +102,7 @@ def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image
 
 
 def _motion_blur(image: Image, length: float, rng: np.random.Generator) -> Image:
-    """The mean over a straight path of `length` pixels, centred so that nothing is displaced."""
+    """The mean over a straight path of `length` pixels."""
     radius = int(np.ceil(length / 2))
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
     angle = rng.uniform(0, np.pi)
@@ -127,9 +126,7 @@ def _speckle(image: Image, share: float, rng: np.random.Generator) -> Image:
 
 
 def _compress(image: Image, quality: float, down: int, right: int) -> Image:
-    """A JPEG file of that quality, whose first blocks begin `down` and `right` pixels outside: blocks that coincided
-    with the network's cells would show where a cell begins.
-    """
+    """JPEG with blocks shifted by (down, right) pixels: aligned ones would show the network where its cells begin."""
     padded = cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_REPLICATE)
     _, file = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.uint8)[down:, right:]

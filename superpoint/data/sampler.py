@@ -1,4 +1,4 @@
-"""Which samples belong to which step: a pure function of the step, whatever the number of processes."""
+"""Which samples belong to which step, whatever the number of processes."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,9 @@ from superpoint.errors import UserError
 
 
 class StepSampler(Sampler[list[int]]):
-    """Endless batch sampler: step s owns the global indices s * batch_size ... (s + 1) * batch_size - 1.
+    """Endless batch sampler: step s owns the indices s * batch_size ... (s + 1) * batch_size - 1.
 
-    Each process takes a contiguous share of a step's indices and yields it as `accumulate` lists of equal length, so a
-    run may be resumed with another number of processes and still sees every sample once, in the same order.
-
+    Each process yields its contiguous share of a step as `accumulate` lists of equal length.
     Raises: UserError if `batch_size` cannot be shared out equally.
     """
 

@@ -52,10 +52,10 @@ class PairSet:
 
 
 def find_pairs(root: str | Path) -> PairSet:
-    """Find all pairs below a folder that holds sequences, is one, or holds folders of sequences.
+    """Find all pairs in a folder of sequences at any depth; those without a usable matrix are skipped.
 
-    A sequence is named as its folder, or by its path below `root` where several folders have that name. Pairs without a
-    usable matrix are skipped. Raises: UserError if the folder does not exist or holds no pair at all.
+    A sequence has the name of its folder, or its path below `root` where several folders have that name.
+    Raises: UserError if the folder does not exist or holds no pair.
     """
     root = Path(root)
     if not root.is_dir():
@@ -105,9 +105,9 @@ def _read_sequence(folder: Path, layout: str, first: Path, pairs: list[PairFiles
 
 
 def read_homography(path: str | Path) -> Matrix:
-    """Read a homography [3, 3] from a text file of nine numbers; its last element becomes 1 if it is not 0.
+    """Read a homography [3, 3], scaled to a last element of 1, from a text file of nine numbers.
 
-    Raises: UserError for a missing file, another number of values, values that are not finite, or a singular matrix.
+    Raises: UserError if the file is missing, or holds other than nine finite numbers or a singular matrix.
     """
     path = Path(path)
     if not path.is_file():
@@ -121,8 +121,7 @@ def read_homography(path: str | Path) -> Matrix:
     matrix = np.array(values).reshape(3, 3)
     if not np.isfinite(matrix).all():
         raise UserError(f"{path}: found numbers that are not finite, expected a homography")
-    # Translations are thousands of times larger than the perspective terms; the condition number of the matrix with
-    # its columns scaled alike tells a singular one from a strong perspective.
+    # Columns are scaled alike: translations are thousands of times larger than perspective terms.
     scaled = matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-300)
     if np.linalg.matrix_rank(scaled, tol=1e-9) < 3:
         raise UserError(f"{path}: found a singular matrix, expected a homography")

@@ -19,10 +19,7 @@ from superpoint.errors import UserError
 
 
 def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | SingleViews:
-    """Return the training samples of a configuration; of pairs, their single views.
-
-    Raises: UserError if labels or images are missing or do not fit.
-    """
+    """Return the training samples; of pairs, their single views. Raises: UserError if labels or images do not fit."""
     if isinstance(config, PairDataConfig):
         return SingleViews(training_pairs(config, seed))
     if config.kind == "synthetic":
@@ -34,12 +31,12 @@ def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | 
 
 
 def training_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
-    """Return the training pairs of a configuration. Raises: UserError if labels or images are missing or do not fit."""
+    """Return the training pairs. Raises: UserError if labels or images do not fit."""
     return _pairs(config, seed, held_out=False)
 
 
 def held_out_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
-    """Return pairs as at the end of training, of what `training_pairs` leaves out (of shapes: drawn by `seed`)."""
+    """Return pairs, as at the end of training, of what `training_pairs` leaves out (shapes: drawn by `seed`)."""
     return _pairs(replace(config, curriculum=0), seed, held_out=True)
 
 
@@ -52,10 +49,7 @@ def _pairs(config: PairDataConfig, seed: int, *, held_out: bool) -> WarpedPairs:
 
 
 def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Return up to `count` of the photographs that `training_samples` leaves out, cut about their centre.
-
-    With `config.overfit`, the photographs that are overfitted.
-    """
+    """Return up to `count` photographs that training leaves out, cropped; with `config.overfit`, those overfitted."""
     if config.overfit:
         samples = LabelledImages(_photographs(config, held_out=False), config, 0)
         return [samples.draw(index)[:2] for index in range(config.overfit)]
@@ -65,7 +59,7 @@ def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[n
 
 
 def held_out_source(config: DataConfig) -> LabelledPhotographs:
-    """Return the photographs that training leaves out, of their own size, with their labels."""
+    """Return the photographs that training leaves out, at their own size, with their labels."""
     return _photographs(config, held_out=True)
 
 
@@ -80,9 +74,9 @@ def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
 
 
 def split_names(names: Sequence[str], holdout: float) -> tuple[list[str], list[str]]:
-    """Split names into those to train on and those held out: about the share `holdout`, at least one, not all.
+    """Split names into training and held-out ones: about the share `holdout`, at least one of each.
 
-    The names alone decide, so a photograph stays on its side when others are added. Raises: UserError below two names.
+    A name stays on its side when others are added. Raises: UserError below two names.
     """
     if len(names) < 2:
         raise UserError(f"labels: found {len(names)} labelled image(s), expected at least 2: one is held out")

@@ -1,4 +1,4 @@
-"""Two views of a labelled photograph: what detector and descriptor are trained on together."""
+"""Two views of a labelled photograph, for joint training of detector and descriptor."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -26,11 +26,11 @@ from superpoint.geometry.homography import (
 )
 from superpoint.geometry.ranges import HomographyRanges
 
-VIEW_STREAM, ENCODE_STREAM = 7301, 7302  # keep these random numbers apart from those of other samples
+VIEW_STREAM, ENCODE_STREAM = 7301, 7302  # of random numbers
 DRAWS = 20  # of the second view, until the two share enough
 GRID = 4  # pixels between the places where overlap is looked for
 SEARCHED = 500  # pairs looked through for those with labels
-ENDLESS = 2**31  # a source this long is gone through in its own order
+ENDLESS = 2**31  # a source this long is read in its own order
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     """Pairs without end, each a pure function of (seed, index).
 
     Both views are homographies of the photograph (DeTone et al. 2018, section 3.3, warp only one), so the network does
-    not learn that one of two is always upright. Each is drawn from the photograph itself at twice the size and averaged
-    down, and has light, noise and blur of its own; labels are warped exactly, as floats.
+    not learn that one is always upright. Each has light, noise and blur of its own.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
         image_a, image_b: uint8 [1, H, W], padded on the right and below to multiples of 8.
@@ -63,8 +62,8 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         matched: bool [K], which rows hold a correspondence: labels that both views show first, then random points.
 
     Over the first `config.curriculum` samples warps and photometric effects grow from none to all. With
-    `config.overfit` = n > 0 only n different pairs exist, warped but otherwise unchanged: the first from number
-    `config.overfit_first` on with labels in both views.
+    `config.overfit` = n > 0 only n pairs exist, warped but otherwise unchanged: the first with labels in both views,
+    from number `config.overfit_first` on.
     """
 
     def __init__(self, source: LabelSource, config: PairDataConfig, seed: int) -> None:
@@ -130,7 +129,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     def _correspondences(
         self, labels: list[NDArray[np.float32]], h_a_b: Matrix, masks: list[NDArray[np.bool_]], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Up to `config.rows` points that both views show: at most half of them labels, the rest drawn anywhere."""
+        """Up to `config.rows` points that both views show: at most half of them labels, the rest random."""
         (height, width), count = masks[0].shape, self.config.rows
         anywhere = rng.uniform((-0.5, -0.5), (width - 0.5, height - 0.5), (4 * count, 2)).astype(np.float32)
         candidates = ((labels[0], labels[1]), (anywhere, warp_points(anywhere, h_a_b)))
@@ -151,10 +150,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
 
 
 class SingleViews(Dataset[dict[str, torch.Tensor]]):
-    """The views of `WarpedPairs` one by one, in the form of `PointSamples`: for the checks and the report.
-
-    Sample `index` is view a (even) or b (odd) of pair `index`.
-    """
+    """Single views of `WarpedPairs` in the form of `PointSamples`: of pair `index` view a (even) or b (odd)."""
 
     def __init__(self, pairs: WarpedPairs) -> None:
         self.pairs = pairs
@@ -168,7 +164,7 @@ class SingleViews(Dataset[dict[str, torch.Tensor]]):
         return encode(*self.draw(index), rng)
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return image, points and valid mask of the sample before encoding; see `PointSamples.draw`."""
+        """Return the sample before encoding; see `PointSamples.draw`."""
         view = self.pairs.draw(index)[:2][index % 2]
         return view.image, view.points, view.mask
 
@@ -190,15 +186,16 @@ class SyntheticScenes:
 def _prepare(
     photograph: NDArray[np.uint8], size: tuple[int, int], zoom: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Matrix, Matrix]:
-    """What views are drawn from: the photograph at no more than twice their resolution; the matrix to it from the
-    photograph; the matrix from it to a crop of `size`, at a random place and magnification (1 covers, at most `zoom`).
+    """The photograph at no more than twice the resolution of a view; the matrix to it; its matrix to a random crop.
+
+    The crop covers `size` at a magnification of 1 to `zoom`.
     """
     cover = max(size[0] / photograph.shape[0], size[1] / photograph.shape[1])
-    # Never magnified beyond the photograph's own pixels, where there is nothing more to see.
+    # Never magnified beyond the photograph's own pixels.
     scale = max(cover, min(1.0, cover * zoom ** rng.uniform()))
     source = at_twice(photograph, scale)
     reduced = source.shape[1] / photograph.shape[1], source.shape[0] / photograph.shape[0]
-    # Of the source as rounded to whole pixels: the crop must not jut out by a fraction of one.
+    # The source is rounded to whole pixels: the crop must not jut out by a fraction of one.
     scale = max(scale / min(reduced), size[0] / source.shape[0], size[1] / source.shape[1])
     crop = centred(source.shape[:2], size, scale)
     spare = np.array([source.shape[1] * scale - size[1], source.shape[0] * scale - size[0]])
@@ -209,7 +206,7 @@ def _prepare(
 def _two_warps(
     rng: np.random.Generator, size: tuple[int, int], config: HomographyConfig, strength: float, min_overlap: float
 ) -> tuple[Matrix, Matrix]:
-    """From the crop to either view. If none of DRAWS second views shares enough with the first, both are the first."""
+    """From the crop to either view; equal if none of DRAWS second views overlaps the first enough."""
     h_a = _random_warp(rng, size, config, strength)
     y, x = np.mgrid[0 : size[0] : GRID, 0 : size[1] : GRID]
     grid = np.stack([x, y], axis=-1).reshape(-1, 2)
@@ -222,7 +219,7 @@ def _two_warps(
 
 
 def _random_warp(rng: np.random.Generator, size: tuple[int, int], config: HomographyConfig, strength: float) -> Matrix:
-    """A homography whose ranges are `strength` times the configured ones; the identity if it is not to be warped."""
+    """A homography whose ranges are `strength` times the configured ones, or the identity."""
     if not config.enable or strength == 0 or rng.random() >= config.probability:
         return np.eye(3)
     ranges = HomographyRanges(
