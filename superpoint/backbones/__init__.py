@@ -1,7 +1,4 @@
-"""Encoders: image [B, 1, H, W] -> features [B, C, H / 8, W / 8]. Each has `stages` and `out_channels`.
-
-Classification networks, from which most of them are made, are in `backbones.classifiers`.
-"""
+"""Encoders: image [B, 1, H, W] -> features [B, C, H / 8, W / 8]. Each has `stages` and `out_channels`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +11,7 @@ from superpoint.backbones.vgg import CompactEncoder, OriginalEncoder, VGGEncoder
 # name -> constructor; the name is what `model.encoder` says
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vgg": lambda: VGGEncoder((64, 64, 128, 128)),  # the paper's: 64-64, 64-64, 128-128, 128-128
-    # For CPUs, 3.6 times fewer operations. Half as wide (16) in the first stage it needs more than twice as many steps
-    # to the same loss: what is lost before the first pooling is lost.
+    # For CPUs, 3.6 times fewer operations. A first stage of 16 needs more than twice as many steps.
     "lite": lambda: VGGEncoder((32, 32, 64, 128)),
     "compact": CompactEncoder,  # for CPUs, without maps as large as the image
     "vgg-original": OriginalEncoder,  # of converted weights, see `interop.weights`

@@ -5,10 +5,7 @@ from torch import nn
 
 
 class SqueezeExcitation(nn.Module):
-    """A factor per channel, from the means of all channels. Features [B, C, H, W] in and out.
-
-    Source: Hu et al. 2018, arXiv 1709.01507, equations 2 to 4.
-    """
+    """A factor per channel, from the means of all. Source: Hu et al. 2018, arXiv 1709.01507, equations 2 to 4."""
 
     def __init__(self, channels: int, squeezed: int | None = None, gate: type[nn.Module] = nn.Sigmoid) -> None:
         super().__init__()
@@ -27,17 +24,14 @@ class SqueezeExcitation(nn.Module):
 
 
 class ChannelAttention(SqueezeExcitation):
-    """A factor per channel, from the means and the maxima of all channels through the same two layers.
-
-    Source: Woo et al. 2018 (CBAM), arXiv 1807.06521, equation 2.
-    """
+    """A factor per channel, from means and maxima. Source: Woo et al. 2018 (CBAM), arXiv 1807.06521, equation 2."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.scale_activation(self.excite(self.avgpool(x)) + self.excite(x.amax((2, 3), keepdim=True)))
 
 
 class SpatialAttention(nn.Module):
-    """A factor per place, from the mean and the maximum over the channels. Source: as above, equation 3."""
+    """A factor per pixel, from mean and maximum over the channels. Source: as above, equation 3."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,4 @@
-"""Classification networks by name.
-
-    model = build_classifier("resnet18", num_classes=2, in_channels=3, init="kaiming", seed=0)
-
-`CLASSIFIERS` maps a name to a constructor(num_classes, in_channels, **options); options are those of its class.
-"""
+"""Classification networks by name: `CLASSIFIERS` maps it to a constructor(num_classes, in_channels, **options)."""
 
 import inspect
 from collections.abc import Callable
@@ -64,13 +59,12 @@ CLASSIFIERS: dict[str, Constructor] = {
 def build_classifier(
     name: str, num_classes: int = 1000, in_channels: int = 3, *, init: str = "kaiming", seed: int = 0, **options: Any
 ) -> ClassificationNetwork:
-    """Return the network `name`, drawn from `seed` without touching the global random state.
+    """Build the network `name`, drawn from `seed` without touching the global random state.
 
     Args:
         name: one of CLASSIFIERS.
-        num_classes: length of the logits.
-        in_channels: of the images; 3 for colour, 1 for grey.
-        init: kaiming, xavier or trunc_normal, see `initialise_weights`; the last layer is normal with a standard
+        in_channels: 3 for colour, 1 for grey.
+        init: kaiming, xavier or trunc_normal, see `initialise_weights`. The last layer is normal with a standard
             deviation of 0.01, so that the first loss is ln(num_classes).
         options: of the network's class, such as dropout=0.2, shortcut="A", lrn=True, image_size=28.
 

@@ -22,12 +22,11 @@ CIFAR: Table = ((192, 5, 1, 2, (160, 96)), (192, 5, 1, 2, (192, 192)), (192, 3, 
 class LeNet(ChainNetwork):
     """Two 5x5 convolutions with pooling, then 120, 84 and the classes.
 
-    Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2. Its trainable
-    pooling, sparse C3 and radial basis outputs are left out, as everybody does: 61,706 parameters with one channel and
-    ten classes. The paper's activation and pooling are "tanh" and "mean".
+    Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2, without trainable
+    pooling, sparse C3 and radial basis outputs. The paper's activation and pooling are "tanh" and "mean".
 
     Args:
-        image_size: side of the square images; those of 28 (MNIST) are padded to the paper's 32.
+        image_size: side of the square images; 28 (MNIST) is padded to the paper's 32.
     """
 
     def __init__(
@@ -61,9 +60,8 @@ class LeNet(ChainNetwork):
 class AlexNet(ChainNetwork):
     """Five convolutions, three matrices.
 
-    Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv 1404.5997
-    (torchvision's). The widths (96, 256, 384, 384, 256) with groups (1, 2, 1, 2, 2), `lrn` and overlapping pooling are
-    Krizhevsky, Sutskever, Hinton 2012.
+    Source: Krizhevsky 2014, arXiv 1404.5997 (torchvision's). The widths (96, 256, 384, 384, 256) with groups
+    (1, 2, 1, 2, 2), `lrn` and overlapping pooling are Krizhevsky, Sutskever, Hinton 2012.
 
     Args:
         widths, groups: of the five convolutions.
@@ -111,9 +109,9 @@ class AlexNet(ChainNetwork):
 
 
 class NIN(ChainNetwork):
-    """Every convolution is followed by two of 1x1 ("mlpconv"); the class maps are averaged, without a matrix.
+    """Each convolution is followed by two of 1x1 ("mlpconv"); the class maps are averaged.
 
-    Source: Lin et al. 2014, arXiv 1312.4400, figure 2; the sizes are those of the authors' published models.
+    Source: Lin et al. 2014, arXiv 1312.4400, figure 2; the sizes are the authors' published models.
 
     Args:
         table: IMAGENET or CIFAR (images of about 32x32).

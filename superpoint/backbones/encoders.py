@@ -1,12 +1,12 @@
 """Classification networks as encoders: grey image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
 
-The first four stages of the network are kept. They halve the size four times (VGG: three times, the stride of 8
-wanted). Where one halving is too many, a plan says which is left out:
+The first four stages are kept. VGG's halve the size three times, as wanted, the others four times. A plan says which
+halving is left out:
 
-early   the second: ResNet's and ShuffleNet's pooling, MobileNet's second strided block. Twice the resolution from
-        there on, which localisation lives on; pretrained kernels then see their surroundings at twice the size.
-late    the last: that stage is computed at stride 8 and its further kernels are dilated by 2, so that the features are
-        those of the pretrained network, only denser (Chen et al. 2015, arXiv 1412.7062, section 3.1). Half the work.
+early   the second (ResNet's and ShuffleNet's pooling, MobileNet's second strided block): later features are twice as
+        dense, which helps localisation.
+late    the last: its stage stays at stride 8 and its further kernels are dilated by 2, so that features are those of
+        the pretrained network, only denser (Chen et al. 2015, arXiv 1412.7062, section 3.1). Half the work.
 """
 
 from collections import OrderedDict
@@ -35,9 +35,8 @@ class TrunkEncoder(nn.Module):
         plan: early or late, see above; the same for VGG.
 
     Attributes:
-        stages: what `model.freeze_encoder` and `optimizer.layer_decay` count; the adapter is none of them.
-        paths: path of each module here -> its path in the classification network, by which its weights are found.
-        out_channels: of the features.
+        stages: what `model.freeze_encoder` and `optimizer.layer_decay` count; without the adapter.
+        paths: path of each module here -> its path in the classification network.
     """
 
     def __init__(self, name: str, plan: str = "early") -> None:
@@ -76,7 +75,7 @@ class TrunkEncoder(nn.Module):
 
 
 def _units(stage: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of a stage in the order of execution: chains are opened, residual blocks are not."""
+    """Return the blocks of a stage in the order of execution; residual blocks stay whole."""
     for module in stage.children():
         if isinstance(module, nn.Sequential):
             yield from _units(module)
@@ -85,7 +84,7 @@ def _units(stage: nn.Module) -> Iterator[nn.Module]:
 
 
 def _keep_size(stage: nn.Module) -> None:
-    """Take the stride out of a stage; its features become twice as dense."""
+    """Take the stride out of a stage."""
     for layer in stage.modules():
         if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
             layer.stride = (1, 1)
@@ -94,7 +93,7 @@ def _keep_size(stage: nn.Module) -> None:
 
 
 def _dilate(stage: nn.Module) -> None:
-    """Take the stride out of a stage and dilate what follows: every second feature stays what it was."""
+    """Take the stride out of a stage and dilate what follows."""
     dense = False  # whether what has come so far puts out features twice as dense as the kernels expect
     for unit in _units(stage):
         inside = False  # the same within this block, whose branches begin at its input

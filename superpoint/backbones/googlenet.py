@@ -50,7 +50,7 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier in the middle of the network, for its gradient in training. Source: section 5."""
+    """A classifier in the middle of the network. Source: section 5."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -68,11 +68,11 @@ class GoogLeNet(ClassificationNetwork):
     """Nine inception blocks. Source: Szegedy et al. 2015, arXiv 1409.4842, table 1.
 
     Args:
-        aux: with the two auxiliary classifiers. In training the network then returns (logits, logits of aux2, logits of
-            aux1), whose losses the paper weighs 1, 0.3, 0.3; in evaluation mode the logits alone, as without.
-        transform_input: images come normalised by ImageNet's mean and spread and are brought to (x - 0.5) / 0.5, which
-            torchvision's checkpoint was trained with.
-        paper_kernels: 5x5 convolutions where the paper has them; torchvision has 3x3 there.
+        aux: with two auxiliary classifiers. In training the network returns (logits, logits of aux2, logits of aux1),
+            which the paper weighs 1, 0.3, 0.3.
+        transform_input: bring images from ImageNet's mean and spread to (x - 0.5) / 0.5, as torchvision's checkpoint
+            expects.
+        paper_kernels: 5x5 convolutions as in the paper; torchvision has 3x3 there.
         dropout: before the last layer.
     """
 

@@ -1,4 +1,4 @@
-"""Initial weights: three schemes, each set explicitly for every layer."""
+"""Initial weights by three schemes."""
 
 import math
 
@@ -12,8 +12,8 @@ SCHEMES = ("kaiming", "xavier", "trunc_normal")
 def initialise_weights(module: nn.Module, scheme: str) -> None:
     """Set every convolution and matrix of `module` by `scheme`; biases become 0, norms 1 and 0.
 
-    kaiming: normal, variance 2 / fan-out of convolutions (He et al. 2015, equation 14), 2 / fan-in of matrices. Of a
-        convolution in groups the fan-out is that of one group; PyTorch counts all of them.
+    kaiming: normal, variance 2 / fan-out of one group of a convolution (He et al. 2015, equation 14), 2 / fan-in of
+        matrices. PyTorch counts the fan-out of all groups.
     xavier: uniform, variance 2 / (fan-in + fan-out) (Glorot, Bengio 2010, equation 16).
     trunc_normal: standard deviation 0.02, cut at 2 (both absolute).
 

@@ -31,10 +31,7 @@ V3_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)  # as in TensorFlow
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, 3x3 one by one, 1x1 to few, added to the input where the shape is the same.
-
-    Source: Sandler et al. 2018, table 1.
-    """
+    """1x1 to more channels, depthwise 3x3, 1x1 to few, and a shortcut. Source: Sandler et al. 2018, table 1."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -75,7 +72,7 @@ class MobileNetV2(ChainNetwork):
 
 
 class InvertedResidualV3(nn.Module):
-    """As in version 2, squeeze-and-excitation before the last convolution. Source: Howard et al. 2019, figure 4."""
+    """As version 2, with squeeze-and-excitation before the last convolution. Source: Howard et al. 2019, figure 4."""
 
     def __init__(self, in_channels: int, row: Row) -> None:
         super().__init__()

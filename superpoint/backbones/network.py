@@ -1,4 +1,4 @@
-"""What all classification networks share: logits out, and a trunk that can serve as an encoder."""
+"""The base of all classification networks."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -12,13 +12,13 @@ Stage = dict[str, nn.Module]  # path of a module in the network -> the module, i
 
 
 class ClassificationNetwork(nn.Module):
-    """Images [B, C, H, W] in, logits [B, classes] out. Source of each: the docstring of its class.
+    """A network from images [B, C, H, W] to logits [B, classes], whose trunk can serve as an encoder.
 
-    Parameters are named and shaped as torchvision's where it has the network, so that its checkpoints load strictly.
+    Parameters have torchvision's names and shapes where it has the network, so that its checkpoints load strictly.
     """
 
     def output_layers(self) -> list[nn.Module]:
-        """Return the layers that put out logits: they start near zero, so that the first loss is ln(classes)."""
+        """Return the layers of the logits, which start near zero: the first loss is ln(classes)."""
         return [[layer for layer in self.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]]
 
     def stages(self) -> list[Stage]:
@@ -63,7 +63,7 @@ class StagedNetwork(ClassificationNetwork):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias that keeps the size (at stride 1), batch norm, and an activation or none."""
+    """Convolution without bias, batch norm, and an activation or none."""
 
     def __init__(
         self,
@@ -89,9 +89,6 @@ def halves(block: nn.Module) -> bool:
 
 
 def divisible(channels: float) -> int:
-    """Return the nearest multiple of 8, not more than 10 % below `channels` and at least 8.
-
-    Source: Sandler et al. 2018 (MobileNetV2), as their implementation rounds widths.
-    """
+    """Return the nearest multiple of 8, at least 8 and not more than 10 % below `channels` (Sandler et al. 2018)."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

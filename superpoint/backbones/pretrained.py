@@ -1,4 +1,4 @@
-"""Weights of networks of others and of our own classifiers: torchvision's checkpoints, safetensors, run folders."""
+"""Weights of classification networks: torchvision's checkpoints, safetensors, run folders."""
 
 import warnings
 from collections.abc import Mapping
@@ -22,11 +22,10 @@ COUNTER = "num_batches_tracked"  # of batch norm: checkpoints from before PyTorc
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Return parameters and buffers on the CPU, floating ones as float32; nothing in the file is executed.
+    """Load parameters and buffers on the CPU, floating ones as float32; nothing in the file is executed.
 
-    Args:
-        path: .safetensors; a file of `torch.save` (.pth, .pt, .ckpt) with the state, also below one of `NESTED`; a run
-            folder, for its weights.safetensors or checkpoints/best.ckpt. A prefix "module." (DataParallel) is dropped.
+    path: .safetensors; a file of `torch.save` with the state, also below one of `NESTED`; or a run folder. A prefix
+    "module." (DataParallel) is dropped.
 
     Raises: UserError: missing, damaged, or no such file.
     """
@@ -63,12 +62,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_classes: bool = False) -> list[str]:
-    """Fill a classification network with the weights of `path` (`read_state`); every name and shape must match.
+    """Load a classification network from `path` (`read_state`); return the names that keep their weights.
 
-    Args:
-        other_classes: layers that put out logits may have another number of classes; they then keep their weights.
-
-    Returns: names of what kept its weights.
+    other_classes: allow another number of classes; the layers of the logits then keep their weights.
 
     Raises: UserError, which lists the first mismatches; the network is unchanged then.
     """
@@ -88,11 +84,10 @@ def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_c
 
 
 def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
-    """Fill the stages of an encoder with those of its classification network's weights (`read_state`).
+    """Load the stages of an encoder from its classification network's weights (`read_state`).
 
-    The first convolution of a colour network is summed over the colours (`_to_grey`). The output is then that of the
-    colour network for the grey image, but for the outermost pixels: beyond the border are zeros, which stand for 0.5
-    here and for the mean colour there. The adapter has no counterpart and keeps its weights.
+    The first convolution of a colour network is summed over the colours (`_to_grey`): the output is the colour
+    network's for the grey image, except at the outermost pixels, whose padding is 0.5 here and the mean colour there.
 
     Raises: UserError, which lists the first mismatches; the encoder is unchanged then.
     """
@@ -121,9 +116,9 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
 def check_names(
     path: str | Path, architecture: str, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Demand that `state` has the names and shapes expected; the counters of batch norm may be missing.
+    """Require that `state` has the names and shapes expected; the counters of batch norm may be missing.
 
-    Raises: UserError, one line with the first mismatches and the number of the others.
+    Raises: UserError with the first mismatches and the number of the others.
     """
     wrong = []
     for name, shape in expected.items():

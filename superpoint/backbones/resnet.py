@@ -1,4 +1,4 @@
-"""Residual networks and their relatives: ResNet, ResNeXt, wide ResNet, SE- and CBAM-ResNet, small ones for CIFAR."""
+"""Residual networks: ResNet, ResNeXt, wide ResNet, SE- and CBAM-ResNet, small ones for CIFAR."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ SHORTCUTS = ("A", "B", "C", "none")
 
 
 class ZeroPadding(nn.Module):
-    """Shortcut A: every `stride`-th place, and zeros as the further channels; no parameters."""
+    """Shortcut A: every `stride`-th pixel, and zeros as the further channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -29,11 +29,7 @@ class ZeroPadding(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut. Source: He et al. 2016, arXiv 1512.03385, figure 5, left.
 
-    Args:
-        width: output channels are `width` times `expansion`.
-        shortcut: see ResNet.
-        attention: acts on the residual before it is added.
-        convolutions: further arguments of `add_convolutions`.
+    Output channels are `width` times `expansion`; `attention` acts on the residual; see ResNet for `shortcut`.
     """
 
     expansion = 1
@@ -83,8 +79,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(BasicBlock):
     """1x1, 3x3 (in groups: ResNeXt) and 1x1 convolution. Source: He et al. 2016, figure 5, right; Xie et al. 2017.
 
-    The stride is in the 3x3 convolution as torchvision has it ("v1.5"), in the first 1x1 one as in the paper if
-    `stride_in_1x1`.
+    The stride is in the 3x3 convolution (torchvision's "v1.5"), or with `stride_in_1x1` in the first, as in the paper.
     """
 
     expansion = 4
@@ -141,9 +136,8 @@ class ResNet(ResidualNetwork):
         block: BasicBlock (18, 34 layers) or Bottleneck.
         counts: blocks of each stage.
         shortcut: where a block changes the shape: A adds zeros as further channels, B projects (torchvision); C
-            projects in every block; none leaves all shortcuts out: the plain network.
+            projects in every block; none makes the plain network.
         groups, group_width: of the 3x3 convolutions of bottlenecks: ResNeXt, wide ResNet.
-        stride_in_1x1: see Bottleneck.
         attention: made for every block; acts on the residual before it is added.
     """
 
@@ -174,9 +168,9 @@ class ResNet(ResidualNetwork):
 
 
 class SmallResNet(ResidualNetwork):
-    """Three stages of 16, 32 and 64 channels for images of about 32x32, 6n + 2 layers.
+    """Three stages of 16, 32 and 64 channels for images of about 32x32, 6n + 2 layers. Shortcut "none" makes it plain.
 
-    Source: He et al. 2016, section 4.2; shortcut A there. shortcut "none" is its plain counterpart.
+    Source: He et al. 2016, section 4.2, with shortcut A.
     """
 
     STAGES = (("conv1", "bn1", "relu", "layer1"), ("layer2",), ("layer3",))

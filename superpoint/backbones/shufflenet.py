@@ -19,7 +19,7 @@ def depthwise(channels: int, stride: int) -> ConvNorm:
 
 
 class ShuffleUnit(nn.Module):
-    """Half of the channels pass, half are convolved; at stride 2 both are convolved. Then the halves are interleaved.
+    """Half of the channels pass, half are convolved (stride 2: both); then they are interleaved.
 
     Source: Ma et al. 2018, figure 3 (c, d).
     """

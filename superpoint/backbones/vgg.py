@@ -26,9 +26,7 @@ class ConvBlock(ConvNorm):
 class PooledStages(nn.Module):
     """Stages with 2x2 max-pooling between them, image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
 
-    Attributes:
-        out_channels: of the features.
-        detail_channels, detail_stride: of what comes out of the first stage.
+    `detail_channels` and `detail_stride` describe the output of the first stage.
     """
 
     def __init__(self, stages: Sequence[nn.Module], widths: Sequence[int], detail_stride: int = 1) -> None:
@@ -63,10 +61,8 @@ class VGGEncoder(PooledStages):
 class CompactEncoder(PooledStages):
     """Three stages of two 3x3 convolutions, the first of which begins with 2x2 pixels as channels: stride 8.
 
-    Maps as large as the image cost a `VGGEncoder` with few channels 45 % of its operations and more of its time. With
-    four pixels side by side in the channels (the inverse of Shi et al. 2016, arXiv 1609.05158) nothing of the image is
-    lost at half the size, where a channel costs a quarter. With the detector head 2.1 instead of 3.6 GFLOP for 240x320,
-    13 instead of 22 ms on one core, and as precise after equal minutes (docs/backbones.md).
+    At half the size a channel costs a quarter, and the rearrangement (the inverse of Shi et al. 2016, arXiv 1609.05158)
+    loses nothing. With the detector head 2.1 instead of 3.6 GFLOP for 240x320 (docs/backbones.md).
     """
 
     def __init__(self) -> None:
@@ -82,8 +78,7 @@ def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
 class OriginalEncoder(VGGEncoder):
     """The encoder of the published SuperPoint weights: batch norms behind the ReLUs, grey levels of 0..1.
 
-    Neither the order of norm and ReLU nor the range of the input can be folded into the weights of the usual encoder:
-    zeros that a convolution pads with would stand for something else, and all points within 70 px of the edge change.
+    Neither difference can be folded into the usual encoder's weights: its zero padding means another grey level.
     """
 
     def __init__(self) -> None:
@@ -98,18 +93,18 @@ class OriginalEncoder(VGGEncoder):
         self.stages = nn.ModuleList(nn.Sequential(*blocks[index : index + 2]) for index in range(0, 8, 2))
 
     def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `VGGEncoder.with_detail`. Undoes the centring that `SuperPoint.forward` does for every encoder."""
+        """See `VGGEncoder.with_detail`. Undoes the centring of `SuperPoint.forward`."""
         return super().with_detail(image / 4 + 0.5)
 
 
 class VGG(ChainNetwork):
     """Five stages of convolutions with a pooling behind each, three matrices.
 
-    Source: Simonyan, Zisserman 2015, arXiv 1409.1556, table 1; batch norm (Ioffe, Szegedy 2015) is later than it.
+    Source: Simonyan, Zisserman 2015, arXiv 1409.1556, table 1; batch norm (Ioffe, Szegedy 2015) came later.
 
     Args:
         configuration: A, B, C, D or E: 11, 13, 16 (with 1x1 convolutions), 16 or 19 layers.
-        batch_norm: behind every convolution. They keep their biases, which torchvision's checkpoints have.
+        batch_norm: behind every convolution, which keeps its bias as in torchvision's checkpoints.
         dropout: before the second and the third matrix.
     """
 

@@ -22,12 +22,7 @@ from superpoint.models.weights import load_model_state
 
 @dataclass(frozen=True)
 class ClassifierCase(Case):
-    """A `Case` of stage train-classifier; its samples are image uint8 [C, H, W], label and index int64.
-
-    Attributes:
-        training, test: the images.
-        spec: classes and normalisation.
-    """
+    """A `Case` of stage train-classifier; its samples are image uint8 [C, H, W], label and index int64."""
 
     config: ClassifierConfig  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
     dataset: TrainingImages  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -66,14 +61,14 @@ class ClassifierCase(Case):
 
 
 def read_classifier_case(run: str | Path) -> ClassifierCase:
-    """Return the case of a classifier's run folder, see `read_classifier_run`."""
+    """Return the case of a classifier's run folder."""
     case = read_classifier_run(run).case
     assert isinstance(case, ClassifierCase)
     return case
 
 
 def read_classifier_run(run: str | Path) -> RunReading:
-    """As `diagnostics.reading.read_run`, of a classifier. Raises: UserError, also if its images have moved."""
+    """Read the run folder of a classifier, see `diagnostics.reading.read_run`. Raises: UserError."""
     source = RunFolder.existing(run)
     history = source.history()
     config = load_config(ClassifierConfig, source.config_file)

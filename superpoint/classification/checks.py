@@ -105,7 +105,7 @@ def labels(case: ClassifierCase) -> Finding:
 
 
 def _contents(images: ClassImages) -> dict[bytes, list[tuple[str, int]]]:
-    """(name, label) of the images by their pixels, of up to LOOKED_AT of them."""
+    """Return (name, label) of up to LOOKED_AT images by their pixels."""
     found: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
     for number_ in range(min(len(images), LOOKED_AT)):
         try:

@@ -12,7 +12,7 @@ TEST_CROPS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class ClassDataConfig:
-    """Images with one class each. See `data/classification`."""
+    """Images with one class each."""
 
     train: str | None = None  # a folder with a sub-folder a class, a CSV path,label, or an IDX file of images
     train_labels: str | None = None  # IDX: its labels; None = the name beside it with labels-idx1 for images-idx3
@@ -44,7 +44,7 @@ class ClassDataConfig:
 
 @dataclass(frozen=True)
 class ClassAugmentConfig:
-    """What a training image goes through, and how a test image is cut. See `classification/data/transforms.py`."""
+    """Changes to a training image, and crops of a test image. See `classification/data/transforms.py`."""
 
     crop: str = "resized"  # resized: any size and shape | jittered: any scale | padded: shifted | centre: none
     scale: list[float] = field(default_factory=lambda: [0.08, 1.0])  # resized: share of the image's area
@@ -75,7 +75,7 @@ class ClassAugmentConfig:
 
     @property
     def is_active(self) -> bool:
-        """Whether training images differ from epoch to epoch at all."""
+        """Return whether training images differ from epoch to epoch."""
         colours = (self.brightness, self.contrast, self.saturation, self.hue, self.pca)
         return self.crop != "centre" or self.flip > 0 or any(colours)
 
@@ -100,8 +100,7 @@ class ClassifierConfig:
 
     run: str = "runs/classifier"  # run folder
     seed: int = 0
-    # What training starts from: a run folder of this stage, its weights, or a checkpoint of torchvision; the last layer
-    # is drawn anew where the number of classes differs. None = from nothing.
+    # A run folder of this stage, its weights, or a checkpoint of torchvision; None = from nothing.
     weights: str | None = None
     epochs: float = 30.0  # passes over the training images; sets train.steps and train.validate_every
     label_smoothing: float = 0.0

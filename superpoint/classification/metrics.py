@@ -1,4 +1,4 @@
-"""How well a classifier does: accuracy, confusion matrix, worst mistakes, as numbers and pictures."""
+"""Accuracy, confusion matrix and worst mistakes of a classifier, as numbers and pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,9 @@ SHOWN_SIDE = 144  # pixels: smaller images are enlarged to about this
 def predict(
     model: nn.Module, images: ClassImages, spec: ClassifierInput
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Numbers of the images that could be read [M], and the probability of each class [M, K], mean over the test views.
+    """Return the numbers of the readable images [M] and their class probabilities [M, K], means over the test views.
 
-    The model is used as it stands: put it in evaluation mode before. It is called under the caller's autocast.
+    The model must be in evaluation mode; it runs under the caller's autocast.
     """
     device = next(model.parameters()).device
     numbers: list[NDArray[np.int64]] = []
@@ -42,16 +42,11 @@ def predict(
 
 
 def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict[str, Any]:
-    """Compute the figures of predictions.
-
-    Args:
-        labels: true classes [N].
-        probability: of each class [N, K].
+    """Compute the figures of predictions from true classes [N] and probabilities [N, K].
 
     Returns:
-        images; accuracy, the share of right answers; balanced_accuracy, the mean over the classes of that share;
-        top5 (from six classes on); loss, the mean of -log(probability of the true class); confusion, int [K, K], rows
-        true, columns predicted.
+        images; accuracy; balanced_accuracy, the mean recall over the classes; top5 (from six classes on); loss, the
+        mean of -log(probability of the true class); confusion, int [K, K], rows true, columns predicted.
     """
     count = probability.shape[1]
     predicted = probability.argmax(1)
@@ -72,7 +67,7 @@ def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict
 
 
 def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32], limit: int = SHOWN) -> list[int]:
-    """Return the places of the wrong answers, those of the greatest certainty first."""
+    """Return the indices of the wrong answers, the most certain first."""
     wrong = np.flatnonzero(probability.argmax(1) != labels)
     return wrong[np.argsort(-probability[wrong].max(1), kind="stable")][:limit].tolist()
 

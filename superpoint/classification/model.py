@@ -1,4 +1,4 @@
-"""Classifiers: the small networks of the studies, and those of `superpoint.backbones.classifiers`, by name."""
+"""Classifiers by name: the small networks of the studies, and `superpoint.backbones.classifiers`."""
 
 import inspect
 from collections import OrderedDict
@@ -21,10 +21,7 @@ WIDTHS = (32, 64, 128, 256)
 
 
 class FullyConnected(nn.Sequential):
-    """One hidden layer as wide as MNIST's 28 x 28 pixels: 784 x 784 + 784 x 10 = 622,496 weights, and 794 biases.
-
-    Input float [B, C, H, W] of exactly the size given, output logits [B, K].
-    """
+    """One hidden layer of 784 units. Input float [B, C, H, W] of exactly the size given, output logits [B, K]."""
 
     def __init__(self, num_classes: int, in_channels: int, size: tuple[int, int], *, dropout: float = 0.0) -> None:
         layers = {"flatten": nn.Flatten(), "hidden": nn.Linear(in_channels * size[0] * size[1], HIDDEN)}
@@ -33,10 +30,7 @@ class FullyConnected(nn.Sequential):
 
 
 class TwoConvolutions(nn.Sequential):
-    """Two 3x3 convolutions to 8 and 16 channels, each with ReLU and 2x2 pooling, and a matrix.
-
-    For MNIST 72 + 1,152 + 7,840 = 9,064 weights, and 34 biases. Input float [B, C, H, W] of exactly the size given.
-    """
+    """Two 3x3 convolutions to 8 and 16 channels, with ReLU and 2x2 pooling, and a matrix. Input as `FullyConnected`."""
 
     def __init__(self, num_classes: int, in_channels: int, size: tuple[int, int], *, dropout: float = 0.0) -> None:
         layers = {"conv1": nn.Conv2d(in_channels, 8, 3, padding=1), "relu1": nn.ReLU(inplace=True)}
@@ -49,8 +43,7 @@ class TwoConvolutions(nn.Sequential):
 class SmallNet(nn.Sequential):
     """Four pairs of 3x3 convolutions, 32-64-128-256 channels wide, with pooling between, then a global average.
 
-    1.17 M parameters, 0.2 GFLOPs at 64 x 64; for images from 32 x 32 on. With or without batch norm: the network of the
-    study of ingredients.
+    1.17 M parameters, 0.2 GFLOPs at 64 x 64; for images from 32 x 32 on.
     """
 
     def __init__(
@@ -87,12 +80,11 @@ def build_classifier(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """A classifier with weights drawn from `seed`; input float32 [B, channels, *size], output logits [B, num_classes].
+    """Build a classifier of float32 [B, channels, *size] with weights drawn from `seed`; it returns logits.
 
     Args:
         name: one of `classifier_names()`.
-        init: kaiming | xavier | trunc_normal; the last layer is drawn with deviation 0.01, so that the first loss is
-            ln(num_classes).
+        init: kaiming | xavier | trunc_normal. The last layer has small weights: the first loss is ln(num_classes).
         options: of the network's constructor, such as {"dropout": 0.5}.
 
     Raises: UserError, an unknown name or option.
@@ -115,9 +107,7 @@ def build_classifier(
 
 
 def last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Name and module of the layer that puts out the logits: the last matrix, or of a network without one the last 1x1
-    convolution (NIN).
-    """
+    """Return name and module of the layer of the logits: the last matrix, or without one the last convolution (NIN)."""
     kinds = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not kinds:
         kinds = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
@@ -128,9 +118,9 @@ def last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 def load_features(model: nn.Module, path: str | Path) -> list[str]:
     """Fill `model` with the weights of `path` (`backbones.pretrained.read_state`).
 
-    A last layer of other classes keeps what was drawn. Returns the names that do.
+    A last layer of other classes keeps its weights; the names of these are returned.
 
-    Raises: UserError if anything else does not fit; names the first mismatches.
+    Raises: UserError that names the first mismatches.
     """
     state, own = read_state(path), model.state_dict()
     head = [name for name in own if name.startswith(f"{last_layer(model)[0]}.")]

@@ -1,4 +1,4 @@
-"""What a classifier minimises: from a batch and a model to the cross-entropy and the figures worth logging."""
+"""The objective of a classifier: cross-entropy, and the figures worth logging."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Tally:
         self.last = index
 
     def take(self) -> dict[str, float]:
-        """Mean loss and accuracy, empty without a sample; starts anew."""
+        """Return mean loss and accuracy, empty without a sample, and start anew."""
         if not self.samples:
             return {}
         found = {"train_loss": float(self.loss) / self.samples, "train_accuracy": float(self.right) / self.samples}
@@ -38,14 +38,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class ClassifierObjective:
-    """Softmax cross-entropy, as `engine.loop.train` calls it. Equal odds give ln(classes).
+    """Softmax cross-entropy, as `engine.loop.train` calls it.
 
     Dropout draws from the seed and the index of the batch's first sample: a resumed run ends with the same bits.
 
     Attributes:
-        spec: how images are normalised.
-        label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al. 2016, section 7).
-        tally: what training batches have given since the last validation.
+        label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016, section 7).
+        tally: figures of training batches since the last validation.
     """
 
     spec: ClassifierInput
@@ -58,10 +57,7 @@ class ClassifierObjective:
         return math.log(len(self.spec.classes))
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Args: batch with image uint8 [B, C, H, W], label int64 [B], index int64 [B].
-
-        Returns: loss and accuracy, the share of right answers; both means over the batch.
-        """
+        """Return mean loss and accuracy of image uint8 [B, C, H, W], label int64 [B], index int64 [B]."""
         label, first = batch["label"], int(batch["index"][0])
         image = self.spec.normalise(batch["image"])
         devices = [image.device] if image.device.type == "cuda" else []

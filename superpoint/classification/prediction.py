@@ -1,7 +1,4 @@
-"""Stage predict-classes: what a trained classifier says about the images of a folder.
-
-superpoint predict-classes photos --model runs/classifier --out submission.csv
-"""
+"""Stage predict-classes: the classes of the images in a folder."""
 
 import csv
 import io
@@ -33,12 +30,7 @@ LABELS = ("name", "number", "probability")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Attributes:
-    names: paths of the images relative to the folder, in natural order.
-    probability: of each class, float32 [N, K].
-    classes: names of the classes.
-    skipped: paths of the images that could not be read.
-    """
+    """Names and class probabilities float32 [N, K] of the images, and the names of those that could not be read."""
 
     names: list[str]
     probability: NDArray[np.float32]
@@ -49,16 +41,14 @@ class Prediction:
 def predict_classes(
     run: str | Path, folder: str | Path, out: str | Path, *, label: str = "name", of_class: str | None = None
 ) -> Prediction:
-    """Write a CSV `id,label`, one line per image in natural order of the files (1, 2, 10).
+    """Write a CSV `id,label`, one line per image in natural order of the files.
 
     Args:
-        run: run folder of train-classifier, or the weights.safetensors from one.
-        folder: with images at any depth. The id is the path below it without its ending, or with it where two files
-            differ in their endings only.
-        out: the CSV.
+        run: run folder of train-classifier, or its weights.safetensors.
+        folder: with images at any depth. The id is the path below it without its ending, unless two then are the same.
         label: name of the class | number of the class | probability of the class `of_class` (default: the last).
 
-    Raises: UserError, no such run or folder, no image that can be read, a class that is not known.
+    Raises: UserError, no such run or folder, no image that can be read, an unknown class.
     """
     check_one_of("--label", label, LABELS)
     model, spec = load_classifier(run)
@@ -99,7 +89,7 @@ def predict_classes(
 
 
 def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:
-    """Load the network, in evaluation mode, and what turns images into its input.
+    """Load the network in evaluation mode, and its input.
 
     Raises: UserError, no such run, no weights in it, or weights of another stage.
     """

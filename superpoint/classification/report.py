@@ -57,7 +57,7 @@ OTHER_REPORTS = {ClassifierConfig.stage: classifier_sections}  # for `diagnostic
 
 
 def training_samples(record: RunRecord) -> list[Picture]:
-    """Return some with their classes; none if configuration or images cannot be read."""
+    """Return some with their classes; none without a checkpoint or images."""
     try:
         case = read_classifier_case(record.path)
         return [
@@ -69,7 +69,6 @@ def training_samples(record: RunRecord) -> list[Picture]:
 
 
 def panels(record: RunRecord) -> list[Panel]:
-    """Return the panels of one run."""
     expected = number(record.last("initial_loss").get("expected"))
     best = [record.best[2]] if record.best else []
     names = ("training, as augmented", "test")

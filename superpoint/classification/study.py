@@ -1,11 +1,6 @@
 """Stage study: grids of small classifiers, compared in one table and one figure.
 
-    superpoint study mnist data.train=t10k-images-idx3-ubyte.gz      # fully connected, convolutions; rates, momenta
-    superpoint study depth data.train=photos                         # plain and residual, 20 and 56 layers
-    superpoint study ingredients data.train=photos --pretrain other  # batch norm, initialisation, augmentation
-
-Every run of a grid has a run folder of its own below <out>/runs. A study that was killed goes on where it was when the
-same command is given again; what is done is not done again.
+Every run has its own folder below <out>/runs. The same command continues a study that was killed.
 """
 
 import json
@@ -64,10 +59,7 @@ DEFAULTS: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study: its folder's name, panel, curve, configuration; `start`: the cell that it starts from.
-
-    shown: whether it is in table and figure.
-    """
+    """One run of a study: folder name, panel, curve, configuration, and the cell whose weights it starts from."""
 
     name: str
     group: str
@@ -128,12 +120,11 @@ def ingredient_cells(config: ClassifierConfig, pretrain: str | None) -> list[Cel
 
 
 def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome] | int:
-    """Train all cells that are not done, write <out>/study.{md,csv,json,png}; returns the outcomes shown.
+    """Train all cells that are not done, write <out>/study.{md,csv,json,png}; return the outcomes shown.
 
     A run whose loss is not finite is a result, not an error. Returns the number of a signal instead if one ended it.
 
-    Raises: UserError, data that cannot be used (before anything is trained); a cell in `out` that was begun with other
-    settings.
+    Raises: UserError, unusable data (before training); a cell in `out` with other settings.
     """
     folder = make_folder(out)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -175,7 +166,7 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
 
 
 def _data(config: ClassifierConfig, known: dict[str, ClassifierData]) -> ClassifierData:
-    """The data of a cell, read once for all cells that have the same."""
+    """Return the data of a cell, read once for equal settings."""
     key = yaml.safe_dump([dump_config(config.data), config.augment.test_resize, config.augment.test_crops, config.seed])
     if key not in known:
         known[key] = read_data(config)
@@ -183,7 +174,7 @@ def _data(config: ClassifierConfig, known: dict[str, ClassifierData]) -> Classif
 
 
 def without(data: ClassifierData, unseen: ClassImages, console: Console) -> ClassifierData:
-    """Return `data` without the training images that are among the `unseen` ones: sets found on the web overlap."""
+    """Return `data` without the training images that are among `unseen`."""
     copies = look_alikes(data.train, unseen)
     if not len(copies):
         return data

@@ -1,4 +1,4 @@
-"""Studies of classifiers: what the logs of a grid of runs say, as table and figure. Pure: numbers in, pictures out."""
+"""Tables and figures of a grid of runs, from their logs."""
 
 import csv
 import io
@@ -29,15 +29,12 @@ class Outcome:
     """One run of a study.
 
     Attributes:
-        group: panel it is drawn in.
-        label: of its curve.
-        parameters: weights and biases of the network.
-        epochs: passes over the training images when it ended.
-        train_loss, train_accuracy: of the last epoch, on images as augmented; None if diverged.
+        group, label: panel and curve.
+        epochs: passes over the training images.
+        train_loss, train_accuracy: of the last epoch, on augmented images; None if diverged.
         test_accuracy: mean of the last three epochs.
         best_accuracy: highest of all epochs; too good, since the test images chose it.
-        seconds: of training.
-        diverged: step at which the loss was not finite; None if it went through.
+        diverged: step at which the loss was not finite.
     """
 
     group: str
@@ -56,7 +53,7 @@ class Outcome:
 def read_outcome(
     group: str, label: str, parameters: int, history: Sequence[Mapping[str, Any]], steps_an_epoch: int
 ) -> Outcome:
-    """Return the outcome of a run from the lines of its metrics.jsonl."""
+    """Return the outcome of a run from its metrics.jsonl."""
     lines = [entry for entry in history if entry["event"] == "validate" and entry.get("accuracy") is not None]
     broken = next((int(entry["step"]) for entry in history if entry["event"] == "nonfinite"), None)
     times = [float(entry["elapsed"]) for entry in history if isinstance(entry.get("elapsed"), (int, float))]
@@ -103,7 +100,7 @@ def study_markdown(outcomes: Sequence[Outcome], title: str) -> str:
 
 
 def study_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return a line per run, in full precision; what does not apply is empty."""
+    """Return one line per run, in full precision; what does not apply is empty."""
     names = [each.name for each in fields(Outcome) if each.name != "curve"]
     text = io.StringIO()
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
@@ -113,7 +110,7 @@ def study_csv(outcomes: Sequence[Outcome]) -> str:
 
 
 def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
-    """Draw test accuracy above training loss, over epochs: a column of panels per group, a curve per run."""
+    """Draw test accuracy above training loss over epochs: one column per group, one curve per run."""
     groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
     width = max(3.9 * len(groups), 6.4)  # inches
     figure = Figure(figsize=(width, 7.0), dpi=100, layout="constrained")

@@ -1,11 +1,6 @@
 """Stage train-classifier: images with one class each in, a classifier out.
 
-    superpoint train-classifier data.train=photos                      # a sub-folder for each class
-    superpoint train-classifier --config classifier/mnist data.train=mnist/train-images-idx3-ubyte.gz
-    superpoint train-classifier data.train=list.csv model.name=resnet34 weights=resnet34.pth --resume
-
-Leaves weights.safetensors and in evaluation/ the confusion matrix and the worst mistakes on the test images; the
-command adds in doctor/ the findings of the checks, and report.html.
+Leaves weights.safetensors and, in evaluation/, the confusion matrix and the worst mistakes on the test images.
 """
 
 import math
@@ -45,7 +40,7 @@ RESULTS = "evaluation/classes.json"
 
 @dataclass(frozen=True)
 class ClassifierData:
-    """The data of a run: training and test images, how they become input, and what the loop draws."""
+    """Training and test images of a run, the network's input, and the axes of colour noise."""
 
     train: ClassImages
     test: ClassImages
@@ -67,9 +62,9 @@ def read_data(config: ClassifierConfig) -> ClassifierData:
 def train_classifier(
     config: ClassifierConfig, *, resume: bool = False, data: ClassifierData | None = None, quiet: bool = False
 ) -> TrainResult:
-    """Train, evaluate the weights that were best in validation; everything goes to the run folder `config.run`.
+    """Train in the run folder `config.run`, and evaluate the weights that were best in validation.
 
-    data: what `read_data(config)` gives, if it is at hand. quiet: print nothing.
+    data: what `read_data(config)` returns, if already read.
     """
     console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
     data = data or read_data(config)
@@ -91,7 +86,7 @@ def train_classifier(
 
 
 def in_steps(config: ClassifierConfig, images: int) -> ClassifierConfig:
-    """Return `config` with its epochs as steps and a validation after each; a budget in minutes holds beside it."""
+    """Return `config` with its epochs as steps and a validation after each."""
     each = max(1, round(images / config.train.batch_size))
     steps = max(1, round(config.epochs * each))
     return replace(config, train=replace(config.train, steps=steps, validate_every=min(each, steps)))
@@ -115,7 +110,7 @@ def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) ->
 
 @dataclass
 class ClassValidation:
-    """Test loss and accuracy after an epoch, and the line that says so."""
+    """Measure test loss and accuracy after an epoch, and print them."""
 
     images: ClassImages
     objective: ClassifierObjective
@@ -141,7 +136,6 @@ class ClassValidation:
 
 
 def describe(data: ClassifierData, console: Console) -> None:
-    """Print what was found and what was left out."""
     counts = data.train.counts()
     names = ", ".join(f"{name} {count}" for name, count in zip(data.train.classes[:10], counts, strict=False))
     more = f", ... ({len(counts)} classes)" if len(counts) > 10 else ""

@@ -1,4 +1,4 @@
-"""What the checks look at: the parts of a training run, whole or broken."""
+"""The parts of a training run that checks look at."""
 
 from __future__ import annotations
 
@@ -30,29 +30,27 @@ T = TypeVar("T")
 
 
 class Labelled(Protocol):
-    """A data set as the loop sees it, which can also show its samples before they are encoded."""
+    """A data set that can also show its samples before they are encoded."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Dict of image uint8 [1, H, W], target int64 [H / 8, W / 8], valid bool [H / 8, W / 8]."""
+        """Return image uint8 [1, H, W], target int64 [H / 8, W / 8], valid bool [H / 8, W / 8]."""
         ...
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image uint8 [H, W], points float32 [N, 2] (x, y), valid mask bool [H, W] of the same sample."""
+        """Return image uint8 [H, W], points float32 [N, 2] (x, y), valid mask bool [H, W] of the sample."""
         ...
 
 
 @dataclass(frozen=True)
 class Case:
     """Attributes:
-    config: the resolved configuration of the run.
-    dataset: the training data, augmented as the run sees it at full strength.
-    model: the network with the weights that are being trained (not their average), in evaluation mode, on the CPU. A
-        check that changes a mode or a hook puts it back.
+    dataset: the training data, augmented at full strength.
+    model: the network with the trained weights (not their average), in evaluation mode, on the CPU. A check
+        restores the modes and hooks that it changes.
     objective: called as objective(model, batch), see `engine.loop.train`.
-    history: the lines of metrics.jsonl, oldest first; empty if nothing has been trained.
-    read_gray: the function by which image files reach the network, path -> uint8 [H, W]; None if its data reads none.
-    folder: the run folder, if there is one.
-    rate_curve: learning rates and smoothed losses of a range test with this data, network and optimiser, if made.
+    history: the lines of metrics.jsonl, oldest first.
+    read_gray: reader of the data's image files, path -> uint8 [H, W]; None if there are none.
+    rate_curve: learning rates and smoothed losses of a range test, if made.
     """
 
     config: MagicPointConfig
@@ -68,20 +66,18 @@ class Case:
 
     @property
     def classes(self) -> int:
-        """Of the softmax."""
+        """Return the number of classes."""
         return CHANNELS
 
     @property
     def chance(self) -> float:
-        """The loss of even odds over the classes; with focal loss times (1 - 1/65)^gamma."""
+        """Return the loss of even odds; with focal loss times (1 - 1/65)^gamma."""
         return math.log(self.classes) * (DUSTBIN / CHANNELS) ** self.config.loss.focal_gamma
 
     def fresh(self, init: str | None = None, *, pretrained: bool = False) -> nn.Module:
         """Return the network before its first step, drawn from the seed.
 
-        Args:
-            init: another initialisation than that of the run.
-            pretrained: whether an encoder that began with weights of ImageNet gets them.
+        init: another initialisation. pretrained: load the encoder's ImageNet weights, if the run did.
         """
         settings = self.config.model if init is None else replace(self.config.model, init=init)
         model = build_model(settings, self.config.seed, pretrained=pretrained)
@@ -100,31 +96,31 @@ class Case:
         return training_samples(replace(data, curriculum=0, height=height, width=width, workers=0), self.config.seed)
 
     def samples(self, count: int, first: int | None = None) -> list[Sample]:
-        """Return samples of the training data; by default from where its curriculum is over."""
+        """Return samples of the training data; by default from after its curriculum."""
         start = self.config.data.curriculum if first is None else first
         return [self.dataset[start + index] for index in range(count)]
 
     def batch(self, count: int) -> Sample:
-        """Return these samples as one batch: image [B, 1, H, W], target and valid [B, H / 8, W / 8]."""
+        """Return samples as one batch: image [B, 1, H, W], target and valid [B, H / 8, W / 8]."""
         samples = self.samples(count)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
     def events(self, name: str) -> list[Mapping[str, Any]]:
-        """Return the lines of the history about one event: train, validate, probe, initial_loss, nonfinite, ..."""
+        """Return the lines of one event: train, validate, probe, initial_loss, nonfinite, ..."""
         return [entry for entry in self.history if entry["event"] == name]
 
     @property
     def steps(self) -> int:
-        """The last step in the history; 0 without one."""
+        """Return the last step in the history."""
         return max((int(entry.get("step", 0)) for entry in self.history), default=0)
 
     @property
     def ended_by(self) -> Mapping[str, Any] | None:
-        """The line about the loss or gradient that ended the run by not being finite; None if none did."""
+        """Return the line about the loss or gradient that ended the run by not being finite."""
         return self.history[-1] if self.history and self.history[-1]["event"] == "nonfinite" else None
 
     def last_crash(self) -> Crash | None:
-        """Return what the run kept of the step that ended it; None if there is no such step or file."""
+        """Return the file of the step that ended the run."""
         if self.folder is None or self.ended_by is None:
             return None
         path = self.folder / str(self.ended_by.get("file"))
@@ -132,7 +128,7 @@ class Case:
 
 
 def kept(measure: Callable[[C], T]) -> Callable[[C], T]:
-    """Measure once per case: the result stays with the case, so its weights must not change in between."""
+    """Measure once per case."""
     key = f"_{measure.__module__}.{measure.__name__}"
 
     @functools.wraps(measure)
@@ -146,14 +142,9 @@ def kept(measure: Callable[[C], T]) -> Callable[[C], T]:
 
 @dataclass(frozen=True)
 class Crash:
-    """What a run keeps of the step at which its loss or gradient was not finite.
+    """The step at which a run's loss or gradient was not finite, see `models.checkpoint.write_nonfinite`.
 
-    Attributes:
-        path: the file, see `models.checkpoint.write_nonfinite`.
-        step: updates done before.
-        loss: of that step.
-        weights: state of the network. The parameters are those that met the batch; the batch-norm statistics have
-            already seen what it made of it.
+    step: updates done before. weights: parameters before the step; batch-norm statistics already include it.
     """
 
     path: Path
@@ -163,7 +154,7 @@ class Crash:
 
 
 def crash_files(run: Path) -> list[Path]:
-    """Return the nonfinite_step_<n>.pt of a run folder, by step; without those of processes other than the first."""
+    """Return the nonfinite_step_<n>.pt of a run folder's first process, by step."""
     numbered = [(match, path) for path in run.glob("nonfinite_step_*.pt") if (match := CRASH.fullmatch(path.name))]
     return [path for _, path in sorted((int(match[1]), path) for match, path in numbered)]
 

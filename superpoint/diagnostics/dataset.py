@@ -1,7 +1,4 @@
-"""Stage visualize-dataset: see what the network sees.
-
-superpoint visualize-dataset --out runs/dataset
-"""
+"""Stage visualize-dataset: see what the network sees."""
 
 from pathlib import Path
 
@@ -20,8 +17,8 @@ from superpoint.visualize import contact_sheet, draw_points, save_image
 def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int = 8, index: int | None = None) -> Path:
     """Write the contact sheets to the folder `out`.
 
-    primitives.png: a row of scenes a primitive, labels as crosses. samples.png: augmented training samples, ignored
-    cells darkened. sample_<index>.png, if asked for: that training sample, enlarged.
+    primitives.png: a row of scenes per primitive, labels as crosses. samples.png: augmented training samples, ignored
+    cells darkened. sample_<index>.png: that training sample, enlarged.
     """
     folder = make_folder(out)
     dataset = SyntheticShapes(config.data, config.seed)
@@ -44,7 +41,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
 
 
 def draw_sample(dataset: Labelled, index: int, scale: int = 2) -> np.ndarray:
-    """Sample `index` with its labels, uint8 [scale * H, scale * W, 3]; cells that the loss ignores are darkened."""
+    """Return sample `index` with its labels, uint8 [scale * H, scale * W, 3]; ignored cells are darkened."""
     image, points, mask = dataset.draw(index)
     picture = draw_points(image, [], truth=points[np.isfinite(points).all(axis=1)], scale=scale)
     height, width = mask.shape

@@ -1,4 +1,4 @@
-"""All checks, what they say about a case, and their result in words."""
+"""All checks, and their result in words."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,8 +21,7 @@ from superpoint.diagnostics.checks.output import border, cell_pattern, dustbin, 
 from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Check, Finding, Status
 
-# The key is Finding.check of what the function returns. The order is that of looking for a cause: what goes in, what
-# comes out, how the run went, arithmetic. Wrong data explains nearly everything further down.
+# By `Finding.check`, in the order of looking for a cause: input, output, history, arithmetic.
 CHECKS: dict[str, Check] = {
     "input": input_,
     "labels": labels,
@@ -41,7 +40,7 @@ CHECKS: dict[str, Check] = {
     "precision": precision,
 }
 
-# Further ones of runs that train descriptors, after those of the detector.
+# Further checks of joint runs.
 DESCRIPTOR_CHECKS: dict[str, Check] = {
     "pairs": pairs,
     "descriptor_values": descriptor_values,
@@ -51,24 +50,21 @@ DESCRIPTOR_CHECKS: dict[str, Check] = {
     "descriptor_pattern": descriptor_pattern,
 }
 
-# What causes the rest: a run thrown off course has dead layers and an output that ignores its input as well.
+# Causes of the rest: a run thrown off course has dead layers as well.
 CAUSES = ("input", "labels", "pairs", "initial_loss", "gradient_jump", "learning_rate")
 
 
 def checks_of(case: Case) -> dict[str, Check]:
-    """Return the checks that concern the case of a detector or of joint training."""
+    """Return the checks that concern a detector's or a joint case."""
     return {**CHECKS, **DESCRIPTOR_CHECKS} if is_joint(case) else CHECKS
 
 
 def diagnose(
     case: Case, announce: Callable[[str], None] | None = None, checks: Mapping[str, Check] | None = None
 ) -> list[Finding]:
-    """Return the findings of all checks on `case`, in their order: what is wrong with the data comes first.
+    """Return the findings of all checks on `case`, in their order: the data first.
 
-    Args:
-        case: a run, see `diagnostics.reading.read_case`, or parts put together by hand.
-        announce: called with the name of each check before it runs.
-        checks: default `checks_of(case)`.
+    announce: called with the name of each check before it runs. checks: default `checks_of(case)`.
     """
     findings = []
     for name, check in (checks_of(case) if checks is None else checks).items():
@@ -79,7 +75,7 @@ def diagnose(
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """Return a line such as "13 PASS, 1 FAIL: first look at border"; of failed checks a cause before its symptoms."""
+    """Return a line such as "13 PASS, 1 FAIL: first look at border"; causes go before symptoms."""
     counts = {status: sum(finding.status is status for finding in findings) for status in Status}
     text = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
     for status in (Status.FAIL, Status.WARN):

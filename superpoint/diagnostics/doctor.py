@@ -1,10 +1,4 @@
-"""Stage doctor: what is wrong with a run, by checks of its data, labels, network, output and history.
-
-    superpoint doctor runs/quick
-    superpoint doctor runs/quick --json | jq '.findings[] | select(.status != "PASS")'
-
-Writes findings.json and lr_finder.png to <run>/doctor.
-"""
+"""Stage doctor: checks of a run's data, labels, network, output and history."""
 
 import contextlib
 import importlib.metadata
@@ -48,18 +42,12 @@ def doctor(
     """Run all checks on a run folder, print them, and write findings.json (and lr_finder.png).
 
     Args:
-        run: the run folder; `read_run` says what it needs.
-        others: by stage, how runs are read that are neither of a detector nor of joint training.
-        range_test: train a fresh network for 60 steps of rising learning rate (3 s for the lite network on one core of
-            a CPU with bf16, 15 s for VGG), as evidence for the check of the learning rate.
+        run: see `read_run`.
+        others: by stage, how runs of other stages are read.
+        range_test: train a fresh network for 60 steps of rising learning rate, as evidence.
         out: folder for what is written; default <run>/doctor.
-        quiet: print nothing.
 
-    Returns:
-        the findings, in the order of the checks.
-
-    Raises:
-        UserError: the run cannot be read, or the folder cannot be written.
+    Raises: UserError: the run cannot be read, or the folder cannot be written.
     """
     source = RunFolder.existing(run)
     run = source.path
@@ -94,7 +82,7 @@ def doctor(
 
 
 def _output_folder(folder: Path, chosen: bool) -> Path:
-    """Return the folder, found to be writable before minutes of checks."""
+    """Return the folder; it must be writable."""
     hint = "" if chosen else "; say with --out where the findings should go"
     try:
         make_folder(folder)
@@ -107,7 +95,6 @@ def _output_folder(folder: Path, chosen: bool) -> Path:
 
 
 def _range_test(case: Case) -> RangeTest:
-    """As `superpoint find-lr` does it, only shorter."""
     with contextlib.redirect_stdout(io.StringIO()):  # the line about the device, which would spoil --json
         # The run may have been made on another machine.
         fabric = make_fabric(replace(case.config.train, device="auto"))
@@ -134,7 +121,7 @@ def _save_curve(path: Path, curve: RangeTest, used: float) -> None:
 
 
 def _print(console: Console, findings: Sequence[Finding]) -> None:
-    """Print a table on a terminal; elsewhere plain lines, which are not cut."""
+    """Print a table on a terminal, elsewhere uncut plain lines."""
     table = Table("#", "check", "status", "evidence", box=SIMPLE_HEAD, pad_edge=False)
     table.columns[0].justify = "right"
     for column in table.columns[:3]:

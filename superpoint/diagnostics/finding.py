@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,12 +19,10 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: its name, such as "border"; a key of the registry in `diagnostics.diagnosis`.
-        status: the verdict.
-        evidence: what was measured, with units, and what was expected; one or two sentences.
-        cause: the likely cause, empty if the check passed.
-        remedy: what to do, empty if the check passed.
-        details: numbers behind the evidence, for --json; JSON values only.
+        check: its key in `diagnostics.diagnosis`.
+        evidence: what was measured, with units, and what was expected.
+        cause, remedy: likely cause and what to do; empty if the check passed.
+        details: JSON values behind the evidence.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""From a run folder to a case: what the checks need, read from what the run has left behind."""
+"""From a run folder to a case."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ from superpoint.training.objectives import detector_objective
 
 @dataclass(frozen=True)
 class RunReading:
-    """A run folder as the checks see it: its case, the checks that concern it, and the weights' file and step."""
+    """The case of a run folder, its checks, and the weights' file and step."""
 
     case: Case
     checks: Mapping[str, Check]
@@ -45,13 +45,11 @@ def read_case(run: str | Path) -> Case:
 
 
 def read_run(run: str | Path) -> RunReading:
-    """Read configuration, history, network (the weights that were trained, not their average) and data of a run folder.
+    """Read configuration, history, network (the trained weights, not their average) and data of a run folder.
 
-    The weights are those of checkpoints/last.ckpt, else best.ckpt, else, of a run that ended with NaN before its first
-    checkpoint, those in nonfinite_step_<n>.pt.
+    The weights are in checkpoints/last.ckpt, else best.ckpt, else, after an early NaN, in nonfinite_step_<n>.pt.
 
-    Raises: UserError, one line: no such folder, no run folder, a damaged configuration, no checkpoint, or one that is
-    damaged or of another architecture.
+    Raises: UserError: no run folder, a damaged configuration, no checkpoint, or a damaged or different one.
     """
     source = RunFolder.existing(run)
     history = source.history()
@@ -73,10 +71,7 @@ def read_run(run: str | Path) -> RunReading:
 
 
 def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
-    """Return how the training data reads an image file, path -> uint8 [H, W]; None if it reads none.
-
-    The data's own source does it, pointed to another folder: so whatever its code makes of colours is seen.
-    """
+    """Return how the training data reads an image file, path -> uint8 [H, W]; None if it reads none."""
     if isinstance(dataset, Mixture):
         dataset = dataset.second
     source = dataset.pairs.source if isinstance(dataset, SingleViews) else getattr(dataset, "source", None)
@@ -102,7 +97,7 @@ class _NoLabels(FeatureFile):
 
 
 def read_weights(run: RunFolder) -> tuple[Path, Mapping[str, Tensor], int]:
-    """Return file, state of the network and step of a run. Raises: UserError, no checkpoint or a damaged one."""
+    """Return file, network state and step of a run. Raises: UserError, no checkpoint or a damaged one."""
     for path in (run.last, run.best):
         if path.is_file():
             checkpoint = load_checkpoint(path)

@@ -19,17 +19,17 @@ SPLITS = ("train", "test")
 def read_csv_list(
     file: str | Path, root: str | Path | None = None, classes: Sequence[str] | None = None
 ) -> dict[str, ClassImages]:
-    """Open the images of a list by split: {"train": ..., "test": ...}, or {"": ...} if it has no column `split`.
+    """Open the images of a list by split: {"train": ..., "test": ...}, or {"": ...} without a column `split`.
 
     Args:
-        file: first line `path,label` or `path,label,split`. Labels are names; or, if all are whole numbers in a list
-            without `split`, counted from 0 on.
-        root: paths are relative to it; None = to the folder of the file.
-        classes: names of the classes. Labels are then these names, or numbers below their count. None = the names that
-            occur, in natural order; or, of numbers, 0 to the largest, of which each must occur.
+        file: first line `path,label` or `path,label,split`. Labels are names, or whole numbers from 0 in a list without
+            `split`.
+        root: folder of the paths; None = the folder of the file.
+        classes: names of the classes, which labels name or count. None = the names that occur, in natural order, or 0
+            to the largest number, each of which must occur.
 
-    Raises: UserError, one line with the number of the line in the file: unreadable, no such columns, an image that is
-    not there, a label out of range, one class only, a path named twice.
+    Raises: UserError with the line of the file: unreadable, a missing column or image, a label out of range, one class
+    only, a path named twice.
     """
     file = Path(file)
     base = Path(root) if root is not None else file.parent
@@ -54,7 +54,7 @@ def read_csv_list(
 
 
 def _rows(file: Path) -> list[tuple[int, str, str, str]]:
-    """(line, path, label, split) of each row."""
+    """Return (line, path, label, split) of each row."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -83,7 +83,7 @@ def _rows(file: Path) -> list[tuple[int, str, str, str]]:
 def _classes(
     file: Path, rows: Sequence[tuple[int, str, str, str]], classes: Sequence[str] | None
 ) -> tuple[list[str], list[int]]:
-    """Names of the classes, and the number of each row's."""
+    """Return the names of the classes and the number of each row's class."""
     labels = [row[2] for row in rows]
     integers = all(label.lstrip("-").isascii() and label.lstrip("-").isdigit() for label in labels)
     if any(row[3] for row in rows) or (classes is not None and any(label in classes for label in labels)):
@@ -114,10 +114,9 @@ def _classes(
 
 
 def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0.2, seed: int = 0) -> dict[str, int]:
-    """Write a list of the images of a class folder, shuffled, with a column `split`; returns images by split.
+    """Write a shuffled list of the images of a class folder, with a column `split`; return images by split.
 
-    Paths are relative to the folder of the list where the images lie below it, else absolute. Of every class the same
-    share is test, rounded, so that none is missing from either.
+    Paths are relative to the folder of the list where possible. Every class gives the same share to test.
 
     Raises: UserError, as `read_class_folder`; the file cannot be written.
     """
@@ -136,7 +135,7 @@ def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0
 
 
 def split_numbers(labels: np.ndarray, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training and of the test images, in order; of every class `test_share`, by `seed`.
+    """Return the sorted numbers of training and test images: `test_share` of every class, drawn by `seed`.
 
     A class of two images or more is in both.
     """

@@ -1,4 +1,4 @@
-"""From a configuration to the images of a run, and to what the loop draws from them."""
+"""From a configuration to the images of a run, and to the samples that the loop draws from them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class ClassifierInput:
-    """What turns an image file into the network's input, and its output into a class; kept with the weights.
+    """Input size, normalisation and classes of a network; kept with the weights.
 
     Attributes:
         classes: names, in the order of the logits.
-        height, width: of the input, in pixels.
-        channels: 3 = RGB, 1 = grey levels.
-        mean, deviation: by channel, for values 0..1: the network gets (value - mean) / deviation.
+        mean, deviation: per channel, for values 0..1: the network gets (value - mean) / deviation.
         test_resize, test_crops: see `config.ClassAugmentConfig`.
     """
 
@@ -58,11 +56,11 @@ class ClassifierInput:
         return cls(**{name: content[name] for name in names})
 
     def prepare(self, views: NDArray[np.uint8]) -> Tensor:
-        """uint8 [..., H, W, C] -> uint8 [..., C, H, W]."""
+        """Return uint8 [..., H, W, C] as uint8 [..., C, H, W]."""
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, -3)))
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32, on its device."""
+        """Return uint8 [B, C, H, W] as float32, on its device."""
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean, device=image.device).view(shape)
         deviation = torch.tensor(self.deviation, device=image.device).view(shape)
@@ -75,10 +73,9 @@ class ClassifierInput:
 
 
 def open_images(config: ClassDataConfig, seed: int) -> tuple[ClassImages, ClassImages]:
-    """Open the training and the test images of a run, without reading them.
+    """Open the training and test images of a run, without reading them.
 
-    Raises: UserError for what cannot be used, see `read_class_folder`, `read_csv_list`, `read_idx_pair`; no data named;
-    test data of other classes; a limit that leaves no image of a class to train on.
+    Raises: UserError: no data named, unusable data, other classes in test, a limit that leaves a class empty.
     """
     if config.train is None:
         raise UserError(f"data.train: found nothing, expected {EXPECTED}")
@@ -144,9 +141,9 @@ def _limited(images: ClassImages, limit: int, seed: int) -> ClassImages:
 
 
 def load_images(config: ClassDataConfig, images: ClassImages) -> ClassImages:
-    """Read images into memory if they are few enough; what cannot be decoded is left out then.
+    """Read images into memory if they are few enough; leave out what cannot be decoded.
 
-    Raises: UserError if too little is left: nothing, or a class of the training images without any.
+    Raises: UserError if nothing is left, or a class of the training images is empty.
     """
     if len(images) > config.in_memory:
         return images
@@ -163,7 +160,7 @@ def load_images(config: ClassDataConfig, images: ClassImages) -> ClassImages:
 def measure_input(
     images: ClassImages, config: ClassDataConfig, augment: ClassAugmentConfig
 ) -> tuple[ClassifierInput, NDArray[np.float32] | None]:
-    """Measure the training images: mean and deviation by channel, principal axes of their colours (None: grey)."""
+    """Measure mean and deviation per channel, and the principal axes of the colours (None: grey)."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), MEASURED)).round().astype(int)
     channels = config.channels
     mean, products = np.zeros(channels), np.zeros((channels, channels))
@@ -184,7 +181,7 @@ def measure_input(
 
 
 def readable(images: ClassImages, number: int) -> tuple[int, NDArray[np.uint8]]:
-    """Read image `number` or the next one that can be decoded; also its number. Raises: UserError after ten tries."""
+    """Read image `number` or the next readable one; return its number too. Raises: UserError after ten tries."""
     reason = UserError("no image")
     for step in range(10):
         place = (number + step) % len(images)
@@ -196,9 +193,9 @@ def readable(images: ClassImages, number: int) -> tuple[int, NDArray[np.uint8]]:
 
 
 class TrainingImages(Dataset[dict[str, Tensor]]):
-    """What the loop draws: dataset[index] is a pure function of (seed, index).
+    """The training data: dataset[index] is a pure function of (seed, index).
 
-    Pass `index // N` over the N images has an order of its own. Items: image uint8 [C, H, W], label int64, index int64.
+    Pass `index // N` over the N images has its own order. Items: image uint8 [C, H, W], label int64, index int64.
     """
 
     def __init__(

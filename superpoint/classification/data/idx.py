@@ -1,6 +1,6 @@
-"""IDX files, as MNIST comes in: a magic number, the sizes, then the values; plain or compressed by gzip.
+"""IDX files, the format of MNIST: a magic number, the sizes, then the values; plain or compressed by gzip.
 
-The magic number is two zero bytes, the code of the type and the number of axes; all integers are big-endian
+The magic number is two zero bytes, the type and the number of axes; integers are big-endian
 (yann.lecun.com/exdb/mnist, "the IDX file format").
 """
 
@@ -27,9 +27,9 @@ def is_idx(path: str | Path) -> bool:
 
 
 def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
-    """Read the array of an IDX file, in native byte order; `content`, one of AXES, says how many axes it may have.
+    """Read the array of an IDX file in native byte order; `content` is a key of AXES.
 
-    Raises: UserError, missing, not IDX (another magic number), truncated, or longer than its header says.
+    Raises: UserError, missing, not IDX, truncated, or longer than its header says.
     """
     path = Path(path)
     try:
@@ -64,11 +64,9 @@ def read_idx(path: str | Path, content: str = "values") -> NDArray[np.generic]:
 def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read images uint8 [N, H, W] or [N, H, W, 3] and their labels int64 [N].
 
-    Args:
-        images: IDX with three axes (grey levels), or four with 3 channels last.
-        labels: IDX with one axis; None = the file beside it whose name has labels-idx1 for images-idx3.
+    labels: None = the file beside `images` with labels-idx1 for images-idx3 in its name.
 
-    Raises: UserError, as `read_idx`; other axes or types; no such labels; other numbers of images and labels.
+    Raises: UserError, as `read_idx`; wrong axes or types; no labels; another number of labels than images.
     """
     images = Path(images)
     found = labels_beside(images) if labels is None else Path(labels)
@@ -88,7 +86,7 @@ def read_idx_pair(images: str | Path, labels: str | Path | None = None) -> tuple
 
 
 def labels_beside(images: Path) -> Path:
-    """Return the labels that belong to a file of images, by its name. Raises: UserError if the name does not tell."""
+    """Return the file of labels for a file of images. Raises: UserError if the name does not tell."""
     name = images.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     if name == images.name:
         raise UserError(f"{images}: its name does not tell where the labels are; say so by data.train_labels=FILE")

@@ -1,4 +1,4 @@
-"""A set of images with one class each, whatever it was read from; folders with a sub-folder for each class."""
+"""A set of images with one class each; folders with a sub-folder per class."""
 
 from __future__ import annotations
 
@@ -18,19 +18,16 @@ from superpoint.files import natural_order
 Image = NDArray[np.uint8]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 SIDE = 12  # pixels of the thumbnails that are compared
-# Correlation of two thumbnails. Two public sets of pets, 597 against 1399 images: 25 pairs above .995 (copies), none
-# between .97 and that.
-ALIKE = 0.98
+ALIKE = 0.98  # correlation of two thumbnails: copies have .995 and more, other photographs at most .97
 
 
 @dataclass(frozen=True)
 class ClassImages:
     """Attributes:
-    names: what each image is called in tables; unique.
+    names: unique.
     labels: int64 [N], indices into `classes`.
-    classes: names of the classes, in natural order (1, 2, 10) unless the data says otherwise.
     read: number of an image -> uint8 [H, W, 3] RGB or [H, W]; raises UserError if it cannot be decoded.
-    skipped: (name, reason) of the images that were left out since they cannot be used.
+    skipped: (name, reason) of the images left out.
     """
 
     names: Sequence[str]
@@ -52,9 +49,9 @@ class ClassImages:
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def loaded(self, shortest: int) -> ClassImages:
-        """Return the same images in memory, read once, with a shorter side of at most `shortest` pixels.
+        """Return the images in memory, with a shorter side of at most `shortest` pixels.
 
-        An image that cannot be used (damaged, or of less than 2 pixels a side) is left out and named in `skipped`.
+        An image that is damaged or has less than 2 pixels a side is left out and named in `skipped`.
         """
         kept: list[Image] = []
         numbers, skipped = [], list(self.skipped)
@@ -68,9 +65,9 @@ class ClassImages:
 
 
 def read_class_folder(folder: str | Path) -> ClassImages:
-    """Open the images of a folder, class by class, both in natural order. Hidden folders and files are passed over.
+    """Open the images of a folder, class by class, in natural order. Hidden folders and files are passed over.
 
-    Raises: UserError: no such folder; less than two sub-folders with images; a sub-folder without one.
+    Raises: UserError: no such folder; fewer than two sub-folders; a sub-folder without an image.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -93,7 +90,7 @@ def read_class_folder(folder: str | Path) -> ClassImages:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Return the paths of the images below a folder, relative to it, in natural order; empty if there is none."""
+    """Return the relative paths of the images below a folder, in natural order."""
     try:
         return list(getattr(open_source([str(folder)]), "names", []))
     except UserError:
@@ -135,10 +132,7 @@ def in_channels(image: Image, channels: int) -> Image:
 
 
 def look_alikes(images: ClassImages, others: ClassImages) -> NDArray[np.int64]:
-    """Return the numbers of the `images` that are copies of one of the `others`, whatever their size and compression.
-
-    Line drawings may look alike without being so.
-    """
+    """Return the numbers of the `images` that are copies of one of the `others`, in any size and compression."""
     if not len(images) or not len(others):
         return np.empty(0, np.int64)
     ours, known = _thumbnails(images), _thumbnails(others)
@@ -147,7 +141,7 @@ def look_alikes(images: ClassImages, others: ClassImages) -> NDArray[np.int64]:
 
 
 def _thumbnails(images: ClassImages) -> NDArray[np.float32]:
-    """Grey thumbnails without mean and of norm 1, float32 [N, SIDE^2]; of images without contrast or content zeros."""
+    """Return grey thumbnails with mean 0 and norm 1, float32 [N, SIDE^2]; zeros for an image without contrast."""
     found = np.zeros((len(images), SIDE * SIDE), np.float32)
     for number in range(len(images)):
         try:

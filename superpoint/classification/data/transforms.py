@@ -1,7 +1,4 @@
-"""What images go through before a classifier sees them: pure functions, every random number from the generator passed.
-
-Images are uint8 [H, W, C]. Sizes are (height, width) in pixels.
-"""
+"""Augmentation and crops: pure functions of images uint8 [H, W, C] and a generator. Sizes are (height, width)."""
 
 import math
 from collections.abc import Sequence
@@ -46,7 +43,7 @@ def training_view(
 def evaluation_views(image: Image, size: Size, resize: float = 1.15, crops: int = 1) -> NDArray[np.uint8]:
     """Return the views of a test image, uint8 [V, *size, C]: centre; of 5 also the corners; of 10 all mirrored too.
 
-    resize: shorter side of the image over the longer one of the crop before cutting; 1 = as tight as possible.
+    resize: shorter side of the image over the longer side of the crop.
     """
     image = resize_shorter(image, max(size) * resize)
     height, width = image.shape[:2]
@@ -70,7 +67,7 @@ def central_view(image: Image, size: Size) -> Image:
 def random_resized_crop(
     image: Image, size: Size, scale: Sequence[float], ratio: Sequence[float], rng: Generator
 ) -> Image:
-    """Return a part of random area and shape, resized, as GoogLeNet was trained (Szegedy et al. 2015, section 6).
+    """Return a part of random area and shape, resized (Szegedy et al. 2015, section 6).
 
     Args:
         scale: lowest and highest share of the image's area, uniform.
@@ -96,11 +93,7 @@ def random_crop(image: Image, size: Size, rng: Generator) -> Image:
 def colour_jitter(
     image: Image, brightness: float, contrast: float, saturation: float, hue: float, rng: Generator
 ) -> Image:
-    """Change brightness, contrast and saturation by random factors in [1 - a, 1 + a], and the hue.
-
-    The hue turns by up to `hue` of a circle. The order is fixed (torchvision shuffles it). Grey images have neither
-    saturation nor hue.
-    """
+    """Change brightness, contrast, saturation by factors in [1 - a, 1 + a]; turn the hue by up to `hue` of a circle."""
     factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in (brightness, contrast, saturation)]
     turn = rng.uniform(-hue, hue)  # drawn in any case: a switch must not change what the others draw
     if not (brightness or contrast or saturation or hue):
@@ -131,11 +124,9 @@ def pca_noise(image: Image, axes: NDArray[np.float32], strength: float, rng: Gen
 
 
 def colour_axes(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the principal axes of colours as columns, float32 [3, 3].
+    """Return the principal axes of colours as columns, float32 [3, 3], each as long as the standard deviation along it.
 
-    covariance: of RGB in grey levels, [3, 3]. Each axis is as long as the standard deviation along it: so the noise has
-    the colours' own proportions. (The paper multiplies by the variance of values 0..1, which are not squares of grey
-    levels; with this, strength means the same for every data set.)
+    covariance: of RGB in grey levels, [3, 3]. The paper multiplies by variances of values 0..1 instead.
     """
     variances, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(variances.clip(min=0))).astype(np.float32)

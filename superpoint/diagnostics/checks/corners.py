@@ -1,4 +1,4 @@
-"""What the images themselves say about their labels: are there corners at them, and exactly there?"""
+"""Corner strength of images at their labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,12 +33,11 @@ class CornerEvidence:
     """Attributes:
     points: labels inside their images.
     rank: mean share 0..1 of the image's pixels that are less of a corner than the label; 1 = the strongest.
-    chance: the same of the labels of another image, laid on this one.
+    chance: the same for the labels of another image.
     mistake: the entry of MISTAKES under which the labels fit best, and the rank then.
-    shift: displacement (x, y) in whole pixels that makes the rank largest, and the rank then.
-    clear: labels at corners that are clear enough to be placed exactly.
-    offset: median of (label - corner) over these, (x, y) in pixels.
-    error: standard error of the offset, (x, y) in pixels.
+    shift: displacement (x, y) in whole pixels with the largest rank, and that rank.
+    clear: labels at clear corners.
+    offset, error: median of (label - corner) over these, and its standard error, (x, y) in pixels.
     """
 
     points: int
@@ -52,7 +51,7 @@ class CornerEvidence:
 
     @property
     def quality(self) -> float:
-        """0 = no better than the labels of another image, 1 = the strongest corners there are."""
+        """Return 0 for labels no better than another image's, 1 for the strongest corners."""
         return self.scaled(self.rank)
 
     def scaled(self, rank: float) -> float:
@@ -62,9 +61,8 @@ class CornerEvidence:
 def corner_evidence(drawn: Sequence[Drawn]) -> CornerEvidence:
     """Compare labels with the corner strength of their images (the smaller eigenvalue of Shi, Tomasi 1994).
 
-    Ranks, not strengths, because contrast and noise differ from image to image. Positions to a fraction of a pixel
-    come from `cv2.cornerSubPix`, whose corner is where the gradients of a window point past it (Foerstner 1987): it
-    knows nothing of labels, so that a bias of the labels shows. Images without a point say nothing.
+    Ranks do not depend on contrast and noise. Corners to a fraction of a pixel come from `cv2.cornerSubPix` (Foerstner
+    1987), which knows nothing of labels.
     """
     drawn = [(image, points[inside(points, *image.shape)]) for image, points in drawn]
     drawn = [(image, points) for image, points in drawn if len(points)]
@@ -95,7 +93,7 @@ def corner_evidence(drawn: Sequence[Drawn]) -> CornerEvidence:
 
 
 def _corner_rank(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """For every pixel [H, W] the share of the image's pixels that are less of a corner, the best within 1 px of it."""
+    """Return for every pixel [H, W] the share of the image's pixels that are less of a corner, the best within 1 px."""
     strength = cv2.cornerMinEigenVal(_smoothed(image), 5, ksize=3)
     rank = np.searchsorted(np.sort(strength, axis=None), strength).astype(np.float32) / strength.size
     return np.asarray(cv2.dilate(rank, np.ones((3, 3), np.uint8)), np.float32)
@@ -106,7 +104,7 @@ def _smoothed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _mean_rank(ranks: NDArray[np.float32], points: Sequence[Points], dx: int = 0, dy: int = 0) -> float:
-    """Mean of ranks [B, H, W] at the points (x + dx, y + dy) inside the images; 0 if fewer than half of them are."""
+    """Return the mean of ranks [B, H, W] at the points (x + dx, y + dy); 0 if fewer than half of them are inside."""
     if not len(points):
         return 0.0
     image = np.repeat(np.arange(len(points)), [len(xy) for xy in points])
@@ -122,7 +120,7 @@ def _best_shift(ranks: NDArray[np.float32], points: Sequence[Points]) -> tuple[i
 
 
 def _offsets(image: NDArray[np.uint8], points: Points, rank: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Label - corner [M, 2] in pixels, for the labels at clear corners."""
+    """Return label - corner [M, 2] in pixels, for the labels at clear corners."""
     points = points[inside(points, *image.shape, margin=MARGIN)]
     x, y = np.floor(points + 0.5).astype(int).T
     points = points[rank[y, x] > CLEAR]

@@ -1,4 +1,4 @@
-"""Checks of joint runs: do pairs show the same places, do descriptors have unit length, differ, tell places apart?"""
+"""Checks of joint runs: pairs and descriptors."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -39,16 +39,16 @@ PATTERN, FAINT = 0.6, 0.35
 
 @dataclass(frozen=True)
 class PairObservation:
-    """Some pairs and their descriptors, from the network in evaluation mode, without gradients, on the CPU in fp32.
+    """Some pairs and their descriptors, from the network in evaluation mode, on the CPU in fp32.
 
     Attributes:
         batch: see `WarpedPairs`, stacked.
-        maps: descriptors [2 B, D, Hc, Wc], those of the first views first.
-        norms: lengths of the descriptors of valid cells, [N]; 1 if all is right.
-        forth, back: which places find their counterpart by the nearest descriptor, from a to b and from b to a.
-        positive, negative: similarities of the same places, and of places more than NEAR px apart (at most NUMBERS).
-        figures: what `descriptor_statistics` returns.
-        chance: the matching accuracy of guessing.
+        maps: descriptors [2 B, D, Hc, Wc], first views first.
+        norms: lengths of the descriptors of valid cells, [N].
+        forth, back: whether the nearest descriptor is the counterpart, from a to b and from b to a.
+        positive, negative: similarities of correspondences, and of cells more than NEAR px apart (at most NUMBERS).
+        figures: see `descriptor_statistics`.
+        chance: matching accuracy of guessing.
     """
 
     batch: dict[str, Tensor]
@@ -63,17 +63,17 @@ class PairObservation:
 
     @property
     def finite(self) -> float:
-        """Share of the numbers in the maps that are neither NaN nor infinite."""
+        """Return the finite share of the maps."""
         return float(self.maps.isfinite().float().mean())
 
 
 def is_joint(case: Case) -> bool:
-    """Whether descriptors are trained, on pairs that can be looked at."""
+    """Return whether descriptors are trained, on pairs that can be looked at."""
     return isinstance(case.config, SuperPointConfig) and isinstance(getattr(case.dataset, "pairs", None), WarpedPairs)
 
 
 def sampled_pairs(case: Case) -> list[dict[str, Tensor]]:
-    """Some pairs at the full strength of the curriculum, see `WarpedPairs`."""
+    """Return some pairs at the full strength of the curriculum, see `WarpedPairs`."""
     pairs, data = cast(SingleViews, case.dataset).pairs, case.config.data
     count = min(MAX_PAIRS, max(2, PIXELS // (data.height * data.width)))
     count, first = (min(count, data.overfit), 0) if data.overfit else (count, data.curriculum)
@@ -147,10 +147,7 @@ def pairs(case: Case) -> Finding:
 
 
 def correlation(first: NDArray[np.uint8], second: NDArray[np.uint8], h_a_b: NDArray[np.float64]) -> float:
-    """Pearson's coefficient of `second` and `first` brought onto it by `h_a_b`, where both are seen; 0 if nowhere.
-
-    Of lightly blurred images, since both have noise of their own.
-    """
+    """Return Pearson's coefficient of the blurred views in the frame of `second`, where both are seen; else 0."""
     size = (second.shape[0], second.shape[1])
     ones = warp_image(np.full(first.shape, 255, np.uint8), h_a_b, size, cv2.BORDER_CONSTANT) == 255
     if ones.sum() < 64:
@@ -275,9 +272,9 @@ def descriptor_pattern(case: Case) -> Finding:
 
 
 def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
-    """Probability that a value of `positive` exceeds one of `negative` (the area under the ROC curve); ties count half.
+    """Return the probability that a value of `positive` exceeds one of `negative` (area under the ROC curve).
 
-    1 without either, since there is nothing to confuse.
+    Ties count half; without either it is 1.
     """
     if not len(positive) or not len(negative):
         return 1.0
@@ -287,9 +284,9 @@ def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> fl
 
 
 def position_share(maps: Tensor) -> float:
-    """Share of the variance of descriptor maps [B, D, Hc, Wc] over images and cells that the cell explains; 0..1.
+    """Return the share 0..1 of the variance of descriptor maps [B, D, Hc, Wc] that the cell explains.
 
-    The mean over B images still holds 1 / B of what is not due to the cell, which is taken off.
+    The mean over B images holds 1 / B of the rest, which is taken off.
     """
     count = len(maps)
     total = (maps - maps.mean(dim=(0, 2, 3), keepdim=True)).square().mean(dim=(0, 2, 3)).sum()
@@ -304,11 +301,11 @@ def position_share(maps: Tensor) -> float:
 def _alarm(
     check: str, case: Case, severe: bool, evidence: str, cause: str, remedy: str, details: dict[str, float]
 ) -> Finding:
-    """As `alarm`; of a case without a history, whose descriptors may not be trained, a warning too."""
+    """Return `alarm`; without a history, whose descriptors may not be trained, a warning."""
     return alarm(check, case, severe and bool(case.history), evidence, cause, remedy, details)
 
 
 def _unjudged(check: str, case: Case) -> Finding | None:
-    """A finding that nothing can be said, if a descriptor is not finite; else None."""
+    """Return the finding that nothing can be said, if a descriptor is not finite."""
     finite = observe_pairs(case).finite
     return not_finite(check, finite, "values of the descriptor maps", "`descriptor_values` and `nonfinite`")

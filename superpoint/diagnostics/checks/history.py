@@ -1,4 +1,4 @@
-"""Checks of what a run has logged: its first loss, its validations, its end."""
+"""Checks of a run's log: its first loss, its validations, its end."""
 
 import math
 import statistics
@@ -16,20 +16,18 @@ INITIAL_TOLERANCE = 0.1  # of the expected initial loss. Healthy: within 0.02
 SIGNATURE_TOLERANCE = 0.05  # of the value of a known mistake
 RISE_WARN, RISE_FAIL = 0.05, 0.25  # validation loss over its minimum, minus 1. Healthy: 0
 TRAIN_FALL = 0.03  # share by which the training loss falls meanwhile, before the two count as parting
-# Validation loss over training loss. Healthy: 0.65 (what trains is harder); two images: 50. Where the two are not of
-# the same kind (photographs against mostly shapes) their level says nothing: over the ratio at the first validation.
+# Validation loss over training loss (of different kinds of data: over the ratio at the first validation).
+# Healthy: 0.65; two images: 50.
 GAP_WARN, GAP_FAIL = 2.0, 4.0
 VALIDATIONS = 3  # fewer have no trend
 
 
 def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | None = None) -> Finding:
-    """The loss of the untrained network is that of even odds, such as ln 65 = 4.174.
+    """Does the untrained network have the loss of even odds, such as ln 65 = 4.174?
 
-    A run from trained weights, or of a descriptor too, begins elsewhere: of these a fresh network is judged instead.
+    A run from trained weights, or with a descriptor, begins elsewhere: a fresh network is judged instead.
 
-    Args:
-        case: a run.
-        causes: cause and remedy of another loss; default those of a detector.
+    causes: cause and remedy of another loss; default: a detector's.
     """
     expected, logged, events = case.chance, initial_loss_of(case), case.events("initial_loss")
     fresh = not events or case.config.weights is not None or events[0].get("expected", expected) is None
@@ -56,7 +54,7 @@ def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | N
 
 
 def _initial_causes(loss: float, case: Case) -> tuple[str, str]:
-    """By the values that known mistakes give, else by the sign of the deviation."""
+    """Explain the loss by known mistakes, else by the sign of the deviation."""
     cells = -(-case.config.data.height // CELL) * -(-case.config.data.width // CELL)
     batch, expected = case.config.train.batch_size, case.chance
     mean = "Take the mean over the valid cells (losses.detector_loss does)"
@@ -90,7 +88,7 @@ def _initial_causes(loss: float, case: Case) -> tuple[str, str]:
 
 
 def overfitting(case: Case) -> Finding:
-    """The validation loss rises from its minimum, or stays far above, while the training loss goes on falling."""
+    """Does the validation loss rise, or stay far above, while the training loss falls?"""
     if case.config.data.overfit:
         evidence = f"data.overfit={case.config.data.overfit}: this run is to overfit, nothing to judge."
         return Finding("overfitting", Status.PASS, evidence)
@@ -135,7 +133,7 @@ def too_few_validations(count: int) -> Finding:
 
 
 def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details: dict[str, Any]) -> Finding:
-    """Return the finding; `step`: from which weights should be taken, None if validation was best at the last one."""
+    """Return the finding; `step`: the step with the best weights, None if it was the last."""
     cause = "the network learns its training images by heart: too few of them, or too little augmentation"
     if step is not None:
         remedy = f"take the weights of about step {step} (checkpoints/best.ckpt), train less long; {remedy}"
@@ -144,14 +142,14 @@ def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details:
 
 
 def _train_loss(case: Case, step: int, count: int = 5) -> float | None:
-    """Mean training loss of the last windows up to `step`, or of the first one if there is none yet."""
+    """Return the mean training loss of the last windows up to `step`, else of the first."""
     found = windows(case)
     before = [window.loss for window in found if window.last <= step][-count:] or [w.loss for w in found[:1]]
     return statistics.fmean(before) if before else None
 
 
 def nonfinite(case: Case) -> Finding:
-    """NaN or infinity in the weights, at the end of the run, or in its history."""
+    """Is there NaN or infinity in the weights or in the history?"""
     broken, last = _nonfinite_names(case.model.state_dict()), case.ended_by
     files = crash_files(case.folder) if case.folder is not None else []
     empty = [e["step"] for e in case.events("train") if "loss" in e and None in (e["loss"], e.get("grad_norm", 0.0))]
@@ -191,14 +189,14 @@ def nonfinite(case: Case) -> Finding:
 
 
 def _nonfinite_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity, in the order of the network."""
+    """Return the names of the tensors with NaN or infinity, in the order of the network."""
     return [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
 
 
 def _place(case: Case, crash: Crash) -> tuple[str, str]:
-    """Where numbers stopped being finite, and the likely cause.
+    """Return where numbers stopped being finite, and the likely cause.
 
-    Parameters are as before the step; batch-norm statistics show how far into the network its numbers were good.
+    Parameters are as before the step; batch-norm statistics show how far its numbers were good.
     """
     broken = _nonfinite_names(crash.weights)
     collected = [name for name in broken if "running_" in name]

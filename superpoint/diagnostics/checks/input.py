@@ -1,4 +1,4 @@
-"""Check of what goes into the network: range, spread, shape, and the order of colour channels."""
+"""Check of the network's input: range, spread, shape, and colour channels."""
 
 import tempfile
 from pathlib import Path
@@ -82,7 +82,7 @@ def input_(case: Case) -> Finding:
 
 
 def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str] | None:
-    """Cause and remedy if the values are not those of the batch over 255."""
+    """Return cause and remedy if the values are not the batch over 255."""
     scale, offset, correlation = _relation(seen.batch["image"], seen.image)
     relation = f"it is {scale * 255:.3g} x (grey level / 255) {'-' if offset < 0 else '+'} {abs(offset):.3g}"
     if high > 2 and low >= -0.01:
@@ -102,7 +102,7 @@ def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str
 
 
 def _spread_trouble(case: Case, seen: Observation, spread: Tensor) -> tuple[str, str] | None:
-    """Cause and remedy if images are constant or all the same."""
+    """Return cause and remedy if images are constant or all the same."""
     flat, images = int((spread < MIN_SPREAD).sum()), seen.image
     if 2 * flat > len(spread):
         cause = f"{flat} of {len(spread)} images are constant: lost on their way (integer division, a mask, clipping)."
@@ -121,7 +121,7 @@ def _apart(grey: tuple[int, int, int], other: tuple[int, int, int]) -> int:
 
 
 def _greys(case: Case) -> tuple[int, int, int] | None:
-    """What the data's reader makes of a red, a green and a blue picture: median grey levels; None if it reads none."""
+    """Return the median grey levels that the data's reader makes of a red, a green and a blue picture."""
     if case.read_gray is None:
         return None
     values = []
@@ -134,7 +134,7 @@ def _greys(case: Case) -> tuple[int, int, int] | None:
 
 
 def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:
-    """Scale and offset of the least-squares line seen = scale * raw + offset, and the correlation, if there is one."""
+    """Return scale and offset of the least-squares line seen = scale * raw + offset, and the correlation."""
     if raw.shape != seen.shape:
         return 0.0, 0.0, None
     x, y = raw.double().flatten(), seen.double().flatten()

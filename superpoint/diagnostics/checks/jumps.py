@@ -32,7 +32,7 @@ GRADIENT_JUMP = 20.0  # gradient norm of a step over the median of the five wind
 
 @dataclass(frozen=True)
 class Jump:
-    """A sudden change: what was seen, when, and whether the run got over it."""
+    """A sudden change, its step, and whether the run recovered."""
 
     text: str
     step: int
@@ -41,7 +41,7 @@ class Jump:
 
 
 def gradient_jump(case: Case) -> Finding:
-    """Exploding gradient or momentum: a loss worse than chance, or a sudden jump or drop of loss or gradient norm."""
+    """Is there a loss worse than chance, or a sudden jump or drop of loss or gradient norm?"""
     found = windows(case)
     jump = _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
     growth = largest_growth(case)
@@ -55,7 +55,7 @@ def gradient_jump(case: Case) -> Finding:
 
 
 def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict[str, Any], cause: str = "") -> Finding:
-    """Return the finding about a jump, by default caused by steps too large, or about none."""
+    """Return the finding about a jump, by default from steps too large, or about none."""
     details = {
         "loss_max": max((window.loss_max for window in found), default=None),
         "loss_ratio": max(_ratios(found), default=None),
@@ -85,7 +85,7 @@ def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict
 
 
 def _step_size(case: Case) -> str:
-    """The optimiser in words, and why clipping did not help if it was on."""
+    """Describe the optimiser, and why clipping did not help."""
     optimizer, clip = case.config.optimizer, case.config.train.clip_norm
     if optimizer.name != "sgd":
         text = f"{optimizer.name} moves every weight by about {optimizer.lr:g} a step"
@@ -98,7 +98,7 @@ def _step_size(case: Case) -> str:
 
 
 def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
-    """A loss above even odds is a confident wrong answer: no untrained network gives it, only one thrown off course."""
+    """Return a loss above even odds: a confident wrong answer, which no untrained network gives."""
     chance = loss_of_chance(case.config, case.chance)
     if chance is None:
         return None
@@ -121,10 +121,10 @@ def _worse_than_chance(case: Case, found: list[Window]) -> Jump | None:
 
 
 def loss_of_chance(config: MagicPointConfig, detector: float) -> float | None:
-    """Return the loss of a network that prefers nothing; None where there is no such value.
+    """Return the loss of a network that prefers nothing; None for the hinges, which have no such value.
 
     In joint training: even odds over 65 classes (`detector`), and over the correspondences; and shared keypoints as far
-    apart as the position loss looks. The hinges have no such level.
+    apart as the position loss looks.
     """
     if not isinstance(config, SuperPointConfig):
         return detector
@@ -139,7 +139,7 @@ def loss_of_chance(config: MagicPointConfig, detector: float) -> float | None:
 
 
 def _blown_up(case: Case) -> Jump | None:
-    """A run that ended with NaN before the log shows a jump, and whose kernels have grown."""
+    """Return the jump of a run that ended with NaN before its log shows one, and whose kernels have grown."""
     growth = largest_growth(case)
     if case.ended_by is None or growth < GROWN:
         return None
@@ -149,7 +149,7 @@ def _blown_up(case: Case) -> Jump | None:
 
 
 def _ratios(found: list[Window]) -> list[float]:
-    """Loss of each window from the fourth on over the median of up to five before it."""
+    """Return the loss of each window from the fourth on over the median of up to five before it."""
     return [
         found[i].loss / max(statistics.median(w.loss for w in found[max(0, i - 5) : i]), 1e-9)
         for i in range(3, len(found))
@@ -157,7 +157,7 @@ def _ratios(found: list[Window]) -> list[float]:
 
 
 def _gradient_ratios(found: list[Window]) -> list[float]:
-    """The same of the largest gradient over the median of the means before it."""
+    """Return the largest gradient of each such window over the median of the means before it."""
     ratios = []
     for i in range(3, len(found)):
         before = [w.gradient for w in found[max(0, i - 5) : i] if w.gradient is not None]
@@ -190,7 +190,7 @@ def _drop(found: list[Window]) -> Jump | None:
 
 
 def gradient_peak(found: list[Window]) -> Jump | None:
-    """Return the first gradient far above those of the five windows before, which the loss did not show."""
+    """Return the first gradient far above the five windows before it, which the loss did not show."""
     for i, ratio in enumerate(_gradient_ratios(found), 3):
         if ratio > GRADIENT_JUMP:
             text = f"gradient norm {found[i].gradient_max:.3g} in {found[i].span}, {ratio:.0f} times the median before"

@@ -56,12 +56,11 @@ def labels(case: Case) -> Finding:
 def _part(
     text: str, details: dict[str, Any], status: Status = Status.PASS, cause: str = "", remedy: str = ""
 ) -> Finding:
-    """One of several things that the check looks at."""
     return Finding("labels", status, text, cause, remedy, details)
 
 
 def _format_trouble(samples: list[Sample]) -> str:
-    """What is wrong with the form of the targets, or nothing."""
+    """Return the fault in the form of the targets, or nothing."""
     for sample in samples:
         target, image = sample["target"], sample["image"]
         cells = [side // CELL for side in image.shape[-2:]]
@@ -166,7 +165,7 @@ def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
 
 
 def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Finding:
-    """Is the target what these points encode to?"""
+    """Is the target the encoding of these points?"""
     targets: list[Labels] = [sample["target"].numpy() for sample in samples]
     right = _agreement(targets, points, encode_cells)
     text = f"target and points agree in {right:.1%} of the labelled cells (expected {AGREE:.0%} or more)"
@@ -188,7 +187,7 @@ def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Find
 
 
 def _agreement(targets: list[Labels], points: list[NDArray[np.floating]], encode: Encoder) -> float:
-    """The smaller of: labels of the targets that `encode` explains; cells it labels that hold a label."""
+    """Return the smaller of: labels of the targets that `encode` explains; cells it labels that hold a label."""
     explained = labelled = hit = expected = 0
     for target, xy in zip(targets, points, strict=True):
         height, width = target.shape[0] * CELL, target.shape[1] * CELL
@@ -206,7 +205,7 @@ def _agreement(targets: list[Labels], points: list[NDArray[np.floating]], encode
 
 
 def _common_offset(targets: list[Labels], points: list[NDArray[np.floating]]) -> tuple[tuple[int, int], float]:
-    """The commonest displacement (x, y) from the nearest point to a label, in whole pixels, and its share."""
+    """Return the commonest displacement (x, y) from the nearest point to a label, in whole pixels, and its share."""
     found: Counter[tuple[int, int]] = Counter()
     for target, xy in zip(targets, points, strict=True):
         whole = _whole(xy, target.shape[0] * CELL, target.shape[1] * CELL)
@@ -221,20 +220,20 @@ def _common_offset(targets: list[Labels], points: list[NDArray[np.floating]]) ->
 
 
 def _whole(xy: NDArray[np.floating], height: int, width: int, half: float = 0.5) -> NDArray[np.int64]:
-    """Pixels [N, 2] of the points that lie on the image."""
+    """Return the pixels [N, 2] of the points on the image."""
     pixels = np.floor(np.asarray(xy, np.float64).reshape(-1, 2) + half)
     kept = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)  # also false for NaN
     return pixels[kept].astype(np.int64)
 
 
 def encode_cells(xy: NDArray[np.floating], height: int, width: int, half: float = 0.5) -> Labels:
-    """The right encoding, without dropping the second point of a cell."""
+    """Encode without dropping the second point of a cell."""
     x, y = _whole(xy, height, width, half).T
     return np.stack([y // CELL, x // CELL, CELL * (y % CELL) + x % CELL], axis=1)
 
 
 def _flat(xy: NDArray[np.floating], height: int, width: int, shape: tuple[int, int, int], order: list[int]) -> Labels:
-    """Points on a map [H, W] that is reshaped to `shape`; `order` picks row, column and channel from its axes."""
+    """Reshape a map [H, W] of points to `shape`; `order` picks row, column and channel from its axes."""
     x, y = _whole(xy, height, width).T
     axes = np.unravel_index(y * width + x, shape)
     return np.stack([axes[axis] for axis in order], axis=1)

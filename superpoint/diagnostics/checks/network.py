@@ -51,7 +51,7 @@ def dead_relu(case: Case) -> Finding:
 
 
 def dead_channels(dead: dict[str, float], images: int, more: str = "", **details: Any) -> Finding:
-    """Return the finding about channels that are zero everywhere; `more` and `details` are added to its evidence."""
+    """Return the finding about channels that are zero everywhere; `more` and `details` join its evidence."""
     name = max(dead, key=lambda key: dead[key], default="")
     worst = dead.get(name, 0.0)
     evidence = "The network has no nn.ReLU to look at"
@@ -146,7 +146,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _overflowed(layers: list[tuple[str, nn.Module]]) -> Finding | None:
-    """A finding if running statistics are NaN or infinite, which may well leave a finite output: x / inf is 0."""
+    """Return a finding if running statistics are not finite; the output may still be: x / inf is 0."""
     broken = [
         f"{name}.{buffer}"
         for name, module in layers
@@ -169,7 +169,7 @@ def _initial(layers: list[tuple[str, nn.Module]]) -> bool:
 
 
 def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float, float]]]:
-    """Loss, logits and (shift, stretch) of each norm, from a copy of the model, whose own buffers must not change."""
+    """Return loss, logits and (shift, stretch) of each norm, from a copy of the model, which keeps its buffers."""
     model = copy.deepcopy(case.model).train()
     found: dict[str, tuple[float, float]] = {}
     seen: dict[str, Tensor] = {}
@@ -197,7 +197,7 @@ def _in_training_mode(case: Case) -> tuple[float, Tensor, dict[str, tuple[float,
 
 
 def _keypoints_kept(exact: Tensor, half: Tensor, case: Case) -> tuple[int, int]:
-    """How many keypoints decoded from `exact` have one of `half` within 1 px, and how many there are."""
+    """Return how many keypoints decoded from `exact` have one of `half` within 1 px, and how many there are."""
     radius, threshold = case.config.decode.nms_radius, case.config.decode.threshold
     decoded = [
         probability_to_keypoints(logits_to_probability(logits), nms_radius=radius, threshold=threshold)

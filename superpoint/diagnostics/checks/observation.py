@@ -1,4 +1,4 @@
-"""What a batch of the training data makes of the network, measured once and looked at by many checks."""
+"""The network's output for a batch of training data, measured once for many checks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,8 +16,7 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 MAX, MIN = 16, 4  # samples
 PIXELS = 24 * 96 * 128  # of a batch: 24 samples of the small size, so 15 of 120x160; 2 s for the full network there
 TRAINED_RANGE = 3.0  # nats, `cell_range`: untrained networks have 1.1, trained ones 12 to 14
-# Samples and steps within which every run passes through states that would later be faults. Measured with batches of 4;
-# with batches of 32 it is the number of updates that counts.
+# Samples and steps within which every run passes through states that would later be faults.
 YOUNG_SAMPLES, YOUNG_STEPS = 4000, 800
 
 
@@ -27,10 +26,9 @@ class Observation:
 
     Attributes:
         batch: image uint8 [B, 1, H, W], target and valid [B, H / 8, W / 8].
-        image: what the objective gave to the model, of any type and shape.
-        first: what reached the first convolution, None if there is none.
-        logits: what the model returned, as float32 [B, 65, H / 8, W / 8].
-        loss: of the objective.
+        image: the objective's input to the model, of any type and shape.
+        first: the input of the first convolution.
+        logits: float32 [B, 65, H / 8, W / 8].
         dead: see `watch_activations`.
         statistics: see `evaluation.statistics.output_statistics`.
     """
@@ -45,24 +43,23 @@ class Observation:
 
     @property
     def trained(self) -> bool:
-        """Whether the network tells the pixels of a cell apart at all."""
+        """Return whether the network tells the pixels of a cell apart."""
         return self.statistics["cell_range"] > TRAINED_RANGE
 
     @property
     def positives(self) -> int:
-        """Valid cells that hold a point."""
+        """Return the valid cells that hold a point."""
         return int(((self.batch["target"] != DUSTBIN) & self.batch["valid"]).sum())
 
     @property
     def found(self) -> int:
-        """Valid cells in which the network puts less than half of its probability in the dustbin."""
+        """Return the valid cells with less than half of the probability in the dustbin."""
         dustbin = torch.exp(self.logits[:, DUSTBIN] - self.logits.logsumexp(dim=1))
         return int(((dustbin < 0.5) & self.batch["valid"]).sum())
 
 
 @kept
 def observe(case: Case) -> Observation:
-    """Return the observation of a case."""
     batch = case.batch(sample_count(case))
     seen: dict[str, Any] = {}
 
@@ -93,7 +90,7 @@ def observe(case: Case) -> Observation:
 def watch_activations(model: nn.Module) -> Iterator[dict[str, float]]:
     """Collect, by name of the ReLU, the share of its channels that are zero in the whole batch.
 
-    A residual block uses one module repeatedly: its further calls get names of their own.
+    Repeated calls of one module get names of their own.
     """
     dead: dict[str, float] = {}
     calls: dict[str, int] = {}
@@ -116,7 +113,7 @@ def watch_activations(model: nn.Module) -> Iterator[dict[str, float]]:
 
 
 def sample_count(case: Case, limit: int = MAX) -> int:
-    """Return how many different samples to look at: fewer of large images, and of a data set that holds only a few."""
+    """Return how many samples to look at: fewer of large images."""
     data = case.config.data
     count = min(limit, max(MIN, PIXELS // (data.height * data.width)))
     return min(count, data.overfit) if data.overfit else count
@@ -125,14 +122,14 @@ def sample_count(case: Case, limit: int = MAX) -> int:
 def alarm(
     check: str, case: Case, grave: bool, evidence: str, cause: str, remedy: str, details: dict[str, Any]
 ) -> Finding:
-    """Return a finding that is not PASS; of a run that has only begun it is a warning."""
+    """Return a finding that is not PASS; a warning for a run that has only begun."""
     if excuse := too_young(case):
         return Finding(check, Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
     return Finding(check, Status.FAIL if grave else Status.WARN, evidence, cause, remedy, details)
 
 
 def too_young(case: Case) -> str:
-    """Return a sentence that excuses a run that has only begun, empty for any other."""
+    """Return a sentence that excuses a run that has only begun, else an empty one."""
     samples = case.steps * case.config.train.batch_size
     if not case.history or (samples >= YOUNG_SAMPLES and case.steps >= YOUNG_STEPS):
         return ""
@@ -143,12 +140,12 @@ def too_young(case: Case) -> str:
 
 
 def unjudged(check: str, case: Case) -> Finding | None:
-    """Return a finding that nothing can be said, if the network's output is not finite; else None."""
+    """Return the finding that nothing can be said, if the network's output is not finite."""
     return not_finite(check, observe(case).statistics["finite"], "logits", "`nonfinite`")
 
 
 def not_finite(check: str, share: float, what: str, first: str) -> Finding | None:
-    """Return a finding that nothing can be said, if the finite share of `what` is below 1; else None."""
+    """Return the finding that nothing can be said, if the finite share of `what` is below 1."""
     if share == 1:
         return None
     evidence = f"Not judged: {1 - share:.1%} of the {what} are NaN or infinite."

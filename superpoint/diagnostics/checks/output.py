@@ -1,4 +1,4 @@
-"""Checks of the output: does it detect anything, look at its input, keep off grid and border, stay in range?"""
+"""Checks of the output: detections, use of the input, grid, border, range."""
 
 import math
 
@@ -20,11 +20,10 @@ NO_POINTS, FEW_POINTS = 0.1, 0.3
 ENOUGH_POSITIVES = 20  # cells with a point; of fewer, the share found is chance
 # Share of the output's variance that is due to the input. Healthy .88 .. .95 (8 and 16 images), untrained .51 .. .67.
 IGNORED, HARDLY_USED = 0.1, 0.3
-# Largest difference of two cells' logsumexp, and largest |logit|. Healthy 7.5 .. 9.8 and 23 .. 35; exp() of fp32
-# overflows at 88.7, and what lies 103 below the largest value of the image vanishes.
+# Largest difference of two cells' logsumexp, and largest |logit|. Healthy 7.5 .. 9.8 and 23 .. 35.
 SCALE, FAR, LARGE = 88.0, 30.0, 60.0
-# Share of a cell's variation that all cells have in common. Healthy .02 .. .11, untrained .12; healthy ones on the way
-# .8 after 200 samples, .5 after 800, .4 after 1200 (weak patterns: .2 to .4 nats), hence a floor below that of probes.
+# Share of a cell's variation that all cells have in common. Healthy .02 .. .11, untrained .12, on the way .8 (weak
+# patterns of .2 to .4 nats).
 SAME_CELLS, ALIKE_CELLS, FLOOR = 0.85, 0.5, 0.05
 # Share of the cells with a point whose strongest pixel is within 2 px of it. Healthy .79 .. .84, untrained .29.
 LOCATED = 0.5
@@ -83,13 +82,11 @@ def dustbin(case: Case) -> Finding:
 def plateau(
     counts: NDArray[np.floating], positive_weight: float, dustbin_weight: float, focal_gamma: float = 0.0
 ) -> float:
-    """Return the lowest `losses.detector_loss` of a prediction that is the same for every cell and its 64 pixels.
+    """Return the lowest `losses.detector_loss` of a prediction that is equal for all cells and their 64 pixels.
 
-    Without focal weights an entropy of the weighted class frequencies f: -f_d log f_d - (1 - f_d) log((1 - f_d) / 64).
+    Without focal weights: the entropy of the weighted class frequencies, -f_d log f_d - (1 - f_d) log((1 - f_d) / 64).
 
-    Args:
-        counts: [65], how many valid cells have each class.
-        positive_weight, dustbin_weight, focal_gamma: as in the loss.
+    counts: [65], valid cells per class.
     """
     weighted = np.append(positive_weight * counts[:DUSTBIN], dustbin_weight * counts[DUSTBIN])
     f = weighted / max(weighted.sum(), 1e-12)
@@ -170,7 +167,7 @@ def cell_pattern(case: Case) -> Finding:
 
 
 def _located(seen: Observation) -> float | None:
-    """Share of the cells with a point whose strongest pixel is within 2 px of it along both axes; None without any."""
+    """Return the share of cells with a point whose strongest pixel is within 2 px of it along both axes."""
     target, strongest = seen.batch["target"], seen.logits[:, :DUSTBIN].argmax(dim=1)
     positive = (target != DUSTBIN) & seen.batch["valid"]
     if not bool(positive.any()):
@@ -181,7 +178,7 @@ def _located(seen: Observation) -> float | None:
 
 
 def _inner_placement(case: Case) -> Placement:
-    """Placement of the points more than 8 px from the outline: artefacts of the border are another check's."""
+    """Return the placement of the points more than 8 px from the outline: `border` checks the others."""
     inner = logits_to_probability(observe(case).logits)[:, CELL:-CELL, CELL:-CELL]
     if inner.numel() == 0:
         return Placement(0, math.nan, math.nan, math.nan)
@@ -248,7 +245,7 @@ def logit_scale(case: Case) -> Finding:
 
 
 def _naive_loss(seen: Observation) -> float:
-    """Mean of -log p over the valid cells, with softmax as on paper: exp(logit) over their sum, in fp32."""
+    """Return the mean of -log p over the valid cells with exp(logit) over their sum in fp32, without logsumexp."""
     exponentials = seen.logits.float().exp()
     p = exponentials / exponentials.sum(dim=1, keepdim=True)
     losses = -p.gather(1, seen.batch["target"][:, None]).log()[:, 0]

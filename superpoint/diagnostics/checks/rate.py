@@ -1,4 +1,4 @@
-"""Check learning_rate: too high, too low, or kept up where it should decay."""
+"""Check learning_rate: too high, too low, or without decay."""
 
 import math
 import statistics
@@ -40,10 +40,10 @@ LOW = "rate too low: thousands of steps will hardly move the weights"
 
 @dataclass(frozen=True)
 class RateEvidence:
-    """The rate of a run, the loss by the last windows, and what a range test says.
+    """The rate of a run, the loss by the last windows, and the result of a range test.
 
-    best, unstable: rates at its lowest loss and at the first unstable one; None if there is no such.
-    steps: at half the full rate or more: those of a warm-up or at the end of a decay need not move the loss.
+    best, unstable: rates at its lowest loss and at the first unstable one.
+    steps: at half the full rate or more: others need not move the loss.
     """
 
     rate: float
@@ -66,7 +66,7 @@ class RateEvidence:
 
     @property
     def start(self) -> str:
-        """A rate to begin with, in words."""
+        """Return a rate to begin with, in words."""
         return f"start from {self.best / 10:.1g}" if self.best else "find a start by `superpoint find-lr`"
 
     @property
@@ -97,7 +97,7 @@ class RateEvidence:
 
 
 def rate_evidence(case: Case) -> RateEvidence:
-    """Return what history and range test of a case say about its rate; a range test of fewer than 5 points nothing."""
+    """Return what history and range test of a case say about its rate; a range test needs 5 points."""
     found, rate = windows(case), case.config.optimizer.lr
     logged = initial_loss_of(case) or 0.0
     steps = sum(window.steps for window in found if window.rate is None or window.rate >= 0.5 * rate)
@@ -116,7 +116,7 @@ def rate_evidence(case: Case) -> RateEvidence:
 
 
 def learning_rate(case: Case) -> Finding:
-    """Learning rate too high, too low, or a plateau without decay: from the history, the kernels and a range test."""
+    """Is the rate too high, too low, or without decay on a plateau?"""
     seen, config, growth = rate_evidence(case), case.config, largest_growth(case)
     found, start = seen.found, seen.start
     recall = late_mean(found, "recall")
@@ -153,7 +153,7 @@ def learning_rate(case: Case) -> Finding:
 
 
 def _frozen(seen: RateEvidence) -> tuple[str, str]:
-    """Cause and remedy for a loss that has hardly fallen."""
+    """Return cause and remedy for a loss that has hardly fallen."""
     if seen.best is None or seen.rate <= 0.03 * seen.best:
         return "rate too low: the weights have hardly moved", f"raise optimizer.lr: {seen.start}"
     cause = "not the rate, by the range test: the loss does not respond as it does on fresh weights"
@@ -163,7 +163,7 @@ def _frozen(seen: RateEvidence) -> tuple[str, str]:
 
 
 def _flat(case: Case, found: list[Window]) -> str:
-    """A loss that no longer falls at a rate that no longer changes, where no decay is to come; empty for any other."""
+    """Return the words for a flat loss at a constant rate with no decay to come, else none."""
     schedule = case.config.schedule
     decays = schedule.name in ("cosine", "onecycle", "plateau") or (schedule.name == "step" and schedule.milestones)
     half = found[len(found) // 2 :]

@@ -1,8 +1,7 @@
-"""What the history checks have in common: the train lines in windows of equal weight, and the growth of the weights.
+"""Train lines in windows of equal weight, and the growth of the weights.
 
-A line of the log is the mean over `train.log_every` steps. The loss of one step at a batch of 4 easily differs by a
-factor of 3 from the next (how many points its scenes hold), so single lines of a finely logged run say nothing: they
-are put together until a window holds at least WINDOW steps.
+A line of the log is the mean over `train.log_every` steps. Losses of single steps at a batch of 4 differ by a factor
+of 3, so lines are joined until a window holds at least WINDOW steps.
 """
 
 import math
@@ -25,7 +24,7 @@ LEARNING = 0.2
 
 @dataclass(frozen=True)
 class Window:
-    """Means over the steps first + 1 .. last; None where the run did not log it or it was not finite."""
+    """Means over the steps first + 1 .. last; None where not logged or not finite."""
 
     first: int
     last: int
@@ -52,7 +51,7 @@ def sentence(text: str) -> str:
 
 
 def number(entry: Mapping[str, Any], key: str) -> float | None:
-    """Return entry[key] if it is a finite number (JSON's null stands for NaN and infinity)."""
+    """Return entry[key] if it is a finite number (null stands for NaN and infinity)."""
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -60,9 +59,9 @@ def number(entry: Mapping[str, Any], key: str) -> float | None:
 
 
 def windows(case: Case) -> list[Window]:
-    """Return the train lines of a history, put together to windows of at least WINDOW steps.
+    """Return the train lines of a history in windows of at least WINDOW steps.
 
-    Lines without a loss are left out, and so are steps at the end that do not fill a window, unless they are all.
+    Lines without a loss are left out, and so are a few steps at the end.
     """
     found: list[Window] = []
     waiting: list[tuple[int, Mapping[str, Any]]] = []
@@ -80,7 +79,6 @@ def windows(case: Case) -> list[Window]:
 
 
 def _join(lines: Sequence[tuple[int, Mapping[str, Any]]]) -> Window:
-    """A window of lines, each with its number of steps."""
     steps, entries = zip(*lines, strict=True)
 
     def values(*keys: str) -> list[float]:
@@ -119,17 +117,16 @@ def initial_loss_of(case: Case) -> float | None:
 
 @kept
 def largest_growth(case: Case) -> float:
-    """Return `kernel_growth` of the network or, where the run ended with NaN, of the weights that met it."""
+    """Return `kernel_growth` of the network or, after a NaN, of the weights that met it."""
     crash = case.last_crash()
     states = [case.model.state_dict()] + ([crash.weights] if crash else [])
     return max(kernel_growth(case, state) for state in states)
 
 
 def kernel_growth(case: Case, state: Mapping[str, Tensor]) -> float:
-    """Return the norm of all kernels of `state` over that of fresh ones (He et al. 2015), infinite if not finite.
+    """Return the norm of all kernels of `state` over fresh ones (He et al. 2015), infinite if not finite.
 
-    Batch norm makes the output independent of the scale of the kernels before it. A rate that is too high therefore
-    does not always show in the loss: the kernels grow until the steps are small beside them.
+    Batch norm hides the scale of the kernels before it: at too high a rate they grow until steps become small.
     """
     growth = _kernel_norm(state) / max(_kernel_norm(case.fresh("kaiming").state_dict()), 1e-12)
     return growth if math.isfinite(growth) else math.inf
