@@ -14,9 +14,9 @@ class Features:
         keypoints: float32 [N, 2], (x, y) in pixels of the original image, pixel centres at integers.
         scores: float32 [N], probability of the peak, 0..1; ones if none are given.
         descriptors: float32 [N, D] of unit length, or None. Feature files hold the transpose, [D, N].
-        image_size: (width, height) of the original image; (0, 0) if a file of another program does not say.
+        image_size: (width, height) of the original image; (0, 0) if unknown.
         uncertainty: standard deviation of the keypoints in pixels, None if unknown.
-        views: number of views that homographic adaptation looked at, None without it.
+        views: number of views of homographic adaptation, None without it.
 
     Raises: ValueError for arrays of other shapes, or values that are not finite.
 
@@ -73,7 +73,7 @@ class Features:
 
 
 def finite(name: str, values: object) -> NDArray[np.float32]:
-    """Return `values` as a float32 array. Raises: ValueError, naming `name`, for anything else than finite numbers."""
+    """Return `values` as float32. Raises: ValueError, naming `name`, for anything else than finite numbers."""
     try:
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is reported below
             array = np.asarray(values).astype(np.float32, copy=False)

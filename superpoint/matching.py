@@ -26,7 +26,7 @@ class Matches:
     """Pairs of keypoints of two images, best first.
 
     Attributes:
-        indices: int64 [M, 2], into the keypoints of the first and of the second image; each index at most once.
+        indices: int64 [M, 2], into the keypoints of the first and second image; each index at most once.
         scores: float32 [M], descending: cosine similarity (mutual, ratio) or probability (dual_softmax).
 
     Raises: ValueError for arrays of other shapes or types.
@@ -59,10 +59,10 @@ class Homography(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Descriptors of image a, N, against descriptors of image b, M.
+    """Comparison of N descriptors of image a with M of image b.
 
-    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: the most similar keypoint of the other image, the first of
-    equals; int64, empty if either image has no keypoints.
+    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: int64, the most similar keypoint of the other image, the
+    first of equals; empty if either image has no keypoints.
     """
 
     similarity: NDArray[np.float32]
@@ -82,12 +82,11 @@ def match(
     """Match the keypoints of two images by their descriptors.
 
     Args:
-        method: "mutual" keeps mutual nearest neighbours, as every method does. "ratio" also asks that the distance to
-            the nearest is below `ratio` times the distance to the second nearest, in both directions (Lowe 2004,
-            section 7.1, made symmetric). "dual_softmax" scores by the product of the softmax over both images of
-            similarity / `temperature` (Rocco et al. 2018).
-        min_score: lowest score of a match: cosine similarity, or probability with "dual_softmax". 0 keeps all of
-            the latter, and drops those of negative similarity from the others.
+        method: "mutual" keeps mutual nearest neighbours. "ratio" also requires that the distance to the nearest is
+            below `ratio` times the distance to the second nearest, in both directions (Lowe 2004, section 7.1).
+            "dual_softmax" scores by the product of the softmax over both images of similarity / `temperature` (Rocco
+            et al. 2018).
+        min_score: lowest cosine similarity, or probability with "dual_softmax".
 
     Raises:
         UserError: features without descriptors, an unknown method, a value out of range.
@@ -129,10 +128,7 @@ def unit_descriptors(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArray[np.generic]) -> Comparison:
-    """Compare descriptors [N, D] of image a with [M, D] of image b.
-
-    Raises: ValueError for descriptors of different lengths.
-    """
+    """Compare descriptors [N, D] of image a with [M, D] of image b. Raises: ValueError for different lengths."""
     first, second = unit_descriptors(descriptors_a), unit_descriptors(descriptors_b)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
@@ -168,7 +164,7 @@ def match_compared(
 
 
 def _largest(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the index of the largest value of each row and of each column."""
+    """Indices of the largest value of each row and of each column."""
     return values.argmax(axis=1), values.argmax(axis=0)
 
 
@@ -197,9 +193,7 @@ def estimate_homography(
     iterations: int | None = None,
     confidence: float = 0.9999,
 ) -> Homography:
-    """Estimate the homography from the first image to the second, of a plane or of a camera that only turned.
-
-    See `fit_homography` for the options, for what is returned and raised.
+    """Estimate the homography from the first image to the second, of a plane or a turning camera; see `fit_homography`.
 
     Raises: ValueError for matches that point beyond the keypoints.
 
@@ -241,18 +235,16 @@ def fit_homography(
     """Fit the homography that maps matched points [M, 2] (x, y) of the first image to the second.
 
     Args:
-        method: "gcransac" (OpenCV's USAC_ACCURATE, which improves the best samples by graph cuts over neighbouring
-            matches: GC-RANSAC, Barath and Matas 2018), "ransac" (its RANSAC, refined over the inliers, Fischler and
-            Bolles 1981) or "magsac" (USAC_MAGSAC, Barath et al. 2020). For mirrored images take "ransac": the others
-            refuse samples that change the orientation, and find nothing or a wrong one.
-        threshold: a match agrees within this many pixels of the second image; None = 2 (gcransac), 3 (ransac) or 1
-            (magsac).
-        iterations: maximum number of samples drawn; None = 50,000 (gcransac) or 5,000.
-        confidence: probability to have drawn one sample without outliers, after which it ends early.
+        method: "gcransac" (OpenCV's USAC_ACCURATE: GC-RANSAC, Barath and Matas 2018), "ransac" (Fischler and Bolles
+            1981) or "magsac" (USAC_MAGSAC, Barath et al. 2020). Mirrored images need "ransac": the others refuse
+            samples that change the orientation.
+        threshold: max distance of an inlier in pixels of the second image; None = THRESHOLDS.
+        iterations: max number of samples; None = ITERATIONS.
+        confidence: probability of a sample without outliers at which the search ends.
 
     Returns:
-        (matrix, inliers). Equal input gives equal output; the same matches in another order may not. Fewer than four
-        matches, or matches that allow no homography, give None and no inliers: a result, not an error.
+        The matrix and the inliers; None and no inliers for fewer than four matches, or if they allow no homography.
+        Equal input gives equal output; another order of the matches may not.
 
     Raises:
         UserError: an unknown method, a value out of range.

@@ -1,12 +1,8 @@
 """FAST, Harris, Shi-Tomasi, SIFT and ORB behind one interface: the calibration rows beside the network.
 
 A detector is a function: image uint8 [H, W] -> Features without descriptors. All get the network's non-maximum
-suppression, and Harris, Shi-Tomasi and FAST a sub-pixel refinement (`cv2.cornerSubPix`, Förstner's operator), so that
-localisation is compared fairly. Measured on rendered corners of 40..120 degrees and crossings at known sub-pixel
-places: the pixel of the largest Harris response lies 0.7 to 2.2 px inside the corner, a parabola through the response
-changes next to nothing (the bias is the window's, not the grid's), the refinement brings a right angle to 0.16 px, a
-crossing to 0.06 px.
-An even window (4, as in the published comparison) adds half a pixel of bias; hence 3.
+suppression; Harris, Shi-Tomasi and FAST also a sub-pixel refinement, without which they lie 0.7 to 2.2 px inside a
+corner.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,13 +38,13 @@ def _peaks(response: NDArray[np.floating]) -> Detections:
 
 
 def _harris(image: NDArray[np.uint8]) -> Detections:
-    """Harris and Stephens 1988. Score: fourth root of det M - k tr(M)^2, which is proportional to contrast."""
+    """Harris and Stephens 1988. Score: fourth root of det M - k tr(M)^2, proportional to contrast."""
     response = cv2.cornerHarris(image, WINDOW, 3, HARRIS_K)
     return _peaks(np.maximum(response, 0) ** 0.25)
 
 
 def _shi_tomasi(image: NDArray[np.uint8]) -> Detections:
-    """Shi and Tomasi 1994. Score: square root of the smaller eigenvalue, which is proportional to contrast."""
+    """Shi and Tomasi 1994. Score: square root of the smaller eigenvalue, proportional to contrast."""
     response = cv2.cornerMinEigenVal(image, WINDOW, ksize=3)
     return _peaks(np.sqrt(np.maximum(response, 0)))
 
@@ -59,10 +55,9 @@ def _keypoints(found: Sequence[cv2.KeyPoint]) -> Detections:
 
 
 def _fast(image: NDArray[np.uint8]) -> Detections:
-    """Rosten and Drummond 2006, FAST-9/16. Its pixels lie 1 to 3 px inside a corner.
+    """Rosten and Drummond 2006, FAST-9/16. Score: the largest threshold at which the pixel is found, as OpenCV's.
 
-    Score: the largest threshold at which the pixel is still found, as OpenCV's. OpenCV's own suppression drops every
-    pixel of a plateau of equal scores (it missed 15 of 40 rendered right angles): it is off, the score computed here.
+    OpenCV's own suppression, which drops plateaus of equal scores, is off.
     """
     points, _ = _keypoints(cv2.FastFeatureDetector.create(FAST_THRESHOLD, nonmaxSuppression=False).detect(image))
     x, y = points.astype(np.intp).T
@@ -79,15 +74,15 @@ def _fast(image: NDArray[np.uint8]) -> Detections:
 
 
 def _sift(image: NDArray[np.uint8]) -> Detections:
-    """Lowe 2004. Blobs rather than corners. Without the precise upscale OpenCV's points are off by a quarter pixel."""
+    """Lowe 2004. Without the precise upscale OpenCV's points are off by a quarter pixel."""
     return _keypoints(cv2.SIFT.create(enable_precise_upscale=True).detect(image))
 
 
 def _orb(image: NDArray[np.uint8]) -> Detections:
-    """Rublee et al. 2011: FAST on a pyramid, ranked by Harris. Detection only, so no border for a descriptor patch.
+    """Rublee et al. 2011: FAST on a pyramid, ranked by Harris.
 
-    OpenCV multiplies a level's pixels by its nominal scale, not by its true, rounded one about pixel centres: up to 1.1
-    px off at the coarse levels of a 257x289 image. Undone here.
+    OpenCV multiplies a level's pixels by its nominal scale, up to 1.1 px off at the coarse levels of a 257x289 image;
+    here by its true, rounded one, about pixel centres.
     """
     levels = 1 + int(np.log(max(min(image.shape) / 16, 1)) / np.log(ORB_SCALE))  # OpenCV fails on levels without pixels
     detector = cv2.ORB.create(5000, scaleFactor=ORB_SCALE, nlevels=min(levels, 8), edgeThreshold=3)
@@ -112,16 +107,13 @@ REFINED = frozenset({"fast", "harris", "shi"})  # SIFT interpolates by itself; O
 def classical_detector(
     name: str, *, nms_radius: int = 4, subpixel: bool = True, border: int = 0, max_keypoints: int = 0
 ) -> Callable[[NDArray[np.uint8]], Features]:
-    """Return a detector by name (`CLASSICAL`), a function of an image uint8 [H, W] of any size.
+    """Return a detector of `CLASSICAL`, a function of an image uint8 [H, W]. Raises: UserError for an unknown name.
 
     Args:
-        nms_radius: of two points in each other's square of half side `nms_radius` (rounded to pixels) the weaker goes.
+        nms_radius: see `suppress`.
         subpixel: refine FAST, Harris and Shi-Tomasi after the suppression.
         border: points nearer to the image edge than this many pixels are dropped.
         max_keypoints: strongest points kept; 0 = all.
-
-    Raises:
-        UserError: unknown name.
     """
     check_one_of("detector", name, list(CLASSICAL))
 
@@ -141,15 +133,15 @@ def classical_detector(
 
 
 def suppress(points: NDArray[np.float32], scores: NDArray[np.float32], radius: int) -> Detections:
-    """Suppress all but local maxima of sparse points, greedily; what is left is sorted by score, descending.
+    """Suppress all but local maxima of sparse points, greedily; the result is sorted by score, descending.
 
-    A point survives if no stronger survivor lies within `radius` of it in x and in y, both rounded to pixels: the
-    square window of the network's max-pooling. Equal scores: the earlier point wins.
+    A point survives if no stronger survivor lies within `radius` of it in x and in y, both rounded to pixels, as in the
+    network's suppression. Equal scores: the earlier point wins.
 
     Args:
         points: [N, 2] (x, y), not negative by more than half a pixel.
         scores: [N].
-        radius: pixels; 0 keeps one point a pixel.
+        radius: pixels; 0 keeps one point per pixel.
     """
     order = np.argsort(-scores, kind="stable")
     points, scores = points[order], scores[order]
@@ -167,12 +159,9 @@ def suppress(points: NDArray[np.float32], scores: NDArray[np.float32], radius: i
 
 
 def refine_corners(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return sub-pixel places of corners: where the gradients about a point are orthogonal to the line to it.
+    """Refine corners to sub-pixel places (Förstner and Gülch 1987, as `cv2.cornerSubPix`).
 
-    Points that run farther than `REFINE_LIMIT` keep their place, as do all points of images too small for the window
-    (a side below 2 * REFINE_RADIUS + 5, a limit of OpenCV).
-
-    Source: Förstner and Gülch 1987, as `cv2.cornerSubPix`.
+    Points that move farther than `REFINE_LIMIT` keep their place, as do all points of images too small for the window.
     """
     if not len(points) or min(image.shape) < 2 * REFINE_RADIUS + 5:
         return points

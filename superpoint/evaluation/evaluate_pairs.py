@@ -59,11 +59,10 @@ def evaluate_pairs(
     Args:
         extractors: see `evaluation.extractors`.
         data, images: see `views.find_jobs`.
-        gallery: best and worst pairs drawn per extractor, as many of either; 0 = none.
+        gallery: number of best and of worst pairs drawn per extractor; 0 = none.
         cache: keep features in `out`/features and reuse those that are there.
 
-    Raises:
-        UserError: no usable pair, an unknown extractor or weights, or nothing can be written.
+    Raises: UserError if there is no usable pair, an extractor or its weights are unknown, or `out` cannot be written.
     """
     if data is not None and images is not None:
         raise UserError("--images: found beside --data, expected one of the two")
@@ -132,9 +131,7 @@ def measure_pairs(
 ) -> Iterator[list[PairRecord]]:
     """Yield the figures of each pair, in order, one record per extractor.
 
-    Features are computed here, all else in threads meanwhile: matching, homographies and figures take as long as a
-    third of the forward passes (VGG, one order of the matches), and neither they nor the runtimes of networks hold
-    Python's lock. A pair's figures do not depend on the number of threads.
+    Features are computed here, all else in threads meanwhile, which do not change the figures.
     """
     every = {id(store): store for each in stores for store in (each.matching, each.detection)}.values()
     with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
@@ -176,7 +173,6 @@ def _both(store: FeatureStore, views: ViewPair) -> tuple[Features, Features]:
 
 
 def _raise(message: str | None) -> None:
-    """For `Processes.decide`, by which one process reports an error that all of them know of."""
     if message is not None:
         raise UserError(message)
 

@@ -43,7 +43,7 @@ def evaluate_repeatability(
 
     Args:
         extractors: see `evaluation.extractors`.
-        images: folder of photographs; None = those of scikit-image.
+        images: folder of photographs; None = the photographs of scikit-image.
 
     Raises: UserError for an unknown extractor or no readable photograph.
     """
@@ -76,9 +76,9 @@ def evaluate_repeatability(
 
 
 def summary(extractor: str, records: Sequence[PairRecord]) -> dict[str, Any]:
-    """Return mean repeatability and localisation error over the pairs of each kind, with a 95 % interval of the first.
+    """Return mean repeatability, its 95 % interval and localisation error over the pairs of each kind.
 
-    A pair of which neither view has a keypoint counts as 0: left out, it would flatter the extractor.
+    A pair without keypoints in both views counts as 0: left out, it would flatter the extractor.
     """
     row: dict[str, Any] = {"extractor": extractor, "points": float(np.mean([each.counted for each in records]))}
     for kind in KINDS:

@@ -45,10 +45,7 @@ def network_detector(model: nn.Module) -> Detect:
 
 
 def shape_samples(variant: str, height: int, width: int, count: int, seed: int) -> Iterator[Sample]:
-    """Yield `count` scenes, the nine primitives in turn, with the default settings.
-
-    "noisy" adds the photometric effects, which move nothing; sample i depends on (seed, i) only.
-    """
+    """Yield `count` scenes, the nine primitives in turn, with default settings; "noisy" adds photometric effects."""
     generator = ShapeGenerator(SyntheticConfig(), height, width, seed)
     effects, names = PhotometricConfig(), list(PRIMITIVES)
     for index in range(count):
@@ -79,7 +76,7 @@ def evaluate_synthetic_shapes(
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether there are weights in it, as in a run; the package's own folder has the name of pretrained weights."""
+    """Tell whether a folder holds weights; the package's own folder has the name of pretrained weights."""
     return (folder / "weights.safetensors").is_file() or any((folder / "checkpoints").glob("*.ckpt"))
 
 
@@ -90,9 +87,7 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
         source: run folder, weights file or name, see `load_network`.
         keep: do nothing if there is a result.
 
-    Raises:
-        UserError: no such network; `out` is None and `source` is not a run folder, such as the name of weights
-            (even where a folder that is no run is called so).
+    Raises: UserError if there is no such network, or `out` is None and `source` is not a run folder.
     """
     if out is None and not _is_run(Path(source)):
         load_network(source)  # a name mistyped is not a missing --out

@@ -128,10 +128,9 @@ def make_extractor(
 
 
 def default_extractors() -> list[str]:
-    """Return what is compared if nothing is said: a network that ships with the package, SIFT and ORB.
+    """Return the default extractors: a network that ships with the package, SIFT and ORB.
 
-    Of several networks one with descriptors, then the smallest: it is to be quick on a CPU. Beside a detector alone,
-    whose keypoints get SIFT descriptors, stands Harris, described alike.
+    Networks with descriptors come first, then small ones. Harris joins a network without descriptors.
     """
     dims = {name: load_weights(name)[1].get("descriptor_dim") for name in pretrained_names()}
     if not dims:
@@ -150,7 +149,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def network_extractor(network: AnyNetwork, decode: DecodeConfig) -> Extract:
-    """Return the keypoints of a network, with descriptors if it has any."""
+    """Return the function image -> keypoints of a network, with descriptors if it has any."""
     return lambda image: features(network, [image], decode)[0]
 
 
@@ -199,8 +198,8 @@ def _root(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
 def opencv_extractor(name: str, count: int) -> Extract:
     """Return the strongest `count` features of a detector with descriptors of its own (`OWN`).
 
-    All of SIFT's orientations of a place count as keypoints. ORB is as OpenCV gives it, half-pixel bias of its pyramid
-    included: published figures measured that. Bits become +-1, so that dot products order as Hamming distances do.
+    Each of SIFT's orientations counts as a keypoint. ORB keeps OpenCV's half-pixel bias, as in published figures. Bits
+    become +-1, so that dot products order as Hamming distances do.
     """
     detector = _opencv_detector(name, count)
 

@@ -1,8 +1,6 @@
-"""Features of images by their content, kept in HDF5 between runs.
+"""Features of images by their content, kept in HDF5 between runs: <folder>/<hash of extractor>/<hash of image>.h5.
 
-<folder>/<hash of the extractor's key>/<hash of the pixels>.h5, each a feature file of one image, in pixels of the
-image as the extractor saw it. A file is written whole or not at all, so several processes may share a folder and a
-killed run loses one image; one that is damaged is made anew.
+Files are written atomically, so several processes may share a folder; a damaged file is computed again.
 """
 
 import hashlib
@@ -30,8 +28,8 @@ class FeatureStore:
     """Features of one extractor. Called from one thread.
 
     Attributes:
-        computed, read, rebuilt: how many images were what (rebuilt: of those computed).
-        writer: where files are written meanwhile, see `flush`; None = at once.
+        computed, read, rebuilt: numbers of images (rebuilt: computed in place of damaged files).
+        writer: writes files in the background, see `flush`; None = at once.
     """
 
     def __init__(self, folder: str | Path | None, extractor: Extractor) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of single pairs: their matches, right and wrong, and the frame that the estimated homography maps where."""
+"""Pictures of single pairs: right and wrong matches, and the outline of the first view by the estimated homography."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""ALIKED, DISK, XFeat and KeyNet-HardNet as kornia implements them, with weights from a file: nothing is downloaded.
-
-They see the grey image in all three channels, as every method here does; on colours they would do slightly better.
-"""
+"""ALIKED, DISK, XFeat and KeyNet-HardNet of kornia, with weights from a file; they see grey in all channels."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,14 +1,8 @@
 """Detection metrics on plain arrays: matching, precision-recall, average precision, localisation error.
 
-Points are [N, 2] (x, y) in pixels. An image enters once, through `match_detections`; everything else pools `Matches`
-over images. Published figures depend on two choices:
-
-* **Integral.** Average precision is the area under the monotone precision envelope (each precision replaced by the
-  largest one at the same or a higher recall), summed as rectangles over recall; recall that is never reached counts
-  as precision 0: as in PASCAL VOC 2010 and the published SuperPoint notebook. Unlike there, detections with equal
-  scores form one step of the curve: FAST's scores are small integers, and the order of images must not matter.
-* **Images without truth** (ellipses, noise) are pooled like the others: all their detections are false positives.
-  Average precision of such images alone is undefined (NaN).
+Points are [N, 2] (x, y) in pixels. Average precision is the area under the monotone precision envelope, as in PASCAL
+VOC 2010 and the published SuperPoint notebook; detections with equal scores form one step of the curve. Images without
+truth are pooled like the others: all their detections are false positives.
 """
 
 from collections.abc import Sequence
@@ -57,20 +51,15 @@ def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
 
 
 def match_detections(points: ArrayLike, scores: ArrayLike, truth: ArrayLike, eps: float) -> Matches:
-    """Match detections to ground truth, greedily by score, each truth once.
-
-    The strongest detection goes first and takes the nearest truth that is still free at a distance <= `eps`; one that
-    finds none is a false positive. (The published notebook takes the first truth in range by index, free or not, which
-    errs where truths are less than 2 eps apart.) Equal scores keep their order.
+    """Match detections to ground truth: greedily by score, each to the nearest free truth at a distance <= `eps`.
 
     Args:
         points: [N, 2] (x, y), any float or integer type.
-        scores: [N], higher is more certain; any finite scale.
+        scores: [N], higher is more certain; any finite scale. Equal scores keep their order.
         truth: [M, 2] (x, y); M may be 0.
         eps: max distance of a match in pixels, inclusive.
 
-    Raises:
-        ValueError: shapes do not fit, or a value is not finite.
+    Raises: ValueError if shapes do not fit, or a value is not finite.
     """
     detections, targets = _points("points", points), _points("truth", truth)
     values = np.asarray(scores, dtype=np.float64)
@@ -94,10 +83,7 @@ def match_detections(points: ArrayLike, scores: ArrayLike, truth: ArrayLike, eps
 
 
 def precision_recall(matches: Sequence[Matches]) -> PrecisionRecall:
-    """Pool images into one curve over the score threshold.
-
-    Without any detection the curve is empty; without any truth its recall is NaN.
-    """
+    """Pool images into one curve over the score threshold, empty without detections."""
     truth = sum(match.truth for match in matches)
     scores = np.concatenate([np.empty(0), *(match.scores for match in matches)])
     hits = np.concatenate([np.empty(0, dtype=bool), *(match.true_positive for match in matches)])
@@ -112,7 +98,7 @@ def precision_recall(matches: Sequence[Matches]) -> PrecisionRecall:
 def average_precision(curve: PrecisionRecall) -> float:
     """Return the area under the monotone precision envelope, 0..1; NaN without truth, 0 without detections.
 
-    Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2010, development kit, section 3.4.1.
+    Source: PASCAL Visual Object Classes Challenge 2010, development kit, section 3.4.1.
     """
     if curve.truth == 0:
         return float("nan")
@@ -131,11 +117,7 @@ def best_f1(curve: PrecisionRecall) -> OperatingPoint | None:
 
 
 def localisation_error(matches: Sequence[Matches], threshold: float = -np.inf) -> float:
-    """Return the mean distance in pixels of the true positives with score >= `threshold`, over all images; NaN if none.
-
-    Figures are comparable at equal eps only. Over all scores it holds weak detections that fell near a truth by chance
-    (2/3 eps away on average); `best_f1(...).threshold` gives the figure of the detections one would use.
-    """
+    """Return the mean distance in pixels of the true positives with score >= `threshold`, pooled; NaN if none."""
     kept = [match.distance[match.true_positive & (match.scores >= threshold)] for match in matches]
     pooled = np.concatenate([np.empty(0), *kept])
     return float(pooled.mean()) if len(pooled) else float("nan")

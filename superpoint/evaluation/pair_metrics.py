@@ -42,7 +42,7 @@ SHARES = (  # means over pairs of what is in each record, by name
 
 
 class Outcome(NamedTuple):
-    """Descriptors compared (None without), matches best first, and per estimator one estimate per order of these."""
+    """Compared descriptors (None without), matches best first, and estimates per estimator, one per order."""
 
     compared: Comparison | None
     matches: Matches
@@ -53,8 +53,8 @@ class Outcome(NamedTuple):
 class PairRecord:
     """Figures of a pair; distances in pixels of view b, infinite where there is no estimate.
 
-    repeatability_3, _1: share at that eps; NaN without keypoints. localisation, _1: px, of those within 3 and 1 px; NaN
-    if no keypoint is repeated. counted: keypoints that these are measured on, mean of the two views.
+    repeatability_3, _1: share at that eps; NaN without keypoints. localisation, _1: px, of keypoints repeated within 3
+    and 1 px; NaN if there are none. counted: keypoints measured for these, mean of the two views.
     mma: share of matches within 1..10 px. errors: of the corners, per estimator one per order of the matches.
     inliers: share of matches that agree with the estimate from the first order, per estimator.
     """
@@ -81,7 +81,7 @@ class PairRecord:
         return float(np.median(self.errors[estimator]))
 
     def row(self) -> dict[str, Any]:
-        """Flat, with finite numbers or None, for JSON and CSV."""
+        """Return the figures without nesting, finite or None, for JSON and CSV."""
         content = asdict(self)
         content |= {f"{name}_error": self.error(name) for name in content.pop("errors")}
         content |= {f"{name}_inliers": value for name, value in content.pop("inliers").items()}
@@ -97,10 +97,8 @@ def match_pair(
 ) -> Outcome:
     """Match two views and estimate their homography; views without descriptors have no matches.
 
-    The matches go in by score, best first, and then in `config.orders` - 1 others. OpenCV draws from a generator that
-    always starts alike, so their order is its seed: over six orders of SIFT's and ORB's matches of 30 pairs the share
-    of pairs within 1 px by RANSAC has a standard deviation of .03 to .05 (.02 to .04 at 3 and 5 px), whether 5,000 or
-    30,000 samples are allowed.
+    The matches go in by score, best first, and then in `config.orders` - 1 random orders: OpenCV's samples depend on
+    their order, and with it the share of pairs within 1 px by RANSAC varies by .03 to .05 (standard deviation).
     """
     compared, matches = None, Matches(np.zeros((0, 2), np.int64), [])
     if a.descriptors is not None and b.descriptors is not None:
@@ -140,10 +138,9 @@ def measure_pair(
     estimators: Sequence[str] = ESTIMATORS,
     detected: tuple[Features, Features, Matrix] | None = None,
 ) -> PairRecord:
-    """Measure what an extractor found in a pair of views.
+    """Measure the features `a` and `b` that an extractor found in a pair of views.
 
     Args:
-        a, b: of the two views.
         estimators: of homographies.
         detected: features of views of another size and their homography, to measure repeatability on.
     """

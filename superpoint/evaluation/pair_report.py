@@ -1,4 +1,4 @@
-"""Results of image pairs as tables and curves: for people (rich, Markdown, PNG) and for programs (CSV, JSON)."""
+"""Results of image pairs as tables and curves (terminal, Markdown, PNG) and as data (CSV, JSON)."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
 
 def summaries(records: Sequence[PairRecord], seed: int = 0) -> list[dict[str, Any]]:
-    """One entry per extractor and group of pairs: {"extractor", "kind", "group", "pairs", "figures"}."""
+    """Return {"extractor", "kind", "group", "pairs", "figures"} per extractor and group of pairs."""
     found = []
     for extractor in dict.fromkeys(record.extractor for record in records):
         for kind, name, members in groups(record for record in records if record.extractor == extractor):
@@ -120,7 +120,7 @@ def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Ta
 
 
 def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
-    """Share of pairs whose corner error is at most the threshold, a panel an estimator."""
+    """Draw the share of pairs whose corner error is at most the threshold, one panel per estimator."""
     figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
     extractors = list(dict.fromkeys(record.extractor for record in records))
     for place, name in enumerate(ESTIMATORS):
@@ -141,7 +141,7 @@ def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
 
 
 def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draw the mean matching accuracy over the threshold, of up to four extractors with its 95 % interval."""
+    """Draw the mean matching accuracy over the threshold, with its 95 % interval for up to four extractors."""
     figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     rows = _all(found)
@@ -170,7 +170,6 @@ def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
 
 
 def _finite(errors: Mapping[str, Sequence[float]]) -> dict[str, list[float | None]]:
-    """One an order of the matches; None where there is no estimate."""
     return {name: [each if np.isfinite(each) else None for each in values] for name, values in errors.items()}
 
 

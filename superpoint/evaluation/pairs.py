@@ -1,8 +1,7 @@
-"""Metrics of an image pair with a known homography: its keypoints, their matches, the homography estimated from these.
+"""Metrics of an image pair with a known homography: keypoints, matches, and the estimated homography.
 
-All distances are in pixels of the images as they were given to the extractor. Sources: the appendix of DeTone et al.
-2018 for repeatability (after Mikolajczyk et al. 2005), homography correctness, NN-mAP and matching score; Dusmanu et
-al. 2019 (D2-Net) for the mean matching accuracy.
+All distances are in pixels of the extractor's images. Sources: DeTone et al. 2018, appendix, and for the mean matching
+accuracy Dusmanu et al. 2019 (D2-Net).
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from superpoint.matching import Comparison
 def corner_error(estimated: Matrix | None, h_a_b: Matrix, size_a: tuple[int, int]) -> float:
     """Return the mean distance in pixels of view b between the corners of view a (height, width) by two matrices.
 
-    Infinite if there is no estimate, or if it throws a corner behind the horizon.
+    Infinite if there is no estimate, or if it maps a corner behind the horizon.
     """
     if estimated is None:
         return float("inf")
@@ -42,15 +41,14 @@ def correctness(errors: ArrayLike, eps: float) -> float:
 def area_under_curve(errors: ArrayLike, eps: float) -> float:
     """Return the area under the curve of correctness over the threshold from 0 to `eps`, divided by `eps`: 0..1.
 
-    Exact for that step function, which makes it the mean of max(0, 1 - error / eps). Published code joins the sorted
-    errors by straight lines instead and comes out slightly higher.
+    Exact for this step function; published code interpolates and gives slightly more.
     """
     values = np.asarray(errors, np.float64)
     return float(np.clip(1 - values / eps, 0, 1).mean()) if values.size else float("nan")
 
 
 def match_errors(points_a: NDArray[np.floating], points_b: NDArray[np.floating], h_a_b: Matrix) -> NDArray[np.float64]:
-    """Distance [K] in pixels of view b of each match from where the homography maps its point of a; inf if nowhere."""
+    """Return the distance [K] in pixels of view b between b's points and a's, mapped; infinite beyond the horizon."""
     distance = np.linalg.norm(warp_points(points_a, h_a_b).astype(np.float64) - points_b, axis=1)
     return np.where(np.isfinite(distance), distance, np.inf)
 
@@ -64,9 +62,9 @@ def matching_accuracy(errors: ArrayLike, thresholds: Sequence[float] = tuple(ran
 
 
 def matching_score(a: Features, b: Features, matches: NDArray[np.integer], h_a_b: Matrix, eps: float = 3.0) -> float:
-    """Return the correct matches over the keypoints in the region that both views share, mean of the two views; 0..1.
+    """Return the correct matches over the keypoints that both views see, mean of the two views; 0 without any.
 
-    A match [K, 2] is correct if it lies within `eps`. 0 where a view has no keypoint in the shared region.
+    A match [K, 2] is correct within `eps` pixels of view b.
     """
     seen_a, seen_b = _shared(a, b, h_a_b)
     if not seen_a.any() or not seen_b.any():
@@ -85,7 +83,7 @@ def _shared(a: Features, b: Features, h_a_b: Matrix) -> tuple[NDArray[np.bool_],
 class Repeatability(NamedTuple):
     """share: keypoints with one of the other view within eps, over all of both views, 0..1; NaN without keypoints.
     error: mean distance in px of the repeated keypoints to their nearest one; NaN if none is.
-    counted: keypoints that count, mean of the two views.
+    counted: mean number of keypoints of the two views.
     """
 
     share: float
@@ -96,10 +94,10 @@ class Repeatability(NamedTuple):
 def repeatability(
     a: Features, b: Features, h_a_b: Matrix, eps: Sequence[float], max_keypoints: int = 300
 ) -> list[Repeatability]:
-    """Return the repeatability of the keypoints of two views, strongest first, at each eps.
+    """Return the repeatability of the keypoints of two views, strongest first, at each eps in pixels of view b.
 
-    Keypoints that the other view does not see are dropped first, then the strongest are kept (0 = all). All distances
-    are measured in view b, so that both directions count the same. A keypoint may be the nearest of several.
+    Keypoints that the other view does not see are dropped, then the strongest are kept (0 = all). A keypoint may be the
+    nearest of several.
     """
     seen_a, seen_b = _shared(a, b, h_a_b)
     mapped, seen = warp_points(a.keypoints[seen_a], h_a_b), b.keypoints[seen_b]
@@ -122,8 +120,8 @@ def nearest_neighbour_precision(
 ) -> float:
     """Return NN-mAP: average precision of nearest-neighbour matching by similarity, mean of the two directions.
 
-    A match is correct if it lies within `eps`; a keypoint counts for recall if the other view has any there. NaN if
-    no keypoint has a counterpart. `compared`: the descriptors of the keypoints.
+    A match is correct within `eps` pixels of view b; a keypoint counts for recall if the other view has any there.
+    NaN if no keypoint has a counterpart.
     """
     if not len(a) or not len(b):
         return float("nan")
@@ -141,7 +139,7 @@ def nearest_neighbour_precision(
 
 
 def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
-    """[N, M], axis by axis: eight times as fast as the norm over [N, M, 2]."""
+    """Distances [N, M] axis by axis: eight times as fast as the norm over [N, M, 2]."""
     across, down = first[:, :1] - second[None, :, 0], first[:, 1:] - second[None, :, 1]
     return across * across + down * down
 
@@ -149,10 +147,7 @@ def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]
 def bootstrap_interval(
     values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the range of means over resampled pairs that `level` of them fall into (percentile bootstrap).
-
-    NaN values are left out; (nan, nan) without any. Deterministic in `seed`.
-    """
+    """Return the percentile bootstrap interval of the mean, `level` wide, NaN left out; (nan, nan) without values."""
     sample = np.asarray(values, np.float64).reshape(-1)
     sample = sample[~np.isnan(sample)]
     if not sample.size:

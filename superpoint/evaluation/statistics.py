@@ -18,31 +18,27 @@ PATTERN_FLOOR = 0.25  # root mean square over the pixels of a cell; about 0.1 un
 
 
 def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tensor | None = None) -> dict[str, float]:
-    """Compute what the logits of a batch look like, in fp32 or better whatever their type; never NaN.
+    """Compute statistics of a batch's logits, in fp32 or better whatever their type; never NaN.
 
     Args:
         logits: [B, 65, Hc, Wc], any floating type and device.
         target: int64 [B, Hc, Wc] in 0..64, 64 = dustbin.
-        valid: bool [B, Hc, Wc], the cells that `dustbin` and `recall` look at; the rest is of all cells.
+        valid: bool [B, Hc, Wc], the cells that `dustbin` and `recall` are measured on; None = all.
 
     Returns:
         dustbin: mean probability of the dustbin, 0..1; 0 without a valid cell.
         recall: (with `target`) share of the cells with a point whose dustbin is below 0.5; 0 without such.
-        finite: share of the logits that are finite; below 1 all else says little (NaN counts as 0, inf as 1e4).
+        finite: share of the logits that are finite (in the rest NaN counts as 0, infinity as 1e4).
         logit_max: largest absolute logit.
-        cell_scale: largest minus smallest logsumexp of a cell, over the batch: how far cells are from one scale.
+        cell_scale: largest minus smallest logsumexp of a cell, over the batch.
         cell_range: largest minus smallest of a cell's 65 logits, mean over cells.
-        naive_exp_overflow: share of cells where sum(exp(logit)) in fp32 is inf, 0 or NaN: where a softmax fails that
-            does not subtract the maximum.
-        detections: keypoints per image (probability > 0.015, suppression within 4 px, whole pixels, no border).
-        border, phase, fullest: where they are, see `geometry.placement.Placement`; without any 1, 1 and 0.125, "no
-            preference".
-        sharpness: p(peak) / sum of p in the 5x5 window about it, mean over the keypoints; 1 = a single pixel, 0.04 =
-            flat; 0 without any.
+        naive_exp_overflow: share of cells where a softmax that does not subtract the maximum fails in fp32.
+        detections: keypoints per image, suppressed within 4 px, whole pixels, no border.
+        border, phase, fullest: see `geometry.placement.Placement`; 1, 1 and 0.125 without keypoints.
+        sharpness: probability of a peak over the sum in the 5x5 window about it, mean over keypoints; 0 without any.
         input_sensitivity, cell_pattern: see the functions of these names.
 
-    Raises:
-        ValueError: logits not [B, 65, Hc, Wc], or empty.
+    Raises: ValueError if logits are not [B, 65, Hc, Wc], or empty.
     """
     if logits.numel() == 0:
         raise ValueError(f"logits: found shape {list(logits.shape)}, expected at least one cell")
@@ -79,14 +75,12 @@ def input_sensitivity(log_probability: Tensor, floor: float = INPUT_FLOOR) -> fl
 
         sum_k mean_c var_b q  /  sum_k (var_bc q + floor^2)
 
-    By the law of total variance the denominator is the numerator plus sum_k var_c mean_b q, what the cells have
-    whatever the input. 0 = the input is ignored; 1 = no place has a mean of its own. The mean over B inputs keeps 1/B
-    of their variance: cells without preference of a place give 1 - 1/B. The pretrained networks have .86 to .90 (B =
-    8), untrained ones about .8.
+    0 = the input is ignored; cells without preference of a place give 1 - 1/B for B inputs. Pretrained networks have
+    .86 to .90 (B = 8), untrained ones about .8.
 
     Args:
-        log_probability: [B, 65, Hc, Wc], after a softmax over the classes, so that a cell's offset does not count.
-        floor: nats; variations below it are taken for none.
+        log_probability: [B, 65, Hc, Wc].
+        floor: nats; smaller variations do not count.
 
     Returns:
         The share; 1 for a single input, which shows nothing.
@@ -106,11 +100,11 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
 
         sum_bk (mean_c q)^2  /  (mean_c sum_bk q^2 + 64 B floor^2)
 
-    1 = every 8x8 cell looks the same; n independent cells have 1 / n. The pretrained networks have .02 to .08.
+    1 = all cells look the same; n independent cells have 1 / n. Pretrained networks have .02 to .08.
 
     Args:
-        log_probability: [B, 64 or more, Hc, Wc]; only the first 64 channels count, and offsets of a cell do not.
-        floor: nats; a weaker pattern (root mean square), as of an untrained network, counts little.
+        log_probability: [B, 64 or more, Hc, Wc]; only the first 64 channels count.
+        floor: nats, root mean square; a weaker pattern counts little.
     """
     q = log_probability[:, :DUSTBIN].double().flatten(2)
     q = q - q.mean(dim=1, keepdim=True)
@@ -120,7 +114,7 @@ def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float
 
 
 def _keypoint_statistics(probability: Tensor) -> dict[str, float]:
-    """Of the keypoints of maps float32 [B, H, W]: how many, where, how sharp."""
+    """Statistics of the keypoints of maps float32 [B, H, W]."""
     found = probability_to_keypoints(
         probability, nms_radius=NMS_RADIUS, threshold=THRESHOLD, border=0, max_keypoints=0, subpixel=False
     )

@@ -1,11 +1,8 @@
 """Detection quality on synthetic shapes: average precision and localisation error, per primitive and pooled.
 
-Protocol `synthetic-ap`: keypoints after a non-maximum suppression of radius 4 with a score above 1e-4, sub-pixel
-refined, no limit on their number and **no border**: truth lies up to the image edge and counts, so a decoder that drops
-a border would lose recall by definition. Matched greedily by score (`metrics.match_detections`) within eps pixels,
-pooled over images. eps = 4 is what the published notebook used, eps = 2 is stricter. The score floor holds for the
-network's probabilities; classical detectors have floors of their own (`evaluation/classical.py`) on scores of another
-scale, which is of no matter to a ranking.
+Protocol `synthetic-ap`: suppression of radius 4, scores above 1e-4, sub-pixel refined, any number of keypoints and **no
+border**, because truth lies up to the image edge. Matched by `metrics.match_detections` within eps pixels, pooled over
+images. The published notebook used eps = 4.
 """
 
 import math
@@ -60,10 +57,8 @@ def evaluate_synthetic(
 
     Returns:
         JSON-able dict: "protocol", "detector", "variant", "images"; "pooled" and "primitives"[name], each by eps
-        ("2", "4"): ap, localisation_error (all true positives), localisation_error_best_f1 (those one would use),
-        best_f1 {threshold, precision, recall, f1} or None, max_recall, images, truth, detections, true_positives;
-        "mean_ap" by eps (over the primitives that have truth); "curves" by eps: recall and precision envelope of
-        the pool. Undefined figures (AP without truth) are None.
+        ("2", "4"): see `_scores`; "mean_ap" by eps (over the primitives that have truth); "curves" by eps: recall and
+        precision envelope of the pool. Undefined figures (AP without truth) are None.
     """
     distances = tuple(float(value) for value in eps)
     by_primitive: dict[str, dict[float, list[Matches]]] = {}
@@ -162,10 +157,7 @@ def precision_recall_curves(
 
 
 def summary_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per result: at each eps pooled AP, mean AP over primitives with truth, best F1, localisation.
-
-    The two APs of a classical detector lie far apart: the pool holds the images of pure noise, where it fires freely.
-    """
+    """Return one row per result: at each eps pooled AP, mean AP over primitives with truth, best F1, localisation."""
     distances = list(results[0][POOLED])
     columns = [f"{name} @{eps} px" for eps in distances for name in ("AP", "mean AP", "F1", "error")]
     table = make_table(f"Synthetic shapes, pooled over {results[0]['images']} images", ["detector"], columns)
@@ -181,10 +173,7 @@ def summary_table(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def primitive_table(results: Sequence[Mapping[str, Any]], eps: float) -> Table:
-    """Return the AP of each primitive (rows) for each result (columns).
-
-    A primitive without truth shows its false positives per image instead: "12.3 fp".
-    """
+    """Return the AP of each primitive (rows) for each result (columns); without truth "12.3 fp" per image."""
     key = f"{eps:g}"
     title = f"Average precision by primitive, eps {key} px"
     table = make_table(title, ["primitive"], [label(result) for result in results])

@@ -20,7 +20,7 @@ def make_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
 
 
 def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = ()) -> None:
-    """Print tables and what there is to say about them, and write both to the Markdown file `path`."""
+    """Print tables and then `lines`, and write both to the Markdown file `path`."""
     console = Console(width=max(Console().width, 150))  # narrower, names would be cut off
     for table in tables:
         console.print(table)

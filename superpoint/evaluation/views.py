@@ -1,4 +1,4 @@
-"""Image pairs as a protocol shows them to the detectors: read or generated, scaled, and their homography with them."""
+"""Image pairs, read or generated, scaled as a protocol requires, with their homography."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -39,12 +39,11 @@ class ViewPair:
 
 
 def fit(image: Image, longest: int, size: tuple[int, int] | None) -> tuple[Image, Matrix]:
-    """Return an image as a protocol wants it, and the homography from its pixels to pixels of the result.
+    """Scale an image uint8 [H, W]. Return it, and the homography from its old pixels to the new ones.
 
     Args:
-        image: uint8 [H, W].
         longest: longest side of the result, never enlarged; 0 = as it is.
-        size: (height, width) in place of it: scaled to cover it and cut about the centre.
+        size: (height, width) instead: scaled to cover it and cut about the centre.
     """
     height, width = image.shape
     if size is not None:
@@ -103,14 +102,12 @@ class Job(NamedTuple):
 def find_jobs(
     config: EvaluatePairsConfig, data: str | Path | None, images: str | Path | None
 ) -> tuple[list[Job], list[str]]:
-    """Return the pairs to measure, and the reasons for those left out so far.
+    """Return the pairs to measure, and the reasons for pairs left out so far. Raises: UserError if there is none.
 
     Args:
         data: folder of sequences; None = pairs generated from photographs.
         images: folder of photographs for these, of which `config.limit` are taken in even steps; None = those of
             scikit-image.
-
-    Raises: UserError if there is none.
     """
     if data is not None:
         found = find_pairs(data)
@@ -144,7 +141,7 @@ def _photographs(folder: str | Path | None, limit: int) -> list[tuple[str, Calla
 
 
 def load_views(jobs: Iterable[Job], skipped: list[str]) -> Iterator[ViewPair]:
-    """Yield the pairs that can be loaded; reasons of the others are added to `skipped`."""
+    """Yield the pairs that can be loaded; add the errors of the others to `skipped`."""
     for job in jobs:
         try:
             yield job.load()

@@ -1,6 +1,6 @@
-"""Descriptor losses on two views of the same scenes: pure, in fp32, and the same whichever view comes first.
+"""Descriptor losses on two views of the same scenes, in fp32, independent of the order of the views.
 
-Each returns the loss and the weight it was averaged over, so that means over parts of a batch can be combined.
+Each returns the loss and the weight it was averaged over, so that parts of a batch can be combined.
 """
 
 import torch
@@ -24,19 +24,17 @@ def dense_hinge_loss(
     positive_weight: float = 250.0,
     radius: float = 8.0,
 ) -> tuple[Tensor, Tensor]:
-    """The paper's hinge over all pairs of cells of the two views (DeTone et al. 2018, equations 4 to 6).
+    """Compute the paper's hinge over all pairs of cells of the two views (DeTone et al. 2018, equations 4 to 6).
 
-    A cell of a and one of b correspond if the homography brings their centres within `radius` pixels, by the mean of
-    the distances in a and in b (the paper measures in b), which does not depend on the order of the views. All
-    similarities come from one product of matrices: [B, N, N] floats for N cells, not [B, D, N, N].
+    Cells correspond if the homography brings their centres within `radius` pixels, by the mean of the distances in a
+    and in b (the paper measures in b only).
 
     Args:
         descriptors_a, descriptors_b: [B, D, Hc, Wc] of unit length, any floating type.
         h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
-        valid_a, valid_b: bool [B, Hc, Wc]; pairs with a cell that is not valid count for nothing.
+        valid_a, valid_b: bool [B, Hc, Wc]; pairs with a cell that is not valid do not count.
         positive_margin, negative_margin: similarities above the one and below the other cost nothing.
         positive_weight: the paper's lambda_d, which makes up for the rarity of correspondences.
-        radius: pixels.
     """
     first, second = (_full(d).flatten(2).transpose(1, 2) for d in (descriptors_a, descriptors_b))  # [B, N, D]
     similarity = first @ second.transpose(1, 2)  # [B, N, M]
@@ -62,16 +60,15 @@ def dual_softmax_loss(
     temperature: float = 0.05,
     exclusion: float = 8.0,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of finding each point's counterpart among all of the other view, in both directions.
+    """Compute the cross-entropy of finding each point's counterpart among all of the other view, in both directions.
 
-    The InfoNCE loss of Oord et al. 2018 on the rows and on the columns of the similarity matrix, whose product of
-    probabilities is the dual softmax of Rocco et al. 2018 and of LoFTR.
+    Source: InfoNCE (Oord et al. 2018) on both sides of the dual softmax of Rocco et al. 2018 and LoFTR.
 
     Args:
-        descriptors_a, descriptors_b: [B, K, D] of unit length, row k of both describing the same place.
-        points_a, points_b: [B, K, 2] (x, y) in pixels, where they are.
+        descriptors_a, descriptors_b: [B, K, D] of unit length; row k of both describes the same point.
+        points_a, points_b: [B, K, 2] (x, y) in pixels.
         valid: bool [B, K]; other rows are neither asked for nor offered.
-        temperature: similarities are divided by it; its inverse is the largest difference of logits.
+        temperature: similarities are divided by it.
         exclusion: pixels; a point nearer than this to the right one in either view is no wrong answer, as descriptors
             are interpolated between cells of 8 px.
     """
@@ -94,9 +91,9 @@ def sampled_hinge_loss(
     negative_margin: float = 0.2,
     exclusion: float = 8.0,
 ) -> tuple[Tensor, Tensor]:
-    """The hinge of `dense_hinge_loss` on sampled correspondences: positives and negatives are averaged apart.
+    """Compute the hinge of `dense_hinge_loss` on sampled correspondences; arguments as for `dual_softmax_loss`.
 
-    Arguments as for `dual_softmax_loss`. The two means add up with equal weight, so no lambda_d is needed.
+    Positives and negatives are averaged apart and have equal weight, so no lambda_d is needed.
     """
     similarity, negative = _compare(descriptors_a, descriptors_b, points_a, points_b, valid, exclusion)
     negative &= valid[:, :, None] & ~torch.eye(negative.shape[1], dtype=torch.bool, device=negative.device)
@@ -108,7 +105,6 @@ def sampled_hinge_loss(
 
 
 def _full(descriptors: Tensor) -> Tensor:
-    """At least fp32, whatever autocast made of them."""
     return descriptors if descriptors.dtype == torch.float64 else descriptors.float()
 
 
@@ -134,7 +130,7 @@ def cell_centres(descriptors: Tensor) -> Tensor:
 
 
 def map_both(points_a: Tensor, points_b: Tensor, h_a_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the points of view a in view b, and those of view b in view a; see `map_points`."""
+    """Map the points of view a to view b, and those of view b to view a; see `map_points`."""
     return map_points(points_a, h_a_b), map_points(points_b, torch.linalg.inv(h_a_b.double()))
 
 

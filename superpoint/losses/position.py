@@ -1,4 +1,4 @@
-"""Position loss: what two views call the same point shall lie at the same place, to a fraction of a pixel."""
+"""Position loss: two views place the same point alike, to a fraction of a pixel."""
 
 import torch
 from torch import Tensor
@@ -24,23 +24,21 @@ def position_loss(
     threshold: float = 0.005,
     reach: float = REACH,
 ) -> tuple[Tensor, Tensor]:
-    """Mean distance of refined peaks of the two views that are each other's nearest, in pixels.
+    """Compute the mean distance in pixels of refined peaks of the two views that are each other's nearest.
 
-    The cross-entropy sees only the pixel that a label rounds to. The place that is used later is the mean of the
-    probability about a peak; whether two views agree about it needs no label. Distances are means of the two views, so
-    their order does not matter. Peaks and the choice of partners have no gradient, the refined places have; the
-    detector loss keeps all points from moving alike. Source: the reprojection loss of ALIKE, Zhao et al. 2022.
+    Distances are means of the two views. The refined places have a gradient; the peaks and the choice of partners have
+    none. The detector loss keeps all points from moving alike. Source: reprojection loss of ALIKE, Zhao et al. 2022.
 
     Args:
         probability_a, probability_b: float32 [B, H, W], 0..1.
         h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
         valid_a, valid_b: bool [B, H, W], pixels that hold photograph.
-        points: strongest peaks of a view that are looked at.
+        points: strongest peaks of a view that are used.
         threshold: min probability of a peak.
         reach: pixels; peaks farther apart than this are different points.
 
     Returns:
-        The loss in pixels, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
+        The loss, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
     """
     first, first_found = _places(probability_a, valid_a, points, threshold)
     second, second_found = _places(probability_b, valid_b, points, threshold)

@@ -1,4 +1,4 @@
-"""Training checkpoints: written atomically, read without executing anything, checked before use."""
+"""Training checkpoints, written atomically, read without executing anything, and checked before use."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. Raises UserError if it is missing, truncated or of another kind or version."""
+    """Load a checkpoint onto the CPU. Raises: UserError if it is missing, truncated, or of another kind or version."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -48,14 +48,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def write_nonfinite(
     run: Path, rank: int, found: Mapping[str, float], batches: Sequence[Mapping[str, Tensor]], model: nn.Module
 ) -> Path:
-    """Keep what is needed to look into a NaN or inf: this process's batches of the step, and the weights they met.
+    """Write what explains a NaN or infinity, and return the path, run/nonfinite_step_<step>.pt.
 
     Args:
-        rank: of this process; processes other than the first put theirs into the file name.
+        rank: of this process; all but the first put theirs into the file name.
         found: "step", "loss" and "gradient_norm".
-        batches: the accumulated parts of the step.
-
-    Returns: the path, run/nonfinite_step_<step>.pt; `torch.load(path, weights_only=True)` reads it.
+        batches: the accumulated parts of the step, as this process saw them.
     """
     path = run / f"nonfinite_step_{found['step']}{f'_rank_{rank}' if rank else ''}.pt"
     hosted = [{name: tensor.cpu() for name, tensor in batch.items()} for batch in batches]

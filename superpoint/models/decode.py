@@ -1,7 +1,6 @@
 """From the detector's logits to keypoints: softmax, depth to space, suppression, sub-pixel refinement.
 
-Pure functions on the device of their tensors. Keypoints are float32 (x, y) with pixel centres at integers, in the frame
-of the image that the network was given.
+Keypoints are float32 (x, y) in the network's image, pixel centres at integers.
 """
 
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ DECODER_VERSION = 4  # raise it when keypoints change: features that older code 
 class Detections(NamedTuple):
     """Keypoints of one image, strongest first; equal scores in raster order.
 
-    points: float32 [N, 2], (x, y), pixel centres at integers. scores: float32 [N], probability at the peak, 0..1.
+    points: float32 [N, 2], (x, y), pixel centres at integers. scores: float32 [N], 0..1.
     """
 
     points: Tensor
@@ -32,18 +31,15 @@ class Detections(NamedTuple):
 
 
 def logits_to_probability(logits: Tensor) -> Tensor:
-    """Compute the probability that a pixel is an interest point.
-
-    Softmax over the 65 channels in fp32, dustbin dropped, depth to space: section 3.2 of DeTone et al. 2018.
+    """Compute the probability that a pixel is an interest point: DeTone et al. 2018, section 3.2.
 
     Args:
-        logits: [B, 65, H/8, W/8], any floating type.
+        logits: [B, 65, H/8, W/8], any floating type; the softmax is in fp32.
 
     Returns:
-        float32 [B, H, W], 0..1; the 64 pixels of a cell add up to 1 minus the probability of the dustbin.
+        float32 [B, H, W]; the 64 pixels of a cell add up to 1 minus the probability of the dustbin.
 
-    Raises:
-        ValueError: the channel axis is not 65 long.
+    Raises: ValueError for another shape.
     """
     if logits.ndim != 4 or logits.shape[1] != CHANNELS:
         raise ValueError(f"logits: found shape {list(logits.shape)}, expected [B, 65, H/8, W/8]")
@@ -63,20 +59,15 @@ def probability_to_keypoints(
 ) -> list[Detections]:
     """Find the keypoints of each image of a batch of probability maps.
 
-    Order: smoothing; pixels outside `valid` and those not above the threshold are no candidates; suppression; the
-    border (after suppression, so that the flank of a peak at the edge does not become a keypoint); the strongest
-    `max_keypoints`; refinement.
-
     Args:
         probability: float32 [B, H, W], 0..1.
         nms_radius: see `suppress_non_maxima`.
         threshold: keypoints have a probability > threshold.
-        border: a peak is kept if border <= x <= W - 1 - border, y alike (before refinement, which may move it by 1 px).
+        border: peaks nearer to the edge than this many pixels are dropped, after the suppression and before refinement.
         max_keypoints: strongest keypoints kept per image; 0 = all.
         subpixel: see `refine_peaks`; otherwise coordinates are whole numbers.
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
-        smoothing: pixels, see `smooth_probability`; scores are of the smoothed map, places are refined on the map as it
-            is. 0 = none.
+        smoothing: pixels, see `smooth_probability`; scores are of the smoothed map. 0 = none.
 
     Returns:
         B Detections, on the device of `probability`.
@@ -106,8 +97,7 @@ def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:
     """Repeat the last row and column until both sides are multiples of `multiple`.
 
     Padding is on the right and bottom only, so coordinates do not change; crop the result with `[..., :H, :W]`.
-    Repeating (not mirroring) makes no second corner beside one at the edge, and works for a 1 px image.
-    float [B, C, H, W] -> [B, C, H', W'], the same tensor if nothing is missing.
+    Repeating, unlike mirroring, makes no second corner beside one at the edge. [B, C, H, W] -> [B, C, H', W'].
     """
     height, width = image.shape[-2:]
     if height == 0 or width == 0:
@@ -117,31 +107,20 @@ def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:
 
 
 def sample_descriptors(descriptors: Tensor, points: Iterable[Tensor]) -> list[Tensor]:
-    """Sample descriptors at points, interpolated bilinearly between the centres of cells.
+    """Sample descriptors bilinearly at points: float32 [N, D] of unit length per image.
 
     The centre of cell c lies at pixel 8 * c + 3.5; beyond the outermost centres the outermost descriptor holds.
 
     Args:
         descriptors: [B, D, H/8, W/8], any floating type.
         points: for each of the B images float [N, 2], (x, y) in pixels.
-
-    Returns:
-        B tensors, float32 [N, D], of unit length.
     """
     images = zip(descriptors.float().split(1), points, strict=True)
     return [_unit_rows(_interpolated(image, xy[None])[0]) for image, xy in images]
 
 
 def interpolate_descriptors(descriptors: Tensor, points: Tensor) -> Tensor:
-    """`sample_descriptors` for as many points in each image, differentiable.
-
-    Args:
-        descriptors: [B, D, H/8, W/8], any floating type.
-        points: [B, K, 2], (x, y) in pixels.
-
-    Returns:
-        float32 [B, K, D], of unit length.
-    """
+    """Sample descriptors [B, D, H/8, W/8] at points [B, K, 2] in pixels, differentiably: float32 [B, K, D]."""
     return functional.normalize(_interpolated(descriptors, points), dim=2)
 
 
@@ -155,7 +134,7 @@ def _interpolated(descriptors: Tensor, points: Tensor) -> Tensor:
 
 
 def _unit_rows(values: Tensor) -> Tensor:
-    """Float32 [N, D], each row of unit length; in one thread if it can be, see `geometry.peaks`."""
+    """Scale rows to unit length, in one thread if possible, see `geometry.peaks`."""
     if not plain(values):
         return functional.normalize(values, dim=1)
     rows = np.ascontiguousarray(cv2.transpose(values.numpy().T)) if values.numel() else values.numpy().copy()

@@ -30,7 +30,7 @@ Images = Tensor | Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 
 class Maps(NamedTuple):
-    """What a network says of images of H x W pixels.
+    """Outputs of a network for images of H x W pixels.
 
     probability: that a pixel is an interest point, float32 [B, H, W], 0..1.
     descriptors: [B, D, ceil(H / 8), ceil(W / 8)], one per cell; None without a descriptor head.
@@ -48,26 +48,16 @@ def features(
     valid: Tensor | None = None,
     smoothing: float | None = None,
 ) -> list[Features]:
-    """Find the keypoints of images of one size and, if the network has a descriptor head, describe them.
+    """Find the keypoints of images of one size and, with a descriptor head, describe them.
 
-    Args:
-        network, images: see `dense_maps`.
-        decode, valid, smoothing: see `decode_maps`.
-
-    Returns:
-        Features of each image, keypoints in pixels of the image.
-
-    Raises: as `dense_maps`.
+    Keypoints are in pixels of the images. See `dense_maps` for the images and errors, `decode_maps` for the options.
     """
     with torch.no_grad():
         return decode_maps(dense_maps(network, images), decode, valid=valid, smoothing=smoothing)
 
 
 def dense_maps(network: AnyNetwork, images: Images) -> Maps:
-    """Run the network on images of one size, any size.
-
-    The images are padded to multiples of 8 and the probability cropped back, so nothing in the padding is a keypoint or
-    suppresses one.
+    """Run the network on images of one size, any size: padded to multiples of 8, the probability cropped back.
 
     Args:
         network: see `AnyNetwork`.
@@ -77,7 +67,7 @@ def dense_maps(network: AnyNetwork, images: Images) -> Maps:
         maps on the device of the network. A runtime may overwrite them at its next call.
 
     Raises:
-        ValueError: the network is in training mode (batch statistics would leak into the result and be changed by it).
+        ValueError: the network is in training mode.
         UserError: the output holds NaN or infinity, so the weights are broken.
     """
     if isinstance(network, nn.Module) and network.training:
@@ -93,7 +83,7 @@ def dense_maps(network: AnyNetwork, images: Images) -> Maps:
 
 
 def output_maps(output: dict[str, Tensor], height: int, width: int) -> Maps:
-    """Return the maps of a network's output for images of that size. Raises: UserError for NaN and infinity."""
+    """Return the maps of a network's output for images of this size. Raises: UserError for NaN and infinity."""
     probability = output.get("probability")
     if probability is None:
         probability = logits_to_probability(output["logits"])
@@ -107,7 +97,7 @@ def output_maps(output: dict[str, Tensor], height: int, width: int) -> Maps:
 def decode_maps(
     maps: Maps, decode: DecodeConfig | None = None, *, valid: Tensor | None = None, smoothing: float | None = None
 ) -> list[Features]:
-    """Take the keypoints out of a network's maps and sample its descriptors there.
+    """Return the keypoints of a network's maps with its descriptors there.
 
     Args:
         decode: see `decode.probability_to_keypoints`; None = the defaults.

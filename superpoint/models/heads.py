@@ -9,14 +9,13 @@ from superpoint.geometry.cells import CELL, CHANNELS
 
 
 class FineBranch(nn.Module):
-    """A logit per pixel from features at full or half resolution: where in the cell a keypoint lies.
+    """Logits per pixel from features at full or half resolution: where in the cell a keypoint lies. Not in the paper.
 
-    Positions in the channels of three poolings take long to learn on photographs: after 500 steps detections lay 1.5 px
-    from the labels. Added to the logits of the 64 pixels (not of the dustbin), and 0 at first. Not in the paper.
+    Coarse features learn positions slowly on photographs. Added to the logits of the 64 pixels, and 0 at first.
 
     Args:
         in_channels: of the detail.
-        stride: of the detail: 1, or 2 if each of its places holds the logits of 2x2 pixels.
+        stride: of the detail: 1, or 2 where each of its pixels gives the logits of 2x2.
     """
 
     def __init__(self, in_channels: int, hidden: int = 8, stride: int = 1) -> None:
@@ -26,7 +25,7 @@ class FineBranch(nn.Module):
         self.logit = nn.Conv2d(hidden, stride**2, 3, padding=1, bias=False)
 
     def forward(self, detail: torch.Tensor) -> torch.Tensor:
-        """[B, 64, H / 8, W / 8], channel 8 row + column of the cell, of detail [B, C, H / stride, W / stride]."""
+        """Map detail [B, C, H / stride, W / stride] to [B, 64, H / 8, W / 8], channel 8 row + column of the cell."""
         logit = self.logit(self.hidden(detail))
         if self.stride > 1:
             logit = F.pixel_shuffle(logit, self.stride)
@@ -34,7 +33,7 @@ class FineBranch(nn.Module):
 
 
 class DetectorHead(nn.Module):
-    """3x3 convolution, then 1x1 to 65 logits a cell: 64 pixels and the dustbin. No activation after the last layer.
+    """A 3x3 convolution, then 1x1 to 65 logits per cell: 64 pixels and the dustbin.
 
     Source: DeTone et al. 2018, section 3.3. `fine` is ours, see `FineBranch`.
     """
@@ -46,9 +45,7 @@ class DetectorHead(nn.Module):
         self.fine = fine
 
     def forward(self, features: torch.Tensor, detail: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [B, 65, Hc, Wc] of features [B, C, Hc, Wc] and, with a fine branch, the encoder's detail,
-        [B, C', H, W] or as its stride has it (`PooledStages.with_detail`).
-        """
+        """Map features [B, C, Hc, Wc] to logits [B, 65, Hc, Wc]; `detail` is for the fine branch."""
         logits = self.logits(self.hidden(features))
         if self.fine is None:
             return logits
@@ -58,7 +55,7 @@ class DetectorHead(nn.Module):
 
 
 class DescriptorHead(nn.Module):
-    """3x3 convolution, then 1x1 to D channels of unit length a cell. Source: DeTone et al. 2018, section 3.4."""
+    """A 3x3 convolution, then 1x1 to D channels of unit length per cell. Source: DeTone et al. 2018, section 3.4."""
 
     def __init__(self, in_channels: int, hidden: int = 256, dim: int = 256) -> None:
         super().__init__()
@@ -66,5 +63,5 @@ class DescriptorHead(nn.Module):
         self.descriptor = nn.Conv2d(hidden, dim, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Unit descriptors [B, D, Hc, Wc] of features [B, C, Hc, Wc]."""
+        """Map features [B, C, Hc, Wc] to unit descriptors [B, D, Hc, Wc]."""
         return F.normalize(self.descriptor(self.hidden(features)), dim=1)

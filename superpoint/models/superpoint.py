@@ -19,10 +19,8 @@ from superpoint.models.heads import DescriptorHead, DetectorHead, FineBranch
 
 
 class SuperPoint(nn.Module):
-    """Image in, detector logits and descriptors out, in one pass.
+    """Image in, detector logits and descriptors out, in one pass; MagicPoint without a descriptor head.
 
-    MagicPoint is this network with `descriptor=None`: an absent head, not one with weight zero, whose parameters
-    would have no gradient and stop distributed training.
     Source: DeTone, Malisiewicz, Rabinovich 2018, arXiv 1712.07629, section 3.
     """
 
@@ -34,10 +32,7 @@ class SuperPoint(nn.Module):
         self._frozen: list[nn.Module] = []
 
     def freeze_encoder(self, stages: int) -> None:
-        """Freeze the first `stages` stages of the encoder (-1 = all) and their batch statistics.
-
-        Raises: UserError if it has fewer stages.
-        """
+        """Freeze the first `stages` stages of the encoder (-1 = all). Raises: UserError if it has fewer."""
         parts = list(cast(nn.ModuleList, self.encoder.stages))
         check_number("model.freeze_encoder", stages, -1, len(parts))
         self._frozen = [self.encoder] if stages == -1 else parts[:stages]
@@ -45,14 +40,14 @@ class SuperPoint(nn.Module):
             module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> SuperPoint:
-        """As every module's; frozen stages stay in evaluation mode."""
+        """Set the mode of all modules but the frozen ones."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Args: image [B, 1, H, W], float, 0..1, sides multiples of 8 (`models.decode.pad_to_multiple`).
+        """Map images [B, 1, H, W], float, 0..1, sides multiples of 8 (`models.decode.pad_to_multiple`).
 
         Returns: "logits" [B, 65, H / 8, W / 8] and, with a descriptor head, "descriptors" [B, D, H / 8, W / 8] of unit
         length. Under autocast both are half precision; `.float()` them where they enter a loss or the decoder.
@@ -77,8 +72,7 @@ class SuperPoint(nn.Module):
 def initialise(model: nn.Module, scheme: str) -> None:
     """Set every weight by `scheme`, see `initialise_weights`.
 
-    The last layer of the detector gets a standard deviation of 0.01, so that all 65 classes start equally likely and
-    the first loss is ln 65.
+    The detector's last layer starts near 0, so that the first loss is ln 65.
     """
     initialise_weights(model, scheme)
     for module in model.modules():
@@ -92,8 +86,7 @@ def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) 
     """Build the network of a configuration, initialised from `seed` without touching the global random state.
 
     Args:
-        pretrained: fill the encoder from `config.encoder_weights`, if that is set. False where all weights are going
-            to be replaced: the file need not be there any more.
+        pretrained: fill the encoder from `config.encoder_weights`; False where all weights are replaced later.
 
     Raises: UserError for an unknown encoder, or weights that do not fit it.
     """

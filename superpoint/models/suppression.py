@@ -1,8 +1,4 @@
-"""Non-maximum suppression of dense maps, exactly as the sequential rule has it.
-
-Rounds over all pixels at once find the peaks; on a CPU they are OpenCV's dilations, and the sequential rule takes the
-few candidates that are left.
-"""
+"""Exact non-maximum suppression, in rounds over all pixels; on a CPU the sequential rule takes the last candidates."""
 
 import cv2
 import numpy as np
@@ -18,13 +14,10 @@ WIDEST = 64  # pixels: OpenCV's dilation costs by the radius, the rounds in torc
 def suppress_non_maxima(
     probability: Tensor, radius: int, threshold: float = 0.0, *, max_keypoints: int = 0, border: int = 0
 ) -> Tensor:
-    """Greedy non-maximum suppression in a square window, for a whole batch at once.
+    """Suppress all but the peaks of maps, greedily, in a square window.
 
-    The result is exactly that of the sequential rule "take the strongest pixel left, drop all others within `radius`
-    of it along both axes (Chebyshev distance), repeat", so a weak peak whose stronger neighbour was itself dropped
-    survives. Of equal values the first in raster order counts as the stronger, so a plateau gives one peak per window.
-
-    Each round takes every pixel that is the largest of its window and drops their windows, until no candidate is left.
+    The result equals the sequential rule "take the strongest pixel left, drop all others within `radius` of it along
+    both axes, repeat". Of equal values the first in raster order is the stronger.
 
     Args:
         probability: float [B, H, W], >= 0.
@@ -51,7 +44,7 @@ def suppress_non_maxima(
 
 
 def _window_peaks(values: Tensor, radius: int) -> Tensor:
-    """Pixels of values >= 0 [B, H, W] larger than all before them within `radius`, not smaller than those after."""
+    """Find pixels [B, H, W] larger than all before them within `radius` and not smaller than those after."""
     height, width = values.shape[-2:]
     beside = _sliding_max(functional.pad(values, (radius, radius)), radius, -1)
     before, after = beside[..., :width], beside[..., radius + 1 :]
@@ -62,16 +55,13 @@ def _window_peaks(values: Tensor, radius: int) -> Tensor:
 
 
 def _within(mask: Tensor, radius: int) -> Tensor:
-    """Pixels within `radius` of a true one along both axes: bool [B, H, W] -> bool [B, H, W]."""
+    """Find pixels within `radius` of a true one along both axes."""
     grown = functional.pad(mask.to(torch.uint8), (radius,) * 4)
     return _sliding_max(_sliding_max(grown, 2 * radius + 1, -1), 2 * radius + 1, -2) > 0
 
 
 def _sliding_max(values: Tensor, length: int, axis: int) -> Tensor:
-    """Largest of each `length` neighbours along an axis, which becomes shorter by length - 1.
-
-    Elementwise maxima over doubling strides: 8 to 15 times faster on a CPU than max_pool2d.
-    """
+    """Return the largest of each `length` neighbours along an axis, 8 to 15 times faster on a CPU than max_pool2d."""
     size, width = values.shape[axis] - length + 1, 1  # values[i] covers the pixels i .. i + width - 1
     while 2 * width <= length:
         reach = values.shape[axis] - width
@@ -81,16 +71,13 @@ def _sliding_max(values: Tensor, length: int, axis: int) -> Tensor:
 
 
 def _has_cpu_way(probability: Tensor, radius: int) -> bool:
-    """Whether `_suppress_on_cpu` is right for this map, and quicker than rounds in torch."""
+    """Tell whether `_suppress_on_cpu` is right for this map, and quicker than rounds in torch."""
     short = (torch.float32, torch.float16, torch.bfloat16)  # float64 has values that are equal in float32
     return probability.device.type == "cpu" and probability.dtype in short and radius <= WIDEST
 
 
 def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int) -> Tensor:
-    """`suppress_non_maxima` on the CPU: 2 ms for 480x640 pixels of which most are candidates.
-
-    In one thread: torch's threads wait in a loop for more work after every large operation, 8 ms of each core.
-    """
+    """Suppress in one thread: torch's threads wait in a loop for more work, 8 ms of each core."""
     if probability.dtype != torch.float32:  # what the threshold is in a short type differs from what it is in float32
         probability, threshold = torch.where(probability > threshold, probability, 0.0).float(), 0.0
     kept = np.zeros(tuple(probability.shape), np.bool_)
@@ -125,7 +112,7 @@ def _suppress_image(
 
 
 def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Candidates `left` that no other in their window exceeds, nor equals before them in raster order."""
+    """Find candidates `left` that no other in their window exceeds, nor equals before them in raster order."""
     side, width = 2 * radius + 1, image.shape[1]
     values = cv2.copyTo(image, left.view(np.uint8))  # 0 elsewhere
     places = np.flatnonzero((values == cv2.dilate(values, np.ones((side, side), np.uint8))) & left)
@@ -142,7 +129,7 @@ def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: 
 
 
 def _in_sequence(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
-    """Places of the peaks among the candidates `left`, strongest first, by the sequential rule itself."""
+    """Return the flat indices of peaks among the candidates `left`, by the sequential rule itself."""
     height, width = image.shape
     places = np.flatnonzero(left)
     places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]

@@ -36,14 +36,13 @@ def save_weights(
     """Write the parameters and buffers of a model, atomically.
 
     Args:
-        path: the file, by custom `*.safetensors`; its folder must exist.
+        path: the file; its folder must exist.
         model: on any device, in any memory format; a compiled model is written under its own names.
-        model_config: what rebuilds the model, the fields of `config.ModelConfig`.
-        metadata: JSON values worth keeping, such as the run, its metrics, the licence of the training images.
-        half: store weights of two and more dimensions as float16. Vectors stay float32: variances may be too small.
+        model_config: the fields of `config.ModelConfig`.
+        metadata: JSON values, such as the run, its metrics, the licence of the training images.
+        half: store weights of two and more dimensions as float16.
 
-    Raises:
-        UserError: the file cannot be written, or a value is too large for float16.
+    Raises: UserError if the file cannot be written, or a value is too large for float16.
     """
     path = Path(path)
     tensors = {}
@@ -65,14 +64,14 @@ def save_weights(
 
 
 def load_weights(source: str | Path) -> Weights:
-    """Read the weights of a `source` as in `resolve_weights`.
+    """Load the weights of a `source` as in `resolve_weights`.
 
     Returns:
         state: parameters and buffers on the CPU, floating ones as float32; of a checkpoint the averaged ones (EMA).
         model_config: the fields of `config.ModelConfig`.
         metadata: what `save_weights` was given; of a checkpoint {"checkpoint", "step", "best"}.
 
-    Raises: UserError if they are missing, truncated, no such file, or of a newer format.
+    Raises: UserError if they are missing, damaged, or of another format.
     """
     path = resolve_weights(source)
     state, model_config, metadata = (_read_checkpoint if path.suffix == ".ckpt" else _read_safetensors)(path)
@@ -128,7 +127,7 @@ def load_network(source: str | Path) -> SuperPoint:
 
 
 def model_from_state(state: Mapping[str, Tensor], model_config: Mapping[str, Any], source: str | Path) -> SuperPoint:
-    """Build the network that `load_weights` read from its configuration, and fill it with its state."""
+    """Build a network from what `load_weights` returned. Raises: UserError if it fits no architecture known here."""
     unknown = set(model_config) - {field.name for field in fields(ModelConfig)}
     if unknown:
         raise UserError(f"{source}: its model_config has a key '{min(unknown)}' that this version does not know")
@@ -178,12 +177,7 @@ def model_hash(model: nn.Module) -> str:
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy `state` into `model`; every name and shape must match.
-
-    Raises:
-        UserError: another architecture; names `source` and the first parameter that does not fit, with both shapes. The
-            model is unchanged then.
-    """
+    """Copy `state` into `model`. Raises: UserError, before any change, if a name or shape differs; names `source`."""
     model = getattr(model, "_orig_mod", model)
     expected = model.state_dict()
     for name in [*expected, *state]:

@@ -23,13 +23,11 @@ PHOTOGRAPHS = "photographs"
 
 
 class DetectorValidation:
-    """Average precision on unseen data; called by the loop with the averaged model.
+    """Average precision on unseen data; called with the averaged model.
 
-    Shapes, clean and noisy, have a seed of their own and the default settings, whatever the run trains on, so that runs
-    compare. A run on labelled photographs is also measured on those held out, by their labels: "AP", which
-    selects the best checkpoint, is then that precision, and the one on shapes tells what has been forgotten.
-    "loss" is the run's objective on these scenes: beside the training loss it shows overfitting. The levels of the
-    two differ, since training scenes are warped and these are not; what counts is which way each goes.
+    Shapes, clean and noisy, have a seed of their own and default settings, so that runs compare. A run on labelled
+    photographs is also measured on held-out ones. "AP", which selects the best checkpoint, is of the photographs,
+    else of the shapes. "loss" is the objective on the same images, without the warps of training.
     """
 
     def __init__(self, config: MagicPointConfig) -> None:

@@ -1,4 +1,4 @@
-"""Validation of a joint training: matching and homography estimation on generated pairs that it has not seen."""
+"""Validation of a joint training: matching and homography estimation on unseen generated pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,15 +44,14 @@ Both = tuple[Features, Features]  # of the two views of a pair
 
 
 class PairValidation:
-    """Homography estimation on pairs of held-out photographs, or of unseen scenes; called with the averaged model.
+    """Homography estimation on pairs of held-out photographs or unseen scenes; called with the averaged model.
 
-    "pairs/auc@5", the area under the curve of homography correctness up to 5 px, selects the best checkpoint, not the
-    loss: a descriptor loss goes on falling long after matching has stopped to improve. "loss" and the figures of
-    the objective are those of held-out training pairs, beside the training loss they show overfitting; what
-    `DetectorValidation` measures is reported too.
+    "pairs/auc@5", the area under the curve of homography correctness up to 5 px, selects the best checkpoint: a
+    descriptor loss falls long after matching has stopped improving. "loss" and the objective's figures are of held-out
+    training pairs. The metrics of `DetectorValidation` are reported too.
 
-    With `data.overfit` the objective's figures of the very pairs that are overfitted; "matching_accuracy" selects the
-    best checkpoint.
+    With `data.overfit` only the objective's figures, of the overfitted pairs; "matching_accuracy" selects the best
+    checkpoint.
     """
 
     def __init__(self, config: SuperPointConfig) -> None:
@@ -84,7 +83,7 @@ class PairValidation:
         return metrics | {"selected_by": "pairs/auc@5", "images": pictures}
 
     def _objective(self, model: nn.Module) -> dict[str, float]:
-        """What the objective returns, mean over the batches by their weight."""
+        """Mean figures of the objective over the batches, by their weight."""
         device = next(model.parameters()).device
         found = [
             self.objective(model, {key: value.to(device) for key, value in batch.items()}) for batch in self.batches
@@ -93,7 +92,7 @@ class PairValidation:
 
 
 def too_few(photographs: int, key: str) -> str:
-    """What to say of figures on pairs of so few held-out photographs, empty if they suffice; `key` holds out more."""
+    """Return a warning if figures on pairs of so few photographs say little, else ""; `key` holds out more."""
     if photographs >= FEW:
         return ""
     return (
@@ -108,10 +107,7 @@ def protocol(config: SuperPointConfig) -> EvaluatePairsConfig:
 
 
 def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[ViewPair]:
-    """Return `count` generated pairs, the kinds in turn, of held-out photographs in even steps through them.
-
-    Of data.kind=synthetic: of scenes that `seed` draws.
-    """
+    """Return generated pairs, the kinds in turn, of held-out photographs in even steps, or of synthetic scenes."""
     size = config.validation.height, config.validation.width
     labelled = config.data.kind == "labelled"
     if labelled:
@@ -144,11 +140,7 @@ def measure_pairs(pairs: Sequence[ViewPair], found: Sequence[Both], protocol: Ev
 
 
 def pair_metrics(records: Sequence[PairRecord]) -> dict[str, float]:
-    """Return means over all pairs ("pairs/...") and over those of each kind.
-
-    mma@1, 3, 5 (share of the matches within that many pixels), correct@1, 3, 5 (share of the homographies), auc@5 of
-    these, repeatability@1, 3, localisation (0 where undefined), and the number of matches.
-    """
+    """Return means over all pairs ("pairs/...") and per kind of pair, by the names of `FIGURES`; 0 where undefined."""
     metrics: dict[str, float] = {}
     for name in ("pairs", *KINDS):
         chosen = [each for each in records if name in ("pairs", each.change)]
