@@ -18,18 +18,14 @@ BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # instruction sets of x86 and, the l
 
 
 def make_network(model: SuperPoint, backend: str = "auto", precision: str = "auto", device: str = "auto") -> Network:
-    """Put the network of `model` into a runtime; the model itself stays as it is and can be deleted.
-
-    Measured on 2 cores with AMX (VGG encoder, views of 240x320, ms a view): plain fp32 contiguous 220; torch bf16
-    channels_last 66; openvino bf16 14, fp32 76.
+    """Copy the network of `model` into a runtime.
 
     Args:
         backend: "auto" is OpenVINO on a CPU if it is installed, else torch.
         precision: "auto" is bf16 where the hardware multiplies it natively, else fp32; ONNX Runtime has only fp32.
-        device: "auto" is a CUDA GPU if there is one, else the CPU. OpenVINO and ONNX Runtime run on the CPU here.
+        device: "auto" is a CUDA GPU if there is one, else the CPU; OpenVINO and ONNX Runtime run on the CPU.
 
-    Raises:
-        UserError: a name not known; a runtime that is not installed, or cannot do what is asked; no such device.
+    Raises: UserError for an unknown name, a missing runtime or device, or a combination that does not exist.
     """
     backend, precision, where = resolve(backend, precision, device)
     if backend == "onnxruntime":
@@ -40,7 +36,7 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
 
 
 def resolve(backend: str = "auto", precision: str = "auto", device: str = "auto") -> tuple[str, str, str]:
-    """Return the (backend, precision, device) that `make_network` takes here, none "auto". Raises: as there."""
+    """Return the backend, precision and device that `make_network` takes here. Raises: as there."""
     check_runtime(backend, precision, device)
     if backend in ("openvino", "onnxruntime"):
         if device not in ("auto", "cpu"):
@@ -70,25 +66,19 @@ def choose_device(name: str, key: str = "device") -> str:
 
 
 def _local_gpu() -> str:
-    """Return the GPU of this process: torchrun numbers the processes of a machine, and each takes one of its own."""
+    """Return the GPU of this process under torchrun."""
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
 
 
 def native_bf16(device: str) -> str:
-    """Return by what `device` multiplies bfloat16 natively; empty if it does not.
-
-    oneDNN's own "is bf16 supported" says yes on CPUs that emulate it, so it is not asked.
-    """
+    """Return the hardware by which `device` multiplies bfloat16 natively, or "" (oneDNN counts emulation, too)."""
     if device == "cuda":
         return "tensor cores" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
     return ", ".join(native_bf16_instructions()) if device == "cpu" else ""
 
 
 def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Return the names of the bfloat16 instruction sets of this CPU, [] if it has none or none can be detected.
-
-    Asks `torch.cpu.get_capabilities` (torch >= 2.12) and, where torch is older, the flags in `/proc/cpuinfo`.
-    """
+    """Return the detected bfloat16 instruction sets of this CPU, by torch >= 2.12 or the flags in `cpuinfo`."""
     if hasattr(torch.cpu, "get_capabilities"):
         flags = {key for key, value in torch.cpu.get_capabilities().items() if value is True}
     else:
@@ -97,7 +87,7 @@ def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]
 
 
 def _cpuinfo_flags(cpuinfo: Path) -> set[str]:
-    """Return the flags of the first processor: the line "flags" on x86, "Features" on ARM; empty without the file."""
+    """Return the flags of the first processor: the line "flags" on x86, "Features" on ARM."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     listed = (line.partition(":")[2] for line in lines if line.partition(":")[0].strip() in ("flags", "Features"))
     return set(next(listed, "").split())

@@ -1,4 +1,4 @@
-"""Opening exported files: dense graphs as backends of the library, full graphs as detectors."""
+"""Reader of exported files, dense and full graphs."""
 
 import json
 import warnings
@@ -24,10 +24,10 @@ DENSE = (".onnx", ".xml", ".pt")
 
 
 class ExportedNetwork(Network):
-    """An exported file, called like a network; images need not have sides that are multiples of 8.
+    """An exported file, called like a network, for images of any size.
 
     Attributes:
-        metadata: what `write_model` put into the file: "format", "outputs", "decoder" of a full graph, and more.
+        metadata: "format", "outputs", "decoder" (of a full graph) and more, from `write_model`.
     """
 
     def __init__(self, backend: str, precision: str, run: Run, metadata: dict[str, Any]) -> None:
@@ -36,11 +36,7 @@ class ExportedNetwork(Network):
         self._run = run
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Args: image float32 [B, 1, H, W], 0..1, of any size.
-
-        Returns: what `metadata["outputs"]` names: "logits" and "descriptors" of a dense graph, "keypoints", "scores"
-        and "descriptors" of a full one (`export.graph`).
-        """
+        """Return the outputs (`export.graph`) of an image float32 [B, 1, H, W], 0..1."""
         results = self._run(image.contiguous().numpy())
         return {
             name: torch.from_numpy(np.asarray(values)).float()
@@ -51,15 +47,12 @@ class ExportedNetwork(Network):
 def open_exported(path: str | Path, precision: str = "auto") -> ExportedNetwork:
     """Open an exported network on the CPU: .onnx in ONNX Runtime, .xml in OpenVINO, .pt in TorchScript.
 
-    A .pt2 of torch.export is not opened: torch's reader of that format may unpickle, and so execute what a stranger
-    put into it. `torch.export.load` reads what you have written yourself.
+    A .pt2 of torch.export is refused: torch's reader may unpickle it, and so execute a stranger's code.
 
     Args:
-        precision: "auto" is bf16 in OpenVINO where the CPU multiplies it natively, fp32 elsewhere. ONNX Runtime and
-            TorchScript compute in fp32.
+        precision: "auto" is bf16 in OpenVINO where the CPU multiplies it natively, fp32 elsewhere.
 
-    Raises:
-        UserError: no such file, damaged, not exported by this program, or its runtime is not installed.
+    Raises: UserError for a missing, damaged or foreign file, or a missing runtime.
     """
     path = Path(path)
     check_one_of("precision", precision, PRECISIONS)
@@ -79,7 +72,7 @@ def _open_onnx(path: Path, precision: str) -> ExportedNetwork:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     except UserError:
         raise
-    except Exception as error:  # it has a dozen exceptions of its own, all of them straight below Exception
+    except Exception as error:  # all of its own exceptions are direct subclasses
         raise _damaged(path, "ONNX model", error) from error
     metadata = _metadata(path, text, [output.name for output in session.get_outputs()])
     names = metadata["outputs"]
@@ -106,7 +99,7 @@ def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
     extra = {METADATA: ""}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch would rather have its newer format
+            warnings.simplefilter("ignore")  # torch recommends its newer format
             module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError, OSError) as error:
         raise _damaged(path, "TorchScript file", error) from error
@@ -121,7 +114,7 @@ def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
 
 
 def _metadata(path: Path, text: str | None, found: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return what `write_model` put into a file. Raises: UserError if it did not, or for other outputs than it says."""
+    """Return the metadata of `write_model`. Raises: UserError without it, or for other outputs than it names."""
     try:
         content = json.loads(text or "")
         outputs = content["outputs"]

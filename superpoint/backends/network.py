@@ -1,4 +1,4 @@
-"""What every runtime offers, a network to call, and what it is recorded with."""
+"""The interface of all runtimes, and helpers to record a network for them."""
 
 import contextlib
 import copy
@@ -20,12 +20,12 @@ from superpoint.models.superpoint import SuperPoint
 
 
 class Network(ABC):
-    """A trained network, ready for use; call it like a `SuperPoint` in evaluation mode.
+    """A trained network, called like a `SuperPoint` in evaluation mode.
 
     Attributes:
         backend: "torch", "openvino" or "onnxruntime".
-        precision: "fp32" or "bf16", of the convolutions. What goes in and comes out is float32.
-        device: where images go in and results come out.
+        precision: "fp32" or "bf16", of the convolutions.
+        device: of images and results.
     """
 
     backend: str
@@ -34,16 +34,13 @@ class Network(ABC):
 
     @abstractmethod
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Args: image float32 [B, 1, H, W], 0..1, sides multiples of 8; any batch and any size, call by call.
+        """Return float32 "logits" [B, 65, H / 8, W / 8] and, if the model has them, "descriptors" [B, D, H / 8, W / 8].
 
-        Returns: float32 "logits" [B, 65, H / 8, W / 8] and, if the model has them, "descriptors" [B, D, H / 8, W / 8].
+        Args: image float32 [B, 1, H, W], 0..1, sides multiples of 8.
         """
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
-        """As a call, with what is made of the logits: float32 "probability" [B, H, W] (`models.decode`).
-
-        A runtime may compute it itself, and may use the memory of the results again at the next call.
-        """
+        """Return float32 "probability" [B, H, W] in place of the logits; the next call may reuse the memory."""
         output = dict(self(image))
         output["probability"] = logits_to_probability(output.pop("logits"))
         return output
@@ -53,7 +50,7 @@ class Network(ABC):
 
 
 def need(*packages: str) -> Any:
-    """Import optional packages and return the first. Raises: UserError that says how to install a missing one."""
+    """Import optional packages and return the first. Raises: UserError if one is not installed."""
     for package in packages:
         try:
             importlib.import_module(package)
@@ -64,14 +61,13 @@ def need(*packages: str) -> Any:
 
 
 def output_names(model: SuperPoint) -> list[str]:
-    """Return the names of the network's outputs, in their order."""
     return ["logits"] if model.descriptor is None else ["logits", "descriptors"]
 
 
 def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
-    """Return what a graph is recorded with: a copy of the model in evaluation mode on the CPU, and an image.
+    """Return a copy of the model in evaluation mode on the CPU and an image, to record a graph with.
 
-    No two of the image's sides are equal and none is 1, which an exporter would take for constants.
+    The image's sides differ and none is 1: an exporter would take them for constants.
     """
     frozen = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     return frozen.requires_grad_(False), torch.zeros(2, 1, 5 * CELL, 7 * CELL)
@@ -79,7 +75,7 @@ def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence exporters' warnings: deprecations among their own parts, packages that they could also use."""
+    """Silence exporters' warnings about their own parts."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -29,13 +29,13 @@ def open_session(content: bytes) -> Any:
     """Open the content of an ONNX file on the CPU. Raises: UserError if ONNX Runtime is not installed."""
     onnxruntime = need("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS and torchrun count here too
-    options.log_severity_level = 4  # fatal: what goes wrong is raised as well
+    options.intra_op_num_threads = torch.get_num_threads()  # OMP_NUM_THREADS and torchrun count here, too
+    options.log_severity_level = 4  # fatal: errors are raised as well
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def onnx_bytes(model: SuperPoint) -> bytes:
-    """Return the network as the content of an ONNX file: input "image", outputs `output_names`, any batch and size."""
+    """Return the network as the content of an ONNX file for any batch and size."""
     frozen, image = example(model)
     dim = torch.export.Dim
     axes = {0: dim("batch"), 2: CELL * dim("rows"), 3: CELL * dim("columns")}
@@ -43,11 +43,9 @@ def onnx_bytes(model: SuperPoint) -> bytes:
 
 
 def onnx_model(graph: nn.Module, image: Tensor, outputs: Sequence[str], axes: dict[int, Any]) -> Any:
-    """Return a module as an ONNX model with the input "image". Raises: UserError if onnx or onnxscript is missing.
+    """Return a module as an ONNX model with the input "image", the axes of any size as torch.export takes them.
 
-    Args:
-        image: an example of what goes in.
-        axes: its dimensions of any size, as torch.export takes them.
+    Raises: UserError if onnx or onnxscript is missing.
     """
     need("onnx", "onnxscript")
     with quiet():
@@ -60,5 +58,5 @@ def onnx_model(graph: nn.Module, image: Tensor, outputs: Sequence[str], axes: di
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # it is, with dynamo=True and no file named
+    assert program is not None
     return program.model_proto

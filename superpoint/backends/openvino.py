@@ -16,19 +16,14 @@ from superpoint.models.superpoint import SuperPoint
 
 
 class OpenVinoNetwork(Network):
-    """One compiled model for all batch and image sizes: as fast as one for each, and nothing to compile in between.
-
-    There are two, with the logits as outcome and with the probability (`maps`); each is compiled when it is first asked
-    for, a quarter to half a second.
-    """
+    """One compiled model for all batch and image sizes, another one for `maps`; both compiled at first use."""
 
     backend = "openvino"
 
     def __init__(self, model: SuperPoint, precision: str) -> None:
         self.precision, self.device = precision, torch.device("cpu")
         frozen, image = example(model)
-        # Straight from the module: .7 s, by way of torch.export or ONNX 6 s. OpenVINO would trace by itself, and check
-        # the trace, for which torch imports all of torch.distributed.tensor: .6 s more.
+        # Traced: 0.7 s, against 6 s by torch.export or ONNX. OpenVINO's own trace with its check takes 0.6 s more.
         with quiet():
             traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
         self._graph = converted(traced, image)
@@ -40,7 +35,6 @@ class OpenVinoNetwork(Network):
         return {name: torch.from_numpy(results[index]) for name, index in self._outputs.items()}
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
-        # Without copies of the results: of 480x640 pixels and 256 numbers a descriptor 6 MB.
         results = self._maps_request.infer(image.contiguous().numpy(), share_inputs=True, share_outputs=True)
         names = {"logits": "probability"}
         return {names.get(name, name): torch.from_numpy(results[index]) for name, index in self._outputs.items()}
@@ -51,9 +45,7 @@ class OpenVinoNetwork(Network):
 
     @functools.cached_property
     def _maps_request(self) -> Any:
-        """Softmax and depth to space by the runtime: in its threads, from its own layout, in the time it takes to write
-        the logits out. Both are fp32 with bf16 convolutions, too; the last of these may round its logits to bf16.
-        """
+        """Softmax (fp32) and depth to space in the runtime's threads; bf16 convolutions may round the logits."""
         import openvino
         from openvino import opset13
 
@@ -85,10 +77,9 @@ def compiled(graph: Any, precision: str) -> Any:
     """Compile a graph of OpenVINO for the CPU, in "fp32" or "bf16"."""
     settings = {
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # so that OMP_NUM_THREADS and torchrun count here too
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # OMP_NUM_THREADS and torchrun count here, too
         "PERFORMANCE_HINT": "LATENCY",  # all threads on one call
-        # Kernels kept, about 12 for each shape of input. Without a limit they took 2.5 MB for each size of image.
-        "CPU_RUNTIME_CACHE_CAPACITY": 256,
+        "CPU_RUNTIME_CACHE_CAPACITY": 256,  # kernels, about 12 per input shape; unlimited they take 2.5 MB per size
     }
     return shared_core().compile_model(graph, "CPU", settings)
 
@@ -97,10 +88,8 @@ def compiled(graph: Any, precision: str) -> Any:
 def shared_core() -> Any:
     """Return the core of this process, which is never freed.
 
-    Where the CPU has AMX, OpenVINO's CPU plugin gives the thread that makes it a stack for signals, and puts back the
-    one it found when it is freed. Of two that are freed in the order they were made the second puts back that of the
-    first, which is gone by then: the next signal, such as that of a data loader's process that ends, is a SIGSEGV
-    without a traceback (OpenVINO 2026.4.1).
+    With AMX, a freed core restores the signal stack of the core before it. If that is gone, the next signal, e.g. from
+    a data loader that ends, is a SIGSEGV (OpenVINO 2026.4.1).
     """
     import openvino
 
@@ -109,11 +98,7 @@ def shared_core() -> Any:
 
 @contextlib.contextmanager
 def unreported() -> Iterator[None]:
-    """OpenVINO without `openvino_telemetry`, by which it tells its maker of each import and conversion.
-
-    Labelling one's images is nobody else's business, and a cluster node need not reach the network. OpenVINO does
-    without the package where it cannot be imported. A program that has imported OpenVINO before has made its choice.
-    """
+    """Hide `openvino_telemetry`, which reports each import and conversion, unless the program has imported it."""
     name = "openvino_telemetry"
     hide = name not in sys.modules
     if hide:

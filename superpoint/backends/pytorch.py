@@ -24,10 +24,7 @@ class TorchNetwork(Network):
 
 
 def fold_batch_norms(model: SuperPoint) -> SuperPoint:
-    """Return a copy of the model in evaluation mode, batch norms behind convolutions in a Sequential folded in.
-
-    With running statistics a batch norm is an affine map of each channel, so the result is the same up to rounding.
-    """
+    """Return an equivalent copy in evaluation mode, batch norms behind convolutions in a Sequential folded in."""
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
         if isinstance(module, nn.Sequential):

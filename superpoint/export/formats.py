@@ -29,12 +29,12 @@ FORMATS = tuple(SUFFIXES)
 
 @dataclass(frozen=True)
 class Settings:
-    """What the full graph has built in; the dense formats leave the decoder to the caller."""
+    """The decoder in a full graph; distances in pixels."""
 
     max_keypoints: int = MAX_KEYPOINTS
-    nms_radius: int = NMS_RADIUS  # pixels
+    nms_radius: int = NMS_RADIUS
     threshold: float = THRESHOLD
-    border: int = BORDER  # pixels
+    border: int = BORDER
 
     def __post_init__(self) -> None:
         check_number("keypoints", self.max_keypoints, 1, 1_000_000, whole=True)
@@ -62,15 +62,14 @@ def write_model(
     settings: Settings | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a network in one of `FORMATS`; any batch and any image size go in.
+    """Write a network for any batch and image size in one of `FORMATS`.
 
     Args:
-        path: ends in the format's suffix (`SUFFIXES`). OpenVINO writes a .bin of the same name beside its .xml.
+        path: ends in the format's suffix (`SUFFIXES`); OpenVINO adds a .bin beside its .xml.
         settings: of the decoder in "onnx-full".
-        metadata: JSON values kept in the file beside the format's name, its outputs and the settings.
+        metadata: further JSON values to keep in the file.
 
-    Raises:
-        UserError: an unknown format, another suffix, a runtime that is not installed, a place that cannot be written.
+    Raises: UserError for an unknown format, another suffix, a missing runtime, or a place that cannot be written.
     """
     check_one_of("--format", form, FORMATS)
     path, settings = Path(path), settings or Settings()
@@ -82,7 +81,7 @@ def write_model(
     if form == "onnx-full":
         content["decoder"] = asdict(settings)
     graph = make_graph(model, form, settings)
-    # Two sizes that differ and are no multiples of 8, none 1: what an exporter sees twice it may take for a constant.
+    # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
     image = torch.zeros(2, 1, 45, 59)
     with quiet(), torch.no_grad():
         WRITERS[form](graph, image, path, content)
@@ -103,7 +102,7 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
         output.get_tensor().set_names({name})
     model.inputs[0].get_tensor().set_names({"image"})
     model.set_rt_info(json.dumps(metadata), METADATA)
-    # Weights first, and both under temporary names: a reader never finds a graph without its weights.
+    # Weights first: a reader never finds a graph without its weights.
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.xml")
     weights = temporary.with_suffix(".bin")
     try:
@@ -119,7 +118,7 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
 
 def _torchscript(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have its newer format, which other programs cannot read
+        warnings.simplefilter("ignore")  # torch recommends its newer format, which other programs cannot read
         traced = torch.jit.freeze(torch.jit.trace(graph, image, check_trace=False))
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer, _extra_files={METADATA: json.dumps(metadata)})
@@ -134,7 +133,7 @@ def _torch_export(graph: nn.Module, image: Tensor, path: Path, metadata: dict[st
 
 
 def _any_size() -> dict[int, torch.export.Dim]:
-    """Return axes of at least two cells: torch.export takes one for a special case. Other runtimes do not care."""
+    """Return axes of at least two cells: torch.export treats one as a special case."""
     dim = torch.export.Dim
     return {0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)}
 

@@ -1,7 +1,6 @@
-"""What is exported: the network for images of any size, and the network with its whole decoder behind it.
+"""The exported graphs: the network for images of any size, and the network with its decoder.
 
-Everything is written with operators that every runtime has, and without loops or branches on values: `models.decode`
-is the reference, and `tests/export` holds the two against each other.
+They repeat `models.decode` with operators that every runtime has, without loops or branches on values.
 """
 
 import torch
@@ -13,16 +12,13 @@ from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
 
-# Rounds of suppression, see `suppress`. The exact rule needs, on photographs of 480x640 and radius 4, 2 or 3 at
-# threshold 0.015, 3 to 5 at 0.001 and 6 to 10 at 0.0001; on maps of noise 5 to 7.
-ROUNDS = 8
+ROUNDS = 8  # of suppression; photographs need 2 or 3 at threshold 0.015, up to 5 at 0.001 and 10 at 0.0001
 
 
 class DenseGraph(nn.Module):
     """Image [B, 1, H, W] of any size, 0..1 -> logits [B, 65, ceil(H/8), ceil(W/8)] and descriptors alike, if any.
 
-    The padding to multiples of 8 (`models.decode.pad_to_multiple`) is part of the graph, batch norms are folded. The
-    caller crops its probability map to [H, W].
+    It pads to multiples of 8; the caller crops the probability to [H, W].
     """
 
     def __init__(self, model: SuperPoint) -> None:
@@ -37,8 +33,8 @@ class DenseGraph(nn.Module):
 class FullGraph(nn.Module):
     """Image [B, 1, H, W] of any size -> keypoints [B, K, 2], scores [B, K] and, if any, descriptors [B, K, D].
 
-    Keypoints are float32 (x, y) in pixels of the image, strongest first. K is fixed: where an image has fewer,
-    the last ones have the score 0, the keypoint (-1, -1) and a descriptor of zeros.
+    Keypoints are float32 (x, y) in pixels, strongest first. K is fixed: missing ones have the score 0, the keypoint
+    (-1, -1) and a descriptor of zeros.
     """
 
     def __init__(
@@ -63,7 +59,7 @@ class FullGraph(nn.Module):
         candidates = torch.where(probability > self.threshold, probability, 0.0)
         kept = suppress(candidates, self.nms_radius)
         kept = kept * _inside(height, self.border, image)[:, None] * _inside(width, self.border, image)
-        # K zeros behind the map: an image may have fewer pixels than keypoints are asked for.
+        # K zeros behind the map: an image may have fewer than K pixels.
         flat = F.pad((candidates * kept).flatten(1), (0, self.max_keypoints))
         scores, index = flat.topk(self.max_keypoints, dim=1)
         index = index.clamp(max=height * width - 1)
@@ -73,18 +69,17 @@ class FullGraph(nn.Module):
         if self.subpixel:
             keypoints = keypoints + _offsets(probability, row, column)
         found = scores > 0
-        places = torch.where(found[..., None], keypoints, -1.0)
+        listed = torch.where(found[..., None], keypoints, -1.0)
         if len(output) == 1:
-            return places, scores
-        return places, scores, _described(output[1], keypoints) * found[..., None].to(image.dtype)
+            return listed, scores
+        return listed, scores, _described(output[1], keypoints) * found[..., None].to(image.dtype)
 
 
 def suppress(values: Tensor, radius: int, rounds: int = ROUNDS) -> Tensor:
-    """`models.decode.suppress_non_maxima` as 1.0 and 0.0, in a fixed number of rounds, without sorting.
+    """Return `models.decode.suppress_non_maxima` as 1.0 and 0.0, computed in a fixed number of rounds.
 
-    A pixel is kept if no pixel of its window is larger and none before it in raster order is equal; the windows of
-    those kept are cleared, and the next round sees what is left. After the last round the few candidates that are left,
-    if any, are dropped.
+    A round keeps the largest pixel of a window, the first in raster order among equals, and clears its window.
+    Candidates left after the last round are dropped.
 
     Args:
         values: float [B, H, W], 0 where there is no candidate.
@@ -109,7 +104,7 @@ def suppress(values: Tensor, radius: int, rounds: int = ROUNDS) -> Tensor:
 
 
 def _padded(image: Tensor) -> Tensor:
-    """Repeat the last row and column up to a multiple of 8, by gathering: few runtimes pad by sizes known later."""
+    """Repeat the last row and column up to a multiple of 8; few runtimes pad by sizes known later."""
     for axis in (2, 3):
         size = image.shape[axis]
         places = torch.arange((size + CELL - 1) // CELL * CELL, device=image.device).clamp(max=size - 1)
@@ -118,13 +113,12 @@ def _padded(image: Tensor) -> Tensor:
 
 
 def _inside(size: int, border: int, like: Tensor) -> Tensor:
-    """Return 1.0 where border <= i <= size - 1 - border."""
-    places = torch.arange(size, device=like.device)
-    return ((places >= border) & (places <= size - 1 - border)).to(like.dtype)
+    index = torch.arange(size, device=like.device)
+    return ((index >= border) & (index <= size - 1 - border)).to(like.dtype)
 
 
 def _offsets(probability: Tensor, row: Tensor, column: Tensor, radius: int = 2) -> Tensor:
-    """Return the offsets [B, K, 2] of `models.decode.refine_peaks`, by gathering from the flat map."""
+    """Return the offsets [B, K, 2] of `models.decode.refine_peaks`."""
     batch, height, width = probability.shape
     steps = torch.arange(-radius, radius + 1, device=probability.device)
     rows, columns = row[..., None] + steps, column[..., None] + steps  # [B, K, S]

@@ -17,19 +17,16 @@ from superpoint.models.weights import load_weights, model_from_state
 
 
 def export_model(source: str | Path, form: str, out: str | Path, settings: Settings | None = None) -> list[Parity]:
-    """Write the network of `source` to `out`, compare the file with torch in fp32, and write FILE.parity.json.
+    """Write the network of `source` to `out`, compare it with torch in fp32, and write FILE.parity.json.
 
     Args:
         source: see `models.load_network`.
         form: one of `superpoint.export.FORMATS`.
-        settings: of the decoder that "onnx-full" has built in; the comparison uses them for every format.
+        settings: of the decoder in "onnx-full" and in the comparison.
 
-    Returns:
-        one `Parity` per precision.
-
-    Raises:
-        UserError: no such weights or format, a place that cannot be written, or a file whose keypoints are not torch's;
-            the file stays for inspection then.
+    Returns: one `Parity` per precision.
+    Raises: UserError for missing weights, an unknown format, a place that cannot be written, or other keypoints than
+        torch's; the file stays then.
     """
     out, settings = Path(out), settings or Settings()
     state, model_config, _ = load_weights(source)

@@ -19,25 +19,23 @@ from superpoint.labelling import agreement
 from superpoint.models.extract import decode_maps, features, output_maps
 from superpoint.models.superpoint import SuperPoint
 
-# (height, width): both, one and none a multiple of 8; larger and smaller than what was recorded; very wide.
+# (height, width): both, one and none a multiple of 8; larger and smaller than the recorded size; very wide.
 SIZES = ((120, 160), (97, 131), (240, 243), (57, 320), (33, 40))
 IMAGES = 10  # of each size
 REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, min share of keypoints within it
-MIN_KEYPOINTS = 50  # in all images: a share of fewer says little
+MIN_KEYPOINTS = 50  # in all images
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # keypoints [N, 2] and descriptors [N, D] of an image
+Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # keypoints [N, 2], descriptors [N, D]
 Run = Callable[[Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The agreement of a file with torch in fp32.
+    """Agreement of a file with torch in fp32.
 
     Attributes:
-        runtime, precision: what the file was computed in.
-        keypoints: found by torch and by the file, on all images.
-        agreement: share of both with a keypoint of the other within `within` px.
-        required: min agreement.
+        keypoints: numbers found by torch and by the file.
+        agreement: share of both with a keypoint of the other within `within` px; at least `required`.
         cosine: mean similarity of the descriptors of common keypoints; None without descriptors.
         sizes: (height, width) of the images.
     """
@@ -61,10 +59,7 @@ class Parity:
 
 
 def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings) -> list[Parity]:
-    """Compare an exported file with its model on synthetic shapes of several sizes, in each precision there is.
-
-    Keypoints of a dense graph are decoded with the settings that torch's are decoded with.
-    """
+    """Compare an exported file with its model on synthetic shapes, in each precision of the runtime."""
     images = list(parity_images())
     decode = DecodeConfig(**asdict(settings))
     torch_found = [features(model, image, decode, smoothing=0)[0] for image in images]
@@ -78,7 +73,7 @@ def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings)
 
 
 def parity_images() -> Iterator[Tensor]:
-    """Yield synthetic shapes, float32 [1, 1, H, W], 0..1, always the same."""
+    """Yield fixed synthetic shapes, float32 [1, 1, H, W], 0..1."""
     for height, width in SIZES:
         shapes = ShapeGenerator(SyntheticConfig(), height, width, seed=8)
         for index in range(IMAGES):
@@ -100,7 +95,7 @@ def _from_file(run: Run, image: Tensor, decode: DecodeConfig) -> Found:
             kept = output["scores"][0] > 0
             described = output["descriptors"][0][kept].numpy() if "descriptors" in output else None
             return output["keypoints"][0][kept].numpy(), described
-        # Not by `features`, which would pad the image: that is the graph's own task here.
+        # Not by `features`, which would pad the image: the graph does that itself.
         maps = output_maps(output, *image.shape[-2:])
     (found,) = decode_maps(maps, decode, smoothing=0)
     return found.keypoints, found.descriptors
@@ -125,7 +120,7 @@ def _compare(runtime: str, precision: str, expected: list[Found], found: list[Fo
 
 
 def _cosines(a: Found, b: Found, within: float) -> NDArray[np.float64] | None:
-    """Return the similarity of each keypoint of a and the nearest of b, if it is within that many pixels."""
+    """Return the similarity of each keypoint of a to the nearest of b within that many pixels."""
     if a[1] is None or b[1] is None or not len(a[0]) or not len(b[0]):
         return None
     distance = np.linalg.norm(a[0][:, None] - b[0][None], axis=2)

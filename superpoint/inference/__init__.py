@@ -1,7 +1,4 @@
-"""Use of a trained network: features of images, their matches, the homography between two images, tracks in a video.
-
-Neither importing this nor loading a model imports the training engine, matplotlib or kornia.
-"""
+"""A trained network in use; this imports neither the training engine nor matplotlib or kornia."""
 
 from superpoint.features import Features
 from superpoint.inference.detector import DEFAULT_MODEL, FeatureDetector, load_model

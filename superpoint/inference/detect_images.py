@@ -40,14 +40,12 @@ def detect_images(
     resume: bool = False,
     overwrite: bool = False,
 ) -> int | None:
-    """Write the pictures of all images of `inputs` (see `data.sources.open_source`) into the folder `out`, as PNGs.
+    """Draw the keypoints of all images of `inputs` (see `data.sources.open_source`) into PNGs in the folder `out`.
 
-    If `out` ends in .h5 it is a feature file, written by the stage export-detections without adaptation; `resume` and
-    `overwrite` are for that. Images that cannot be read are skipped, named and counted.
+    With an `out` that ends in .h5, write a feature file; only this uses `resume` and `overwrite`. Unreadable images
+    are skipped and named. Return the signal that stopped a feature file, else None.
 
-    Returns: the signal that stopped the writing of a feature file, else None.
-    Raises: UserError if there are no images, none of them can be read, nothing can be written, or a picture would
-        replace one of the images.
+    Raises: UserError if no image can be read, nothing can be written, or a picture would replace an image.
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):

@@ -1,8 +1,6 @@
-"""Stage detect-samples: a trained detector on real photographs, drawn.
+"""Stage detect-samples: a trained detector on the photographs that scikit-image ships, drawn.
 
-    superpoint detect-samples --model runs/quick
-
-The photographs are the ones scikit-image ships. Writes detections/*.png into the run folder and prints a summary.
+superpoint detect-samples --model runs/quick
 """
 
 from pathlib import Path
@@ -25,9 +23,9 @@ from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, sa
 
 
 def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Path:
-    """Draw keypoints and heatmaps of a network on photographs; return the folder of PNGs.
+    """Draw keypoints and heatmaps of a network on photographs; return the folder of PNGs (detections/ of a run).
 
-    Raises: UserError if `out` is None and the network is not in a run folder; for weights that cannot be used.
+    Raises: UserError for weights that cannot be used, or no `out` for a network outside a run folder.
     """
     source = Path(config.model)
     if out is None and not source.is_dir():

@@ -23,11 +23,10 @@ BATCH_PIXELS = 1 << 21  # of the images that go through the network together: se
 
 
 class FeatureDetector:
-    """Find and describe keypoints; made by `load_model`. One object must not be used by several threads at once.
+    """Find and describe keypoints; made by `load_model`. Not safe for several threads at once.
 
     Attributes:
         name: what it was loaded from.
-        network: image [B, 1, H, W] -> logits and descriptors, in the chosen runtime (`backends.Network`).
         descriptor_dim: length of a descriptor, 0 if the network has none.
     """
 
@@ -91,27 +90,22 @@ class FeatureDetector:
         subpixel: bool = True,
         resize: int | None = None,
     ) -> Features | list[Features]:
-        """Find the keypoints of an image, or of each of several of any sizes, and describe them if the network can.
+        """Find keypoints in one image or several of any sizes, and describe them if the network can.
 
         Args:
             images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
-                tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple of
-                these, or an array or tensor with one more dimension before a colour image's three. Files are converted
-                as `data.images.read_gray` says; uint16 is stretched between its percentiles, as in files.
-            threshold: keypoints have a probability above it; None = 0.015.
-            max_keypoints: strongest keypoints kept of an image; None or 0 = all.
-            nms_radius: of two peaks no farther apart than this many pixels along both axes the weaker is dropped.
-            border: keypoints nearer to the edge than this many pixels are dropped.
-            subpixel: refine peaks; otherwise coordinates are whole pixels of the image that the network sees.
-            resize: shrink images to this longest side first, in pixels; None or 0 = as they are. All distances above
-                are in pixels of the shrunk image, the keypoints in those of the original.
+                tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple, or
+                a colour array or tensor with one more dimension in front. uint16 is stretched between its percentiles.
+            threshold: keep keypoints of a higher probability; None = 0.015.
+            max_keypoints: keep the strongest of each image; None or 0 = all.
+            nms_radius: drop the weaker of two peaks within this many pixels along both axes.
+            border: drop keypoints nearer to the edge than this many pixels.
+            subpixel: refine peaks; otherwise keypoints are whole pixels of the image that the network sees.
+            resize: shrink images to this longest side first, in pixels; None or 0 = as they are. Distances above are
+                in pixels of the shrunk image, keypoints in pixels of the original.
 
-        Returns:
-            `Features`, strongest first; for several images a list of them, in their order.
-
-        Raises:
-            UserError: a file that cannot be read, a value out of range, broken weights.
-            ValueError: an array or tensor of another shape, type or range.
+        Returns: features, strongest first; for several images a list in their order.
+        Raises: UserError for an unreadable file or a value out of range; ValueError for another array or tensor.
 
         >>> import numpy as np, superpoint
         >>> model = superpoint.load_model("magicpoint-lite")
@@ -145,7 +139,7 @@ def _in_original(image: GrayImage, found: Features) -> Features:
 
 
 def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:
-    """Put neighbours of one shape together, as many as BATCH_PIXELS allows."""
+    """Join neighbours of one shape up to BATCH_PIXELS."""
     groups: list[list[GrayImage]] = []
     for image in images:
         alike = bool(groups) and groups[-1][0].pixels.shape == image.pixels.shape
@@ -162,16 +156,14 @@ def load_model(
     """Load a trained network, ready for use.
 
     Args:
-        name_or_path: name of pretrained weights (superpoint/pretrained), a weights file (.safetensors), a checkpoint
-            or a run folder; or a file of `superpoint export-model` with a dense graph: .onnx, .xml (OpenVINO) or .pt
-            (TorchScript), which says the backend itself and runs on the CPU.
+        name_or_path: name of pretrained weights, a weights file (.safetensors), a checkpoint or a run folder; or a
+            dense graph of `superpoint export-model` (.onnx, .xml or .pt), which sets the backend and needs the CPU.
         device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda" or "mps".
         backend: "auto" (OpenVINO on a CPU if it is installed, else torch), "torch", "openvino" or "onnxruntime".
         precision: "auto" (bf16 where the hardware multiplies it natively, else fp32), "fp32" or "bf16".
 
-    Raises:
-        UserError: no such weights, damaged ones, or a device or runtime that is not there; an exported file with the
-            decoder inside, or for another backend or device than asked for.
+    Raises: UserError for missing or damaged weights, a missing device or runtime, an exported file with the decoder
+        inside or for another backend or device.
 
     >>> import superpoint
     >>> model = superpoint.load_model("magicpoint-lite", device="cpu", backend="torch", precision="fp32")
@@ -203,7 +195,7 @@ def _load_exported(path: Path, device: str, backend: str, precision: str) -> Fea
 
 
 def _detector(network: Network, name: str | Path) -> FeatureDetector:
-    """Ask the network itself how long its descriptors are; that also warms it up."""
+    """Warm up the network, which tells the length of its descriptors."""
     with torch.inference_mode():
         output = network.maps(torch.zeros(1, 1, 16, 16, device=network.device))
     dim = output["descriptors"].shape[1] if "descriptors" in output else 0

@@ -1,4 +1,4 @@
-"""From what a caller has (paths, arrays, tensors, lists of them) to the grey images that a network takes."""
+"""Grey images for a network from paths, arrays, tensors and lists of them."""
 
 import math
 import os
@@ -15,12 +15,11 @@ from torch import Tensor
 from superpoint.data.images import read_gray, resize_with_points, to_8_bits
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
-ROUNDING = 1e-3  # beyond 0..1 by at most this is taken for rounding, and cut off
+ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
 NO_KEYPOINTS = np.zeros((0, 2), np.float32)
 SIDE = 2**15 - 1  # longest side: OpenCV's resize goes no further
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor
-# The second kind is several images; an array or tensor of four dimensions is, too.
 Images: TypeAlias = Image | Sequence[Image]
 
 
@@ -32,10 +31,7 @@ class GrayImage(NamedTuple):
 
 
 def gray_images(images: Images, resize: int | None = None) -> tuple[list[GrayImage], bool]:
-    """Return all images as grey tensors, and whether several were given (a sequence, or four dimensions).
-
-    See `FeatureDetector.detect` for what an image can be. Raises: as there.
-    """
+    """Return grey tensors, and whether several images came (see `FeatureDetector.detect`)."""
     if isinstance(images, np.ndarray | Tensor):
         several = images.ndim == 4
     else:
@@ -47,7 +43,7 @@ def gray_images(images: Images, resize: int | None = None) -> tuple[list[GrayIma
 
 
 def gray_image(image: Image, resize: int | None = None, name: str = "image") -> GrayImage:
-    """Return one image as a grey tensor, its longest side shrunk to `resize` pixels if it is longer."""
+    """Return an image as a grey tensor, its longest side shrunk to `resize` pixels."""
     if isinstance(image, str | os.PathLike):
         pixels = torch.from_numpy(read_gray(Path(image)))
     elif isinstance(image, np.ndarray | Tensor):
@@ -65,7 +61,7 @@ def gray_image(image: Image, resize: int | None = None, name: str = "image") -> 
 
 
 def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Return (height, width) with the longest side shrunk to `longest` px; 0, or a smaller image: as it is."""
+    """Return (height, width) with the longest side shrunk to `longest` px, unless that is 0."""
     scale = min(1.0, longest / max(height, width)) if longest else 1.0
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -129,7 +125,7 @@ def _luma(image: Tensor, axis: int) -> Tensor:
 
 
 def _checked(pixels: Tensor, name: str) -> Tensor:
-    """Return uint8, or finite floats within 0..1. Raises: ValueError; grey levels 0..255 are the usual mistake."""
+    """Return uint8, or finite floats clipped to 0..1."""
     if pixels.dtype == torch.uint8:
         return pixels
     values = pixels.cpu().numpy()

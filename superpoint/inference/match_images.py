@@ -25,7 +25,7 @@ from superpoint.matching import Homography, Matches, estimate_homography, match,
 from superpoint.visualize import save_figure
 
 STEPS = ("detect_first", "detect_second", "match", "estimate")
-LARGEST = 1 << 20  # bytes: the numbers of a match take a few thousand
+LARGEST = 1 << 20  # bytes, far more than the numbers of a match
 
 
 def match_images(
@@ -38,15 +38,14 @@ def match_images(
     estimator: str = "gcransac",
     threshold: float | None = None,
 ) -> dict[str, Any]:
-    """Match two image files; write the picture `out` (.png) and the numbers beside it (.json), and print them.
+    """Match two image files; write a picture (`out`, .png) and the numbers beside it (.json); return the numbers.
 
     Args:
-        matcher, estimator, threshold: see `inference.match` and `inference.estimate_homography`. `threshold` is in
-            pixels of the second image as the network sees it (`config.resize`): so it suits large images, too.
+        matcher, estimator: see `inference.match` and `inference.estimate_homography`.
+        threshold: of inliers, in pixels of the second image as the network sees it.
 
-    Returns: the numbers. No homography is a result too: "homography" is None then.
-    Raises: UserError for an image that cannot be read, a network without descriptors, a place that cannot be written or
-        where a file of another kind is.
+    Raises: UserError for an unreadable image, a network without descriptors, or an `out` that cannot be written or
+        holds something else.
     """
     target = Path(out)
     if target.suffix.lower() != ".png":
@@ -110,7 +109,7 @@ def _median_error(seen: list[Features], matches: Matches, homography: Homography
 
 
 def _in_originals(homography: Homography, views: list[Seen]) -> list[list[float]] | None:
-    """Return the homography between the images as they came."""
+    """Return the homography between the original images."""
     if homography.matrix is None:
         return None
     ratio = [np.divide(view.features.image_size, view.size) for view in views]

@@ -1,4 +1,4 @@
-"""Pictures of what a network found: keypoints on an image, matches of two images, tracks on a frame."""
+"""Pictures of keypoints on an image, matches of two images, tracks on a frame."""
 
 from collections.abc import Sequence
 
@@ -29,11 +29,11 @@ from superpoint.visualize import (
 )
 
 FAINT = 0.01  # scores up to this are drawn in the darkest colour
-SMALL = 400  # px; images below are enlarged by a whole number, so that markers do not hide them
+SMALL = 400  # px; smaller images are enlarged by a whole number, so that markers do not hide them
 
 
 def keypoints_picture(image: NDArray[np.generic], features: Features, title: str) -> Image:
-    """Draw keypoints as rings below a title; viridis: the logarithm of the score, up to 1 (yellow)."""
+    """Draw keypoints as rings, coloured by the logarithm of the score (viridis, 1 is yellow)."""
     scale = max(1, SMALL // max(image.shape[:2]))
     levels = np.log10(np.maximum(features.scores, FAINT))
     drawn = draw_points(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
@@ -53,7 +53,6 @@ def match_figure(
     Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
     """
     (height0, width0), (height1, width1) = image0.shape, image1.shape
-    # The images are shown in the pixels they have, up to a page that a screen can hold; a small pair is enlarged.
     canvas, shift = side_by_side(image0, image1)
     inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
     inches *= min(16 / inches[0], 10 / inches[1], max(1.0, 8 / inches[0]))
@@ -94,9 +93,9 @@ def match_figure(
 
 
 def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: int, title: str) -> Image:
-    """Draw the latest positions of tracks on a frame as lines, coloured by their length in frames.
+    """Draw the latest positions of tracks on a frame; viridis: dark for 2 frames, yellow for `longest` and more.
 
-    viridis: dark for tracks of 2 frames, yellow for `longest` and more. A point seen for the first time is a grey dot.
+    A keypoint seen for the first time is a grey dot.
     """
     scale = max(1, SMALL // max(frame.shape[:2]))
     canvas = enlarge(to_rgb(frame), scale)

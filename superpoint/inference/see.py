@@ -1,4 +1,4 @@
-"""What the commands that use a network share: load it, and look at an image as their options say."""
+"""A network and its view of an image, as the options of a command say."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from superpoint.labelling.memory import largest_chunk
 
 
 class Seen(NamedTuple):
-    """A grey image at the size at which a network saw it, and its features there; `size`: its own (width, height)."""
+    """A grey image as a network saw it, its features there, and the (width, height) of the original."""
 
     image: NDArray[np.uint8]
     features: Features
@@ -43,7 +43,7 @@ def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfi
 
 
 def load_detector(config: InferenceConfig, *, described: bool = False) -> FeatureDetector:
-    """Load the model of a configuration. Raises: UserError; with `described` also if it has no descriptors."""
+    """Load the model of a configuration. Raises: UserError, with `described` also for one without descriptors."""
     model = load_model(config.model, config.device, config.backend, config.precision)
     if described and not model.descriptor_dim:
         raise UserError(f"{config.model}: a detector without descriptors, expected a network that has them")

@@ -25,15 +25,12 @@ from superpoint.inference.tracking import PointTracker
 from superpoint.inference.video import FrameSource, VideoFile
 from superpoint.visualize import save_image
 
-LONG = 4  # a track of this many times the positions drawn has the brightest colour
+LONG = 4  # times the positions drawn: the length of the brightest tracks
 
 
 @dataclass(frozen=True)
 class TrackResult:
-    """`tracks`: of at least two frames. `fps`: frames a second, drawing and writing included.
-
-    `signal`: what stopped it before the end, else None.
-    """
+    """Tracks of at least two frames; frames per second with drawing and writing; the signal that stopped it."""
 
     frames: int
     tracks: int
@@ -52,16 +49,15 @@ def track_keypoints(
     frames: int = 0,
     codec: str | None = None,
 ) -> TrackResult:
-    """Follow keypoints through a video file, a folder of images or a camera, and write the frames with their tracks.
+    """Follow keypoints through the frames of `source` (see `FrameSource`) and write the frames with their tracks.
 
     Args:
-        source: see `inference.video.FrameSource`.
         out: a video (.mp4, .avi), or a folder for PNGs.
-        max_distance, keep: see `inference.tracking.PointTracker`.
-        frames: stop after that many; 0 = at the end, or at Ctrl-C, which leaves a file that can be played.
+        max_distance, keep: see `PointTracker`.
+        frames: stop after that many; 0 = at the end. Ctrl-C leaves a complete file.
         codec: four characters; None = what fits the ending.
 
-    Raises: UserError for a source without frames, an `out` that is the source, a network without descriptors, an
+    Raises: UserError for a source without frames, an `out` that is the source, a network without descriptors, or an
         unknown codec or ending.
     """
     refuse_inputs(out, [source])

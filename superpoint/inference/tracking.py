@@ -12,13 +12,7 @@ from superpoint.matching import match
 
 @dataclass
 class Track:
-    """A keypoint followed over consecutive frames.
-
-    Attributes:
-        number: of the track, from 0 in the order of appearance.
-        positions: (x, y) of its latest frames, oldest first; at most as many as the tracker keeps.
-        length: frames it has been seen in.
-    """
+    """A keypoint followed over `length` frames, with its latest positions (x, y), oldest first."""
 
     number: int
     positions: list[NDArray[np.float32]] = field(default_factory=list)
@@ -26,14 +20,16 @@ class Track:
 
 
 class PointTracker:
-    """Track keypoints: mutual nearest neighbours of two frames, near enough, go on with their track.
+    """Continue tracks by mutual nearest neighbours of two frames, and begin one at every other keypoint.
 
-    A keypoint that is not found again ends its track; every other one begins one. Source: the demonstration of DeTone
-    et al. 2018, "two-frame nearest neighbour" tracks, written anew.
+    Source: the two-frame tracks in the demonstration of DeTone et al. 2018.
+
+    Args:
+        max_distance: of the unit descriptors of a track in two frames, 0..2.
+        keep: positions a track remembers, >= 2.
     """
 
     def __init__(self, max_distance: float = 0.7, keep: int = 5) -> None:
-        """Args: max_distance: of two unit descriptors of a track, 0..2; keep: positions a track remembers, >= 2."""
         check_number("max_distance", max_distance, 0, 2, above=True)
         check_number("keep", keep, 2, whole=True)
         self.max_distance = max_distance
@@ -42,9 +38,9 @@ class PointTracker:
         self._previous: tuple[Features, list[Track]] | None = None
 
     def update(self, features: Features) -> list[Track]:
-        """Return the track of each keypoint of the next frame, in their order.
+        """Return the track of each keypoint of the next frame.
 
-        Raises: UserError for features without descriptors; ValueError if the frame has another size.
+        Raises: UserError without descriptors; ValueError for a frame of another size.
         """
         if features.descriptors is None:
             raise UserError(

@@ -20,20 +20,20 @@ from superpoint.files import make_folder
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what every wheel of OpenCV can write
-FPS = 25.0  # of folders, and of videos and cameras that do not say
+FPS = 25.0  # where a source does not say
 
 
 class FrameSource:
-    """Frames uint8 [H, W, 3] RGB of a video file, of a folder of images in natural order, or of a camera by its index.
+    """Frames uint8 [H, W, 3] RGB of a video file, a folder of images in natural order, or a camera by its index.
 
     Attributes:
-        fps: of the video; FPS where there is none.
-        total: number of frames; 0 if not known (cameras, broken headers).
-        skipped: name -> reason, of images of a folder that could not be read.
+        total: number of frames; 0 if unknown.
+        skipped: name -> reason, for unreadable images of a folder.
+
+    Raises: UserError if there is no such source or no frame in it can be decoded.
     """
 
     def __init__(self, source: str) -> None:
-        """Raises: UserError if there is nothing of that name, or it holds no frame that can be decoded."""
         self.fps, self.total = FPS, 0
         self.skipped: dict[str, str] = {}
         self._capture: cv2.VideoCapture | None = None
@@ -63,7 +63,7 @@ class FrameSource:
         self._frames = self._video(first)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames, once. A video that breaks off ends there."""
+        """Yield the frames, once, up to the end or a broken frame."""
         return self._frames
 
     def _pictures(self, files: Files) -> Iterator[Frame]:
@@ -98,13 +98,12 @@ class FrameSource:
 
 
 class VideoFile:
-    """A video being written: under a temporary name until `close`, so that a file of the final name is always whole.
+    """A video in the size of its first frame, under a temporary name until `close`.
 
-    The size of the first frame is that of the video.
+    Raises: UserError for an ending that CODECS lacks, or a codec that is not four characters.
     """
 
     def __init__(self, path: str | Path, fps: float, codec: str | None = None) -> None:
-        """Raises: UserError for another ending than those of CODECS, or a codec that is not four characters."""
         self.path = Path(path)
         suffix = self.path.suffix.lower()
         if suffix not in CODECS:
@@ -121,7 +120,7 @@ class VideoFile:
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, frame: Frame) -> None:
-        """Raises: UserError if there is no such codec, or the place cannot be written."""
+        """Write a frame. Raises: UserError if there is no such codec, or the place cannot be written."""
         height, width = frame.shape[:2]
         if self._writer is None:
             fourcc = cv2.VideoWriter.fourcc(*self.codec)
@@ -138,7 +137,7 @@ class VideoFile:
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; without a frame there is none."""
+        """Finish the file and give it its name, if it has a frame."""
         if self._writer is None:
             return
         with silent():
@@ -166,7 +165,7 @@ class VideoFile:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Silence OpenCV and FFmpeg, which print to the process's standard error about each damaged frame."""
+    """Silence OpenCV and FFmpeg, which print about each damaged frame to the process's standard error."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

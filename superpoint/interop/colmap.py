@@ -1,7 +1,7 @@
 """Features and matches for COLMAP: its database, or the text files of its importers.
 
-COLMAP puts the centre of the upper left pixel at (0.5, 0.5): 0.5 is added to every keypoint here, and only here.
-COLMAP's own matcher wants SIFT's 128 bytes, so descriptors stay behind and matches come along.
+COLMAP puts the centre of the upper left pixel at (0.5, 0.5), so 0.5 is added to every keypoint. Descriptors stay
+behind: COLMAP's matcher takes only SIFT's 128 bytes.
 """
 
 import os
@@ -23,7 +23,7 @@ MAX_IMAGE_ID = 2**31 - 1
 SIMPLE_RADIAL = 2  # COLMAP's number of the camera model with f, cx, cy, k
 FOCAL = 1.2  # first guess, in units of the longer side: COLMAP's default
 
-# COLMAP's documented tables (colmap.github.io/database.html); what newer versions have besides they add on opening.
+# Source: colmap.github.io/database.html. Newer versions add further tables on opening.
 SCHEMA = """
 CREATE TABLE cameras (
     camera_id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, model INTEGER NOT NULL, width INTEGER NOT NULL,
@@ -52,17 +52,15 @@ def write_database(
 ) -> None:
     """Write a new COLMAP database, atomically: cameras, images, keypoints, matches.
 
-    Next are COLMAP's geometric verification (`colmap matches_importer`, `pycolmap.verify_matches`) and its mapper.
+    COLMAP's geometric verification (`colmap matches_importer`, `pycolmap.verify_matches`) comes next.
 
     Args:
-        features: by image name, as COLMAP will find it below its image path.
+        features: by image name below COLMAP's image path.
         matches: by the names of both images.
-        shared_camera: all images are of one camera, and so of one size; otherwise each has its own.
+        shared_camera: all images are of one camera and size; otherwise each has its own.
 
-    Raises:
-        ValueError: matches of an unknown image, an index beyond its keypoints, a pair twice, or sizes that differ with
-            `shared_camera`.
-        UserError: the file is there already, or cannot be written.
+    Raises: ValueError as `check_pairs`, or for several sizes with `shared_camera`; UserError if the file exists or
+        cannot be written.
     """
     path = Path(path)
     if path.exists():
@@ -87,18 +85,17 @@ def write_database(
 
 
 def pair_id(image0: int, image1: int) -> int:
-    """Return COLMAP's number of a pair of images, the smaller number first."""
+    """Return COLMAP's number of a pair of images."""
     return min(image0, image1) * MAX_IMAGE_ID + max(image0, image1)
 
 
 def write_text(folder: str | Path, features: Mapping[str, Features], matches: Mapping[Pair, Matches]) -> None:
-    """Write the text files of COLMAP's importers: `IMAGE.txt` of each image, and matches.txt beside them.
+    """Write IMAGE.txt of each image, and matches.txt, for COLMAP's importers.
 
-    For `colmap feature_importer --import_path FOLDER` and `colmap matches_importer --match_list_path
-    FOLDER/matches.txt --match_type raw`. Scale is 1, orientation 0; descriptors are 128 zeros, which the format asks
-    for.
+    Import with `colmap feature_importer --import_path FOLDER` and `colmap matches_importer --match_list_path
+    FOLDER/matches.txt --match_type raw`. Scale is 1, orientation 0, descriptors are the 128 zeros that COLMAP expects.
 
-    Raises: ValueError as `write_database`; UserError if the folder cannot be written.
+    Raises: ValueError as `check_pairs`; UserError if the folder cannot be written.
     """
     check_pairs(matches, {name: len(found) for name, found in features.items()})
     folder = make_folder(folder)

@@ -1,11 +1,10 @@
 """Features, matches and pair lists in the files of hloc (cvg/Hierarchical-Localization).
 
-    features   IMAGE/keypoints, scores, descriptors [D, N], image_size: as `superpoint.data.feature_file` has them, and
-               `superpoint.data.feature_writer.save_features` writes them
+    features   the feature files of `superpoint.data.feature_file`
     matches    NAME0/NAME1/matches0 and matching_scores0, with "-" for every "/" in the names
-    pairs      text, a line a pair: two names with a space between
+    pairs      text, one line per pair: two names with a space between
 
-hloc's keypoints are those of the feature extractor, pixel centres at integers; its importer adds COLMAP's 0.5 itself.
+Pixel centres are at integers; hloc's importer adds COLMAP's 0.5 itself.
 """
 
 import io
@@ -26,7 +25,7 @@ Pair = tuple[str, str]
 
 
 def read_features(path: str | Path) -> dict[str, Features]:
-    """Read all features of a file, ours or hloc's. Raises: UserError if it is damaged or not complete."""
+    """Read all features of a file, ours or hloc's. Raises: UserError if it is damaged or incomplete."""
     found: dict[str, Features] = {}
     with FeatureFile(path) as file:
         for name, stored in file:
@@ -41,12 +40,12 @@ def read_features(path: str | Path) -> dict[str, Features]:
 
 
 def pair_key(name0: str, name1: str) -> str:
-    """Return the group of a pair in a matches file."""
+    """Return the group in a matches file."""
     return f"{name0.replace('/', '-')}/{name1.replace('/', '-')}"
 
 
 def check_pairs(matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> None:
-    """Raise ValueError for a pair twice (in either order), an image without a count, or an index beyond it."""
+    """Raise ValueError for a repeated pair (in either order), an image without a count, or an index beyond it."""
     seen: set[frozenset[str]] = set()
     for names, found in matches.items():
         if frozenset(names) in seen or names[0] == names[1]:
@@ -60,14 +59,13 @@ def check_pairs(matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> N
 
 
 def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Mapping[str, int]) -> None:
-    """Write a matches file, atomically.
+    """Write a matches file, atomically: the partner of each keypoint of the first image, or -1.
 
     Args:
         matches: by the names of both images.
-        counts: name -> number of its keypoints; hloc stores for each keypoint of the first image its partner, or -1.
+        counts: keypoints by image name.
 
-    Raises:
-        ValueError: see `check_pairs`. UserError: the place cannot be written.
+    Raises: ValueError as `check_pairs`; UserError if the place cannot be written.
     """
     check_pairs(matches, counts)
     content = io.BytesIO()
@@ -83,10 +81,7 @@ def write_matches(path: str | Path, matches: Mapping[Pair, Matches], counts: Map
 
 
 def read_matches(path: str | Path, name0: str, name1: str) -> Matches:
-    """Return the matches of a pair, best first, stored in either order.
-
-    Raises: UserError if the file is damaged or has no such pair.
-    """
+    """Return the matches of a pair, best first. Raises: UserError if the file is damaged or lacks the pair."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected matches (.h5)")
@@ -108,7 +103,7 @@ def read_matches(path: str | Path, name0: str, name1: str) -> Matches:
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
-    """Write a pair list. Raises: ValueError for a name with white space, which would make three names of two."""
+    """Write a pair list. Raises: ValueError for a name with white space."""
     lines = []
     for pair in pairs:
         for name in pair:
@@ -119,7 +114,7 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Return the pairs of a list; empty lines are skipped. Raises: UserError with the number of a bad line."""
+    """Return the pairs of a list without empty lines. Raises: UserError with the number of a bad line."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
-"""Inputs of LightGlue (cvg/LightGlue, and kornia's implementation of it).
+"""Inputs of LightGlue (cvg/LightGlue and kornia).
 
-LightGlue learns from descriptors: published weights "superpoint" fit the descriptors of the published SuperPoint, and
-no others. On the descriptors of a network trained here they give noise; LightGlue has to be trained anew on them.
+Its published weights "superpoint" fit only the published SuperPoint; a network trained here needs a LightGlue trained
+on its own descriptors.
 """
 
 import numpy as np
@@ -20,14 +20,13 @@ def lightglue_input(features0: Features, features1: Features, device: str | torc
 
     Returns: "image0" and "image1" -> "keypoints" [1, N, 2] (x, y) in pixels, "descriptors" [1, N, D], "keypoint_scores"
         [1, N], "image_size" [1, 2] (width, height); float32.
-
-    Raises: UserError if one of them has no descriptors.
+    Raises: UserError without descriptors.
     """
     return {f"image{index}": _one(each, index, device) for index, each in enumerate((features0, features1))}
 
 
 def matches_of(output: dict[str, object]) -> Matches:
-    """Return what LightGlue found for the (first) pair, best first."""
+    """Return the matches of the first pair in LightGlue's output, best first."""
     pairs, scores = output["matches"][0], output["scores"][0]  # type: ignore[index]
     indices, values = (np.asarray(each.detach().cpu()) for each in (pairs, scores))
     order = np.argsort(-values, kind="stable")

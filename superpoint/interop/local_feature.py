@@ -10,16 +10,15 @@ from superpoint.models.extract import AnyNetwork, features
 
 
 class KorniaFeature(nn.Module):
-    """What `kornia.feature.LocalFeature` is to the rest of kornia, such as `LocalFeatureMatcher`.
+    """A `kornia.feature.LocalFeature`, e.g. for `LocalFeatureMatcher`.
 
     Args:
-        network: image [B, 1, H', W'] -> logits and descriptors: a `SuperPoint` in evaluation mode, or the `network` of
-            `superpoint.load_model`.
-        num_features: slots of every image; those without a point have a zero frame, response and descriptor.
-        scale: of the frames, in pixels. The network sees none; a patch of one cell about the point.
-        Others: see `models.decode.probability_to_keypoints`.
+        network: a `SuperPoint` in evaluation mode, or the `network` of `superpoint.load_model`.
+        num_features: slots per image; unused ones have a zero frame, response and descriptor.
+        scale: of all frames, in pixels.
+        Others: see `FeatureDetector.detect`.
 
-    Raises: UserError, at the first image, if the network has no descriptors.
+    Raises: UserError at the first image if the network has no descriptors.
     """
 
     def __init__(
@@ -38,9 +37,9 @@ class KorniaFeature(nn.Module):
         self.threshold, self.border, self.scale = threshold, border, scale
 
     def forward(self, img: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Args: img [B, 1 or 3, H, W] (RGB), 0..1; mask [B, 1, H, W], keypoints lie where it is > 0.
+        """Return upright frames (LAFs) [B, N, 2, 3], responses [B, N], descriptors [B, N, D]; N = `num_features`.
 
-        Returns: frames (LAFs) [B, N, 2, 3], upright, responses [B, N], descriptors [B, N, D]; N = `num_features`.
+        Args: img [B, 1 or 3, H, W] (RGB), 0..1; mask [B, 1, H, W], keypoints lie where it is > 0.
         """
         if img.shape[1] == 3:
             weights = torch.tensor([0.299, 0.587, 0.114], device=img.device, dtype=img.dtype)

@@ -1,4 +1,4 @@
-"""Key points and matches of OpenCV, whose pixel centres are at integers as ours are."""
+"""Keypoints and matches of OpenCV, whose pixel centres are at integers, too."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from superpoint.features import Features
 from superpoint.matching import Matches
 
-SIZE = 8.0  # px, diameter: the network sees no scale, and one cell is its grain
+SIZE = 8.0  # px, diameter of all keypoints
 
 
 def to_keypoints(features: Features) -> list[cv2.KeyPoint]:
-    """Return key points in the order of the features; `response` is the score, `angle` -1 (none)."""
+    """Return OpenCV's keypoints in the order of the features; `response` is the score, `angle` -1 (none)."""
     return [
         cv2.KeyPoint(float(x), float(y), SIZE, -1.0, float(score))
         for (x, y), score in zip(features.keypoints.tolist(), features.scores.tolist(), strict=True)
@@ -25,9 +25,9 @@ def from_keypoints(
     descriptors: NDArray[np.generic] | None,
     image_size: tuple[int, int],
 ) -> Features:
-    """Return features of OpenCV's key points and (floating) descriptors [N, D], strongest first.
+    """Return features of OpenCV's keypoints, strongest first, with floating descriptors [N, D] scaled to unit length.
 
-    Descriptors are scaled to unit length. Raises: ValueError for bytes, which are bits or SIFT in 8 bits.
+    Raises: ValueError for descriptors in bytes.
     """
     points = np.array([key.pt for key in keypoints], np.float32).reshape(-1, 2)
     scores = np.array([key.response for key in keypoints], np.float32)
@@ -42,10 +42,7 @@ def from_keypoints(
 
 
 def to_dmatches(matches: Matches) -> list[cv2.DMatch]:
-    """Return matches with query = first image, train = second; distance sqrt(2 - 2 cosine), that of unit descriptors.
-
-    Of matches scored by probability (dual_softmax) the distance orders them alike, and means nothing else.
-    """
+    """Return matches with query = first image, train = second; distance sqrt(2 - 2 score), as of unit descriptors."""
     distance = np.sqrt(np.maximum(2 - 2 * matches.scores.astype(np.float64), 0))
     return [
         cv2.DMatch(int(first), int(second), float(far))
@@ -54,7 +51,7 @@ def to_dmatches(matches: Matches) -> list[cv2.DMatch]:
 
 
 def from_dmatches(found: Sequence[cv2.DMatch]) -> Matches:
-    """Return matches of OpenCV with unit descriptors, best first; the inverse of `to_dmatches`."""
+    """Return OpenCV's matches of unit descriptors, best first; the inverse of `to_dmatches`."""
     order = sorted(found, key=lambda each: each.distance)
     indices = np.array([(each.queryIdx, each.trainIdx) for each in order], np.int64).reshape(-1, 2)
     return Matches(indices, np.array([1 - each.distance**2 / 2 for each in order], np.float32))

@@ -1,9 +1,9 @@
-"""Weights of SuperPoint in the two key layouts that are public, brought into ours.
+"""Weights of SuperPoint in the two public key layouts, converted to ours.
 
-    conv1a.weight ... convDb.bias                     that of the paper's authors: no batch norm
-    backbone.0.0.conv.weight ... descriptor.1.bn.bias  that of the open PyTorch port: batch norm behind each ReLU
+    conv1a.weight ... convDb.bias                      the paper's authors: no batch norm
+    backbone.0.0.conv.weight ... descriptor.1.bn.bias  the open PyTorch port: batch norm behind each ReLU
 
-No weights of others ship with this package, and a converted file stays under the licence of the one it was made from.
+A converted file stays under the licence of its source.
 """
 
 from collections.abc import Mapping
@@ -31,13 +31,12 @@ HEADS = {"detector": ("Pa", "Pb", "logits"), "descriptor": ("Da", "Db", "descrip
 
 
 def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
-    """Return the network of a file in one of the two layouts, which computes the same; its configuration; its layout.
+    """Return the equivalent network, its configuration and the layout ("original" or "port") of a state_dict file.
 
     Args:
-        path: a state_dict in a .pth, .pt or .safetensors; read without executing anything.
+        path: .pth, .pt or .safetensors, read without executing anything.
 
-    Raises:
-        UserError: no such file, unreadable, or another layout or architecture; names the first key that does not fit.
+    Raises: UserError if the file is missing, unreadable, or of another layout or architecture.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,9 +66,9 @@ def convert_weights(path: str | Path) -> tuple[SuperPoint, ModelConfig, str]:
 
 
 def convert_weights_file(source: str | Path, out: str | Path) -> Path:
-    """Write the weights of `source` as a weights file, and print a word on licences.
+    """Write the weights of `source` as a weights file, and print its licence.
 
-    Raises: UserError if the source is no such file, or the target is no .safetensors file or cannot be written.
+    Raises: UserError as `convert_weights`, or if the target is no .safetensors file or cannot be written.
     """
     out = check_target(out)
     model, config, layout = convert_weights(source)
@@ -138,7 +137,6 @@ def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tenso
 
 
 def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
-    """Return a batch norm that changes nothing."""
     return {
         f"{target}.weight": torch.ones(channels),
         f"{target}.bias": torch.zeros(channels),
@@ -148,5 +146,5 @@ def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
 
 
 def _bias(target: str, bias: Tensor) -> dict[str, Tensor]:
-    """Return a batch norm between convolution and ReLU that adds a bias: the convolutions of our heads have none."""
+    """Return a batch norm that adds a bias, which the convolutions of our heads lack."""
     return {**_identity(target, len(bias), 1e-5), f"{target}.bias": bias}

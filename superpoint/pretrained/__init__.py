@@ -1,6 +1,6 @@
-"""The weights that ship with the package, and the file that a name, a run or another folder stands for.
+"""The weights that ship with the package, and the file that a name or folder stands for.
 
-Without PyTorch, so that the command line can say within a second that there are no such weights.
+This imports no PyTorch, so that the command line can report missing weights within a second.
 """
 
 from pathlib import Path
@@ -8,19 +8,18 @@ from pathlib import Path
 from superpoint.errors import UserError, did_you_mean, near_file
 
 PRETRAINED = Path(__file__).parent
-RESULTS = {"finetune.yaml": "training", "pipeline.yaml": "superpoint"}  # of a folder with that file: its last training
-OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")  # the first that is there
+RESULTS = {"finetune.yaml": "training", "pipeline.yaml": "superpoint"}  # settings of a folder -> its last training
+OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")  # in order of preference
 
 
 def pretrained_names() -> list[str]:
-    """Return the names of the pretrained weights."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
 def result_run(folder: str | Path) -> Path:
-    """Return the run whose weights a folder of `finetune` or `pipeline` ends with; any other path as it is.
+    """Return the last run in a folder of `finetune` or `pipeline`, any other path as it is.
 
-    Raises: UserError if that training has not begun.
+    Raises: UserError if that run has not begun.
     """
     path = Path(folder)
     for settings, result in RESULTS.items():
@@ -33,12 +32,11 @@ def result_run(folder: str | Path) -> Path:
 
 
 def resolve_weights(source: str | Path) -> Path:
-    """Return the file that `source` stands for.
+    """Return the weights file of `source`.
 
     Args:
-        source: the name of pretrained weights (`pretrained_names`), a file, a run folder, which stands for the first of
-            OF_A_RUN, or the folder of a finetune or pipeline, which stands for its `result_run`. A file or run goes
-            before pretrained weights of that name; another folder, such as this package's own, does not.
+        source: a file, a run folder, the folder of a finetune or pipeline (`result_run`), or the name of pretrained
+            weights; the first that fits in this order.
 
     Raises: UserError if there is no such file, or the folder holds no weights.
     """
