@@ -1,4 +1,4 @@
-"""Download a large file over HTTP, whole and verified. What has arrived lies in <target>.part and is gone on with."""
+"""Download a large file over HTTP, resumed from <target>.part and verified."""
 
 import hashlib
 import http.client
@@ -36,22 +36,19 @@ def download(
     timeout: float = 60.0,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch `url` to `target` and verify it. A target that exists is only verified.
+    """Fetch `url` to `target` and verify it; a target that exists is only verified.
 
-    After a broken connection, Ctrl-C or kill the rest alone is asked for, if `sha256` can tell whether both belong
-    together; otherwise the file is fetched from its beginning.
+    With `sha256`, an interrupted download goes on where it stopped.
 
     Args:
-        url: http or https; redirections are followed, but none from https to http.
-        target: appears under its name when it is whole and verified; its folder is made.
+        url: http or https; a redirection from https to http is refused.
         size, sha256: expected, in bytes and as 64 hexadecimal digits.
         retries: attempts in a row that may fail without bringing 1 MiB.
         pause: seconds before the second attempt, doubled before each later one, at most a minute.
         timeout: seconds without a byte after which a connection counts as broken.
 
-    Raises:
-        UserError: the server cannot be reached, refuses, or sends a web page; too many broken connections, or a full
-            disk (the part stays); size or checksum differ (the part is removed).
+    Raises: UserError if the server fails or refuses, or the disk is full (the part stays); if size or checksum differ
+        (the part is removed).
     """
     target = Path(target)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):

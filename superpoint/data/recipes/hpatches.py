@@ -1,4 +1,4 @@
-"""The full image sequences of HPatches (Balntas, Lenc, Vedaldi, Mikolajczyk, CVPR 2017): what belongs to them.
+"""The full image sequences of HPatches (Balntas, Lenc, Vedaldi, Mikolajczyk, CVPR 2017).
 
 116 folders, 57 i_* (illumination) and 59 v_* (viewpoint), each with 1.ppm .. 6.ppm and H_1_2 .. H_1_6.
 """
@@ -16,8 +16,8 @@ from superpoint.files import make_folder
 IMAGES = 6  # of a sequence, the first one the reference
 COUNTS = {"i_": 57, "v_": 59}
 KINDS = {"i_": "illumination", "v_": "viewpoint"}
-# Beyond 1600 x 1200 pixels; left out since D2-Net (Dusmanu et al., CVPR 2019), so that tables of 108 sequences (52 i_,
-# 56 v_) can be compared. The spelling is that of the data set.
+# Beyond 1600 x 1200 pixels; tables of 108 sequences (52 i_, 56 v_) leave them out since D2-Net (Dusmanu et al., CVPR
+# 2019).
 LARGE = (
     *("i_contruction", "i_crownnight", "i_dc", "i_pencils", "i_whitebuilding"),
     *("v_artisans", "v_astronautis", "v_talent"),
@@ -25,7 +25,7 @@ LARGE = (
 
 
 def set_large_apart(images: Path, large: Path, *, apart: bool) -> None:
-    """Move the eight large sequences from `images` to `large` if `apart`, or back; does only what is left to do."""
+    """Move the eight large sequences from `images` to `large` if `apart`, or back."""
     source, target = (images, large) if apart else (large, images)
     for name in LARGE:
         if (source / name).is_dir() and not (target / name).exists():
@@ -35,16 +35,15 @@ def set_large_apart(images: Path, large: Path, *, apart: bool) -> None:
 
 
 def list_images(images: Path) -> list[str]:
-    """Return the paths of all images of the sequences, relative to `images`, in order."""
+    """Return the paths of all images, relative to `images`, in order."""
     files = (path for path in images.glob("[iv]_*/*") if path.suffix.lower() in SUFFIXES)
     return sorted(path.relative_to(images).as_posix() for path in files)
 
 
 def find_problems(images: str | Path, *, without_large: bool = False) -> list[str]:
-    """Return what is wrong with a folder that should hold HPatches, one line each.
+    """Return what is wrong with a folder of HPatches, one line each: sequences, image headers, homographies.
 
-    Counts the sequences of each kind, their six images with an image's header and their five usable homographies;
-    pixels are not decoded. With `without_large` 108 sequences are expected, the eight of `LARGE` not among them.
+    With `without_large` 108 sequences are expected, none of `LARGE`.
     """
     images = Path(images)
     try:

@@ -1,4 +1,4 @@
-"""What the recipes `datasets/<name>/prepare.py` have in common: options, one archive fetched, verified and unpacked."""
+"""What the recipes `datasets/<name>/prepare.py` share: options, one archive fetched, verified and unpacked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 10  # problems that are printed
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive. sha256, size: None where the publisher and public sources state none."""
+    """A published archive; its sha256 and size are None where nobody states them."""
 
     url: str
     size: int | None = None  # bytes
@@ -57,7 +57,7 @@ class Archive:
 
 
 def recipe_options(description: str | None, root: Path) -> argparse.ArgumentParser:
-    """Return the options that every recipe has; `root` is where the data goes by default."""
+    """Return the options of every recipe; `root` is the default for the data."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=root, help="data root (default: %(default)s)")
@@ -71,10 +71,7 @@ def recipe_options(description: str | None, root: Path) -> argparse.ArgumentPars
 
 
 def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
-    """Download an archive to the data root, verify it and unpack it to `folder`; nothing is done if that exists.
-
-    Raises: UserError, see `download` and `unpack`; `folder` is there whole or not at all.
-    """
+    """Download an archive, verify it and unpack it to `folder`, unless that exists. Raises: UserError if that fails."""
     if folder.exists():
         return
     archive = archive.at(url=options.url, mirror=options.mirror, sha256=options.sha256)

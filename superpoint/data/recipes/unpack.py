@@ -1,4 +1,4 @@
-"""Unpack an archive of strangers by the extraction filters of `tarfile` and `zipfile`, whole or not at all."""
+"""Unpack an untrusted archive by the extraction filters of `tarfile` and `zipfile`, whole or not at all."""
 
 import lzma
 import os
@@ -28,21 +28,11 @@ def unpack(
     max_files: int = 1_000_000,
     progress: Progress | None = None,
 ) -> int:
-    """Unpack a zip or a tar (.gz, .bz2, .xz) into a new folder, by way of <folder>.unpacking.
+    """Unpack a zip or a tar (.gz, .bz2, .xz) into a new folder; return the number of files.
 
-    Nothing lands outside the folder. What macOS adds (__MACOSX, ._name, .DS_Store) is passed over.
-
-    Args:
-        folder: must not exist.
-        strip: where all lies in one folder, take what is in that.
-        max_bytes, max_files: limits against archives that grow beyond reason.
-
-    Returns:
-        Number of files unpacked.
-
-    Raises:
-        UserError: a limit is exceeded, a tar has members outside the folder, the archive is damaged or encrypted, or
-            the disk has no room; the archive stays, and nothing else.
+    Files that macOS adds are left out. With `strip`, a single folder in the archive becomes `folder` itself.
+    Raises: UserError if a limit is exceeded, a tar has members outside the folder, the archive is damaged or encrypted,
+        or the disk has no room; only the archive stays.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():

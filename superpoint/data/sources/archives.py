@@ -1,7 +1,6 @@
-"""Images of a source that are not yet decoded; those inside HDF5 and tar shards (the WebDataset convention).
+"""Image sources; images inside HDF5 and tar shards (the WebDataset convention).
 
-A source is divided into parts, units of work that do not depend on each other. Its images are read by calling
-`load()` of an item, in any thread.
+A source is divided into independent parts. Any thread may call `load()` of an item.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from superpoint.files import natural_order
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CHANNELS = (1, 3, 4)  # of an image [H, W, C]
-READING = threading.Lock()  # HDF5 is read by one thread at a time anyway; this lets it be opened anew in between
+READING = threading.Lock()  # HDF5 has one of its own; this one lets the file be reopened in between
 PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
 
 
 class Item(NamedTuple):
-    """An image not yet decoded. `load` returns uint8 [H, W], or raises UserError with the reason why it cannot."""
+    """An image not yet decoded; `load` returns uint8 [H, W] or raises UserError."""
 
     name: str  # path below the root, POSIX
     load: Callable[[], NDArray[np.uint8]]
@@ -50,7 +49,7 @@ class ImageSource(Protocol):
     def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
         """Yield the images of a part after the first `skip`.
 
-        Raises: UserError if the source itself breaks, or if it has to wait for images and is `stopped()`.
+        Raises: UserError if the source breaks, or is `stopped()` while it waits.
         """
         ...
 
@@ -86,7 +85,7 @@ def is_tar(text: str) -> bool:
 
 
 class StrictMember(tarfile.TarInfo):
-    """The reader of headers: only a block of zeros ends a tar. `tarfile` ends at any header that is cut or damaged."""
+    """A header; only a block of zeros ends a tar, where `tarfile` would also end at a damaged header."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictMember:
@@ -113,7 +112,7 @@ def check_end(tar: tarfile.TarFile) -> None:
 
 
 class TarImages(ImageSource):
-    """Tar shards, each a part of its own, read as a stream; members without an image's extension are passed over."""
+    """Tar shards, each a part, read as a stream; only members with an image's extension count."""
 
     def __init__(self, urls: Sequence[str], extensions: Sequence[str], *, prefix: bool = False) -> None:
         self.urls = list(urls)
@@ -156,15 +155,14 @@ class TarImages(ImageSource):
 
 
 def _stem(url: str, part: int) -> str:
-    """Name of a tar without its ending: x/a-001.tar.gz -> a-001. A command has none but its number."""
+    """Name of a tar without its ending: x/a-001.tar.gz -> a-001; the number of a command."""
     return f"{part:06d}" if url.startswith("pipe:") else Path(url).name.split(".tar")[0].removesuffix(".tgz")
 
 
 class Hdf5Images(NamedImages):
-    """Images in an HDF5 file: a dataset an image (its path is the name), or stacks [N, H, W] and [N, H, W, C].
+    """Images in an HDF5 file: one per dataset (named by its path), or stacks (images/0, images/1, ...).
 
-    An image is [H, W] or [H, W, C] (RGB or RGBA, also [C, H, W]) of any numeric type, or its encoded bytes, uint8 [L].
-    Of a stack "images" the names are images/0, images/1, ...
+    An image is [H, W], [H, W, C] or [C, H, W] (RGB or RGBA) of any numeric type, or its encoded bytes, uint8 [L].
     """
 
     def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
@@ -182,7 +180,6 @@ class Hdf5Images(NamedImages):
         return {**self.__dict__, "_file": None}
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file has such an image, listed in `names` or not."""
         with READING:
             return self._find(name) is not None
 
@@ -202,7 +199,7 @@ class Hdf5Images(NamedImages):
         return gray_of(np.asarray(pixels), name)
 
     def _find(self, name: str) -> tuple[h5py.Dataset, tuple[()] | int] | None:
-        """The dataset of an image, and its place in it if that is a stack."""
+        """The dataset of an image, and its place in a stack."""
         file = self._open()
         item = file.get(name)
         if item is not None:

@@ -1,4 +1,4 @@
-"""Photographs with the points of a feature file, to train on."""
+"""Photographs with their labels from a feature file."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,15 +18,12 @@ TRIES = 20  # images in a row that cannot be read before training gives up
 
 
 class LabelledPhotographs:
-    """Images with their labels, a `LabelSource`: files below a folder, or those in the HDF5 file that was labelled."""
+    """Images with their labels, a `LabelSource`; the images are files or lie in an HDF5 file."""
 
     def __init__(
         self, labels: FeatureFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
     ) -> None:
-        """Args:
-            root: the folder that the names are relative to, or an HDF5 file of images.
-            names: the images to use; None = all that have labels.
-            threshold: lowest score of a label.
+        """Open the images `names` (None: all) in `root`, a folder or HDF5 file; `threshold`: lowest score of a label.
 
         Raises: UserError if there are no labels, or none of the first TRIES images is in `root`.
         """
@@ -34,7 +31,7 @@ class LabelledPhotographs:
         self.root = Path(root)
         self.threshold = threshold
         self.names = labels.names() if names is None else list(names)
-        labels.close()  # workers, and whoever reads on, open it for themselves
+        labels.close()  # every worker opens its own
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
         self.store = Hdf5Images(self.root, self.names) if self.root.suffix.lower() in HDF5 else None
@@ -51,7 +48,7 @@ class LabelledPhotographs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return image uint8 [H, W] and points float32 [N, 2]; of an image that is lost or damaged, those of the next.
+        """Return image and points; instead of a lost or damaged image, the next.
 
         Raises: UserError if TRIES images in a row fail.
         """
@@ -70,9 +67,9 @@ class LabelledPhotographs:
         raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], Features]:
-        """Return image uint8 [H, W] as it is on the disk, upright, and its labels.
+        """Return image uint8 [H, W], upright, and its labels.
 
-        Raises: UserError if the image is gone, unreadable, or of another size than the labels were made for.
+        Raises: UserError if the image is gone, unreadable, or of another size than its labels say.
         """
         name = self.names[index]
         gray = read_gray(self.root / name) if self.store is None else self.store.load(name)

@@ -1,4 +1,4 @@
-"""Open the images that arguments name: folders, globs, list files, HDF5, tar shards."""
+"""Open image sources: folders, globs, list files, HDF5, tar shards."""
 
 import glob
 import os
@@ -28,10 +28,7 @@ SUPPORTED = (
 
 
 class Files(NamedImages):
-    """Image files below a root; `names` are their paths relative to it.
-
-    `sizes`: bytes of each, None if it is not there; they tell other images of the same names.
-    """
+    """Image files `names` below a root; `sizes` in bytes (None: missing) tell other images of the same names."""
 
     def __init__(
         self, root: Path, names: Sequence[str], ignored: int = 0, sizes: Sequence[int | None] | None = None
@@ -50,7 +47,7 @@ class Files(NamedImages):
             raise UserError(f"{name}: found the extension '{suffix}', supported: {' '.join(EXTENSIONS)}")
         try:
             return read_gray(self.root / name)
-        except UserError as error:  # where the images lie on this machine is not for the feature file
+        except UserError as error:  # the feature file shall not name this machine's folders
             raise UserError(str(error).replace(str(self.root / name), name)) from error
 
 
@@ -65,15 +62,14 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
     """Open the images that command-line arguments name.
 
     Args:
-        inputs: folders (searched recursively; hidden files and files of other types are passed over), globs (** goes
-            into sub-folders), list files (a path per line, relative to `root` or else to the list), images, one
-            HDF5 file, or tar shards: `shard-{000..012}.tar`, `pipe:command`.
-        root: image names are relative to it; by default to the folder itself, to the part of a glob before its first
-            wildcard, to the list's folder; of several inputs to the folder they have in common.
-        prefix: names of tar members begin with that of their tar.
+        inputs: folders (searched recursively, without hidden files), globs (** goes into sub-folders), list files (a
+            path per line, relative to `root` or else to the list), images, one HDF5 file, or tar shards:
+            `shard-{000..012}.tar`, `pipe:command`.
+        root: image names are relative to it; by default to the folder, the list's folder or the part of a glob before
+            its first wildcard; of several inputs to the folder they have in common.
+        prefix: names of tar members begin with the name of their tar.
 
-    Raises:
-        UserError: something is missing, of a type not supported, or holds no image.
+    Raises: UserError if something is missing, of a type not supported, or holds no image.
     """
     if not inputs:
         raise UserError(f"images: found no input, expected {SUPPORTED}")
@@ -91,7 +87,7 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
 
 
 def expand_braces(text: str) -> list[str]:
-    """Write alternatives in braces out, as a shell does: a-{000..012}.tar, {train,test}.tar."""
+    """Expand braces as a shell does: a-{000..012}.tar, {train,test}.tar."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", text)
     if match is None or os.path.exists(text):
         return [text]
@@ -109,7 +105,7 @@ def expand_braces(text: str) -> list[str]:
 class _Found(NamedTuple):
     base: str  # absolute
     paths: list[str]  # absolute
-    others: list[str]  # files that are no images, passed over
+    others: list[str]  # files that are no images
 
 
 def _find(text: str, root: Path | None) -> _Found:
@@ -138,13 +134,13 @@ def _search_folder(folder: str) -> _Found:
     paths, others, seen = [], [], set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to where the search has been
+        if (status.st_dev, status.st_ino) in seen:  # a link in a circle
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for file in files:
-            if not file.startswith("."):  # .DS_Store, and the ._photo.jpg that macOS leaves, which are no images
+            if not file.startswith("."):  # macOS leaves ._photo.jpg
                 kind = paths if os.path.splitext(file)[1].lower() in EXTENSIONS else others
                 kind.append(os.path.join(place, file))
     return _Found(folder, paths, others)

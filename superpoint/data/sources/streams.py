@@ -1,4 +1,4 @@
-"""Read ahead of the network; files, or what a command prints (`pipe:command`), that can be given up while none come."""
+"""Read ahead of the network; streams of files and of commands (`pipe:command`)."""
 
 import os
 import queue
@@ -15,7 +15,7 @@ from superpoint.errors import UserError
 
 S = TypeVar("S")
 T = TypeVar("T")
-POLL = 0.1  # seconds after which who waits looks whether it is still wanted
+POLL = 0.1  # seconds between two looks whether a wait should end
 GRACE = 5.0  # seconds that a command may take to end after it has closed its output
 
 
@@ -50,15 +50,15 @@ class _Pipe:
 
 @contextmanager
 def open_stream(url: str, stopped: Callable[[], bool] = never) -> Iterator[Stream]:
-    """Open a file, or with `pipe:` the output of a command, which ends with all it has started when the block is left.
+    """Open a file, or the output of a command `pipe:...`, which is killed when the block is left early.
 
-    Raises: UserError if the command fails; InterruptedError if `stopped()` while its output is waited for.
+    Raises: UserError if the command fails; InterruptedError if `stopped()` while it prints nothing.
     """
     if not url.startswith("pipe:"):
         with open(url, "rb") as file:
             yield file
         return
-    # A session of its own, so that not only the shell but all that it has started can be ended.
+    # A session of its own, so that all its processes can be ended.
     with subprocess.Popen(
         url.removeprefix("pipe:"), shell=True, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
     ) as process:
@@ -73,7 +73,7 @@ def open_stream(url: str, stopped: Callable[[], bool] = never) -> Iterator[Strea
                 if pipe.ended and _fate(process):  # why its output cannot be used
                     raise _failure(url, process) from None
                 raise
-            while pipe.read(1 << 20):  # the padding at the end, lest the command die of a broken pipe
+            while pipe.read(1 << 20):  # else the command may die of a broken pipe
                 pass
             if _fate(process):
                 raise _failure(url, process)
@@ -84,7 +84,7 @@ def open_stream(url: str, stopped: Callable[[], bool] = never) -> Iterator[Strea
 
 
 def _fate(process: subprocess.Popen[bytes]) -> int | None:
-    """Exit code of a command whose output has ended, None if it goes on nevertheless."""
+    """Exit code of a command whose output has ended, None if it goes on."""
     try:
         return process.wait(GRACE)
     except subprocess.TimeoutExpired:
@@ -104,13 +104,12 @@ def read_ahead(
     stopped: threading.Event | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[T]:
-    """Yield `load(item)` of each item, in order, at most `ahead` of them before they are asked for.
+    """Yield `load(item)` of each item, in order, up to `ahead` of them computed in advance.
 
-    `items` is walked in a thread of its own, so a slow pipe is read ahead too. An exception of `items` or of `load` is
-    raised at its place in the order. Closing the iterator stops everything.
+    An exception of `items` or `load` is raised at its place in the order. Closing the iterator stops everything.
 
     Args:
-        stopped: set when the iterator is closed, for `items` to look at if it may wait long.
+        stopped: set when the iterator is closed; `items` should look at it while it waits.
         interrupted: asked while nothing comes; True ends the iterator.
     """
     # One more is in the feeder's hand.

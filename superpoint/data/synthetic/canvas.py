@@ -1,4 +1,4 @@
-"""A grey canvas that draws anti-aliased shapes and keeps the labels of the corners that stay visible."""
+"""A grey canvas for anti-aliased shapes that keeps the labels of visible corners."""
 
 import math
 from collections.abc import Callable
@@ -9,17 +9,11 @@ from numpy.typing import NDArray
 
 from superpoint.geometry.homography import inside
 
-# The canvas is drawn at three times the target size and averaged down: with OpenCV's own anti-aliasing and a shift of
-# 1/256 px, the coverage of a pixel is then within 0.2 of the exact one, also at tips of 30 degrees.
-SUPERSAMPLE = 3
-SHIFT = 8
-# OpenCV's LINE_AA paints polygons too large by this many drawn pixels on every side (measured on squares at all
-# angles against exact coverage: 0.61 to 0.69, 0.66 in the mean, with OpenCV 5.0), so polygons are shrunk by as much
-# before they are drawn.
-INFLATION = 0.66
+SUPERSAMPLE = 3  # drawn at so many times the target size: coverage is within 0.2 of the exact one
+SHIFT = 8  # OpenCV's fixed point: 1/256 px
+INFLATION = 0.66  # drawn pixels by which OpenCV's LINE_AA paints polygons too large on every side (measured)
 SHARPEST = 0.07  # bounds how far the vertex of a needle (below 30 degrees) is moved
-# A label nearer than this (target pixels) to a shape drawn over it is taken as hidden.
-HIDDEN_MARGIN = 1.5
+HIDDEN_MARGIN = 1.5  # target pixels between a label and a shape drawn over it, below which it is hidden
 
 _TURNS = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 UNIT_CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1)
@@ -27,7 +21,7 @@ UNIT_CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1)
 
 def inset(polygons: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
     """Move every edge of polygons [M, N, 2], clockwise on screen, inward by `distance`."""
-    # Slices joined by hand: np.roll costs ten times as much on arrays this small, and this runs for every shape.
+    # np.roll costs ten times as much on arrays this small.
     edges = np.concatenate([polygons[:, 1:], polygons[:, :1]], axis=1) - polygons
     length = np.sqrt(np.einsum("mni,mni->mn", edges, edges))[..., None]
     normals = edges[..., ::-1] * (-1.0, 1.0) / np.maximum(length, 1e-9)  # (-ey, ex): inward
@@ -37,10 +31,7 @@ def inset(polygons: NDArray[np.floating], distance: float) -> NDArray[np.float64
 
 
 def _outline(polygon: NDArray[np.floating], x0: int = 0, y0: int = 0) -> NDArray[np.int32]:
-    """What OpenCV has to fill for a polygon [N, 2] (target pixels, clockwise): inset, fixed point, from (x0, y0) on.
-
-    The same as `_fixed(inset(_drawn(polygon)))`, in plain floats: five times as fast for a handful of vertices.
-    """
+    """`_fixed(inset(_drawn(polygon)))` relative to (x0, y0), in plain floats: five times as fast on few vertices."""
     vertices = [((x + 0.5) * SUPERSAMPLE - 0.5, (y + 0.5) * SUPERSAMPLE - 0.5) for x, y in polygon.tolist()]
     normals = []
     for i, (x, y) in enumerate(vertices):
@@ -67,12 +58,9 @@ def clockwise(polygon: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 class Canvas:
-    """Draws at SUPERSAMPLE times the target size; every coordinate taken and given is in target pixels.
+    """A canvas drawn at SUPERSAMPLE times its size; all coordinates are in target pixels.
 
-    Args:
-        background: uint8 [H, W] at the target size.
-        texture: probability that a fill is textured.
-        min_contrast: of a fill to what it covers, in grey levels.
+    `texture`: probability that a fill is textured. `min_contrast`: of a fill to what it covers, in grey levels.
     """
 
     def __init__(
@@ -83,7 +71,6 @@ class Canvas:
         self.texture = texture
         self.min_contrast = min_contrast
         size = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE)
-        # Repeated, not interpolated: averaged down again, the background comes out as it went in.
         self._image = cv2.resize(background, size, interpolation=cv2.INTER_NEAREST)
         self._labels = np.zeros((0, 2))
 
@@ -97,7 +84,7 @@ class Canvas:
         return float(mean[0, 0]), float(deviation[0, 0])
 
     def level(self, *others: float, spread: float = 0.0) -> float:
-        """Draw a grey level 0..255 that differs from each of `others` by `min_contrast` + `spread`, if one does."""
+        """Draw a grey level 0..255 that differs from `others` by `min_contrast` + `spread` where possible."""
         need = min(self.min_contrast + spread, 100.0)
         best, widest = 0.0, -1.0
         for candidate in (self.rng.random(8) * 255).tolist():
@@ -114,7 +101,7 @@ class Canvas:
         return self.level(mean, *others, spread=min(deviation, 40.0))
 
     def polygon(self, vertices: NDArray[np.floating], level: float) -> None:
-        """Fill a simple polygon [N, 2], uniform or textured around `level`; labels it covers are dropped."""
+        """Fill a simple polygon [N, 2] and drop the labels it covers."""
         vertices = clockwise(np.asarray(vertices, np.float64))
         if self.rng.random() < self.texture:
             self.textured(vertices, level)
@@ -167,10 +154,9 @@ class Canvas:
             cv2.fillConvexPoly(self._image, outline, float(level), cv2.LINE_AA, SHIFT)
 
     def line(self, start: NDArray[np.floating], end: NDArray[np.floating], width: float, level: float) -> None:
-        """Draw a straight stroke of `width` pixels whose ends reach half a width beyond `start` and `end`."""
+        """Draw a stroke of `width` pixels that reaches half a width beyond `start` and `end`."""
         (ax, ay), (bx, by) = np.asarray(start).tolist(), np.asarray(end).tolist()
         length = max(math.hypot(bx - ax, by - ay), 1e-9)
-        # Half a width along the stroke, and across it.
         ux, uy = (bx - ax) / length * (width / 2), (by - ay) / length * (width / 2)
         corners = [(ax - ux + uy, ay - uy - ux), (bx + ux + uy, by + uy - ux)]
         corners += [(bx + ux - uy, by + uy + ux), (ax - ux - uy, ay - uy + ux)]
@@ -218,7 +204,7 @@ class Canvas:
         image = np.asarray(small, np.uint8)
         labels = self._labels.astype(np.float32)
         if len(labels):
-            # Textures and low contrast can swallow a corner: without a grey-level step around it, it is not there.
+            # Textures and low contrast can swallow a corner.
             window = np.ones((5, 5), np.uint8)
             span = cv2.subtract(cv2.dilate(image, window), cv2.erode(image, window))
             column = np.clip(labels[:, 0] + 0.5, 0, self.width - 1).astype(int)
@@ -236,7 +222,7 @@ def _bounds(polygon: NDArray[np.floating], margin: int) -> tuple[int, int, int, 
 
 
 def _enlarged(image: NDArray[np.float32], factor: int, height: int, width: int) -> NDArray[np.float32]:
-    """The image with every pixel repeated `factor` times both ways, cropped to [height, width]."""
+    """Every pixel repeated `factor` times both ways, cropped to [height, width]."""
     return np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)[:height, :width]
 
 
@@ -256,7 +242,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, amplitude: f
     rows, columns = max(int(height / cell), 1) + 3, max(int(width / cell), 1) + 3
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
     coarse *= amplitude * 1.4  # interpolation takes about a third of the deviation
-    # Oriented: now and then much longer one way than the other, like wood grain or brushed metal.
+    # Now and then oriented, like wood grain.
     if rng.random() < 0.2:
         coarse = coarse[: max(rows // 6, 2)] if rng.random() < 0.5 else coarse[:, : max(columns // 6, 2)]
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)

@@ -1,4 +1,4 @@
-"""From (seed, index) to a scene: a background and one or more primitives, with the labels of their visible corners."""
+"""Synthetic scenes: a background and one or more primitives."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,7 @@
-"""The nine primitives. Each draws into a region of a canvas and labels its corners.
+"""The nine primitives (DeTone et al. 2018, section 4, figure 4). Each draws into a canvas and labels its corners.
 
-A primitive is a function (canvas, rng, region) with region = (x, y, width, height) in pixels; it may reach beyond the
-region. To add one: write the function, enter it in PRIMITIVES, give it a weight in `data.synthetic.primitives`.
-Source of the list: DeTone et al. 2018, section 4, figure 4.
+A primitive is a function (canvas, rng, region) with region = (x, y, width, height) in pixels. To add one: write it,
+enter it in PRIMITIVES, give it a weight in `data.synthetic.primitives`.
 """
 
 import math
@@ -105,7 +104,7 @@ def checkerboard(canvas: Canvas, rng: np.random.Generator, region: Region) -> No
     second = canvas.level(first, behind)
     parity = np.add.outer(np.arange(rows), np.arange(columns)) % 2
     levels = np.where(parity == 0, first, second).astype(np.float64)
-    # Tiles of one colour differ a little, by no more than keeps neighbours apart.
+    # Tiles of one colour differ a little.
     jitter = rng.uniform(0, 0.35) * abs(first - second)
     levels += rng.uniform(-jitter, jitter, levels.shape)
     _pattern(canvas, quad, grid, np.clip(levels, 0, 255))
@@ -136,7 +135,7 @@ def cube(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
         if min(map(abs, rotation[2].tolist())) < 0.25:  # a face seen nearly edge-on
             continue
         axes = rotation * (0.4 + 0.6 * rng.random(3))  # columns: the box's edges
-        # Edges that point to the eye (z > 0) make the three visible faces meet at the corner nearest to it.
+        # Edges point to the eye (z > 0): the three visible faces meet at the nearest corner.
         a, b, c = (axes * np.where(axes[2] < 0, -1.0, 1.0)).T
         near = (a + b + c) / 2
         corners = np.array([near, near - a, near - b, near - c, near - a - b, near - b - c, near - c - a])
@@ -158,7 +157,7 @@ def cube(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
 def noise(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     """Random grey values over the region, fine or in clumps; no labels."""
     x, y, w, h = region
-    # A rounded outline (superellipse), so that the patch itself has no corner; often it is larger than the region.
+    # A superellipse, so that the patch itself has no corner.
     reach = rng.uniform(0.8, 1.8)
     rim = np.sign(UNIT_CIRCLE) * np.abs(UNIT_CIRCLE) ** 0.6 * (reach * w / 2, reach * h / 2) + (x + w / 2, y + h / 2)
     canvas.static(rim, rng.uniform(40, 215), rng.uniform(15, 80), int(rng.integers(1, 4)))
@@ -177,9 +176,6 @@ PRIMITIVES: dict[str, Callable[[Canvas, np.random.Generator, Region], None]] = {
 }
 
 
-# --- geometry of the primitives ---------------------------------------------------------------------------------------
-
-
 def _point(rng: np.random.Generator, region: Region, margin: float) -> NDArray[np.float64]:
     """A point [2] of the region, at least `margin` of its sides away from its outline."""
     x, y, w, h = region
@@ -196,7 +192,7 @@ def _spread_angles(rng: np.random.Generator, count: int, least: float) -> NDArra
 
 def _star_shaped(rng: np.random.Generator, centre: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     """A simple polygon [N, 2] around `centre`, N in 3..8, whose corners are all clear ones."""
-    # Many corners are clear only on a large outline, so the number of tries with up to eight is limited.
+    # Many corners are clear only on a large outline.
     for attempt in range(20):
         count = int(rng.integers(3, 9 if attempt < 6 else 5))
         angles = _spread_angles(rng, count, math.radians(15))
@@ -208,8 +204,8 @@ def _star_shaped(rng: np.random.Generator, centre: NDArray[np.float64], radius: 
 
 
 def _good_corners(shape: NDArray[np.floating]) -> bool:
-    """Whether all corners of a polygon [N, 2] are clear ones: neither flat nor needle-sharp, none crowding another."""
-    # Plain floats: faster than numpy for so few corners, and this is the generator's innermost test.
+    """Whether no corner of a polygon [N, 2] is flat, needle-sharp or near another."""
+    # Plain floats are faster than numpy for so few corners.
     vertices = shape.tolist()
     count = len(vertices)
     for i, (x, y) in enumerate(vertices):
