@@ -8,10 +8,9 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Input that cannot be used: a file, a key, a value, a device.
+    """Input that cannot be used; the command line prints the message without a traceback and ends with exit code 2.
 
-    The message is one line that names the file or key, what was found and what was expected. The command line prints
-    it without a traceback and ends with exit code 2.
+    The message is one line that names the file or key, what was found and what was expected.
     """
 
 
@@ -22,7 +21,7 @@ def did_you_mean(value: object, options: Iterable[str]) -> str:
 
 
 def near_file(path: str | Path) -> str:
-    """Return what `did_you_mean` says about the names beside a file that is not there."""
+    """Return `did_you_mean` of the names beside a file that is not there."""
     path = Path(path)
     try:
         return did_you_mean(path, [str(path.parent / each.name) for each in path.parent.iterdir()])
@@ -31,7 +30,7 @@ def near_file(path: str | Path) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return the message of an error on one line, of a long one the beginning; without a message its type."""
+    """Return the first 200 characters of an error's message on one line, or its type."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -44,10 +43,7 @@ def check_one_of(key: str, value: str, options: Sequence[str]) -> None:
 def check_number(
     key: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False, whole: bool = False
 ) -> None:
-    """Demand a finite number in [low, high], or in (low, high] if `above`, and an integer if `whole`.
-
-    None passes: it stands for "not set".
-    """
+    """Demand None or a finite number in [low, high], in (low, high] if `above`, an integer if `whole`."""
     if value is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, after any crash, finds the old content or the new one; the order of their names."""
+"""Write files so that a reader, after any crash, finds the old content or the new one; sort their names."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from superpoint.errors import UserError
 
 
 def make_folder(path: str | Path) -> Path:
-    """Return the folder `path`, made if it is not there. Raises: UserError if that cannot be done."""
+    """Make and return a folder. Raises: UserError if that fails."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,13 +21,13 @@ def make_folder(path: str | Path) -> Path:
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
-    """Return a sorting key that takes runs of digits as numbers: image2 before image10; "01" and "1" stay apart."""
+    """Return a sorting key that takes runs of digits as numbers: image2 before image10."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part), part) if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def refuse_inputs(target: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Raise UserError if what is to be written at `target` would replace one of the files or folders read from."""
+    """Raise UserError if `target` is one of the files or folders read from."""
     if not os.path.exists(target):
         return
     for path in inputs:
@@ -38,10 +38,9 @@ def refuse_inputs(target: str | Path, inputs: Iterable[str | Path]) -> None:
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write(file)` on a temporary file beside `path`, flush it to the disk, and rename it to `path`.
 
-    Raises:
-        UserError: the folder is missing or cannot be written, or the disk is full. No temporary file stays behind.
+    Raises: UserError if the folder is missing or cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # beside it: a rename is atomic only within a disk
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that the operating system takes away from a process that dies."""
+"""A lock on a folder that ends with its process."""
 
 import contextlib
 import datetime
@@ -19,11 +19,7 @@ _held: set[Path] = set()  # by this process
 
 
 class FolderLock:
-    """The lock of a folder, kept in the file `run.lock` there.
-
-    The lock belongs to the process, not to the file: it ends with the process, however that dies, and processes that
-    it has forked do not keep it. The file names the holder for the message to others.
-    """
+    """The lock of a folder, on its file `run.lock`, which names the holder; forked processes do not keep it."""
 
     NAME = "run.lock"
 
@@ -32,10 +28,9 @@ class FolderLock:
         self._file: int | None = None
 
     def acquire(self) -> str | None:
-        """Take the lock. Return None, or who holds it.
+        """Take the lock; return None, or who holds it.
 
-        Raises:
-            OSError: the folder cannot be written, or its file system has no locks (`errno` in UNSUPPORTED).
+        Raises: OSError if the folder cannot be written, or has no locks (`errno` in UNSUPPORTED).
         """
         if self.path.resolve() in _held:
             return "this process"
@@ -73,7 +68,7 @@ class FolderLock:
             raise UserError(f"{self.path.parent}: {holder} {doing}; wait for it, or end it")
 
     def release(self) -> None:
-        """Give the lock back and remove its file; nothing happens if it is not held."""
+        """Give back the lock, if held, and remove its file."""
         if self._file is None:
             return
         _held.discard(self.path.resolve())
@@ -83,7 +78,7 @@ class FolderLock:
         self._file = None
 
     def holder(self) -> str | None:
-        """Return who holds the lock now, None if nobody does."""
+        """Return who holds the lock, or None."""
         if self.path.resolve() in _held:
             return describe_process()
         try:
@@ -99,7 +94,7 @@ class FolderLock:
 
 
 def describe_process() -> str:
-    """Return this process in words: number, machine and time."""
+    """Return number, machine and time of this process in words."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S} UTC"
 

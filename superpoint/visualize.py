@@ -1,7 +1,6 @@
 """Pictures: arrays in, image uint8 [H, W, 3] RGB or matplotlib Figure out.
 
-An enlargement by s repeats whole pixels and puts points at (x + 0.5) * s - 0.5, so a marker shows its pixel. Colours
-(Okabe-Ito palette, maps viridis and cividis) stay apart for colour-blind eyes.
+Enlarged by s, pixels repeat and points lie at (x + 0.5) * s - 0.5. Colours stay apart for colour-blind eyes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +19,12 @@ from superpoint.geometry.homography import resize_points
 
 Image = NDArray[np.uint8]
 
-# Okabe and Ito 2008, "Color Universal Design"; RGB. Black is left out: curves on white, markers on photographs.
+# Okabe and Ito 2008, "Color Universal Design"; RGB.
 ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
 BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
 DIMMED = 0.6  # brightness of an image below a heatmap
 GAP = 12  # px between two images side by side
-MAX_LINES = 150  # matches drawn, in even steps through all: more cover the images
+MAX_LINES = 150  # matches drawn, in even steps through all
 SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
 
@@ -115,10 +114,7 @@ def _cross(canvas: Image, center: tuple[int, int], radius: float) -> None:
 
 
 def normalised(values: ArrayLike, limits: tuple[float, float] | None = None) -> NDArray[np.float64]:
-    """Return values as 0..1 between the limits (None: their own), clipped; all 1 if they are equal. NaN becomes 0.
-
-    Raises: ValueError if the upper limit is not above the lower one.
-    """
+    """Return values as 0..1 between the limits (None: their own), clipped; all 1 if they are equal. NaN becomes 0."""
     array = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(array)
     if limits is None and np.unique(array[finite]).size < 2:
@@ -148,10 +144,7 @@ def overlay_heatmap(
     scale: int = 1,
     name: str = "viridis",
 ) -> Image:
-    """Draw a heatmap [H, W] on its dimmed image, see `to_rgb`; the higher the value, the more opaque its colour.
-
-    `limits`: values at the ends of the colours; None = 0 and the largest of the map.
-    """
+    """Draw a heatmap [H, W] on its dimmed image, see `to_rgb`; `limits`: ends of the colours (None: 0 and the max)."""
     picture = to_rgb(image)
     values = np.asarray(heatmap, dtype=np.float64)
     if values.shape != picture.shape[:2]:
@@ -170,10 +163,7 @@ def contact_sheet(
     *,
     gap: int = 4,
 ) -> Image:
-    """Put images in rows on a white sheet, each centred in a cell of the largest size, with its title above.
-
-    Titles too long for a cell are cut. Images are not scaled.
-    """
+    """Put images in rows on a white sheet, unscaled, each with its title above; long titles are cut."""
     pictures = [to_rgb(image) for image in images]
     columns = min(columns, len(pictures))
     head = 16 if titles else 0
@@ -191,7 +181,7 @@ def contact_sheet(
 
 
 def _text(strip: Image, text: str) -> None:
-    """Write into a strip of the sheet (a view); what does not fit is cut."""
+    """Write into a strip of the sheet (a view)."""
     face, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
     while text and cv2.getTextSize(text, face, size, 1)[0][0] > strip.shape[1]:
         text = text[:-1]
@@ -241,10 +231,7 @@ def figure_to_image(figure: Figure) -> Image:
 
 
 def save_image(path: str | Path, image: NDArray[np.generic]) -> Path:
-    """Write a PNG, whole or not at all; missing folders are made.
-
-    Raises: UserError if it cannot be written, or its name does not end in .png.
-    """
+    """Write a PNG and missing folders. Raises: UserError if that fails, or the name does not end in .png."""
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise UserError(f"{target}: found the ending '{target.suffix}', expected .png")

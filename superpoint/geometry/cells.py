@@ -1,7 +1,6 @@
 """Pixels <-> 8x8 cells. Channel k = 8 * row + col inside the cell; channel 64 is the dustbin, "no interest point".
 
-That order is the one of `torch.nn.functional.pixel_shuffle(8)`. Reshaping a map [H, W] straight to [Hc, Wc, 64] is
-not: it cuts the image into runs of 64 pixels of one row.
+That is the order of `torch.nn.functional.pixel_shuffle(8)`; a map [H, W] reshaped straight to [Hc, Wc, 64] is wrong.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ CHANNELS = DUSTBIN + 1
 def encode_points(
     points: NDArray[np.floating], height: int, width: int, rng: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
-    """Return the target [height / 8, width / 8] in 0..64 of points [N, 2] (x, y); only here labels are rounded.
+    """Return the target [height / 8, width / 8] in 0..64 of points [N, 2] (x, y), the only place that rounds labels.
 
     Points off the image are ignored. Of several points in a cell one is drawn by `rng` (the last one without).
     Source: DeTone et al. 2018, section 3.4.

@@ -70,7 +70,7 @@ def warp_valid(h_a_b: Matrix, size_a: tuple[int, int], size_b: tuple[int, int], 
 
 def is_convex(corners: NDArray[np.floating], min_area: float = 0.0) -> bool:
     """Return whether corners [4, 2] are strictly convex, clockwise on screen (unmirrored), over `min_area` px^2."""
-    # Plain floats: several times as fast as numpy on four points, and every sampled shape and warp is tested.
+    # Plain floats: several times as fast as numpy on four points.
     vertices = corners.tolist()
     area = 0.0
     for i, (x, y) in enumerate(vertices):
@@ -92,8 +92,7 @@ def sample_homography(
     """Draw a random homography [3, 3] of a frame onto itself.
 
     The frame's corners are displaced (perspective: each alone; shear: the two of a side together), zoomed, rotated and
-    moved about the centre; the draw is repeated until the result is convex, unmirrored and covers at least 5 % of
-    the frame. Raises: UserError if 1000 draws give none.
+    moved, until they are convex and cover at least 5 % of the frame. Raises: UserError if 1000 draws give none.
     """
     ranges = ranges or HomographyRanges()
     source = frame_corners(height, width)

@@ -1,4 +1,4 @@
-"""Where in the image, and where in its 8x8 cell, detections fall: the two classic ways for a detector to be wrong."""
+"""Where in the image, and where in its 8x8 cell, detections fall."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Placement:
 
 
 class PlacementTally:
-    """Counts that `Placement` is made of; those of images add up."""
+    """Counts behind a `Placement`, summed over images."""
 
     def __init__(self) -> None:
         self.near = 0  # points within the band at the outline

@@ -1,4 +1,4 @@
-"""Ranges of random homographies, apart from what draws them: settings are read before OpenCV is loaded."""
+"""Ranges of random homographies, in a file of their own: settings are read before OpenCV is loaded."""
 
 from dataclasses import dataclass, field
 

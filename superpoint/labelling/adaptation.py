@@ -17,19 +17,14 @@ from superpoint.labelling.views import chunks, sample_views, warp_views
 from superpoint.models.decode import Detections, probability_to_keypoints
 from superpoint.models.extract import AnyNetwork, dense_maps, features
 
-# Probabilities of a view up to this are left out as nothing: a peak above the usual thresholds is made of larger ones,
-# and most pixels are below. Fixed, so that the scores do not depend on the threshold; only one below it lowers it.
-FLOOR = 1e-3
+FLOOR = 1e-3  # probabilities up to this count as 0; fixed, so that scores do not depend on a threshold above it
 SETTLE_EVERY = 10  # views between two looks at whether the points still move
 SETTLED_WITHIN = 1.0  # px
-TRIM_EVERY = 20  # images of one view between two returns of freed memory, which take about 7 ms; else every image
+TRIM_EVERY = 20  # images of one view between two returns of freed memory (7 ms); else every image
 
 
 class HomographicAdaptation:
-    """Labels for images of any size, by homographic adaptation: DeTone et al. 2018, section 5, equation 10.
-
-    The result is a function of the network, the configuration, the image and its name.
-    """
+    """Labels by homographic adaptation (DeTone et al. 2018, section 5, equation 10), for images of any size."""
 
     def __init__(
         self,
@@ -38,10 +33,9 @@ class HomographicAdaptation:
         decode: DecodeConfig,
         device: str | torch.device = "cpu",
     ) -> None:
-        """Args:
-        network: float32 [B, 1, H, W], 0..1, sides multiples of 8 -> {"logits": [B, 65, H / 8, W / 8], ...}; what
-            `backends.make_network` gives, or a `SuperPoint` in evaluation mode, on `device`.
-        decode: how points are taken from the aggregated map; the threshold means the same as for plain detection.
+        """Label with a network of `backends.make_network`, or a `SuperPoint` in evaluation mode on `device`.
+
+        The threshold of `decode` means the same as for plain detection.
         """
         self.network = network
         self.config = config
@@ -50,14 +44,9 @@ class HomographicAdaptation:
         self._images = 0
 
     def __call__(self, image: NDArray[np.uint8], name: str) -> Features:
-        """Args:
-        image: uint8 [H, W], both at least 1.
-        name: of the image; with the seed it decides which views are taken.
+        """Return the labels of an image uint8 [H, W]; scores are the probability of a keypoint within about 1 px.
 
-        Returns:
-            Features whose scores are the probability of a keypoint within about 1 px; of one view (plain detection),
-            with descriptors if the network has them.
-
+        Of one view (plain detection), with descriptors if the network has them. `name` and the seed decide the views.
         Raises: UserError if the network's output is not finite, or not even one view fits into the memory.
         """
         if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
@@ -111,13 +100,13 @@ class HomographicAdaptation:
 
     def _source(self, image: NDArray[np.uint8], height: int, width: int) -> Tensor:
         if (height, width) != image.shape:
-            # A view of low resolution is drawn from a copy that is averaged over areas: it would alias otherwise.
+            # A view of low resolution is drawn from an averaged copy: it would alias otherwise.
             image = resize_with_points(image, np.empty((0, 2)), (height, width))[0]
         return torch.from_numpy(np.ascontiguousarray(image)).to(self.device)[None, None].float() / 255
 
 
 def agreement(one: NDArray[np.floating], other: NDArray[np.floating], within: float = 1.0) -> float:
-    """Return the share of points [N, 2] and [M, 2] with one of the others within `within` px; 1 if both are empty."""
+    """Return the share of points [N, 2] and [M, 2] that have one of the others within `within` px."""
     if not len(one) or not len(other):
         return float(len(one) == len(other))
     # Without a matrix product, whose rounding is 0.1 px at coordinates of some thousands.

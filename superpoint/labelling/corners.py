@@ -1,11 +1,7 @@
 """Move labels to the corners of the image, and add corners that the labels lack.
 
-A MagicPoint has learnt from drawings; on photographs it finds a corner, but not to the pixel. On 50 generated pairs of
-photographs, 240x320, the 300 strongest points of the VGG MagicPoint repeat within 1 px in 28 %, moved to the nearest
-corner in 46 % (with Gaussians of .7 and 1 px), and the points of Shi and Tomasi's detector in 50 to 57 %.
-
-The maxima lie on the inner side of a corner, some 1.2 px from its tip. Moving them to the tip by Förstner's operator
-(cv2.cornerSubPix) made repeatability worse, 50 % to 46 % at best.
+A MagicPoint has learnt from drawings: of its 300 strongest points, 28 % repeat within 1 px on photographs, 46 % after
+they have moved to the nearest corner. The maxima lie inside a corner, some 1.2 px from its tip.
 """
 
 from typing import Any
@@ -20,7 +16,7 @@ ADDED = 2.0  # times NOISE, that a corner must have to become a label
 RADIUS = 5  # pixels between corners that become labels (Chebyshev)
 BORDER = 4  # pixels along the outline, where no corners are added
 APART = 4  # pixels: of two labels nearer than that (Chebyshev) the weaker is dropped
-REACH = 3  # pixels that a label moves at most; in images whose longest side exceeds SIDE, more in proportion
+REACH = 3  # pixels that a label moves at most, in images with a longest side of SIDE
 SIDE = 320
 NEIGHBOURS = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
 HERE = 4  # the row of NEIGHBOURS that is (0, 0)
@@ -40,16 +36,15 @@ def corner_strength(image: NDArray[np.uint8], blur: float, window: float) -> NDA
 
 
 def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
-    """Move points [N, 2] uphill to the maxima of `strength` [H, W], and there to the top of the parabola of 3x3 values.
+    """Move points [N, 2] uphill to the maxima of `strength` [H, W], to sub-pixels by a parabola.
 
-    A point that is not on a maximum after `steps` pixels along either axis stays where it was.
+    A point that finds none within `steps` pixels stays where it was.
     """
     height, width = strength.shape
     padded = np.pad(strength, 1, constant_values=-1.0)
     at = np.clip(np.rint(points).astype(np.int64), 0, [width - 1, height - 1])
 
     def around() -> NDArray[np.float64]:
-        """[N, 9] values about the points."""
         rows, columns = at[:, 1, None] + 1 + NEIGHBOURS[:, 1], at[:, 0, None] + 1 + NEIGHBOURS[:, 0]
         return padded[rows, columns].astype(np.float64)
 
@@ -76,15 +71,10 @@ def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
 def sharpen(
     image: NDArray[np.uint8], points: Points, scores: NDArray[np.float32], *, added: float = 0.0
 ) -> tuple[Points, NDArray[np.float32]]:
-    """Move labels to the corners next to them; where the image is out of focus, to the corners of a blurred copy.
+    """Move labels [N, 2] with scores [N], strongest first, to the corners next to them in an image uint8 [H, W].
 
-    Args:
-        image: uint8 [H, W].
-        points, scores: float32 [N, 2] (x, y) and [N], strongest first.
-        added: max number of other corners in 100 x 100 pixels that become labels, with the lowest score.
-
-    Returns:
-        Points and scores, strongest first; of two nearer to each other than APART, the stronger.
+    Out of focus, corners of a blurred copy serve. Up to `added` other corners per 100 x 100 pixels become labels with
+    the lowest score. Of two labels nearer than APART the stronger stays.
     """
     height, width = image.shape
     fine, coarse = corner_strength(image, *FINE), corner_strength(image, *COARSE)
@@ -109,7 +99,6 @@ def sharpen(
 
 
 def _values(strength: NDArray[np.float32], points: Points) -> NDArray[np.float32]:
-    """Of the pixels that points [N, 2] round to."""
     height, width = strength.shape
     x, y = np.clip(np.rint(points).astype(np.int64), 0, [width - 1, height - 1]).T
     return strength[y, x]

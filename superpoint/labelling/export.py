@@ -52,7 +52,7 @@ class ExportResult:
 
 
 class Share(NamedTuple):
-    """What a process did: images a second, the tars that broke off, the signal that stopped it or None."""
+    """What a process did: images per second, the tars that broke off, the signal that stopped it."""
 
     rate: float = 0.0
     broken: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Share(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An image of a part, or, with no item, the end of the part and what broke it off."""
+    """An image of a part, or (no item) the end of the part and what broke it off."""
 
     part: int
     item: Item | None
@@ -81,9 +81,8 @@ def export_detections(
     Images that cannot be read are skipped, with the reason in the file and in `<out>.summary.json`. The result does
     not depend on the number of processes, nor on interruptions.
 
-    Raises:
-        UserError: no images, no weights, nothing can be written; `out` exists, or holds an export in progress and
-            `resume` is not set; a resume with other settings, weights or inputs; a tar that breaks off.
+    Raises: UserError for missing images or weights; an `out` that exists, is in progress or cannot be written; a resume
+        with other settings, weights or inputs; a tar that breaks off.
     """
     out = Path(out)
     if resume and overwrite:
@@ -138,9 +137,9 @@ def export_detections(
 
 
 def _resolved(config: LabellingConfig, processes: Processes) -> LabellingConfig:
-    """`config` with what "auto" comes to here: each choice gives other last bits, and shards must not be of several.
+    """`config` with "auto" resolved, as each choice gives other last bits.
 
-    Raises: UserError if one is impossible, or not the same in all processes.
+    Raises: UserError if a choice is impossible, or differs between processes.
     """
     choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
 
@@ -201,7 +200,7 @@ def _label_share(
     processes: Processes,
     attributes: dict[str, Any],
 ) -> Share:
-    """Label this process's parts (every `count`-th). Raises: UserError if the disk is full, the weights are broken."""
+    """Label the parts of this process, every `count`-th."""
     finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
     label: Labeller = labeller(model, config)
@@ -276,7 +275,7 @@ def _label_share(
                 writer.add(task.part, name, outcome)
                 progress.image(skipped=isinstance(outcome, str))
         except UserError as error:
-            if processes.count > 1:  # the others go on, maybe for long, and only then is it reported
+            if processes.count > 1:  # reported when all have ended
                 progress.message(f"process {processes.rank + 1} ends: {error}", warning=True)
             raise
         finally:
@@ -303,7 +302,7 @@ def _amount(
 
 
 def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
-    """Summarise `path` (from its labels if `again`, else by what the shards say of theirs), tidy up, report."""
+    """Summarise `path` (from its labels if `again`, else from the shards), tidy up, report."""
     if again:
         with FeatureFile(path) as labels:
             skipped = labels.skipped()

@@ -21,9 +21,8 @@ from superpoint.labelling.summary import working_size
 from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
-# Labels are moved to corners of the image at so many times the size the network saw: finer detail is lost in training.
-SHARP = 1.5
-UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in: the network learns whole pixels
+SHARP = 1.5  # labels are moved to corners of the image at so many times the size the network saw
+UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in
 
 
 class WorkingImage(NamedTuple):
@@ -55,10 +54,9 @@ def shrink(image: NDArray[np.uint8], config: LabellingConfig) -> WorkingImage:
 
 
 def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
-    """The function (image, name) -> features in pixels of the image as it came.
+    """Return the function (image, name) -> features in pixels of the image as it came.
 
-    With adaptation the points of many warped views (`superpoint.labelling`), without it those of one pass, and their
-    descriptors if the model has them. It raises NoRoomError for an image that does not fit into the memory.
+    It raises NoRoomError for an image that does not fit into the memory.
     """
     network = make_network(model, config.backend, config.precision, config.device)
     adapts = config.adaptation.homographies > 1
@@ -92,7 +90,7 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
 
 
 def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:
-    """Features in pixels of the original, whose points were moved to corners of `image`, the original or shrunk."""
+    """Features whose points have moved to corners of `image`, the original or a smaller copy."""
     width, height = features.image_size
     scale_x, scale_y = width / image.shape[1], height / image.shape[0]
     points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)

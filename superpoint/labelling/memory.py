@@ -1,4 +1,4 @@
-"""How many views fit into the memory at once, and giving back what glibc keeps of those that are done."""
+"""How many views fit into the memory, and the return of freed memory to the system."""
 
 import ctypes
 import platform
@@ -9,7 +9,7 @@ import torch
 from superpoint.errors import UserError
 
 BYTES_PER_PIXEL = 700  # of a view: two fp32 activations of 64 channels at full resolution, grid, maps; VGG encoder
-SHARE = 4  # of the free memory one part is used
+SHARE = 4  # a quarter of the free memory is used
 MOST = {"cpu": 512 << 20, "cuda": 4 << 30}  # bytes; more at once is no faster
 UNKNOWN = 2 << 30  # bytes that are taken to be free where the system does not say
 
@@ -23,11 +23,9 @@ def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, n
 
     Args:
         megabytes: for them; 0 = a quarter of what is free on `device`, at most 512 MB on a CPU and 4 GB on a GPU.
-        size: (height, width) of the largest view. At least one is always taken, unless it cannot fit.
-        name: of the image, for the message.
+        size: (height, width) of the largest view.
 
-    Raises:
-        NoRoomError: not even one view fits into the memory that is free.
+    Raises: NoRoomError if not even one view fits.
     """
     height, width = size
     free, needed = free_memory(device), height * width * BYTES_PER_PIXEL
@@ -41,10 +39,9 @@ def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, n
 
 
 def give_back_freed_memory() -> bool:
-    """Return to the system what has been freed; False where the C library is not glibc, which keeps it.
+    """Return freed memory to the system; return whether the C library is glibc, which else keeps it.
 
-    Images of ever other sizes leave gaps that fit none of the next: glibc held 166 MB of them after 600 images of 64 to
-    400 px (lite, OpenVINO), 448 MB after 300 (torch), and more with each.
+    Images of ever other sizes leave gaps that fit none of the next: 448 MB after 300 images with torch.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -55,11 +52,11 @@ def give_back_freed_memory() -> bool:
 def free_memory(
     device: torch.device, meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> int:
-    """Return the bytes still to be had on `device`: of the GPU, or of the machine or its container."""
+    """Return the free bytes of the GPU, or of the machine or its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = _entries(meminfo).get("MemAvailable:", UNKNOWN >> 10) << 10
-    # Control groups of version 2, then 1. Pages of files not used lately count as used, but are given up on demand.
+    # Control groups of version 2, then 1. Inactive pages of files count as used, but are given up on demand.
     for limit, used, stat, reclaimable in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),

@@ -8,10 +8,7 @@ from superpoint.engine.display import Display, format_seconds
 
 
 class ExportProgress(Display):
-    """The display of an export: rank 0 of several `processes` shows how far it is, each says what it meets.
-
-    `unit`: what `total` and `done` count: images, or tars where the number of images is not known.
-    """
+    """The progress of an export, shown by rank 0; `unit`: what `total` and `done` count, images or tars."""
 
     def __init__(
         self, total: int, done: int, unit: str, *, rank: int = 0, processes: int = 1, console: Console | None = None

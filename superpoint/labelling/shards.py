@@ -4,8 +4,7 @@
                  run.lock               held by the export that works here
                  000007-000000-end.h5   part 7, first shard of it and its last
 
-Every shard is a feature file of its own, written whole or not at all. A part is `shard_size` images, or a tar, which
-may take several shards. What has a file is done: a resumed export reads names of files, not their content.
+A shard is a feature file, written whole or not at all. A part is `shard_size` images in one shard, or a tar in several.
 """
 
 import glob
@@ -38,10 +37,10 @@ class ShardFolder:
         self._lock = FolderLock(self.path)
 
     def start(self, plan: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
-        """Make the folder with this plan, or go on with the one that is there; return the plan that holds.
+        """Make the folder with this plan, or resume; return the plan that holds. Locks the folder until `close`.
 
-        The folder is locked until `close`. Raises: UserError if there is something and `resume` is not set, if another
-        export works on it, if settings, weights or inputs differ, or if nothing can be written.
+        Raises: UserError if it exists and `resume` is not set, another export works on it, settings, weights or inputs
+            differ, or nothing can be written.
         """
         make_folder(self.out.parent)
         if self.path.exists() and not resume:
@@ -63,7 +62,7 @@ class ShardFolder:
         return plan
 
     def discard(self) -> None:
-        """Remove the file and what there is of an export to it. Raises: UserError if one is working on it."""
+        """Remove the file and its unfinished export. Raises: UserError if one is at work."""
         if self.path.exists():
             self.close()
             self._lock.claim("exports into it")
@@ -72,7 +71,7 @@ class ShardFolder:
         self.out.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let other exports work on the folder."""
+        """Unlock the folder."""
         self._lock.release()
 
     def read_plan(self) -> dict[str, Any]:
@@ -90,7 +89,7 @@ class ShardFolder:
         return sorted(found, key=lambda path: tuple(int(number) for number in path.name.split(".")[0].split("-")[:2]))
 
     def finished(self) -> dict[int, tuple[int, bool]]:
-        """Return of each part how many of its first shards are there, and whether these are all."""
+        """Return part -> (number of its first shards that are there, whether these are all)."""
         done: dict[int, tuple[int, bool]] = {}
         for path in self.files():
             match = SHARD.fullmatch(path.name)
@@ -119,7 +118,7 @@ class ShardFolder:
             raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
 
     def tally(self) -> tuple[Tally, dict[str, str]]:
-        """Return what the shards hold, and name -> reason of the images skipped, without reading a keypoint."""
+        """Return the summed tallies of the shards, and name -> reason of the images skipped."""
         tally, skipped = Tally(), {}
         for path in self.files():
             with FeatureFile(path) as shard:
@@ -132,7 +131,7 @@ class ShardFolder:
         return tally, skipped
 
     def merge(self, attributes: Mapping[str, Any]) -> dict[str, str]:
-        """Merge all shards into `out`; return name -> reason of images left out: a name that came before.
+        """Merge all shards into `out`; see `merge_features`.
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
         """
@@ -153,16 +152,14 @@ class ShardFolder:
         return merge_features(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
 
     def remove(self) -> None:
-        """Plan last, so that a folder whose removal was interrupted can still be told from a foreign one."""
+        """Remove the folder, the plan last: it tells the folder from a foreign one."""
         for path in (*self.files(), self.plan_file):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 class PartWriter:
-    """Collects the images of a part and writes them in shards. A full shard waits for the next image or the end, for
-    the last one of a part bears a mark.
-    """
+    """Collects the images of a part and writes them in shards; the last shard of a part bears a mark."""
 
     def __init__(
         self,
@@ -172,7 +169,6 @@ class PartWriter:
         attributes: dict[str, Any],
         resize: int,
     ) -> None:
-        """Args: resize, see `working_size`, for the tally."""
         self.shards, self.size, self.attributes, self.resize = shards, size, attributes, resize
         self.next = {part: count for part, (count, _) in finished.items()}
         self.discard()

@@ -1,4 +1,4 @@
-"""What a set of labels looks like as a whole, and the ways for it to be wrong that show in figures."""
+"""Figures of a set of labels, and alarms where they are wrong."""
 
 import math
 from array import array
@@ -33,7 +33,7 @@ class Summary(NamedTuple):
     empty: int  # images without a keypoint
     density: float  # keypoints in 100 x 100 pixels as the network saw them, median of the images
     coverage: float  # share of 16 x 16 blocks that hold a keypoint, mean of the images
-    views: float  # mean of adaptation; NaN if there was none
+    views: float  # of homographic adaptation, mean; NaN if there was none
     placement: Placement  # in pixels as the network saw them
     alarms: list[str]
 
@@ -104,10 +104,7 @@ class Tally:
 
 
 def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Summary:
-    """Summarise the features of images that the network saw at `resize`; `skipped` others were not labelled.
-
-    Of an image of unknown size only the keypoints are counted.
-    """
+    """Summarise the features of images that the network saw at `resize`; `skipped` others were not labelled."""
     tally = Tally()
     for item in features:
         tally.add(item, resize)
@@ -115,7 +112,7 @@ def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Su
 
 
 def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """Return (width, height) of an image whose longest side was shrunk to `resize`; 0 or a smaller image: as it is."""
+    """Return (width, height) of an image whose longest side is shrunk to `resize` (0: not)."""
     longest = max(width, height)
     if not resize or longest <= resize:
         return width, height
@@ -123,7 +120,7 @@ def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
 
 
 def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:
-    """Return the share of an image's blocks that hold one of its points [N, 2]; blocks right and below may be cut."""
+    """Return the share of an image's blocks that hold one of its points [N, 2]."""
     down, across = -(-height // block), -(-width // block)
     x, y = np.floor((points + 0.5) / block).astype(int).clip(0, [across - 1, down - 1]).T
     return len(np.unique(y * across + x)) / (down * across)

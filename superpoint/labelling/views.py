@@ -1,4 +1,4 @@
-"""The views of an image: sampled homographies, the warp on the network's device, and what of a view may be used."""
+"""The views of an image: sampled homographies, and the warp on the network's device."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,12 @@ class View:
 
     h_image_view: Matrix
     size: tuple[int, int]  # (height, width), multiples of 8
-    shrunk: tuple[int, int]  # size of the image it is drawn from: the image's own, or smaller if its resolution is
+    shrunk: tuple[int, int]  # size of the copy of the image it is drawn from
     borders: NDArray[np.float64]  # [K, 3], lines (a, b, c); a pixel counts where a * x + b * y + c >= 0 for all
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Return the random numbers of an image, a function of (seed, name) on every machine."""
+    """Return the random numbers of (seed, name), the same on every machine."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
     return np.random.Generator(np.random.SFC64([seed, *np.frombuffer(digest, "<u4").tolist()]))
 
@@ -68,16 +68,9 @@ def _borders(corners: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -> Tensor:
-    """Draw views of one size and source, bilinear; beyond its outline the image is mirrored.
+    """Draw views of one size, float32 [B, 1, H, W], bilinear; beyond its outline the image is mirrored.
 
-    On photographs a repeated edge left 1.3 times as many points 4..8 px from the outline as inside, black 0.5 times,
-    mirroring 0.7 times (plain detection: 0.9 times).
-
-    Args:
-        source: float32 [1, 1, h, w], the image [height, width] or a smaller copy of it (`View.shrunk`).
-
-    Returns:
-        float32 [B, 1, H, W]. A pixel lies where `h_image_view` says, to 0.01 px.
+    `source`: float32 [1, 1, h, w], the image [height, width] or a smaller copy of it (`View.shrunk`).
     """
     source_height, source_width = source.shape[-2:]
     rows, columns = views[0].size
@@ -89,7 +82,7 @@ def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -
     x = torch.arange(columns, device=source.device, dtype=torch.float32)
     y = torch.arange(rows, device=source.device, dtype=torch.float32)[:, None]
     depth = m[:, 2, 0] * x + (m[:, 2, 1] * y + m[:, 2, 2])  # [B, H, W]
-    # At or behind the horizon there is no image; such pixels lie outside `borders`, their content is of no matter.
+    # Pixels at or behind the horizon lie outside `borders`; their content does not matter.
     depth = depth.clamp_min(1e-6)
     grid = torch.stack([(m[:, axis, 0] * x + (m[:, axis, 1] * y + m[:, axis, 2])) / depth for axis in (0, 1)], dim=-1)
     source = source.expand(len(views), 1, source_height, source_width)
