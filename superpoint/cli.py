@@ -12,7 +12,7 @@ import typer
 
 from superpoint import __version__
 from superpoint.commands import convert, diagnose, evaluate, label, train, use  # which makes them commands
-from superpoint.commands.command import CONFIGS, Stopped, app
+from superpoint.commands.command import CONFIGS, Stopped, app, first_process
 from superpoint.errors import UserError, did_you_mean
 
 __all__ = ["app", "convert", "diagnose", "evaluate", "label", "main", "train", "use"]
@@ -75,7 +75,8 @@ def _end(stopped: Stopped, arguments: list[str]) -> None:
     if stopped.resume:
         again = shlex.join(["superpoint", *arguments, *([] if "--resume" in arguments else ["--resume"])])
         line = f"stopped; what is done is kept, go on by: {again}"
-    print(line, file=sys.stderr)
+    if first_process():
+        print(line, file=sys.stderr)
     raise SystemExit(128 + stopped.number) from None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 import pytest
+import torch  # noqa: F401 - a command says that it starts only where PyTorch is still to be imported
 from numpy.typing import NDArray
 
 from superpoint.cli import main

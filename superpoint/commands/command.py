@@ -146,8 +146,8 @@ def command(
             if inputs:
                 arguments.append([each for each in words if each not in overrides])
                 check_inputs(arguments[1])
-            if sys.stderr.isatty() and not quiet and not as_json:
-                print(f"superpoint {name}: starting", file=sys.stderr)  # PyTorch takes seconds to import
+            if not quiet and "torch" not in sys.modules and first_process():  # PyTorch takes seconds to import
+                print(f"superpoint {name}: starting", file=sys.stderr, flush=True)
             try:
                 with _silence(quiet, as_json):
                     outcome = function(*arguments, **given) or Outcome()
@@ -176,6 +176,11 @@ def command(
         return group.command(name, help=text, rich_help_panel=panel, epilog=epilog)(run)
 
     return register
+
+
+def first_process() -> bool:
+    """Return whether this is the only process, or the first of those that torchrun starts."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
 
+from superpoint.classification.config import ClassifierConfig
+from superpoint.commands.command import first_process
 from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.errors import UserError
 
 if TYPE_CHECKING:
-    from superpoint.classification.config import ClassifierConfig
     from superpoint.engine import TrainResult
 
 
 def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
     """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps its tables."""
-    if result.interrupted or os.environ.get("RANK", "0") != "0":
+    if result.interrupted or not first_process():
         return
     if isinstance(config, MagicPointConfig):
         evaluate(config, keep=not result.trained)

@@ -16,6 +16,16 @@ LR_STUDY = [
     *("train.batch_size=8", "optimizer.weight_decay=0"),
 ]
 
+OVERFIT = {  # what `overfit` sets by itself, or by an option
+    "run": "--out",
+    "data.overfit": "--scenes",
+    "data.overfit_first": "--index",
+    "train.steps": "--steps",
+    "train.minutes": "--minutes",
+    **dict.fromkeys(["schedule", "train.batch_size", "train.accumulate", "train.ema", "train.validate_every"], ""),
+    **dict.fromkeys(["data.workers", "data.curriculum", "data.photometric", "data.homography", "train.log_every"], ""),
+}
+
 
 @command("doctor", DIAGNOSE, as_json=True)
 def doctor_command(
@@ -70,11 +80,13 @@ def training_config(file: str | None, overrides: list[str], options: dict[str, A
 
 def overfit_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
     """Return the recipe; refuse settings that `overfit` replaces."""
-    settings = training_config(file, overrides, options)
-    from superpoint.diagnostics.overfit.attempt import check_overrides  # PyTorch: slow to import
-
-    check_overrides(overrides)
-    return settings
+    for override in overrides:
+        key = override.partition("=")[0]
+        for replaced, option in OVERFIT.items():
+            if f"{key}.".startswith(f"{replaced}."):
+                how = f"by {option}" if option else "by itself: no augmentation, a constant rate, one batch"
+                raise UserError(f"{override}: overfit sets {replaced} {how}")
+    return training_config(file, overrides, options)
 
 
 @command("overfit", DIAGNOSE, config=overfit_config)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from superpoint.classification.config import ClassifierConfig
+from superpoint.classification.config import STUDIES, ClassifierConfig
 from superpoint.commands.command import EVALUATE, Outcome, command, subgroup
 from superpoint.commands.options import Images, Model, Momenta, Out, Rates, check_path, numbers, words
 from superpoint.config import load_config
@@ -97,9 +97,7 @@ def evaluate_pairs_command(
 
 def grid_config(name: str, file: str | None, overrides: list[str], options: dict[str, Any]) -> ClassifierConfig:
     """Return the recipe; without a file what the study `name` trains."""
-    from superpoint.classification.study import DEFAULTS  # PyTorch: slow to import
-
-    return load_config(ClassifierConfig, file, [*([] if file else DEFAULTS[name]), *overrides])
+    return load_config(ClassifierConfig, file, [*([] if file else STUDIES[name]), *overrides])
 
 
 @command("mnist", study, config=partial(grid_config, "mnist"))

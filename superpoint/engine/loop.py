@@ -275,7 +275,6 @@ def train(
 
         if stopping:
             save(run.last)
-            display.message(f"stopped at step {state.step}; --resume goes on from there", warning=True)
         run.log("interrupted" if stopping else "finished", state.step, elapsed=state.elapsed)
     return TrainResult(
         step=state.step,

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.classification.config import ClassifierConfig
+from superpoint.classification.config import STUDIES, ClassifierConfig
 from superpoint.classification.study import (
-    DEFAULTS,
     Cell,
     depth_cells,
     ingredient_cells,
@@ -27,7 +26,7 @@ QUICK = [
 
 
 def settings(name: str, train: Path, *more: str) -> ClassifierConfig:
-    return load_config(ClassifierConfig, None, [*DEFAULTS[name], *QUICK, f"data.train={train}", *more])
+    return load_config(ClassifierConfig, None, [*STUDIES[name], *QUICK, f"data.train={train}", *more])
 
 
 def test_the_study_of_digits_ends_in_tables_and_a_figure(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import typer
 
-from superpoint.cli import app, main
+from superpoint.cli import app
 from superpoint.commands.command import CONFIGS, OVERRIDE
 from superpoint.config.inference import InferenceConfig
+from superpoint.training import magicpoint
+from tests.conftest import CommandLine
 
 
 def commands(group: typer.Typer = app) -> Iterator[Any]:
@@ -63,20 +65,27 @@ def test_defaults_are_the_same_everywhere() -> None:
             assert parameters(name)[key].default == defaults[key], (name, key)
 
 
-def test_help_lists_commands_by_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["-h"])
-    text = capsys.readouterr().out
+def test_help_lists_commands_by_what_they_are_for(cli: CommandLine) -> None:
+    text = cli.succeeds("-h")
     places = [text.index(f"\n{each}:\n") for each in ("Use", "Label", "Train", "Evaluate", "Diagnose", "Convert")]
     assert places == sorted(places)
     assert "\nCommands:\n" not in text
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--version"])
-    assert stopped.value.code == 0
-    assert re.fullmatch(r"superpoint \d+\.\d+\.\d+\n", capsys.readouterr().out)
+def test_version(cli: CommandLine) -> None:
+    assert re.fullmatch(r"superpoint \d+\.\d+\.\d+\n", cli.succeeds("--version"))
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("train-magicpoint train.steps=3", ["  steps: 3", "checkerboard: 1.0"]),
+        ("train-classifier model.name=vgg11_bn", ["name: vgg11_bn", "test_crops: 1"]),
+    ],
+)
+def test_print_config_is_complete(command: str, shown: list[str], cli: CommandLine) -> None:
+    output = cli.succeeds(*command.split(), "--print-config")
+    assert all(words in output for words in shown)
 
 
 def test_arguments_are_told_apart() -> None:
@@ -110,21 +119,15 @@ def test_mistakes_are_found_before_pytorch_is_imported(arguments: list[str], mes
     assert message in result.stderr
 
 
-def test_interrupted_before_anything_is_kept(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    from superpoint.training import magicpoint
-
+def test_interrupted_before_anything_is_kept(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(magicpoint, "train_magicpoint", interrupt)
-    with pytest.raises(SystemExit) as stopped:
-        main(["train-magicpoint", f"run={tmp_path}/run", "--quiet"])
-    assert stopped.value.code == 130
-    error = capsys.readouterr().err
+    code, _, error = cli("train-magicpoint", "run=a", "--quiet")
+    assert code == 130
     assert error.count("\n") == 1
-    assert error.endswith(f"superpoint train-magicpoint run={tmp_path}/run --quiet --resume\n")
+    assert error.endswith("superpoint train-magicpoint run=a --quiet --resume\n")
 
 
 def test_a_shell_can_complete_commands_and_recipes() -> None:

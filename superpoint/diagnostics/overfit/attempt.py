@@ -6,7 +6,6 @@ samples are pairs of views, and every correspondence must also find its counterp
 Leaves a run folder with strip.png, strip.gif, overfit.json and, of pairs, matches.png.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -33,15 +32,6 @@ from superpoint.visualize import save_image
 
 BATCH = 8  # samples per step, at most
 EVERY = 5  # steps between looks at the cells
-REPLACED = {  # keys without effect here, and the option that takes their place
-    "run": "--out",
-    "data.overfit": "--scenes",
-    "data.overfit_first": "--index",
-    "train.steps": "--steps",
-    "train.minutes": "--minutes",
-    **dict.fromkeys(["schedule", "train.batch_size", "train.accumulate", "train.ema", "train.validate_every"], ""),
-    **dict.fromkeys(["data.workers", "data.curriculum", "data.photometric", "data.homography", "train.log_every"], ""),
-}
 
 
 @dataclass(frozen=True)
@@ -162,16 +152,6 @@ def overfit_config(
             validate_every=EVERY,
         ),
     )
-
-
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse a `key.path=value` that this stage would ignore. Raises: UserError."""
-    for override in overrides:
-        key = override.partition("=")[0]
-        for replaced, option in REPLACED.items():
-            if key == replaced or key.startswith(f"{replaced}."):
-                how = f"by {option}" if option else "by itself: no augmentation, a constant rate, one batch"
-                raise UserError(f"{override}: overfit sets {replaced} {how}")
 
 
 def free_folder(parent: Path = Path("runs")) -> Path:
