@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +24,8 @@ from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
-from superpoint.evaluation.gallery import write_gallery
 from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair
-from superpoint.evaluation.pair_report import write_report
+from superpoint.evaluation.pair_report import write_gallery, write_report
 from superpoint.evaluation.views import Job, ViewPair, find_jobs, fit_pair, load_views
 from superpoint.features import Features
 from superpoint.files import make_folder
@@ -107,22 +107,22 @@ def measure_jobs(
     """
     first = len(jobs) * processes.rank // processes.count  # whole stretches: a sequence shares its first image
     share = jobs[first : len(jobs) * (processes.rank + 1) // processes.count]
-    records: list[PairRecord] = []
-    failure: str | None = None
-    try:
+
+    def measure_share() -> tuple[list[PairRecord], list[str]]:
         progress = track(share, "pairs", transient=True, disable=not processes.first)
-        for measured in measure_pairs(load_views(progress, skipped), stores, config):
-            records += measured
-    except UserError as error:  # the others wait for this process; all of them have to know
-        failure = str(error)
-    gathered = processes.gather((records, skipped, failure))
+        measured = measure_pairs(load_views(progress, skipped), stores, config)
+        return list(chain.from_iterable(measured)), skipped
+
+    gathered = processes.collect(measure_share)
     order = {each.name: index for index, each in enumerate(stores)}
-    records = sorted((one for found, _, _ in gathered for one in found), key=lambda each: order[each.extractor])
-    skipped = list(dict.fromkeys(reason for _, reasons, _ in gathered for reason in reasons))
-    failure = next((error for _, _, error in gathered if error), None)
-    if failure is None and not records:
-        failure = f"found no usable image pair; the first reason: {(skipped or ['none'])[0]}"
-    processes.decide(lambda: _raise(failure))
+    records = sorted((one for found, _ in gathered for one in found), key=lambda each: order[each.extractor])
+    skipped = list(dict.fromkeys(reason for _, reasons in gathered for reason in reasons))
+
+    def check() -> None:
+        if not records:
+            raise UserError(f"found no usable image pair; the first reason: {(skipped or ['none'])[0]}")
+
+    processes.decide(check)
     return records, skipped
 
 
@@ -133,15 +133,15 @@ def measure_pairs(
 
     Features are computed here, all else in threads meanwhile, which do not change the figures.
     """
-    every = {id(store): store for each in stores for store in (each.matching, each.detection)}.values()
+    every = _every(stores)
     with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
         waiting: deque[Future[list[PairRecord]]] = deque()
         for store in every:
             store.writer = pool
         try:
             for pair in pairs:
-                views = fit_pair(pair, config.longest, _size(config.size))
-                other = _size(config.repeatability_size)
+                views = fit_pair(pair, config.longest, config.size)
+                other = config.repeatability_size
                 small = fit_pair(pair, config.longest, other) if other else views
                 found = [
                     (each.name, _both(each.matching, views), _both(each.detection, small) if other else None)
@@ -168,17 +168,12 @@ def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: E
     ]
 
 
+def _every(stores: Sequence[Stores]) -> list[FeatureStore]:
+    return list(dict.fromkeys(store for each in stores for store in (each.matching, each.detection)))
+
+
 def _both(store: FeatureStore, views: ViewPair) -> tuple[Features, Features]:
     return store(views.image_a), store(views.image_b)
-
-
-def _raise(message: str | None) -> None:
-    if message is not None:
-        raise UserError(message)
-
-
-def _size(sides: Sequence[int]) -> tuple[int, int] | None:
-    return (sides[0], sides[1]) if sides else None
 
 
 def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairsConfig):
@@ -187,7 +182,7 @@ def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairs
     by_extractor = {each.name: each.matching for each in stores}
 
     def redraw(extractor: str, name: str):
-        views = fit_pair(by_name[name].load(), config.longest, _size(config.size))
+        views = fit_pair(by_name[name].load(), config.longest, config.size)
         a, b = _both(by_extractor[extractor], views)
         return views, a, b, match_pair(a, b, replace(config, orders=1))
 
@@ -195,10 +190,8 @@ def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairs
 
 
 def _closing(folder: Path, stores: Sequence[Stores], skipped: Sequence[str]) -> str:
-    all_stores = list({id(store): store for each in stores for store in (each.matching, each.detection)}.values())
-    computed, read, rebuilt = (
-        sum(getattr(each, key) for each in all_stores) for key in ("computed", "read", "rebuilt")
-    )
+    every = _every(stores)
+    computed, read, rebuilt = (sum(getattr(each, key) for each in every) for key in ("computed", "read", "rebuilt"))
     damaged = f" ({rebuilt} in place of damaged files)" if rebuilt else ""
     lines = [f"features: {computed} computed{damaged}, {read} read from the cache"]
     if skipped:

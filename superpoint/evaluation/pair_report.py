@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,32 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
-from superpoint.evaluation.pairs import correctness
+from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
+from superpoint.evaluation.pairs import correctness, match_errors
 from superpoint.evaluation.tables import format_cell, make_table, markdown_table
-from superpoint.files import write_text
+from superpoint.evaluation.views import ViewPair
+from superpoint.features import Features
+from superpoint.files import make_folder, write_text
+from superpoint.geometry.homography import frame_corners, warp_points
 from superpoint.matching import ESTIMATORS
-from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save_figure
+from superpoint.visualize import (
+    BLUE,
+    GREEN,
+    MAX_LINES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    plot_color,
+    save_figure,
+    side_by_side,
+)
 
 CURVE = np.linspace(0, 10, 201)  # px
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of curves
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP"
+Redraw = Callable[[str, str], tuple[ViewPair, Features, Features, Outcome]]  # (extractor, pair's name)
 NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
 
@@ -47,13 +62,13 @@ def write_report(
     """Print the tables and write pairs.md, the CSV, JSON and PNG files beside it."""
     found = summaries(records, config.seed)
     protocol = {"name": config.describe(), "parameters": asdict(config)}
-    count = len({(record.pair) for record in records})
+    count = len({record.pair for record in records})
     title = f"{count} pairs, protocol {config.describe()}"
     tables = [homography_table(found, f"Homography: share of pairs by corner error, px; {title}")]
     tables.append(feature_table(found, f"Keypoints and matches; {title}"))
-    for kind, label in (("change", "change"), ("sequence", "sequence")):
+    for kind in ("change", "sequence"):
         if any(each["kind"] == kind for each in found):
-            tables.append(group_table(found, kind, f"By {label}: RANSAC correctness @1 / @3 / @5 px and MMA @3 px"))
+            tables.append(group_table(found, kind, f"By {kind}: RANSAC correctness @1 / @3 / @5 px and MMA @3 px"))
     console = Console(width=max(Console().width, 140))
     extractors = {each["extractor"] for each in found}
     for table in tables[: 3 if len(extractors) <= 4 else 2]:  # more columns do not fit: pairs.md has them
@@ -128,9 +143,8 @@ def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
         for index, extractor in enumerate(extractors):
             errors = [error for record in records if record.extractor == extractor for error in record.errors[name]]
             share = [correctness(errors, eps) for eps in CURVE]
-            axes.step(
-                CURVE, share, DASHES[index % 4], where="post", color=_colour(index), label=extractor, linewidth=1.8
-            )
+            color = plot_color(ORDER[index % 6])
+            axes.step(CURVE, share, DASHES[index % 4], where="post", label=extractor, color=color, linewidth=1.8)
         axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=NAMES[name])
         axes.set_ylabel("share of pairs")
         axes.grid(alpha=0.3)
@@ -155,7 +169,7 @@ def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
             middle,
             yerr=reach if len(rows) <= 4 else None,  # more bars than that hide each other
             fmt=DASHES[index % 4] + MARKERS[index % 6],
-            color=_colour(index),
+            color=plot_color(ORDER[index % 6]),
             label=each["extractor"],
             markersize=4,
             linewidth=1.6,
@@ -177,10 +191,6 @@ def _all(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [each for each in found if each["kind"] == "all"]
 
 
-def _colour(index: int) -> tuple[float, ...]:
-    return tuple(channel / 255 for channel in ORDER[index % len(ORDER)])
-
-
 def _flat(entry: Mapping[str, Any], config: EvaluatePairsConfig) -> dict[str, Any]:
     row: dict[str, Any] = {"protocol": config.describe()}
     row |= {key: entry[key] for key in ("extractor", "kind", "group", "pairs")}
@@ -195,3 +205,71 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
+    """Draw the `count` best and worst pairs per extractor, by RANSAC's corner error: <extractor>-best-1.png, ..."""
+    make_folder(folder)
+    for old in folder.glob("*.png"):
+        old.unlink()  # of an earlier run with other extractors
+    written = []
+    for extractor in dict.fromkeys(record.extractor for record in records):
+        mine = [record for record in records if record.extractor == extractor]
+        order = sorted(mine, key=lambda record: (record.errors["ransac"][0], -record.mma[2]))
+        best = order[: min(count, (len(order) + 1) // 2)]
+        worst = order[::-1][: min(count, len(order) // 2)]
+        for kind, chosen in (("best", best), ("worst", worst)):
+            for place, record in enumerate(chosen, 1):
+                figure = pair_figure(*redraw(extractor, record.pair), record)
+                name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in extractor)
+                written.append(save_figure(folder / f"{name}-{kind}-{place}.png", figure))
+    return written
+
+
+def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> Figure:
+    """Draw both views side by side with the matches, and the outline of the first view in the second.
+
+    Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
+    vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.
+    """
+    size_a = pair.image_a.shape[:2]
+    canvas, shift = side_by_side(pair.image_a, pair.image_b)
+    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 1.15), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
+    estimate = outcome.estimates["ransac"][0]
+    pairs = outcome.matches.indices
+    chosen = np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)
+    start, end = a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]]
+    right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
+    kinds = (
+        ("neither", ~right & ~inlier, (150, 150, 150), ":", 0.7),
+        ("true, not RANSAC's", right & ~inlier, ORANGE, "-.", 1.1),
+        ("RANSAC's, but wrong", ~right & inlier, VERMILION, "--", 1.1),
+        ("RANSAC's and true", right & inlier, BLUE, "-", 1.0),
+    )
+    for label, members, color, style, width in kinds:
+        lines = [index for index in chosen if members[index]]
+        for place, index in enumerate(lines):
+            (x0, y0), (x1, y1) = start[index], end[index] + shift
+            # One line of each kind is named, so that the legend shows colour and dashes.
+            named = f"{label} ({int(members.sum())})" if place == 0 else None
+            axes.plot([x0, x1], [y0, y1], style, color=plot_color(color), linewidth=width, label=named)
+    # The true outline is the wider, so that it shows beside an estimate that covers it.
+    outlines = [("true outline of the first view", pair.h_a_b, GREEN, "-", 5.0)]
+    if estimate.matrix is not None:
+        outlines.append(("estimated outline", estimate.matrix, VERMILION, "--", 2.0))
+    for label, matrix, color, style, width in outlines:
+        corners = warp_points(frame_corners(*size_a), matrix)[[0, 1, 2, 3, 0]] + shift
+        axes.plot(*corners.T, style, color=plot_color(color), linewidth=width, label=label)
+    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
+    axes.axis("off")
+    found = "no homography" if estimate.matrix is None else "maps a corner beyond the horizon"
+    error = record.errors["ransac"][0]  # of the matches that are drawn
+    if np.isfinite(error):
+        found = f"corner error {error:.1f} px"
+    shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
+    correct = f"{record.mma[2]:.0%} within 3 px"
+    axes.set_title(f"{record.extractor} on {record.pair}\nRANSAC: {found}; {shown} shown, {correct}", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return figure

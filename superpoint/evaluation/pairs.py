@@ -53,12 +53,10 @@ def match_errors(points_a: NDArray[np.floating], points_b: NDArray[np.floating],
     return np.where(np.isfinite(distance), distance, np.inf)
 
 
-def matching_accuracy(errors: ArrayLike, thresholds: Sequence[float] = tuple(range(1, 11))) -> NDArray[np.float64]:
+def matching_accuracy(errors: ArrayLike, thresholds: Sequence[float]) -> NDArray[np.float64]:
     """Return the share of a pair's matches within each threshold, 0 without matches; its mean over pairs is the MMA."""
-    values = np.asarray(errors, np.float64).reshape(-1)
-    if not values.size:
-        return np.zeros(len(thresholds))
-    return np.array([(values <= threshold).mean() for threshold in thresholds])
+    values = np.asarray(errors, np.float64)
+    return np.array([(values <= threshold).mean() if values.size else 0.0 for threshold in thresholds])
 
 
 def matching_score(a: Features, b: Features, matches: NDArray[np.integer], h_a_b: Matrix, eps: float = 3.0) -> float:
@@ -144,15 +142,13 @@ def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]
     return across * across + down * down
 
 
-def bootstrap_interval(
-    values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean, `level` wide, NaN left out; (nan, nan) without values."""
+def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean, NaN left out; (nan, nan) without values."""
     sample = np.asarray(values, np.float64).reshape(-1)
     sample = sample[~np.isnan(sample)]
     if not sample.size:
         return float("nan"), float("nan")
     rng = np.random.Generator(np.random.SFC64(seed))
-    means = sample[rng.integers(0, len(sample), (draws, len(sample)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    means = sample[rng.integers(0, len(sample), (2000, len(sample)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)

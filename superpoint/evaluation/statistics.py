@@ -68,29 +68,22 @@ def output_statistics(logits: Tensor, target: Tensor | None = None, valid: Tenso
     return found
 
 
-def input_sensitivity(log_probability: Tensor, floor: float = INPUT_FLOOR) -> float:
+def input_sensitivity(log_probability: Tensor) -> float:
     """Return the share 0..1 of the variance of the output that is due to the input, not to the place in the image.
 
     With q[b, k, c] the log-probability of class k in cell c for input b:
 
-        sum_k mean_c var_b q  /  sum_k (var_bc q + floor^2)
+        sum_k mean_c var_b q  /  sum_k (var_bc q + INPUT_FLOOR^2)
 
-    0 = the input is ignored; cells without preference of a place give 1 - 1/B for B inputs. Pretrained networks have
-    .86 to .90 (B = 8), untrained ones about .8.
-
-    Args:
-        log_probability: [B, 65, Hc, Wc].
-        floor: nats; smaller variations do not count.
-
-    Returns:
-        The share; 1 for a single input, which shows nothing.
+    0 = the input is ignored; cells without preference of a place give 1 - 1/B for B inputs; a single input gives 1.
+    Pretrained networks have .86 to .90 (B = 8), untrained ones about .8.
     """
     if len(log_probability) < 2:
         return 1.0
     q = log_probability.double().flatten(2)
     by_input = q.var(dim=0, correction=0).mean(dim=1).sum()
     total = q.transpose(0, 1).flatten(1).var(dim=1, correction=0).sum()
-    return float(by_input / (total + q.shape[1] * floor**2))
+    return float(by_input / (total + q.shape[1] * INPUT_FLOOR**2))
 
 
 def cell_pattern(log_probability: Tensor, floor: float = PATTERN_FLOOR) -> float:

@@ -6,6 +6,7 @@ images. The published notebook used eps = 4.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby, islice
@@ -43,7 +44,6 @@ def evaluate_synthetic(
     samples: Iterable[Sample],
     *,
     batch_size: int = 32,
-    eps: Sequence[float] = EPS,
     detector: str = "",
     variant: str = "",
 ) -> dict[str, Any]:
@@ -52,7 +52,6 @@ def evaluate_synthetic(
     Args:
         detect: it has to apply DECODE: that is recorded here, not applied.
         samples: images are held in memory a batch at a time.
-        eps: max distances of a match in pixels.
         detector, variant: names stored in the result ("magicpoint", "noisy").
 
     Returns:
@@ -60,23 +59,23 @@ def evaluate_synthetic(
         ("2", "4"): see `_scores`; "mean_ap" by eps (over the primitives that have truth); "curves" by eps: recall and
         precision envelope of the pool. Undefined figures (AP without truth) are None.
     """
-    distances = tuple(float(value) for value in eps)
-    by_primitive: dict[str, dict[float, list[Matches]]] = {}
+    found: dict[str, dict[str, list[Matches]]] = {f"{eps:g}": defaultdict(list) for eps in EPS}
     images = 0
     for batch in _batches(samples, batch_size):
-        for (primitive, _, truth), found in zip(batch, detect([image for _, image, _ in batch]), strict=True):
+        detected = detect([image for _, image, _ in batch])
+        for (primitive, _, truth), features in zip(batch, detected, strict=True):
             images += 1
-            entry = by_primitive.setdefault(primitive, {value: [] for value in distances})
-            for value in distances:
-                entry[value].append(match_detections(found.keypoints, found.scores, truth, value))
-    names = sorted(by_primitive)
-    pooled = {value: [match for name in names for match in by_primitive[name][value]] for value in distances}
-    curves = {value: precision_recall(pooled[value]) for value in distances}
-    primitives = {name: {f"{v:g}": _scores(by_primitive[name][v]) for v in distances} for name in names}
+            for eps in EPS:
+                matches = match_detections(features.keypoints, features.scores, truth, eps)
+                found[f"{eps:g}"][primitive].append(matches)
+    names = sorted(found[f"{EPS[0]:g}"])
+    pooled = {eps: [match for name in names for match in each[name]] for eps, each in found.items()}
+    curves = {eps: precision_recall(matches) for eps, matches in pooled.items()}
+    primitives = {name: {eps: _scores(each[name]) for eps, each in found.items()} for name in names}
     return {
         "protocol": {
             "name": "synthetic-ap",
-            "eps": list(distances),
+            "eps": list(EPS),
             **asdict(DECODE),
             "matching": "greedy by score, nearest free truth",
             "integral": "rectangles under the precision envelope",
@@ -84,10 +83,10 @@ def evaluate_synthetic(
         "detector": detector,
         "variant": variant,
         "images": images,
-        POOLED: {f"{value:g}": _scores(pooled[value], curves[value]) for value in distances},
-        "mean_ap": {f"{value:g}": _mean([primitives[n][f"{value:g}"]["ap"] for n in names]) for value in distances},
+        POOLED: {eps: _scores(pooled[eps], curve) for eps, curve in curves.items()},
+        "mean_ap": {eps: _mean([primitives[name][eps]["ap"] for name in names]) for eps in found},
         "primitives": primitives,
-        "curves": {f"{value:g}": _stored_curve(curves[value]) for value in distances},
+        "curves": {eps: _stored_curve(curve) for eps, curve in curves.items()},
     }
 
 

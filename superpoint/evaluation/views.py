@@ -1,7 +1,7 @@
 """Image pairs, read or generated, scaled as a protocol requires, with their homography."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -38,15 +38,15 @@ class ViewPair:
     h_a_b: Matrix
 
 
-def fit(image: Image, longest: int, size: tuple[int, int] | None) -> tuple[Image, Matrix]:
+def fit(image: Image, longest: int, size: Sequence[int]) -> tuple[Image, Matrix]:
     """Scale an image uint8 [H, W]. Return it, and the homography from its old pixels to the new ones.
 
     Args:
         longest: longest side of the result, never enlarged; 0 = as it is.
-        size: (height, width) instead: scaled to cover it and cut about the centre.
+        size: (height, width) instead, unless empty: scaled to cover it and cut about the centre.
     """
     height, width = image.shape
-    if size is not None:
+    if size:
         scale = max(size[0] / height, size[1] / width)
         scaled = max(size[0], round(height * scale)), max(size[1], round(width * scale))
     else:
@@ -54,14 +54,14 @@ def fit(image: Image, longest: int, size: tuple[int, int] | None) -> tuple[Image
         scaled = max(1, round(height * scale)), max(1, round(width * scale))
     resized, _ = resize_with_points(image, NO_POINTS, scaled)
     matrix = resize_matrix(scaled[1] / width, scaled[0] / height)
-    if size is None:
+    if not size:
         return resized, matrix
     top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
     cut = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
     return np.ascontiguousarray(resized[top : top + size[0], left : left + size[1]]), cut @ matrix
 
 
-def fit_pair(pair: ViewPair, longest: int, size: tuple[int, int] | None) -> ViewPair:
+def fit_pair(pair: ViewPair, longest: int, size: Sequence[int]) -> ViewPair:
     """Fit both views, each by its own scale, and the homography between the results."""
     image_a, to_a = fit(pair.image_a, longest, size)
     image_b, to_b = fit(pair.image_b, longest, size)

@@ -8,21 +8,15 @@ from superpoint.geometry.peaks import refine_peaks
 from superpoint.losses.descriptor import map_both
 
 PEAK = 2  # pixels: a peak is the largest of the 5x5 values that `refine_peaks` averages over
-REACH = 2.0  # pixels: with its square grows the number of pairs that are neighbours, and not the same point
+REACH = 2.0  # pixels: peaks farther apart are different points
+POINTS = 256  # strongest peaks per view
+THRESHOLD = 0.005  # min probability of a peak
 BORDER = 4  # pixels along the outline, where windows and convolutions see padding
 NOWHERE = 1e6  # pixels: where rows that hold no point are put
 
 
 def position_loss(
-    probability_a: Tensor,
-    probability_b: Tensor,
-    h_a_b: Tensor,
-    valid_a: Tensor,
-    valid_b: Tensor,
-    *,
-    points: int = 256,
-    threshold: float = 0.005,
-    reach: float = REACH,
+    probability_a: Tensor, probability_b: Tensor, h_a_b: Tensor, valid_a: Tensor, valid_b: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute the mean distance in pixels of refined peaks of the two views that are each other's nearest.
 
@@ -33,15 +27,12 @@ def position_loss(
         probability_a, probability_b: float32 [B, H, W], 0..1.
         h_a_b: [B, 3, 3], pixels of view a to pixels of view b.
         valid_a, valid_b: bool [B, H, W], pixels that hold photograph.
-        points: strongest peaks of a view that are used.
-        threshold: min probability of a peak.
-        reach: pixels; peaks farther apart than this are different points.
 
     Returns:
         The loss, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
     """
-    first, first_found = _places(probability_a, valid_a, points, threshold)
-    second, second_found = _places(probability_b, valid_b, points, threshold)
+    first, first_found = _places(probability_a, valid_a)
+    second, second_found = _places(probability_b, valid_b)
     in_b, in_a = map_both(first, second, h_a_b)
     with torch.no_grad():
         # By differences: by a product of matrices, its default for many rows, coordinates of hundreds err by tenths.
@@ -50,7 +41,7 @@ def position_loss(
         apart.masked_fill_(~(first_found[:, :, None] & second_found[:, None, :]), NOWHERE)
         nearest, partner = apart.min(dim=2)
         back = apart.argmin(dim=1).gather(1, partner)
-        chosen = (nearest <= reach) & (back == torch.arange(partner.shape[1], device=partner.device))
+        chosen = (nearest <= REACH) & (back == torch.arange(partner.shape[1], device=partner.device))
     index = partner[:, :, None].expand(-1, -1, 2)
     error_b = _length(in_b - second.gather(1, index))
     error_a = _length(first - in_a.gather(1, index))
@@ -58,18 +49,18 @@ def position_loss(
     return torch.where(chosen, (error_a + error_b) / 2, 0.0).sum() / weight.clamp_min(1), weight
 
 
-def _places(probability: Tensor, valid: Tensor, count: int, threshold: float) -> tuple[Tensor, Tensor]:
+def _places(probability: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Refined places [B, K, 2] of the strongest peaks, strongest first, and which rows hold one, bool [B, K]."""
     with torch.no_grad():
         height, width = probability.shape[-2:]
         values = torch.where(valid, probability, 0.0)
         largest = functional.max_pool2d(values[:, None], 2 * PEAK + 1, stride=1, padding=PEAK)[:, 0]
         outside = functional.max_pool2d((~valid).to(values)[:, None], 2 * PEAK + 1, stride=1, padding=PEAK)[:, 0]
-        peak = (values == largest) & (values > threshold) & (outside == 0)  # windows hold photograph alone
+        peak = (values == largest) & (values > THRESHOLD) & (outside == 0)  # windows hold photograph alone
         strength = torch.where(peak, values, 0.0)
         inner = torch.zeros_like(strength)
         inner[:, BORDER : height - BORDER, BORDER : width - BORDER] = 1.0
-        strength, place = (strength * inner).flatten(1).topk(min(count, height * width), dim=1)
+        strength, place = (strength * inner).flatten(1).topk(min(POINTS, height * width), dim=1)
         image = torch.arange(len(place), device=place.device)[:, None].expand_as(place).flatten()
     y, x = place.flatten() // width, place.flatten() % width
     refined = refine_peaks(probability, image, y, x, PEAK)

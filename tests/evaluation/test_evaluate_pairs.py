@@ -174,7 +174,7 @@ def test_a_homography_that_is_not_rescaled_with_the_image(
     config = EvaluatePairsConfig(max_keypoints=200, iterations=1000, longest=128)
     right = measure(data, tmp_path / "right", config)
 
-    def forgotten(pair: ViewPair, longest: int, size: tuple[int, int] | None) -> ViewPair:
+    def forgotten(pair: ViewPair, longest: int, size: list[int]) -> ViewPair:
         made = fit_pair(pair, longest, size)
         return ViewPair(made.name, made.sequence, made.change, made.image_a, made.image_b, pair.h_a_b)
 
@@ -231,13 +231,13 @@ def test_images_of_different_sizes_are_scaled_each_by_its_own(tmp_path: Path, he
     gray = np.asarray(sample_photographs()[0][1].mean(axis=2), np.uint8)
     pair = generated_view(gray, "x", 0, "viewpoint", SIZE, 0)
     wide = ViewPair("x", "x", "x", pair.image_a, np.pad(pair.image_b, ((0, 0), (0, 192))), pair.h_a_b)
-    made = fit_pair(wide, 192, None)
+    made = fit_pair(wide, 192, [])
     assert made.image_a.shape == SIZE
     assert made.image_b.shape == (72, 192)
     corner = made.h_a_b @ (50, 60, 1)
     before = pair.h_a_b @ (50, 60, 1)
     assert np.allclose(corner[:2] / corner[2] + 0.5, (before[:2] / before[2] + 0.5) / 2)
-    cut = fit_pair(wide, 0, (64, 96))
+    cut = fit_pair(wide, 0, [64, 96])
     assert cut.image_a.shape == cut.image_b.shape == (64, 96)
 
 

@@ -64,7 +64,7 @@ def test_matching_accuracy() -> None:
     errors = match_errors(first, first + np.array([[0, 0], [0, 2], [30, 40]]), np.eye(3))
     assert errors == pytest.approx([0, 2, 50])
     assert matching_accuracy(errors, [1, 2, 3, 50]) == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1])
-    assert matching_accuracy([]).tolist() == [0.0] * 10
+    assert matching_accuracy([], [1, 2]).tolist() == [0, 0]
 
 
 def test_matching_score_counts_shared_points_only() -> None:

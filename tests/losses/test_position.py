@@ -7,7 +7,7 @@ from torch import Tensor
 
 from superpoint.geometry.homography import inverse, sample_homography, warp_points
 from superpoint.geometry.ranges import HomographyRanges
-from superpoint.losses import position_loss
+from superpoint.losses import position, position_loss
 
 HEIGHT, WIDTH = 48, 64
 
@@ -63,15 +63,16 @@ def test_only_points_within_reach_that_are_each_others_nearest_count() -> None:
     assert count == 1
     assert value == pytest.approx(2.0, abs=0.05)
     # Two peaks of b near one of a: the nearer is its partner, the other has none.
-    _, count = loss(peaks([(20.0, 20.0)]), peaks([(18.5, 20.0), (22.0, 20.0)]), reach=3.0)
+    _, count = loss(peaks([(20.0, 20.0)]), peaks([(18.5, 20.0), (21.8, 20.0)]))
     assert count == 1
 
 
-def test_weak_peaks_masks_and_the_outline_do_not_count() -> None:
+def test_weak_peaks_masks_and_the_outline_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     weak = peaks(PLACES, [0.5, 0.5, 0.001])
     assert loss(weak, weak)[1] == 2
-    strongest = peaks(PLACES, [0.5, 0.4, 0.3])
-    assert loss(strongest, strongest, points=1)[1] == 1
+    with monkeypatch.context() as only:
+        only.setattr(position, "POINTS", 1)
+        assert loss(peaks(PLACES), peaks(PLACES))[1] == 1
     mask = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
     mask[:, :, 40:] = False
     assert loss(weak, peaks(PLACES), masks=(mask, torch.ones_like(mask)))[1] == 2
