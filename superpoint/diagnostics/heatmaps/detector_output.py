@@ -5,13 +5,31 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
 from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Cells, measure_cells
 from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD, output_statistics
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points
 from superpoint.geometry.homography import inside
 from superpoint.geometry.placement import Placement, measure_placement
-from superpoint.models.decode import probability_to_keypoints
+from superpoint.models.decode import pad_to_multiple, probability_to_keypoints
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to show to a network: uint8 [H, W], and what `measure_output` takes of its labels.
+
+    Attributes:
+        name: for titles.
+        slug: for the names of files.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    points: NDArray[np.floating] | None = None
+    target: Cells | None = None
+    valid: Cells | None = None
+    slug: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,18 @@ class DetectorOutput:
             f"naive exp() fails in {values['naive_exp_overflow']:.0%} of the cells",
         ]
         return "\n".join("   |   ".join(line) for line in (parts, more))
+
+
+def observe(model: nn.Module, subject: Subject) -> DetectorOutput:
+    """Run a network, in evaluation mode, on an image of any size and measure its output.
+
+    Raises: UserError if the output is not finite.
+    """
+    device = next(model.parameters()).device
+    image = torch.from_numpy(np.ascontiguousarray(subject.image))[None, None].to(device).float() / 255
+    with torch.no_grad():
+        (logits,) = model(pad_to_multiple(image))["logits"].float().cpu()
+    return measure_output(subject.image, logits, subject.points, subject.target, subject.valid)
 
 
 def measure_output(

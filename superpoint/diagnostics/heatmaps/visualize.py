@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -19,12 +18,11 @@ from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import read_gray, resize_with_points, sample_photographs
 from superpoint.data.labelled import read_points
 from superpoint.data.training_set import training_samples
-from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.detector_output import Subject, observe
 from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
-from superpoint.models.decode import pad_to_multiple
 from superpoint.models.weights import load_weights, model_from_state
 from superpoint.pretrained import result_run
 from superpoint.visualize import save_figure
@@ -40,18 +38,6 @@ class Checkpoint:
     name: str
     slug: str
     model: SuperPoint
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An image to show to it: uint8 [H, W], with labels [N, 2] (x, y), target and valid cells if there are any."""
-
-    name: str
-    slug: str
-    image: NDArray[np.uint8]
-    points: NDArray[np.floating] | None = None
-    target: torch.Tensor | None = None
-    valid: torch.Tensor | None = None
 
 
 def visualize_heatmaps(
@@ -108,8 +94,10 @@ def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, wors
     """Draw the figures of one image."""
     outputs, written = [], []
     for checkpoint in checkpoints:
-        logits = detector_logits(checkpoint, subject.image)
-        output = measure_output(subject.image, logits, subject.points, subject.target, subject.valid)
+        try:
+            output = observe(checkpoint.model, subject)
+        except UserError as error:
+            raise UserError(f"{checkpoint.name}: {error}") from error
         outputs.append((checkpoint.name, output))
         figure = heatmap_panels(output, f"{checkpoint.name} on {subject.name}", worst)
         suffix = f"_{checkpoint.slug}" if len(checkpoints) > 1 else ""
@@ -130,19 +118,6 @@ def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
     return Checkpoint(f"{source}{file}{step}", slug(f"{number}-{'-'.join(parts[-2:])}"), model)
 
 
-def detector_logits(checkpoint: Checkpoint, image: NDArray[np.uint8]) -> torch.Tensor:
-    """Compute logits float32 [65, ceil(H / 8), ceil(W / 8)] of an image [H, W] of any size.
-
-    Raises: UserError if they are not finite.
-    """
-    batch = torch.from_numpy(np.ascontiguousarray(image))[None, None].float() / 255
-    with torch.no_grad():
-        logits = checkpoint.model(pad_to_multiple(batch))["logits"][0].float()
-    if not bool(logits.isfinite().all()):
-        raise UserError(f"{checkpoint.name}: its output holds NaN or infinity, expected finite logits")
-    return logits
-
-
 def labelled_photograph(path: str | Path, labels: str | Path | None, longest: int) -> Subject:
     """Read a photograph with the points of its label file, both shrunk together."""
     image = read_gray(path)
@@ -158,7 +133,7 @@ def photograph(name: str, image: NDArray[np.uint8], points: NDArray[np.floating]
         image, moved = resize_with_points(image, np.zeros((0, 2)) if points is None else points, size)
         points = None if points is None else moved
         title = f"{name} (shrunk from {width} x {height})"
-    return Subject(title, slug(Path(name).stem), image, points)
+    return Subject(title, image, points, slug=slug(Path(name).stem))
 
 
 def samples(config: MagicPointConfig, indices: Sequence[int]) -> list[Subject]:
@@ -168,7 +143,7 @@ def samples(config: MagicPointConfig, indices: Sequence[int]) -> list[Subject]:
     for index in indices:
         (image, points, _), encoded = dataset.draw(index), dataset[index]
         truth = points, encoded["target"], encoded["valid"]
-        subjects.append(Subject(f"training sample {index}", f"sample_{index}", image, *truth))
+        subjects.append(Subject(f"training sample {index}", image, *truth, slug=f"sample_{index}"))
     return subjects
 
 
@@ -190,15 +165,16 @@ def default_subjects(sources: Sequence[str | Path], longest: int, console: Conso
     first = 0 if config.data.overfit else config.data.curriculum
     subjects = samples(config, range(first, first + min(SCENES, config.data.overfit or SCENES)))
     try:
-        photographs = dict(sample_photographs())
+        subjects += [photograph(name, gray, None, longest) for name, gray in gray_photographs()]
     except UserError as error:
         console.print(f"without photographs: {error}")
-        return subjects
-    for name in PHOTOGRAPHS:
-        if name in photographs:
-            gray = cv2.cvtColor(photographs[name], cv2.COLOR_RGB2GRAY)
-            subjects.append(photograph(name, np.asarray(gray, np.uint8), None, longest))
     return subjects
+
+
+def gray_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
+    """Return the photographs that are shown by default, by name. Raises: UserError without scikit-image."""
+    found = [(name, rgb) for name, rgb in sample_photographs() if name in PHOTOGRAPHS]
+    return [(name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)) for name, rgb in found]
 
 
 def unique(subjects: Sequence[Subject]) -> list[Subject]:

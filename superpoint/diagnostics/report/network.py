@@ -2,23 +2,23 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
 from superpoint.config import MagicPointConfig, load_run_config
-from superpoint.data.images import sample_photographs
 from superpoint.data.labelled import cover
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.checks.descriptors import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
+from superpoint.diagnostics.heatmaps.detector_output import Subject
+from superpoint.diagnostics.heatmaps.visualize import gray_photographs
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case
 from superpoint.diagnostics.report.facts import pair_table, statistics_table
 from superpoint.diagnostics.report.page import Content, Section
 from superpoint.diagnostics.report.panels import descriptor_panels, similarity_panel
-from superpoint.diagnostics.report.pictures import Output, Picture, Subject, read_picture, show_output
+from superpoint.diagnostics.report.pictures import Output, Picture, read_picture, show_output
 from superpoint.diagnostics.report.record import PAIRS, RunRecord
 from superpoint.diagnostics.report.sections import plots, samples_section
 from superpoint.errors import UserError
@@ -28,7 +28,6 @@ from superpoint.geometry.homography import inside
 from superpoint.models.weights import load_weights, model_from_state
 
 SCENES = (("clean", 5), ("clean", 2), ("noisy", 7), ("noisy", 3))  # checkerboard, polygons, cube, ellipses (no labels)
-PHOTOGRAPHS = ("camera", "motorcycle_left")
 SIZE = (240, 320)  # of a photograph, height and width
 SAMPLES = 12
 HELD_OUT = 2  # photographs of a labelled training set
@@ -109,12 +108,8 @@ def _held_out(config: MagicPointConfig) -> dict[str, list[Subject]]:
 
 
 def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
-    found = []
-    for name, rgb in sample_photographs():
-        if name in PHOTOGRAPHS:
-            gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-            found.append(Subject(name, cover(gray, np.zeros((0, 2), np.float32), SIZE)[0]))
-    return {"photographs": found}
+    none = np.zeros((0, 2), np.float32)
+    return {"photographs": [Subject(name, cover(gray, none, SIZE)[0]) for name, gray in gray_photographs()]}
 
 
 def training_section(record: RunRecord) -> Section:

@@ -1,21 +1,18 @@
 """Pictures of the report, and a network's output on an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, from_numpy, nn
 
 from superpoint.data.images import read_rgb
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict
-from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, measure_output
+from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, Subject, observe
 from superpoint.diagnostics.report.curves import data_uri
 from superpoint.errors import UserError
-from superpoint.geometry.cells import CELL, DUSTBIN, valid_cells
-from superpoint.models.decode import pad_to_multiple
+from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.visualize import Image, colormap, draw_points, enlarge, to_rgb
 
 SHOWN_WIDTH = 300  # pixels; a smaller image is enlarged to at least this
@@ -56,15 +53,6 @@ def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture
 
 
 @dataclass(frozen=True)
-class Subject:
-    """An image uint8 [H, W] with its labels float32 [N, 2] (x, y), None without."""
-
-    name: str
-    image: NDArray[np.uint8]
-    points: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
 class Output:
     """What a network makes of a subject; logits float32 [65, Hc, Wc]."""
 
@@ -77,13 +65,9 @@ class Output:
 def show_output(model: nn.Module, subject: Subject) -> Output:
     """Return the output of a network in evaluation mode. Raises: UserError if it is not finite."""
     height, width = subject.image.shape
-    device = next(model.parameters()).device
-    image = pad_to_multiple(torch.from_numpy(subject.image)[None, None].to(device).float() / 255)
-    with torch.no_grad():
-        logits = model(image)["logits"][0].float().cpu()
-    inside = np.zeros(tuple(image.shape[-2:]), bool)
-    inside[:height, :width] = True
-    output = measure_output(subject.image, logits, subject.points, valid=valid_cells(inside))
+    whole = np.zeros((-(-height // CELL), -(-width // CELL)), bool)  # without the cells that hold padding
+    whole[: height // CELL, : width // CELL] = True
+    output = observe(model, replace(subject, valid=whole))
     scale = max(1, -(-SHOWN_WIDTH // width))
     dustbin = enlarge(colormap(output.maps.dustbin, "cividis"), CELL * scale)[: height * scale, : width * scale]
     named = {
@@ -94,7 +78,8 @@ def show_output(model: nn.Module, subject: Subject) -> Output:
         "dustbin, by cell": dustbin,
         "detections": draw_points(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0),
     }
-    return Output(subject.name, [Picture(*one) for one in named.items()], _facts(output), logits)
+    pictures = [Picture(*one) for one in named.items()]
+    return Output(subject.name, pictures, _facts(output), from_numpy(output.maps.logits))
 
 
 def _facts(output: DetectorOutput) -> str:

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from superpoint.diagnostics.heatmaps.detector_output import measure_output
+from superpoint.diagnostics.heatmaps.detector_output import Subject, measure_output, observe
 from superpoint.geometry.cells import DUSTBIN
+from superpoint.models import build_model
+from tests.conftest import TINY_MODEL
 
 IMAGE = np.zeros((24, 32), np.uint8)
 
@@ -28,6 +30,17 @@ def test_detections_up_to_the_border_and_their_placement() -> None:
 def test_what_lies_in_the_padding_is_no_detection() -> None:
     output = measure_output(np.zeros((20, 30), np.uint8), peaks((5, 5), (31, 5), (5, 22)))
     assert len(output.points) == 1
+
+
+def test_a_network_sees_the_padded_image() -> None:
+    model = build_model(TINY_MODEL).eval()
+    image = np.random.default_rng(1).integers(0, 256, (44, 60), dtype=np.uint8)
+    padded = torch.from_numpy(np.pad(image, ((0, 4), (0, 4)), mode="edge"))[None, None].float() / 255
+    with torch.no_grad():
+        expected = model(padded)["logits"][0]
+    seen = observe(model, Subject("noise", image, np.array([[9, 4]])))
+    torch.testing.assert_close(torch.from_numpy(seen.maps.logits), expected)
+    assert seen.labels is not None
 
 
 def test_labels_from_points() -> None:

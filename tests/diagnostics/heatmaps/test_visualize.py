@@ -11,18 +11,14 @@ from torch import nn
 from superpoint.config import MagicPointConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.heatmaps import visualize as heatmaps
-from superpoint.diagnostics.heatmaps.visualize import (
-    Checkpoint,
-    detector_logits,
-    labelled_photograph,
-    visualize_heatmaps,
-)
+from superpoint.diagnostics.heatmaps.detector_output import Subject
+from superpoint.diagnostics.heatmaps.visualize import Checkpoint, draw, labelled_photograph, visualize_heatmaps
 from superpoint.engine import make_fabric
 from superpoint.errors import UserError
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
 from superpoint.training.magicpoint import fit_detector
-from tests.conftest import TINY_TRAINING, CommandLine
+from tests.conftest import TINY_MODEL, TINY_TRAINING, CommandLine
 from tests.diagnostics import heatmap_scene as scene
 
 SETTINGS = [*TINY_TRAINING, "data.height=44", "data.width=60", "data.curriculum=5", "train.steps=2"]
@@ -147,22 +143,13 @@ def test_photographs_of_the_same_name_get_files_of_their_own(
     assert list(drawn) == ["street.png", "street-2.png"]
 
 
-def test_logits_are_those_of_the_padded_image(run: Path) -> None:
-    model = build_model(load_config(MagicPointConfig, run / "config.yaml").model).eval()
-    image = np.random.default_rng(1).integers(0, 256, (44, 60), dtype=np.uint8)
-    padded = torch.from_numpy(np.pad(image, ((0, 4), (0, 4)), mode="edge"))[None, None].float() / 255
+def test_output_that_is_not_finite_names_the_checkpoint(tmp_path: Path) -> None:
+    model = build_model(TINY_MODEL).eval()
     with torch.no_grad():
-        expected = model(padded)["logits"][0]
-    torch.testing.assert_close(detector_logits(Checkpoint("name", "slug", model), image), expected)
-
-
-def test_output_that_is_not_finite_names_the_checkpoint() -> None:
-    class Broken(nn.Module):
-        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"logits": torch.full((1, 65, 1, 1), float("nan"))}
-
-    with pytest.raises(UserError, match="run x, step 3: its output holds NaN or infinity"):
-        detector_logits(Checkpoint("run x, step 3", "x", Broken()), np.zeros((8, 8), np.uint8))  # type: ignore[arg-type]
+        next(model.detector.parameters()).fill_(float("nan"))
+    subject = Subject("dark", np.zeros((8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"run x, step 3: .* NaN or infinity"):
+        draw([Checkpoint("run x, step 3", "x", model)], subject, tmp_path, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,108 @@
-"""The study in miniature, and what it says about wrong options."""
+"""Verdicts on constructed curves, the study in miniature, and its answers to wrong options."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from superpoint.data.images import read_rgb
+from superpoint.diagnostics.rates.study import (
+    VERDICTS,
+    Curve,
+    is_divergence,
+    judge,
+    lr_study_figure,
+    lr_study_table,
+    oscillation,
+    smooth,
+)
+from superpoint.visualize import figure_to_image
 from tests.conftest import TINY, CommandLine
+
+STEPS = np.arange(60)
+CURVES = {
+    "slow": Curve(0.001, 0.0, (4 - 0.01 * STEPS).tolist()),
+    "good": Curve(0.1, 0.0, (4 * np.exp(-0.05 * STEPS)).tolist()),
+    "oscillates": Curve(1.0, 0.9, np.where(STEPS % 2, 0.5, np.where(STEPS, 0.7, 4.0)).tolist()),
+    "stuck": Curve(3.0, 0.9, [4.0, 7.0] + [2.0] * 58),
+    "diverged": Curve(10.0, 0.9, [4.0, 9.0], 2),
+}
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_verdicts(verdict: str) -> None:
+    assert judge(CURVES[verdict]).verdict == verdict
+
+
+def test_numbers_of_a_row() -> None:
+    row = judge(Curve(0.1, 0.9, [4.0] * 10 + [0.5] * 50))
+    assert row.final == pytest.approx(0.5, abs=1e-3)
+    # The average halves its distance to 0.5 about every three steps: 0.5 + 3.5 * 0.8^n (1 + ..) <= 1 from n = 9 on.
+    assert row.steps == 18
+    assert (row.oscillation, row.highest, row.verdict) == (0, 1, "good")
+    assert judge(Curve(0.1, 0.9, [4.0] * 60)).steps is None
+
+
+def test_stuck_is_still_but_not_where_it_began() -> None:
+    thrown_off = judge(CURVES["stuck"])
+    assert (thrown_off.oscillation, thrown_off.highest, thrown_off.verdict) == (0, 1.75, "stuck")
+    assert judge(Curve(1e-6, 0.0, (4 - 1e-5 * STEPS).tolist())).verdict == "slow"  # it never left its first value
+    assert judge(Curve(0.1, 0.0, [4.0] * 5 + (2 - 0.005 * STEPS[:55]).tolist())).verdict == "slow"  # it still falls
+    assert judge(Curve(0.1, 0.0, [4.0] * 5 + [0.9] * 55)).verdict == "good"  # still, at the target
+
+
+def test_a_swing_is_none_of_the_first_third_and_no_mere_height() -> None:
+    late = np.where((STEPS > 30) & (STEPS < 40), 0.6, 0.5).tolist()
+    assert judge(Curve(1.0, 0.9, late)).verdict == "oscillates"
+    early = np.where((STEPS > 5) & (STEPS < 15), 0.6, 0.1).tolist()
+    assert judge(Curve(1.0, 0.9, [0.5, *early[1:]])).verdict == "good"
+
+
+def test_oscillation_is_the_climb_above_the_lowest_loss_so_far() -> None:
+    assert oscillation([9.0, 1.0, 9.0, 9.0, 6.0, 3.0, 2.0, 2.0, 1.0]) == 0  # 1 -> 9 is in the first third
+    assert oscillation([0.0] * 3 + [4.0, 2.0, 3.0, 1.0, 1.4, 1.2]) == pytest.approx(0.5)
+    assert oscillation([0.0] * 3 + [4.0, 2.0, 2.5, 2.2, 3.0, 1.0]) == pytest.approx(0.5)  # over several steps
+    assert oscillation([0.5**step for step in range(12)]) == 0  # a fast fall is none
+    assert oscillation([1.0] * 6 + [0.0, 1e-5, 0.0]) == 0  # nothing left to swing
+    with pytest.raises(ValueError, match="at least 6"):
+        oscillation([1.0] * 5)
+
+
+def test_smoothing_has_no_bias_at_the_start() -> None:
+    assert smooth([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    assert smooth([1.0, 2.0], 0.5) == pytest.approx([1.0, (0.25 + 1) / 0.75])
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(math.nan, True), (math.inf, True), (12.1, True), (11.9, False)])
+def test_divergence(loss: float, expected: bool) -> None:
+    assert is_divergence(loss, 4.0) is expected
+
+
+def test_the_table_holds_every_run() -> None:
+    table = lr_study_table([judge(curve) for curve in CURVES.values()], "title")
+    verdicts = list(table.columns[-1].cells)
+    assert verdicts[:-1] == list(VERDICTS)[:-1]
+    assert verdicts[-1] == "diverged, step 2"
+    assert list(table.columns[2].cells)[-1] == "-"  # no final loss
+
+
+def test_figure_has_a_panel_for_each_momentum() -> None:
+    curves = list(CURVES.values())
+    figure = lr_study_figure(curves, [judge(curve) for curve in curves], "title")
+    panels = figure.axes
+    assert [axes.get_title() for axes in panels] == ["momentum 0", "momentum 0.9"]
+    legend = panels[1].get_legend()
+    assert legend is not None
+    assert "10: diverged" in [text.get_text() for text in legend.get_texts()]
+    assert all(axes.get_yscale() == "log" and axes.get_xlabel() == "step" for axes in panels)
+    assert figure_to_image(figure).std() > 10
+
+
+def test_figure_of_a_single_run() -> None:
+    curve = CURVES["diverged"]
+    assert len(lr_study_figure([curve], [judge(curve)], "title").axes) == 1
 
 
 def test_a_grid_of_four_runs(tmp_path: Path, cli: CommandLine) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from superpoint.diagnostics.report.pictures import Picture, Subject, show_output
+from superpoint.diagnostics.heatmaps.detector_output import Subject
+from superpoint.diagnostics.report.pictures import Picture, show_output
 from superpoint.errors import UserError
 
 

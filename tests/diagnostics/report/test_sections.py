@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from superpoint.config import SuperPointConfig
+from superpoint.diagnostics.heatmaps.detector_output import Subject
 from superpoint.diagnostics.report import network
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.network import descriptor_section, output_section
 from superpoint.diagnostics.report.panels import training_panels
-from superpoint.diagnostics.report.pictures import Subject
 from superpoint.diagnostics.report.record import RunRecord
 from superpoint.diagnostics.report.sections import curves_section, diagnosis
 from superpoint.visualize import save_image

@@ -115,7 +115,7 @@ def test_broken_configuration_and_weights_without_scikit_image(
     def absent() -> Any:
         raise UserError("the sample photographs need scikit-image")
 
-    monkeypatch.setattr(network, "sample_photographs", absent)
+    monkeypatch.setattr(network, "gray_photographs", absent)
     shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
     (tmp_path / "config.yaml").write_text("data: {height: -5}")
     text = write_report([tmp_path]).read_text()
