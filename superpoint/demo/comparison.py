@@ -21,7 +21,7 @@ from superpoint.inference.images import shrunk_size
 from superpoint.inference.pictures import match_figure
 from superpoint.matching import THRESHOLDS, estimate_homography, match
 from superpoint.models.extract import dense_maps
-from superpoint.visualize import Image, contact_sheet, draw_points, figure_to_image, overlay_heatmap
+from superpoint.visualize import Image, contact_sheet, draw_keypoints, figure_to_image, overlay_heatmap
 
 Gray = NDArray[np.uint8]
 SIDE = (64, 2048)  # px, of `Settings.resize`
@@ -92,7 +92,7 @@ def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Setting
         sift, row = _match("SIFT", images, (theirs[0], theirs[1]), 1000 * (perf_counter() - start), settings)
         rows.append(row)
     drawn = [
-        draw_points(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
+        draw_keypoints(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
         for image, each in zip(images, found, strict=True)
     ]
     counts = [f"{which}: {len(each)} keypoints" for which, each in zip(("first", "second"), found, strict=True)]
@@ -147,4 +147,4 @@ def _heatmap(model: FeatureDetector, image: Gray) -> Image:
         probability = dense_maps(model.network, pixels).probability[0].cpu().numpy()
     # A trained network's peaks are single pixels.
     spread = np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32)
-    return overlay_heatmap(image, np.sqrt(spread), limits=(0.0, 1.0))
+    return overlay_heatmap(image, np.sqrt(spread))

@@ -11,7 +11,7 @@ from superpoint.data.synthetic import PRIMITIVES
 from superpoint.diagnostics.case import Labelled
 from superpoint.files import make_folder
 from superpoint.geometry.cells import CELL, valid_cells
-from superpoint.visualize import contact_sheet, draw_points, save_image
+from superpoint.visualize import contact_sheet, draw_keypoints, save_image
 
 
 def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int = 8, index: int | None = None) -> Path:
@@ -27,7 +27,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
     for name in PRIMITIVES:
         for i in range(columns):
             scene = dataset.generator.scene(i, name)
-            pictures.append(draw_points(scene.image, [], truth=scene.points, scale=2))
+            pictures.append(draw_keypoints(scene.image, [], truth=scene.points, scale=2))
             titles.append(f"{name} {i}: {len(scene.points)} points")
     save_image(folder / "primitives.png", contact_sheet(pictures, titles, columns=columns))
 
@@ -43,7 +43,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
 def draw_sample(dataset: Labelled, index: int, scale: int = 2) -> np.ndarray:
     """Return sample `index` with its labels, uint8 [scale * H, scale * W, 3]; ignored cells are darkened."""
     image, points, mask = dataset.draw(index)
-    picture = draw_points(image, [], truth=points[np.isfinite(points).all(axis=1)], scale=scale)
+    picture = draw_keypoints(image, [], truth=points[np.isfinite(points).all(axis=1)], scale=scale)
     height, width = mask.shape
     padded = np.pad(mask, ((0, -height % CELL), (0, -width % CELL)))
     cells = np.kron(valid_cells(padded), np.ones((CELL * scale, CELL * scale)))[: height * scale, : width * scale]

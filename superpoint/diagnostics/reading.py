@@ -12,7 +12,7 @@ from torch import Tensor
 from superpoint.config import load_run_config
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.mixture import Mixture
-from superpoint.data.samples import PointSamples
+from superpoint.data.samples import KeypointSamples
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import training_samples
 from superpoint.data.warped_pairs import SingleViews
@@ -70,7 +70,7 @@ def read_run(run: str | Path) -> RunReading:
     return RunReading(case, checks_of(case), history, path, step)
 
 
-def image_reader(dataset: PointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
+def image_reader(dataset: KeypointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
     """Return how the training data reads an image file, path -> uint8 [H, W]; None if it reads none."""
     if isinstance(dataset, Mixture):
         dataset = dataset.second

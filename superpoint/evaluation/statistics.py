@@ -113,7 +113,7 @@ def _keypoint_statistics(probability: Tensor) -> dict[str, float]:
     )
     count, height, width = probability.shape
     placement = measure_placement([each.points.numpy() for each in found], [(height, width)] * count)
-    if placement.points == 0:
+    if placement.keypoints == 0:
         return {"detections": 0.0, "border": 1.0, "phase": 1.0, "fullest": 1 / CELL, "sharpness": 0.0}
     # Beyond the image the window holds zeros: a mean with them, times the size of the window, is the sum.
     mass = F.avg_pool2d(probability[:, None], WINDOW, stride=1, padding=WINDOW // 2)[:, 0] * WINDOW**2
@@ -121,7 +121,7 @@ def _keypoint_statistics(probability: Tensor) -> dict[str, float]:
     x, y = torch.cat([each.points for each in found]).long().unbind(dim=1)
     sharpness = (probability[image, y, x] / mass[image, y, x]).mean()
     where = {key: getattr(placement, key) for key in ("border", "phase", "fullest")}
-    return {"detections": placement.points / count, **where, "sharpness": float(sharpness)}
+    return {"detections": placement.keypoints / count, **where, "sharpness": float(sharpness)}
 
 
 def _mean(values: Tensor, chosen: Tensor) -> float:

@@ -19,7 +19,7 @@ from superpoint.geometry.placement import measure_placement
 from superpoint.inference.images import NO_KEYPOINTS, shrunk_size
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
-from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap, save_image
+from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap, save_image
 
 
 def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Path:
@@ -45,8 +45,8 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
             maps = dense_maps(model.network, [small])
             xy = decode_maps(maps, decode_config(config))[0].keypoints
             heatmap = maps.probability[0].cpu().numpy()
-        marked = draw_points(small, xy, scale=2, radius=4.5)
-        heat = overlay_heatmap(small, np.sqrt(heatmap), limits=(0.0, 1.0), scale=2)
+        marked = draw_keypoints(small, xy, scale=2, radius=4.5)
+        heat = overlay_heatmap(small, np.sqrt(heatmap), scale=2)
         save_image(folder / f"{name}.png", np.hstack([marked, heat]))
         placement = measure_placement([xy], [small.shape])
         table.add_row(name, f"{small.shape[1]}x{small.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
@@ -58,7 +58,7 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
     total = measure_placement(keypoints, sizes)
     console.print(table)
     console.print(
-        f"{total.points} keypoints on {len(keypoints)} photographs; density at the border {total.border:.2f} of the "
+        f"{total.keypoints} keypoints on {len(keypoints)} photographs; density at the border {total.border:.2f} of the "
         f"mean; fullest row or column of the 8x8 cell {total.fullest:.1%} (even: 12.5%)\n"
         f"pictures: {folder} (keypoints left, square root of the probability right; all.png shows all)"
     )

@@ -21,7 +21,7 @@ from superpoint.visualize import (
     Image,
     colormap,
     contact_sheet,
-    draw_points,
+    draw_keypoints,
     enlarge,
     plot_color,
     side_by_side,
@@ -36,7 +36,7 @@ def keypoints_picture(image: NDArray[np.generic], features: Features, title: str
     """Draw keypoints as rings, coloured by the logarithm of the score (viridis, 1 is yellow)."""
     scale = max(1, SMALL // max(image.shape[:2]))
     levels = np.log10(np.maximum(features.scores, FAINT))
-    drawn = draw_points(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
+    drawn = draw_keypoints(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
     return contact_sheet([drawn], [title], columns=1)
 
 

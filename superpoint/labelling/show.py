@@ -20,7 +20,7 @@ from superpoint.data.images import resize_with_points
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.errors import UserError
 from superpoint.labelling.summary import Summary, summarise, working_size
-from superpoint.visualize import contact_sheet, draw_points, save_image
+from superpoint.visualize import contact_sheet, draw_keypoints, save_image
 
 SHOWN = 5  # reasons and problems listed before "and more"
 CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
@@ -33,7 +33,7 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
     table = Table(title=str(path), show_header=False, title_justify="left")
     rows = {
         "images": f"{summary.images} labelled, {summary.skipped} skipped" + (f", {note}" if note else ""),
-        "keypoints": f"{summary.points}; per image {summary.min} / {summary.median:g} / {summary.max} "
+        "keypoints": f"{summary.keypoints}; per image {summary.min} / {summary.median:g} / {summary.max} "
         f"(min / median / max), {summary.empty} images without",
         "density": f"{summary.density:.1f} keypoints in 100 x 100 pixels (median image)",
         "coverage": f"{summary.coverage:.1%} of the 16 x 16 blocks hold a keypoint",
@@ -92,7 +92,7 @@ def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count:
                 continue
             width, height = working_size(gray.shape[1], gray.shape[0], CELL_SIDE)
             small, points = resize_with_points(gray, features.keypoints, (height, width))
-            pictures.append(draw_points(small, points, features.scores, radius=2.5))
+            pictures.append(draw_keypoints(small, points, features.scores, radius=2.5))
             titles.append(f"{name}: {len(points)} keypoints")
     if not pictures:
         raise UserError(f"{images}: no image that {path} labels can be read ({missing[0]})")

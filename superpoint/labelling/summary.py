@@ -26,7 +26,7 @@ MIN_PLACED = 500  # keypoints; below, placement says nothing
 class Summary(NamedTuple):
     images: int
     skipped: int
-    points: int
+    keypoints: int
     min: int  # keypoints in an image
     median: float
     max: int
@@ -89,7 +89,7 @@ class Tally:
         found = Summary(
             images=len(counts),
             skipped=skipped,
-            points=int(counts.sum()),
+            keypoints=int(counts.sum()),
             min=int(counts.min()) if len(counts) else 0,
             median=float(np.median(counts)) if len(counts) else 0.0,
             max=int(counts.max(initial=0)),
@@ -141,7 +141,7 @@ def _alarms(found: Summary) -> list[str]:
             f"the median image has {found.density:.2f} keypoints in 100 x 100 pixels, fewer than {MIN_DENSITY:g}: the "
             "labels collapse; lower decode.threshold, or train longer before labelling"
         )
-    if found.placement.points >= MIN_PLACED:
+    if found.placement.keypoints >= MIN_PLACED:
         if found.placement.border > MAX_BORDER:
             alarms.append(
                 f"keypoints are {found.placement.border:.1f} times as dense at the border as in the whole image: the "

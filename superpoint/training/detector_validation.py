@@ -16,7 +16,7 @@ from superpoint.geometry.cells import encode_points, valid_cells
 from superpoint.models.decode import pad_to_multiple
 from superpoint.models.extract import dense_maps
 from superpoint.training.objectives import detector_objective, weighted_means
-from superpoint.visualize import contact_sheet, draw_points, overlay_heatmap
+from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap
 
 LOSS_BATCH = 16  # scenes of a validation that go through the network together
 PHOTOGRAPHS = "photographs"
@@ -73,8 +73,9 @@ class DetectorValidation:
     def _picture(self, model: nn.Module) -> np.ndarray:
         shown = self.sets[self.selecting[0]][:9]
         heatmaps = dense_maps(model, [image for _, image, _ in shown]).probability.cpu().numpy()
-        truth = [draw_points(image, [], truth=points) for _, image, points in shown]
-        heat = [overlay_heatmap(image, heatmap) for (_, image, _), heatmap in zip(shown, heatmaps, strict=True)]
+        truth = [draw_keypoints(image, [], truth=points) for _, image, points in shown]
+        levels = [heatmap / max(heatmap.max(), 1e-9) for heatmap in heatmaps]
+        heat = [overlay_heatmap(image, level) for (_, image, _), level in zip(shown, levels, strict=True)]
         titles = [name for name, _, _ in shown] + ["probability"] * len(heat)
         return contact_sheet(truth + heat, titles, columns=len(shown))
 

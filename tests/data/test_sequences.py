@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.data.sequences import find_pairs, read_homography, rescaled
+from superpoint.data.sequences import find_pairs, read_homography
 from superpoint.errors import UserError
-from superpoint.geometry.homography import resize_points, sample_homography, warp_points
 from superpoint.visualize import save_image
 
 SLOPPY = "  1.5  0\t3\r\n0 1.5 4 \n\n 0 0  1.5  \n"
@@ -103,12 +102,3 @@ def test_strong_perspective_is_not_singular(tmp_path: Path) -> None:
     path = tmp_path / "H"
     path.write_text(" ".join(map(str, matrix.ravel())))
     assert np.allclose(read_homography(path), matrix / matrix[2, 2])
-
-
-def test_rescaled_maps_resized_points() -> None:
-    rng = np.random.default_rng(0)
-    h_a_b = sample_homography(rng, 480, 640)
-    points = rng.uniform((200, 150), (440, 330), (20, 2))
-    small = rescaled(h_a_b, (0.5, 0.25), (0.4, 0.8))
-    expected = resize_points(warp_points(points, h_a_b), 0.4, 0.8)
-    assert np.allclose(warp_points(resize_points(points, 0.5, 0.25), small), expected, atol=1e-3)

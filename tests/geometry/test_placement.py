@@ -16,7 +16,7 @@ def spread(count: int, seed: int = 0) -> np.ndarray:
 
 def test_even_points_have_no_preference() -> None:
     found = measure_placement([spread(2000), spread(2000, 1)], [SIZE, SIZE])
-    assert found.points == 4000
+    assert found.keypoints == 4000
     assert found.border == pytest.approx(1.0, abs=0.08)
     assert 0.5 < found.phase < 1.6
     assert found.fullest == pytest.approx(0.125, abs=0.02)
@@ -38,5 +38,5 @@ def test_a_grid_is_seen() -> None:
 
 def test_no_points() -> None:
     found = measure_placement([np.zeros((0, 2))], [SIZE])
-    assert found.points == 0
+    assert found.keypoints == 0
     assert math.isnan(found.border)

@@ -62,7 +62,7 @@ def test_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert features.views is None
     summary = json.loads((tmp_path / "new/folder/labels.h5.summary.json").read_text())
     assert summary["images"] == 10
-    assert summary["points"] == sum(len(each.keypoints) for _, each in labels)
+    assert summary["keypoints"] == sum(len(each.keypoints) for _, each in labels)
     assert "resize: 64" in labels.attributes["config"]
     assert len(labels.attributes["model"]) == 16
     assert "10 labelled, 0 skipped" in capsys.readouterr().out

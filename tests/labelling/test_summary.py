@@ -18,12 +18,13 @@ def spread(count: int, seed: int, size: tuple[int, int] = (320, 240)) -> Feature
 
 def test_figures() -> None:
     found = summarise([spread(100, 1), spread(300, 2), spread(200, 3)], 0, skipped=0)
-    assert (found.images, found.points, found.min, found.median, found.max, found.empty) == (3, 600, 100, 200, 300, 0)
+    assert (found.images, found.keypoints, found.empty) == (3, 600, 0)
+    assert (found.min, found.median, found.max) == (100, 200, 300)
     assert found.density == pytest.approx(200 / (320 * 240) * 1e4)
     assert found.views == 10
     assert found.placement.border == pytest.approx(1, abs=0.2)
     assert found.alarms == []
-    assert json.loads(json.dumps(found.as_dict()))["placement"]["points"] == 600
+    assert json.loads(json.dumps(found.as_dict()))["placement"]["keypoints"] == 600
 
 
 def test_coverage() -> None:
@@ -64,7 +65,7 @@ def test_alarm_for_skipped_images() -> None:
 
 def test_sizes_that_are_not_known_are_left_out() -> None:
     found = summarise([replace(spread(50, 0), image_size=(0, 0), views=None)], 0)
-    assert found.points == 50
+    assert found.keypoints == 50
     assert found.as_dict()["coverage"] is None
     assert found.as_dict()["views"] is None
 

@@ -138,19 +138,19 @@ def cell_pattern(case: Case) -> Finding:
     details = {
         "cell_pattern": value,
         "located": located,
-        "points": placed.points,
-        "phase": placed.phase if placed.points else None,
-        "fullest": placed.fullest if placed.points else None,
+        "points": placed.keypoints,
+        "phase": placed.phase if placed.keypoints else None,
+        "fullest": placed.fullest if placed.keypoints else None,
     }
     evidence = f"{value:.0%} of what varies inside a cell is common to all cells (expected below {ALIKE_CELLS:.0%})"
     if located is not None:
         evidence += f"; in {located:.0%} of the cells with a point the strongest pixel is within 2 px of it"
     on_grid = False
-    if seen.trained and placed.points >= ENOUGH_POINTS:
+    if seen.trained and placed.keypoints >= ENOUGH_POINTS:
         on_grid = placed.fullest > GRID
         evidence += (
-            f"; {placed.fullest:.0%} of {placed.points} points away from the border are in one row or column of their "
-            f"cell (expected 12.5 % to {GRID:.0%})"
+            f"; {placed.fullest:.0%} of {placed.keypoints} points away from the border are in one row or column of "
+            f"their cell (expected 12.5 % to {GRID:.0%})"
         )
     evidence += "."
     # Where points are located, the empty cells alone may be alike: as when a single image is overfitted.

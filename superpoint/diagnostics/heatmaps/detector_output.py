@@ -58,8 +58,8 @@ class DetectorOutput:
         parts = [f"dustbin mean {values['dustbin']:.3f}"]
         if "recall" in values:
             parts.append(f"recall {values['recall']:.2f}")
-        parts.append(f"{placement.points} detections")
-        if placement.points:
+        parts.append(f"{placement.keypoints} detections")
+        if placement.keypoints:
             parts.append(f"border density {placement.border:.2f} (even: 1)")
             parts.append(f"fullest row or column of the cell {placement.fullest:.1%} (even: 12.5 %)")
             parts.append(f"sharpness {values['sharpness']:.2f} (one pixel: 1, flat: 0.04)")

@@ -43,7 +43,7 @@ LABEL: dict[str, Any] = {
     "marker": CROSS,
     "label": "label",
 }
-HEAT = overlay_heatmap(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[None], limits=(0.0, 1.0))[0] / 255
+HEAT = overlay_heatmap(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[None])[0] / 255
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def with_palette(picture: NDArray[np.uint8]) -> Image.Image:
     """Reduce a picture to 256 colours that keep the few pixels of the peaks; a palette by frequency drops them."""
     greys = np.repeat(np.linspace(0, 255, 103).round().astype(np.uint8)[:, None], 3, axis=1)
     base, level = np.meshgrid(np.linspace(0, 255, 9), np.linspace(0.06, 1, 16))
-    heat = overlay_heatmap(base.round().astype(np.uint8), level, limits=(0.0, 1.0)).reshape(-1, 3)
+    heat = overlay_heatmap(base.round().astype(np.uint8), level).reshape(-1, 3)
     marks = np.array([MARK, SKY, ORANGE], np.float64)
     faded = np.concatenate([marks, marks * 0.66, marks * 0.33]).round().astype(np.uint8)  # antialiased edges, on black
     palette = Image.new("P", (1, 1))
@@ -165,7 +165,7 @@ def _show(
     axes: Axes, image: NDArray[np.uint8], points: ArrayLike, frame: Frame, positive: NDArray[np.bool_] | None
 ) -> None:
     heat = np.sqrt(np.asarray(frame.probability, np.float64).clip(0, 1))  # the weak show beside the strong
-    axes.imshow(overlay_heatmap(image, heat, limits=(0.0, 1.0)), interpolation="nearest")
+    axes.imshow(overlay_heatmap(image, heat), interpolation="nearest")
     axes.set_title(frame.title)
     name_axes(axes, "px")
     axes.set_label(f"step {frame.step}")

@@ -15,7 +15,7 @@ from superpoint.config import MagicPointConfig, PairDataConfig, SuperPointConfig
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
 from superpoint.data.labelled import LabelledImages, cover, read_points
-from superpoint.data.samples import PointSamples, Scene
+from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import training_pairs, training_samples
 from superpoint.data.warped_pairs import WarpedPairs
@@ -34,7 +34,7 @@ PHOTOGRAPH, FEATURES = "photograph.png", "photograph.h5"  # in the run folder
 class Subject:
     """The samples to learn, in words too; `keep` writes a photograph to the run folder."""
 
-    dataset: PointSamples | WarpedPairs
+    dataset: KeypointSamples | WarpedPairs
     about: str
     keep: Callable[[], None] | None = None
 
@@ -51,7 +51,7 @@ def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
         dataset = training_pairs(config.data, config.seed)
     else:
         dataset = training_samples(config.data, config.seed)
-    assert isinstance(dataset, (PointSamples, WarpedPairs))  # a mixture is refused with data.overfit
+    assert isinstance(dataset, (KeypointSamples, WarpedPairs))  # a mixture is refused with data.overfit
     names, what = list(map(str, dataset.repeated)), "pair" if joint else "scene"
     if index is not None and dataset.repeated[0] != index:
         where = "label in both views" if joint else "label"

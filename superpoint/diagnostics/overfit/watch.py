@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from superpoint.data.samples import PointSamples
+from superpoint.data.samples import KeypointSamples
 from superpoint.data.warped_pairs import SingleViews, WarpedPairs
 from superpoint.diagnostics.overfit.causes import CellScore, MatchScore, score_cells
 from superpoint.diagnostics.overfit.correspondences import NearestMatches, match_cells, match_correspondences
@@ -36,7 +36,7 @@ class Watch:
     """
 
     def __init__(
-        self, dataset: PointSamples | WarpedPairs, count: int, objective: Objective, *, every: int, at_once: int = 4
+        self, dataset: KeypointSamples | WarpedPairs, count: int, objective: Objective, *, every: int, at_once: int = 4
     ) -> None:
         samples = [dataset[index] for index in range(count)]
         self.parts = [default_collate(samples[start : start + at_once]) for start in range(0, count, at_once)]

@@ -22,7 +22,7 @@ def peaks(*points: tuple[int, int], size: tuple[int, int] = (24, 32)) -> torch.T
 def test_detections_up_to_the_border_and_their_placement() -> None:
     output = measure_output(IMAGE, peaks((0, 0), (31, 23), (15, 11)))
     assert {tuple(np.rint(point)) for point in output.points} == {(0, 0), (31, 23), (15, 11)}
-    assert output.placement.points == 3
+    assert output.placement.keypoints == 3
     assert output.placement.border == pytest.approx(2 / 3 / ((24 * 32 - 8 * 16) / (24 * 32)), rel=1e-5)
     assert output.labels is None
 
