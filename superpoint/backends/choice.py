@@ -82,12 +82,5 @@ def native_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]
     if hasattr(torch.cpu, "get_capabilities"):
         flags = {key for key, value in torch.cpu.get_capabilities().items() if value is True}
     else:
-        flags = _cpuinfo_flags(cpuinfo)
+        flags = set(cpuinfo.read_text().split() if cpuinfo.is_file() else [])
     return [flag for flag in BF16 if flag in flags]
-
-
-def _cpuinfo_flags(cpuinfo: Path) -> set[str]:
-    """Return the flags of the first processor: the line "flags" on x86, "Features" on ARM."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    listed = (line.partition(":")[2] for line in lines if line.partition(":")[0].strip() in ("flags", "Features"))
-    return set(next(listed, "").split())

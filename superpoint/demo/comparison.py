@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from superpoint.config.inference import MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
-from superpoint.data.images import read_gray, resize_with_points
+from superpoint.data.images import read_gray
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
 from superpoint.evaluation.tables import markdown_table
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
-from superpoint.inference.images import shrunk_size
+from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
 from superpoint.matching import THRESHOLDS, estimate_homography, match
 from superpoint.models.extract import dense_maps
@@ -73,8 +73,7 @@ def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
         image = read_gray(path)
     except UserError as error:
         raise UserError(f"{which} image: {str(error).replace(str(path), Path(path).name)}") from error
-    size = shrunk_size(image.shape[0], image.shape[1], min(max(resize, SIDE[0]), SIDE[1]))
-    return resize_with_points(image, np.zeros((0, 2), np.float32), size)[0]
+    return shrink(image, min(max(resize, SIDE[0]), SIDE[1]))
 
 
 def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Settings) -> Comparison:

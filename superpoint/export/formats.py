@@ -5,7 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,14 @@ from superpoint.backends.exported import METADATA
 from superpoint.backends.network import need, quiet
 from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
-from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
-from superpoint.errors import UserError, check_number, check_one_of, one_line
-from superpoint.export.graph import DenseGraph, FullGraph
+from superpoint.errors import UserError, check_one_of, one_line
+from superpoint.export.graph import DenseGraph, FullGraph, Settings
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
 
 SUFFIXES = {"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"}
 FORMATS = tuple(SUFFIXES)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The decoder in a full graph; distances in pixels."""
-
-    max_keypoints: int = MAX_KEYPOINTS
-    nms_radius: int = NMS_RADIUS
-    threshold: float = THRESHOLD
-    border: int = BORDER
-
-    def __post_init__(self) -> None:
-        check_number("keypoints", self.max_keypoints, 1, 1_000_000, whole=True)
-        check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
-        check_number("threshold", self.threshold, 0, 1)
-        check_number("border", self.border, 0, whole=True)
 
 
 def output_names(model: SuperPoint, form: str) -> list[str]:
@@ -51,7 +34,7 @@ def output_names(model: SuperPoint, form: str) -> list[str]:
 
 def make_graph(model: SuperPoint, form: str, settings: Settings) -> nn.Module:
     """Return the module that `write_model` records, in evaluation mode on the CPU."""
-    graph = FullGraph(model, **asdict(settings)) if form == "onnx-full" else DenseGraph(model)
+    graph = FullGraph(model, settings) if form == "onnx-full" else DenseGraph(model)
     return graph.eval()
 
 
@@ -110,7 +93,7 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
         os.replace(weights, path.with_suffix(".bin"))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({one_line(error)[:160]})") from error
+        raise UserError(f"{path}: cannot be written ({one_line(error)})") from error
     finally:
         for left in (temporary, weights):
             left.unlink(missing_ok=True)

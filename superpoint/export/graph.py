@@ -3,16 +3,36 @@
 They repeat `models.decode` with operators that every runtime has, without loops or branches on values.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from superpoint.backends.pytorch import fold_batch_norms
+from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
+from superpoint.errors import check_number
 from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
 
 ROUNDS = 8  # of suppression; photographs need 2 or 3 at threshold 0.015, up to 5 at 0.001 and 10 at 0.0001
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The decoder in a full graph; distances in pixels."""
+
+    max_keypoints: int = MAX_KEYPOINTS
+    nms_radius: int = NMS_RADIUS
+    threshold: float = THRESHOLD
+    border: int = BORDER
+
+    def __post_init__(self) -> None:
+        check_number("keypoints", self.max_keypoints, 1, 1_000_000, whole=True)
+        check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
+        check_number("threshold", self.threshold, 0, 1)
+        check_number("border", self.border, 0, whole=True)
 
 
 class DenseGraph(nn.Module):
@@ -37,37 +57,24 @@ class FullGraph(nn.Module):
     (-1, -1) and a descriptor of zeros.
     """
 
-    def __init__(
-        self,
-        model: SuperPoint,
-        *,
-        max_keypoints: int,
-        nms_radius: int,
-        threshold: float,
-        border: int,
-        subpixel: bool = True,
-    ) -> None:
+    def __init__(self, model: SuperPoint, settings: Settings) -> None:
         super().__init__()
-        self.dense = DenseGraph(model)
-        self.max_keypoints, self.nms_radius = max_keypoints, nms_radius
-        self.threshold, self.border, self.subpixel = threshold, border, subpixel
+        self.dense, self.settings = DenseGraph(model), settings
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        output = self.dense(image)
+        output, settings = self.dense(image), self.settings
         height, width = image.shape[2], image.shape[3]
         probability = logits_to_probability(output[0])[:, :height, :width]
-        candidates = torch.where(probability > self.threshold, probability, 0.0)
-        kept = suppress(candidates, self.nms_radius)
-        kept = kept * _inside(height, self.border, image)[:, None] * _inside(width, self.border, image)
+        candidates = torch.where(probability > settings.threshold, probability, 0.0)
+        kept = suppress(candidates, settings.nms_radius)
+        kept = kept * _inside(height, settings.border, image)[:, None] * _inside(width, settings.border, image)
         # K zeros behind the map: an image may have fewer than K pixels.
-        flat = F.pad((candidates * kept).flatten(1), (0, self.max_keypoints))
-        scores, index = flat.topk(self.max_keypoints, dim=1)
+        flat = F.pad((candidates * kept).flatten(1), (0, settings.max_keypoints))
+        scores, index = flat.topk(settings.max_keypoints, dim=1)
         index = index.clamp(max=height * width - 1)
         row = index // width
         column = index - row * width  # % by a size known later has no translation to ONNX
-        keypoints = torch.stack([column, row], dim=2).to(image.dtype)
-        if self.subpixel:
-            keypoints = keypoints + _offsets(probability, row, column)
+        keypoints = torch.stack([column, row], dim=2).to(image.dtype) + _offsets(probability, row, column)
         found = scores > 0
         listed = torch.where(found[..., None], keypoints, -1.0)
         if len(output) == 1:

@@ -3,7 +3,6 @@
 superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from superpoint.errors import UserError
 from superpoint.export.formats import Settings, output_names, write_model
 from superpoint.export.parity import Parity, measure_parity
-from superpoint.files import write_atomically
+from superpoint.files import write_json
 from superpoint.models.weights import load_weights, model_from_state
 
 
@@ -40,9 +39,8 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
         "decoder": asdict(settings),
         "parity": [each.row() for each in found],
     }
-    text = json.dumps(report, indent=2) + "\n"
     beside = out.with_name(f"{out.name}.parity.json")
-    write_atomically(beside, lambda file: file.write(text.encode()))
+    write_json(beside, report)
     console = Console()
     for each in found:
         console.print(_line(each), soft_wrap=True)

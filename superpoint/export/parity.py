@@ -14,7 +14,8 @@ from superpoint.backends import resolve
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig, SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
-from superpoint.export.formats import Settings
+from superpoint.export.graph import Settings
+from superpoint.features import Features
 from superpoint.labelling import agreement
 from superpoint.models.extract import decode_maps, features, output_maps
 from superpoint.models.superpoint import SuperPoint
@@ -25,7 +26,6 @@ IMAGES = 10  # of each size
 REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, min share of keypoints within it
 MIN_KEYPOINTS = 50  # in all images
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # keypoints [N, 2], descriptors [N, D]
 Run = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -62,8 +62,7 @@ def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings)
     """Compare an exported file with its model on synthetic shapes, in each precision of the runtime."""
     images = list(parity_images())
     decode = DecodeConfig(**asdict(settings))
-    torch_found = [features(model, image, decode, smoothing=0)[0] for image in images]
-    expected = [(each.keypoints, each.descriptors) for each in torch_found]
+    expected = [features(model, image, decode, smoothing=0)[0] for image in images]
     found = []
     for precision in ("fp32", "bf16") if form == "openvino" and resolve("openvino")[1] == "bf16" else ("fp32",):
         run, runtime = _runner(form, path, precision)
@@ -88,29 +87,29 @@ def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
     return lambda image: dict(zip(("logits", "descriptors"), program(image), strict=False)), "torch"
 
 
-def _from_file(run: Run, image: Tensor, decode: DecodeConfig) -> Found:
+def _from_file(run: Run, image: Tensor, decode: DecodeConfig) -> Features:
+    height, width = image.shape[-2:]
     with torch.no_grad():
         output = run(image)
         if "keypoints" in output:
             kept = output["scores"][0] > 0
-            described = output["descriptors"][0][kept].numpy() if "descriptors" in output else None
-            return output["keypoints"][0][kept].numpy(), described
+            values = {name: output[name][0][kept].numpy() for name in output}
+            return Features(values["keypoints"], values["scores"], values.get("descriptors"), (width, height))
         # Not by `features`, which would pad the image: the graph does that itself.
-        maps = output_maps(output, *image.shape[-2:])
-    (found,) = decode_maps(maps, decode, smoothing=0)
-    return found.keypoints, found.descriptors
+        maps = output_maps(output, height, width)
+    return decode_maps(maps, decode, smoothing=0)[0]
 
 
-def _compare(runtime: str, precision: str, expected: list[Found], found: list[Found]) -> Parity:
+def _compare(runtime: str, precision: str, expected: list[Features], found: list[Features]) -> Parity:
     within, required = REQUIRED[precision]
-    counts = [len(a) + len(b) for (a, _), (b, _) in zip(expected, found, strict=True)]
-    shares = [agreement(a, b, within) for (a, _), (b, _) in zip(expected, found, strict=True)]
-    cosines = [_cosines(a, b, within) for a, b in zip(expected, found, strict=True)]
-    joined = np.concatenate([each for each in cosines if each is not None] or [np.zeros(0)])
+    pairs = list(zip(expected, found, strict=True))
+    counts = [len(a) + len(b) for a, b in pairs]
+    shares = [agreement(a.keypoints, b.keypoints, within) for a, b in pairs]
+    joined = np.concatenate([_cosines(a, b, within) for a, b in pairs])
     return Parity(
         runtime,
         precision,
-        (sum(len(points) for points, _ in expected), sum(len(points) for points, _ in found)),
+        (sum(map(len, expected)), sum(map(len, found))),
         within,
         float(np.average(shares, weights=counts)) if sum(counts) else 0.0,
         required,
@@ -119,11 +118,11 @@ def _compare(runtime: str, precision: str, expected: list[Found], found: list[Fo
     )
 
 
-def _cosines(a: Found, b: Found, within: float) -> NDArray[np.float64] | None:
+def _cosines(a: Features, b: Features, within: float) -> NDArray[np.float64]:
     """Return the similarity of each keypoint of a to the nearest of b within that many pixels."""
-    if a[1] is None or b[1] is None or not len(a[0]) or not len(b[0]):
-        return None
-    distance = np.linalg.norm(a[0][:, None] - b[0][None], axis=2)
+    if a.descriptors is None or b.descriptors is None or not len(a) or not len(b):
+        return np.zeros(0)
+    distance = np.linalg.norm(a.keypoints[:, None] - b.keypoints[None], axis=2)
     nearest = distance.argmin(axis=1)
     near = distance[np.arange(len(nearest)), nearest] <= within
-    return (a[1][near].astype(np.float64) * b[1][nearest[near]]).sum(axis=1)
+    return (a.descriptors[near].astype(np.float64) * b.descriptors[nearest[near]]).sum(axis=1)

@@ -21,6 +21,7 @@ from superpoint.data.feature_writer import check_name
 from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.display import Display
 from superpoint.errors import UserError
+from superpoint.evaluation.tables import make_table
 from superpoint.files import make_folder, refuse_inputs
 from superpoint.inference.pictures import keypoints_picture
 from superpoint.inference.see import Seen, decode_config, load_detector, see
@@ -99,15 +100,9 @@ def detect_images(
 
 
 def _write_features(inputs: Sequence[str], out: str | Path, config: InferenceConfig, **options: Any) -> int | None:
-    settings = LabellingConfig(
-        weights=config.model,
-        resize=config.resize,
-        backend=config.backend,
-        precision=config.precision,
-        device=config.device,
-        adaptation=AdaptationConfig(homographies=0, memory=256),  # none; `memory` as export-detections has it
-        decode=decode_config(config),
-    )
+    shared = {key: getattr(config, key) for key in ("resize", "backend", "precision", "device")}
+    adaptation = AdaptationConfig(homographies=0, memory=256)  # `memory` as export-detections has it
+    settings = LabellingConfig(weights=config.model, adaptation=adaptation, decode=decode_config(config), **shared)
     result = export_detections(settings, inputs, out, **options)
     if result.summary is not None and not result.summary.images:
         raise UserError(
@@ -118,9 +113,7 @@ def _write_features(inputs: Sequence[str], out: str | Path, config: InferenceCon
 
 
 def _table(title: str, found: Sequence[tuple[str, Seen, float]]) -> Table:
-    table = Table(title=title)
-    for column in ("image", "size", "keypoints", "median score", "ms"):
-        table.add_column(column, justify="left" if column == "image" else "right")
+    table = make_table(title, ["image"], ["size", "keypoints", "median score", "ms"])
     for name, (_, features, size), seconds in found:
         score = f"{np.median(features.scores):.3f}" if len(features) else "-"
         table.add_row(Text(name), f"{size[0]}x{size[1]}", str(len(features)), score, f"{seconds * 1e3:.0f}")

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
+from superpoint.evaluation.tables import make_table
 from superpoint.files import make_folder
 from superpoint.geometry.placement import measure_placement
-from superpoint.inference.images import NO_KEYPOINTS, shrunk_size
+from superpoint.inference.images import shrink
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap, save_image
@@ -34,13 +34,11 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
     folder = make_folder(out if out is not None else source / "detections")
 
     console = Console()
-    table = Table(title=f"Detections on photographs (probability > {config.threshold:g})")
-    for column in ("photograph", "size", "keypoints", "border density"):
-        table.add_column(column, justify="left" if column == "photograph" else "right")
+    title = f"Detections on photographs (probability > {config.threshold:g})"
+    table = make_table(title, ["photograph"], ["size", "keypoints", "border density"])
     keypoints, sizes, sheet, names = [], [], [], []
     for name, rgb in sample_photographs():
-        gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        small, _ = resize_with_points(gray, NO_KEYPOINTS, shrunk_size(gray.shape[0], gray.shape[1], config.resize))
+        small = shrink(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8), config.resize)
         with torch.inference_mode():
             maps = dense_maps(model.network, [small])
             xy = decode_maps(maps, decode_config(config))[0].keypoints

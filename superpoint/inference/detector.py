@@ -28,26 +28,14 @@ class FeatureDetector:
     Attributes:
         name: what it was loaded from.
         descriptor_dim: length of a descriptor, 0 if the network has none.
+        backend, precision, device: as `backends.Network` has them.
     """
 
     def __init__(self, network: Network, descriptor_dim: int, name: str = "") -> None:
         self.network = network
         self.descriptor_dim = descriptor_dim
         self.name = name
-
-    @property
-    def backend(self) -> str:
-        """Runtime: "torch", "openvino" or "onnxruntime"."""
-        return self.network.backend
-
-    @property
-    def precision(self) -> str:
-        """Number format of the convolutions: "bf16" or "fp32"."""
-        return self.network.precision
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.device
+        self.backend, self.precision, self.device = network.backend, network.precision, network.device
 
     def __repr__(self) -> str:
         described = f"descriptors of {self.descriptor_dim}" if self.descriptor_dim else "no descriptors"
@@ -121,7 +109,7 @@ class FeatureDetector:
         check_number("nms_radius", nms_radius, 0, 1000, whole=True)
         for key, value in (("max_keypoints", max_keypoints), ("border", border), ("resize", resize)):
             check_number(key, value, 0, whole=True)
-        grays, several = gray_images(images, resize or None)
+        grays, several = gray_images(images, resize or 0)
         threshold = THRESHOLD if threshold is None else threshold
         decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel)
         found: list[Features] = []

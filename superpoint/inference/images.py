@@ -30,7 +30,7 @@ class GrayImage(NamedTuple):
     size: tuple[int, int]
 
 
-def gray_images(images: Images, resize: int | None = None) -> tuple[list[GrayImage], bool]:
+def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]:
     """Return grey tensors, and whether several images came (see `FeatureDetector.detect`)."""
     if isinstance(images, np.ndarray | Tensor):
         several = images.ndim == 4
@@ -42,7 +42,7 @@ def gray_images(images: Images, resize: int | None = None) -> tuple[list[GrayIma
     return [gray_image(images, resize)], False  # type: ignore[arg-type]  # what it is not, the callee says
 
 
-def gray_image(image: Image, resize: int | None = None, name: str = "image") -> GrayImage:
+def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
     """Return an image as a grey tensor, its longest side shrunk to `resize` pixels."""
     if isinstance(image, str | os.PathLike):
         pixels = torch.from_numpy(read_gray(Path(image)))
@@ -54,10 +54,15 @@ def gray_image(image: Image, resize: int | None = None, name: str = "image") -> 
     height, width = pixels.shape
     if max(height, width) > SIDE:
         raise ValueError(f"{name}: found {width} x {height} pixels, expected sides of at most {SIDE}")
-    if resize is not None and resize < max(height, width):
-        small, _ = resize_with_points(pixels.cpu().numpy(), NO_KEYPOINTS, shrunk_size(height, width, resize))
-        pixels = torch.from_numpy(small).to(pixels.device)
+    if resize and resize < max(height, width):
+        pixels = torch.from_numpy(shrink(pixels.cpu().numpy(), resize)).to(pixels.device)
     return GrayImage(_scaled(pixels), (width, height))
+
+
+def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:
+    """Return an image with the longest side shrunk to `longest` px, unless that is 0."""
+    size = shrunk_size(image.shape[0], image.shape[1], longest)
+    return resize_with_points(image, NO_KEYPOINTS, size)[0]
 
 
 def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:

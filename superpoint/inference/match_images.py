@@ -3,7 +3,6 @@
 superpoint match one.jpg two.jpg --out matches.png
 """
 
-import json
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +16,7 @@ from superpoint.config.inference import InferenceConfig
 from superpoint.data.images import read_gray
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.files import refuse_inputs, write_atomically
+from superpoint.files import refuse_inputs, write_json
 from superpoint.geometry.homography import resize_matrix, warp_points
 from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import Seen, load_detector, see
@@ -58,10 +57,10 @@ def match_images(
     for path, image in zip((first, second), images, strict=True):
         views.append(see(model, image, config, str(path)))
         times.append(perf_counter())
-    seen = [view.features for view in views]
-    matches = match(seen[0], seen[1], matcher)
+    seen = (views[0].features, views[1].features)
+    matches = match(*seen, matcher)
     times.append(perf_counter())
-    homography = estimate_homography(seen[0], seen[1], matches, estimator, threshold=threshold)
+    homography = estimate_homography(*seen, matches, estimator, threshold=threshold)
     times.append(perf_counter())
     numbers = {
         "images": [str(first), str(second)],
@@ -79,9 +78,8 @@ def match_images(
     }
     state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
     title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({matcher}), {state}"
-    save_figure(target, match_figure(views[0].image, views[1].image, (seen[0], seen[1]), matches, homography, title))
-    text = json.dumps(numbers, indent=1)
-    write_atomically(target.with_suffix(".json"), lambda file: file.write(f"{text}\n".encode()))
+    save_figure(target, match_figure(views[0].image, views[1].image, seen, matches, homography, title))
+    write_json(target.with_suffix(".json"), numbers)
     _show(numbers, target)
     return numbers
 
@@ -99,11 +97,11 @@ def _refuse_foreign(path: Path) -> None:
         raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
 
 
-def _median_error(seen: list[Features], matches: Matches, homography: Homography) -> float | None:
+def _median_error(seen: tuple[Features, Features], matches: Matches, homography: Homography) -> float | None:
     """Return the error of the inliers, in pixels of the second image as the network sees it."""
     if homography.matrix is None or not homography.inliers.any():
         return None
-    start, end = (points[homography.inliers] for points in matched_keypoints(seen[0], seen[1], matches))
+    start, end = (points[homography.inliers] for points in matched_keypoints(*seen, matches))
     distances = np.linalg.norm(warp_points(start, homography.matrix) - end, axis=1)
     return float(np.nanmedian(distances))
 
@@ -127,13 +125,8 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
     error = numbers["median_error"]
     table.add_row("median error of inliers", "-" if error is None else f"{error:.2f} px")
-    rows = numbers["homography"]
-    text = (
-        "none: too few matches agree"
-        if rows is None
-        else "\n".join(" ".join(f"{x:12.5g}" for x in row) for row in rows)
-    )
-    table.add_row("homography, first to second", text)
+    rows = ["".join(f"{x:13.5g}" for x in row)[1:] for row in numbers["homography"] or []]
+    table.add_row("homography, first to second", "\n".join(rows) or "none: too few matches agree")
     times = numbers["milliseconds"]
     table.add_row("time", ", ".join(f"{name.replace('_', ' ')} {value:.0f} ms" for name, value in times.items()))
     console = Console()

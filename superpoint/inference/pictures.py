@@ -73,9 +73,8 @@ def match_figure(
         listed = listed[np.linspace(0, len(listed) - 1, min(MAX_LINES, len(listed))).astype(int)]
         shown += len(listed)
         lines = np.stack([start[listed], end[listed] + shift])  # [2, N, (x, y)]
-        drawn = axes.plot(
-            *(lines[..., 0], lines[..., 1], style), color=plot_color(color), linewidth=1, marker="o", markersize=2.5
-        )
+        look = {"color": plot_color(color), "linewidth": 1, "marker": "o", "markersize": 2.5}
+        drawn = axes.plot(lines[..., 0], lines[..., 1], style, **look)
         if drawn:
             drawn[0].set_label(f"{label} ({int(members.sum())})")
     if homography.matrix is not None:

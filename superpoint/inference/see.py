@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from superpoint.config import DecodeConfig
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import resize_with_points
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector, load_model
-from superpoint.inference.images import NO_KEYPOINTS, shrunk_size
+from superpoint.inference.images import shrink, shrunk_size
 from superpoint.labelling.memory import largest_chunk
 
 
@@ -31,7 +30,7 @@ def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfi
     height, width = image.shape[:2]
     size = shrunk_size(height, width, config.resize)
     largest_chunk(0, size, model.device, name)  # does it fit?
-    small, _ = resize_with_points(image, NO_KEYPOINTS, size)
+    small = shrink(image, config.resize)
     found = model.detect(
         small,
         threshold=config.threshold,

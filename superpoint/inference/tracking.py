@@ -1,6 +1,7 @@
 """Keypoints followed from frame to frame by their descriptors."""
 
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,8 @@ class PointTracker:
     def __init__(self, max_distance: float = 0.7, keep: int = 5) -> None:
         check_number("max_distance", max_distance, 0, 2, above=True)
         check_number("keep", keep, 2, whole=True)
-        self.max_distance = max_distance
-        self.keep = keep
-        self.started = 0  # tracks so far
+        self.max_distance, self.keep = max_distance, keep
+        self._numbers = count()
         self._previous: tuple[Features, list[Track]] | None = None
 
     def update(self, features: Features) -> list[Track]:
@@ -59,8 +59,7 @@ class PointTracker:
         current: list[Track] = []
         for track, point in zip(tracks, features.keypoints, strict=True):
             if track is None:
-                track = Track(self.started)
-                self.started += 1
+                track = Track(next(self._numbers))
             track.positions = [*track.positions[1 - self.keep :], point]
             track.length += 1
             current.append(track)

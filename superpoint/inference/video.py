@@ -114,7 +114,6 @@ class VideoFile:
         if not re.fullmatch(r"[ -~]{4}", self.codec):
             raise UserError(f"--codec: found '{self.codec}', expected four characters, e.g. {CODECS[suffix]}")
         self.fps = fps
-        self.frames = 0
         make_folder(self.path.parent)
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{suffix}")
         self._writer: cv2.VideoWriter | None = None
@@ -125,16 +124,16 @@ class VideoFile:
         if self._writer is None:
             fourcc = cv2.VideoWriter.fourcc(*self.codec)
             with silent():
-                self._writer = cv2.VideoWriter(str(self._temporary), fourcc, self.fps, (width, height))
-            if not self._writer.isOpened():
-                self._discard()
+                writer = cv2.VideoWriter(str(self._temporary), fourcc, self.fps, (width, height))
+            if not writer.isOpened():
+                self._temporary.unlink(missing_ok=True)
                 raise UserError(
                     f"{self.path}: cannot be written with the codec '{self.codec}': this OpenCV has none of that name, "
                     f"or the folder is read-only; expected e.g. {CODECS[self.path.suffix.lower()]}"
                 )
+            self._writer = writer
         with silent():
             self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        self.frames += 1
 
     def close(self) -> None:
         """Finish the file and give it its name, if it has a frame."""
@@ -150,11 +149,7 @@ class VideoFile:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
         finally:
-            self._discard()
-
-    def _discard(self) -> None:
-        self._writer = None
-        self._temporary.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoFile:
         return self

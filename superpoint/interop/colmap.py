@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint import files
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.files import make_folder, write_atomically
 from superpoint.interop.hloc import Pair, check_pairs
 from superpoint.matching import Matches
 
@@ -98,22 +98,17 @@ def write_text(folder: str | Path, features: Mapping[str, Features], matches: Ma
     Raises: ValueError as `check_pairs`; UserError if the folder cannot be written.
     """
     check_pairs(matches, {name: len(found) for name, found in features.items()})
-    folder = make_folder(folder)
+    folder = files.make_folder(folder)
     zeros = " 0" * 128
     for name, found in features.items():
         lines = [f"{len(found)} 128"]
         lines += [f"{x:.6f} {y:.6f} 1 0{zeros}" for x, y in (found.keypoints + OFFSET).tolist()]
-        make_folder((folder / f"{name}.txt").parent)
-        _write_lines(folder / f"{name}.txt", lines)
+        files.make_folder((folder / f"{name}.txt").parent)
+        files.write_text(folder / f"{name}.txt", "\n".join([*lines, ""]))
     lines = []
     for (name0, name1), pairs in matches.items():
         lines += [f"{name0} {name1}", *(f"{first} {second}" for first, second in pairs.indices.tolist()), ""]
-    _write_lines(folder / "matches.txt", lines)
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    content = "".join(f"{line}\n" for line in lines).encode()
-    write_atomically(path, lambda file: file.write(content))
+    files.write_text(folder / "matches.txt", "".join(f"{line}\n" for line in lines))
 
 
 def _fill(

@@ -8,6 +8,7 @@ Pixel centres are at integers; hloc's importer adds COLMAP's 0.5 itself.
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ import h5py
 import numpy as np
 
 from superpoint.data.feature_file import FeatureFile
-from superpoint.errors import UserError
+from superpoint.errors import UserError, one_line
 from superpoint.features import Features
-from superpoint.files import write_atomically
+from superpoint.files import write_atomically, write_text
 from superpoint.matching import Matches
 
 Pair = tuple[str, str]
@@ -98,33 +99,26 @@ def read_matches(path: str | Path, name0: str, name1: str) -> Matches:
         indices = np.stack([kept, partner[kept]], axis=1)
         return Matches(indices[:, ::-1].copy() if swapped else indices, score[kept])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: matches of '{name0}' and '{name1}' cannot be read ({reason})") from error
+        raise UserError(f"{path}: matches of '{name0}' and '{name1}' cannot be read ({one_line(error)})") from error
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
     """Write a pair list. Raises: ValueError for a name with white space."""
-    lines = []
-    for pair in pairs:
-        for name in pair:
-            if not name or name.split() != [name]:
-                raise ValueError(f"pairs: found the name '{name}', expected no white space in it")
-        lines.append(" ".join(pair) + "\n")
-    write_atomically(Path(path), lambda file: file.write("".join(lines).encode()))
+    pairs = list(pairs)
+    for name in itertools.chain(*pairs):
+        if name.split() != [name]:
+            raise ValueError(f"pairs: found the name '{name}', expected no white space in it")
+    write_text(Path(path), "".join(f"{first} {second}\n" for first, second in pairs))
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
     """Return the pairs of a list without empty lines. Raises: UserError with the number of a bad line."""
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of pairs ({' '.join(str(error).split())[:120]})") from error
-    pairs = []
-    for number, line in enumerate(lines, 1):
-        names = line.split()
-        if names and len(names) != 2:
+        raise UserError(f"{path}: cannot be read as a list of pairs ({one_line(error)})") from error
+    pairs = [line.split() for line in lines]
+    for number, names in enumerate(pairs, 1):
+        if len(names) not in (0, 2):
             raise UserError(f"{path}: line {number}: found {len(names)} names, expected two")
-        if names:
-            pairs.append((names[0], names[1]))
-    return pairs
+    return [(names[0], names[1]) for names in pairs if names]

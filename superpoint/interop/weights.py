@@ -84,10 +84,11 @@ def _original_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     for index, name in enumerate(ENCODER):
         target = f"encoder.stages.{index // 2}.{index % 2}"
         layers |= _convolution(state, f"conv{name}", f"{target}.0", path)
-        layers |= _identity(f"{target}.2", len(layers[f"{target}.0.bias"]), ORIGINAL_EPS)
+        # The norm of a new model changes nothing, apart from its eps.
+        layers[f"{target}.2.running_var"] = torch.ones_like(layers[f"{target}.0.bias"]) - ORIGINAL_EPS
     for head, (hidden, last, target) in HEADS.items():
         layers[f"{head}.hidden.0.weight"] = _take(state, f"conv{hidden}.weight", path)
-        layers |= _bias(f"{head}.hidden.1", _take(state, f"conv{hidden}.bias", path))
+        layers |= _norm(f"{head}.hidden.1", _take(state, f"conv{hidden}.bias", path))
         layers |= _convolution(state, f"conv{last}", f"{head}.{target}", path)
     return layers
 
@@ -101,7 +102,7 @@ def _port_layers(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             layers[f"{target}.2.{name}"] = _take(state, f"{source}.bn.{name}", path)
     for head, (_, _, target) in HEADS.items():
         layers[f"{head}.hidden.0.weight"] = _take(state, f"{head}.0.conv.weight", path)
-        layers |= _bias(f"{head}.hidden.1", _take(state, f"{head}.0.conv.bias", path))
+        layers |= _norm(f"{head}.hidden.1", _take(state, f"{head}.0.conv.bias", path))
         weight, bias = (_take(state, f"{head}.1.conv.{name}", path) for name in ("weight", "bias"))
         # A 1x1 convolution pads nothing, so the norms before and behind it fold into it exactly.
         scale, shift = _affine(state, f"{head}.0.bn", path)
@@ -136,15 +137,6 @@ def _affine(state: Mapping[str, Tensor], source: str, path: Path) -> tuple[Tenso
     return scale, bias - mean * scale
 
 
-def _identity(target: str, channels: int, eps: float) -> dict[str, Tensor]:
-    return {
-        f"{target}.weight": torch.ones(channels),
-        f"{target}.bias": torch.zeros(channels),
-        f"{target}.running_mean": torch.zeros(channels),
-        f"{target}.running_var": torch.full((channels,), 1.0 - eps),
-    }
-
-
-def _bias(target: str, bias: Tensor) -> dict[str, Tensor]:
-    """Return a batch norm that adds a bias, which the convolutions of our heads lack."""
-    return {**_identity(target, len(bias), 1e-5), f"{target}.bias": bias}
+def _norm(target: str, bias: Tensor) -> dict[str, Tensor]:
+    """Return a batch norm that adds a bias, which the convolutions of our heads lack, to a new model's norm."""
+    return {f"{target}.bias": bias, f"{target}.running_var": torch.ones_like(bias) - 1e-5}

@@ -21,7 +21,6 @@ def test_points_are_followed_end_and_begin() -> None:
     np.testing.assert_allclose(second[0].positions, [[20, 5], [21, 5]])
     third = tracker.update(frame([1, 7], shift=2.0))  # what comes back is a new track
     assert [(track.number, track.length) for track in third] == [(4, 1), (3, 2)]
-    assert tracker.started == 5
     assert tracker.update(frame([])) == []
     assert [track.length for track in tracker.update(frame([1]))] == [1]
 
