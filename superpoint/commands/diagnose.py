@@ -7,7 +7,7 @@ import typer
 
 from superpoint.commands.command import DIAGNOSE, Outcome, command
 from superpoint.commands.options import Models, Momenta, OptionalModel, Rates, Run, check_path, numbers
-from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, read_config
+from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.errors import UserError
 
 # What lr-study trains without a --config: small enough for a minute, and curves of full size look the same.
@@ -73,7 +73,7 @@ def report_command(
 def training_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
     """Return the recipe of either training, without a file the one that the overrides belong to."""
     if file is not None:
-        return read_config(file, MagicPointConfig, SuperPointConfig, overrides=overrides)
+        return load_run_config(file, overrides)
     joint = any(each.startswith(("descriptor.", "model.descriptor_dim=")) for each in overrides)
     return load_config(SuperPointConfig if joint else MagicPointConfig, None, overrides)
 

@@ -1,13 +1,12 @@
 """Configuration: dataclass defaults, then a YAML file, then `key.path=value`; frozen once read.
 
-The defaults below are a complete recipe, so every stage runs without a file. A YAML file holds only what differs.
-Model, loss and loop code receive values from here, never these objects' parents.
+The defaults are a complete recipe; a YAML file holds only what differs.
 """
 
 from superpoint.config.chains import AdaptConfig, ChainConfig, FinetuneConfig, PipelineConfig
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
 from superpoint.config.labelling import AdaptationConfig, LabellingConfig
-from superpoint.config.loading import dump_config, load_config, read_config, read_stage
+from superpoint.config.loading import dump_config, load_config, read_stage
 from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
 from superpoint.config.superpoint import (
@@ -46,6 +45,5 @@ __all__ = [
     "dump_config",
     "load_config",
     "load_run_config",
-    "read_config",
     "read_stage",
 ]

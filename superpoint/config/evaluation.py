@@ -8,16 +8,12 @@ from superpoint.config.inference import BORDER, NMS_RADIUS, check_runtime
 from superpoint.config.loading import load_config
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
-# Px; the paper's. After a suppression at a smaller radius it leaves a little less than alone.
-REPEATABILITY_NMS = 4
+REPEATABILITY_NMS = 4  # px; the paper's
 
 
 @dataclass(frozen=True)
 class EvaluatePairsConfig:
-    """How image pairs are measured. All distances are in pixels of the images as the detectors see them.
-
-    The defaults are the protocol `dev`; see `PROTOCOLS` for the others.
-    """
+    """How image pairs are measured; distances in pixels of the images as the detectors see them. Defaults: `dev`."""
 
     stage: ClassVar[str] = "evaluate pairs"
 
@@ -39,8 +35,8 @@ class EvaluatePairsConfig:
     iterations: int = 5000  # max samples of RANSAC and MAGSAC
     gcransac_iterations: int = 50_000  # of GC-RANSAC, to which a sample costs little
     confidence: float = 0.9999  # of each, to have drawn a sample without outliers before it ends early
-    # Of the matches that homographies are estimated from, the first best first. Correctness and its area are means over
-    # them, the error of a pair is their median, inliers are those of the first.
+    # Orders of the matches, the first by score. Correctness and its area are means over them, the error of a pair is
+    # their median, inliers are those of the first.
     orders: int = 1
     repeatability_keypoints: int = 300  # strongest of those visible in both views; 0 = all
     repeatability_nms: int = REPEATABILITY_NMS  # of all extractors: else points in clusters repeat each other; 0 = none
@@ -114,10 +110,8 @@ class EvaluateRepeatabilityConfig:
 
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured
 
-# What each sets. `paper`: DeTone et al. 2018, section 7 (homography estimation on 480x640 with 1000
-# points and NMS 8, repeatability on 240x320 with 300 points and NMS 4); the images are scaled to cover that size and
-# cut about the centre, as the published re-implementation does, for the paper does not say. `dev`: quicker, and
-# without a cut, so that sequences of every shape are seen whole. `fullres`: what a reconstruction would use.
+# `paper`: DeTone et al. 2018, section 7; images scaled to cover the size and cut about the centre, as the published
+# re-implementation does. `dev`: quicker, images seen whole. `fullres`: what a reconstruction would use.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "dev": {},
     "paper": {"size": [480, 640], "nms_radius": 8, "repeatability_size": [240, 320]},

@@ -17,9 +17,8 @@ THRESHOLD = 0.015  # min probability of a keypoint
 BORDER = 4  # px; keypoints nearer to the image edge are dropped
 MAX_KEYPOINTS = 1024  # where their number has to be fixed: exported graphs, kornia, the demo; 0 = all elsewhere
 RESIZE = 1024  # px; longest side at which a network sees an image
-# Of two peaks no farther apart than this along both axes the weaker is dropped. Smaller than the paper's 4: then fewer
-# points are without their counterpart in the other view and matched to a neighbour of it. On 120 generated pairs
-# (docs/benchmarks.md) 92.8 % of the matches of `superpoint`, round 3, are within 3 px, instead of 91.5 %.
+# The weaker of two peaks this near along both axes is dropped. At the paper's 4, more keypoints lack their counterpart
+# in the other view: 91.5 % of the matches on generated pairs are within 3 px, at 3 92.8 % (docs/benchmarks.md).
 NMS_RADIUS = 3  # px
 
 
@@ -54,7 +53,7 @@ def check_resize(key: str, value: int) -> None:
 
 
 def check_runtime(backend: str, precision: str, device: str, prefix: str = "") -> None:
-    """Raise UserError unless the names are known; `backends.resolve` finds out whether this machine has them."""
+    """Raise UserError unless the names are known; whether this machine has them is for `backends.resolve`."""
     check_one_of(f"{prefix}backend", backend, BACKENDS)
     check_one_of(f"{prefix}precision", precision, PRECISIONS)
     check_one_of(f"{prefix}device", device, DEVICES)

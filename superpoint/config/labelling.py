@@ -11,21 +11,16 @@ from superpoint.geometry.ranges import HomographyRanges
 
 @dataclass(frozen=True)
 class AdaptationConfig(HomographyRanges):
-    """Homographic adaptation, see `superpoint/labelling`: how many views, how far they are warped, how they are joined.
-
-    `decode` finds the keypoints in the aggregated map, as in a plain one.
-    """
+    """Homographic adaptation, see `superpoint/labelling`."""
 
     homographies: int = 100  # views, the unwarped image among them; 0 or 1 = plain detection
     seed: int = 0  # the views of an image depend on this and on its name only
     perspective: float = 0.1
     shear: float = 0.05
     scales: list[float] = field(default_factory=lambda: [1.0])  # resolutions of the views, taken in turn
-    margin: int = 3  # pixels of a view beside its frame, and beside the image's outline in it, that are not used
+    margin: int = 3  # pixels beside a view's frame, and beside the image's outline in it, that are not used
     min_views: int = 5  # a pixel seen by fewer views gets no keypoint (fewer still if there are fewer views at all)
-    # Stop once this share of the keypoints stays put over 10 more views; 0 = take all views. On photographs 0.9 takes
-    # 44 views of 100 and changes 11 % of the keypoints; another seed changes 16 %.
-    settle: float = 0.0
+    settle: float = 0.0  # stop once this share of the keypoints stays put over 10 more views; 0 = take all views
     memory: int = 0  # MB for the views of one chunk; 0 = a quarter of what is free, at most 512 MB
 
     def __post_init__(self) -> None:
@@ -49,9 +44,7 @@ class LabellingConfig:
     weights: str = "magicpoint"  # name of pretrained weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
-    # Labels move to the nearest corner of the image at up to 1.5 times `resize`: `labelling/corners.py`. A detector
-    # that is trained on such labels, with `model.fine`, locates keypoints better.
-    sharpen: bool = False
+    sharpen: bool = False  # move labels to the nearest corner at up to 1.5 times `resize`: `labelling/corners.py`
     corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
     descriptors: bool = True  # written too, if the network has them and adaptation is off
     shard_size: int = 64  # images between two writes to the disk: the max that a kill can cost
@@ -62,7 +55,7 @@ class LabellingConfig:
     readers: int = 2  # threads that decode images ahead of the network (may change)
     keep_broken: bool = False  # take a tar that breaks off for finished, with what could be read of it (may change)
     merge: bool = True  # into one file at the end; otherwise the folder of shards is the result (may change)
-    # Views in one pass by the memory that happens to be free would change the last bits of the keypoints.
+    # A fixed `memory`: how many views one pass takes changes the last bits of the keypoints.
     adaptation: AdaptationConfig = field(default_factory=lambda: AdaptationConfig(memory=256))
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 

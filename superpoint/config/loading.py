@@ -21,11 +21,9 @@ def load_config(
     Args:
         cls: a dataclass; its class attribute `stage` names the command whose files it reads ("" or absent: any).
         path: a YAML file, or the name of a recipe such as magicpoint/quick.
-        overrides: `key.path=value`.
-        preset: the same, but under the file.
+        preset: as `overrides`, but under the file.
 
-    Raises: UserError, one line that names the file or key, for a missing or malformed file, a file of another stage,
-        an unknown key or a value of the wrong type or range.
+    Raises: UserError for a missing or malformed file, a file of another stage, an unknown key or a wrong value.
     """
     config = OmegaConf.structured(cls)
     for each in preset:
@@ -45,22 +43,13 @@ def load_config(
         raise UserError(f"{getattr(error, 'full_key', None) or 'configuration'}: {_first_line(error)}") from error
 
 
-def read_config(path: str | Path, *classes: type[T], overrides: Sequence[str] = ()) -> T:
-    """Load a file of any of the stages of `classes`, by its key `stage`; errors as `load_config`."""
-    stages = {cls.stage: cls for cls in classes}  # type: ignore[attr-defined]
-    stage = read_stage(path)
-    if stage not in stages:
-        raise UserError(f"{path} is a configuration of {stage}; this command takes one of {', '.join(stages)}")
-    return load_config(stages[stage], path, overrides)
-
-
 def read_stage(path: str | Path) -> str:
     """Return the command that a configuration file belongs to. Raises: UserError as `load_config`."""
     return _pop_stage(*_read_yaml(path))
 
 
 def dump_config(config: Any) -> str:
-    """Return a configuration as complete YAML: its stage if it has one, then all keys in the order of definition."""
+    """Return a configuration as complete YAML: its stage if it has one, then all keys."""
     stage = getattr(config, "stage", "")
     head = f"stage: {stage}\n" if stage else ""
     return head + OmegaConf.to_yaml(OmegaConf.structured(config))

@@ -1,4 +1,4 @@
-"""Stage `train-superpoint`: what it adds to the configuration of `train-magicpoint`, of which it is a special case."""
+"""Stage `train-superpoint`: what it adds to the configuration of `train-magicpoint`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig
-from superpoint.config.loading import read_config
+from superpoint.config.loading import load_config, read_stage
 from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
 from superpoint.config.model import ModelConfig
 from superpoint.config.training import TrainConfig
@@ -19,17 +19,13 @@ SPACING = 6  # pixels: correspondences nearer to each other than this are hardly
 
 @dataclass(frozen=True)
 class PairDataConfig(DataConfig):
-    """Pairs of views, see `data/warped_pairs.py`. `homography` warps each view, so the two differ by up to twice.
-
-    `data.overfit` = n > 0: only n different pairs, which stay warped, as a pair of equal views would teach nothing.
-    """
+    """Pairs of views, see `data/warped_pairs.py`. Each view is warped, overfitted ones too."""
 
     height: int = 192  # of both views
     width: int = 192
     correspondences: int = 192  # max in a pair; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     min_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
-    # Lamplight: by night the points of networks trained without it gather where there is light.
     photometric: PhotometricConfig = field(
         default_factory=lambda: PhotometricConfig(
             strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, lamplight=12.0, jpeg_quality=25
@@ -58,7 +54,7 @@ class DescriptorLossConfig:
 
     name: str = "dual_softmax"  # dual_softmax | dense_hinge | sampled_hinge
     balance: str = "fixed"  # fixed | auto: both parts pull equally hard, whatever their scale
-    weight: float = 1.0  # of the descriptor loss beside the detector loss; with balance=auto, over what balances them
+    weight: float = 1.0  # of the descriptor loss beside the detector loss; with balance=auto, after balancing
     temperature: float = 0.05  # dual_softmax: similarities are divided by it
     positive_margin: float = 1.0  # hinges: similarities of matches above this cost nothing
     negative_margin: float = 0.2  # hinges: similarities of others below this cost nothing
@@ -104,8 +100,7 @@ class SuperPointConfig(MagicPointConfig):
     data: PairDataConfig = field(default_factory=PairDataConfig)
     model: ModelConfig = field(default_factory=lambda: ModelConfig(descriptor_dim=256))
     descriptor: DescriptorLossConfig = field(default_factory=DescriptorLossConfig)
-    # Weight of the distance in pixels between the points that both views show: `losses/position.py`. 0 = without.
-    position: float = 1.0
+    position: float = 1.0  # weight of the distance in pixels of shared keypoints: `losses/position.py`; 0 = without
     train: TrainConfig = field(default_factory=lambda: TrainConfig(validate_every=500))
     validation: PairValidationConfig = field(default_factory=PairValidationConfig)
 
@@ -120,4 +115,8 @@ class SuperPointConfig(MagicPointConfig):
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> MagicPointConfig:
     """Load the configuration of either training stage; errors as `load_config`."""
-    return read_config(path, MagicPointConfig, SuperPointConfig, overrides=overrides)
+    stages = {cls.stage: cls for cls in (MagicPointConfig, SuperPointConfig)}
+    stage = read_stage(path)
+    if stage not in stages:
+        raise UserError(f"{path} is a configuration of {stage}; this command takes one of {', '.join(stages)}")
+    return load_config(stages[stage], path, overrides)

@@ -17,13 +17,12 @@ GPU_WORKERS = 8
 def step_batches(
     dataset: Dataset[dict[str, Tensor]], sampler: StepSampler, *, workers: int, device: torch.device, seed: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield batches on the host without end, in the order of `sampler` whatever the number of `workers`.
+    """Yield batches on the host without end, in the order of `sampler`.
 
     Args:
-        dataset: its items are dicts of tensors of equal shapes.
         device: where the batches will go; decides about pinned memory and the default of `workers`.
         workers: loader processes; 0 = load in this process, -1 = one on a CPU, up to 8 beside a GPU.
-        seed: of the loader's own generator, which keeps it from torch's global one; no sample depends on it.
+        seed: of the loader's own generator; no sample depends on it.
     """
     if workers < 0:
         workers = 1 if device.type == "cpu" else min(GPU_WORKERS, torch.multiprocessing.cpu_count())
@@ -40,7 +39,7 @@ def step_batches(
 
 
 def _prepare_worker(_: int) -> None:
-    """One thread a worker, and stop signals left to the training process, which still needs batches to end its step."""
+    """One thread, and deaf to stop signals: the training process still needs batches to end its step."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     for number in SIGNALS:

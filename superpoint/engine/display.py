@@ -1,4 +1,4 @@
-"""What a long piece of work says while it runs: a bar or lines now and then; averages and speed of a training."""
+"""Progress of long work: a bar or lines now and then; averages and speed of a training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Display:
 
     Args:
         total: units of work, of which `done` were finished before.
-        enabled: False is silent (processes other than the first).
+        enabled: False is silent.
         progress: False shows messages alone.
     """
 
@@ -55,7 +55,7 @@ class Display:
             self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
 
     def show(self, completed: float, share: str, line: str) -> None:
-        """Show `line`, and how far the work is: `completed` of the total, `share` in words."""
+        """Show `line` and how far the work is: `completed` of the total, `share` in words."""
         if self._bar is not None:
             self._bar.update(self._task, completed=completed, description=line)
         elif self.progress and time.monotonic() - self._shown >= PLAIN_SECONDS:
@@ -71,7 +71,7 @@ class Display:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return seconds as a person reads them: 3725 -> "1:02:05", 65 -> "1:05"; "?" if unknown."""
+    """Return 3725 as "1:02:05", 65 as "1:05", nan and inf as "?"."""
     if seconds != seconds or seconds == float("inf"):
         return "?"
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
@@ -80,7 +80,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Meter:
-    """Averages and speed of the steps since the last line of the log; no training decision depends on it."""
+    """Averages and speed of the steps since the last line of the log."""
 
     def __init__(self) -> None:
         self._previous: float | None = None  # loss of the step before
@@ -104,7 +104,7 @@ class Meter:
         self._waited += time.monotonic() - asked
 
     def add(self, step: int, scalars: dict[str, float], samples: int) -> None:
-        """Take in step `step`. The clock runs from step to step, `pause` takes out what was not a step."""
+        """Take in step `step`; its time began at the step before or the last `pause`."""
         for name, value in scalars.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             if name in ("loss", "grad_norm"):
@@ -120,7 +120,7 @@ class Meter:
         self._since = now
 
     def pause(self) -> None:
-        """Leave the time since the last step (a validation, a checkpoint) out of the speed."""
+        """Leave the time since the last step out of the speed."""
         self._since = time.monotonic()
 
     def mean(self, name: str) -> float:
@@ -131,11 +131,7 @@ class Meter:
         return self._samples / max(self._busy, 1e-9)
 
     def flush(self) -> dict[str, float]:
-        """Return what happened since the last flush, and start anew.
-
-        Means of all scalars; "loss_max" and "grad_norm_max"; "loss_jump", the largest change of the loss from one step
-        to the next (with its sign), and "loss_jump_step"; "img_per_s" and "data_wait" (share of the time, 0..1).
-        """
+        """Return means, maxima, the largest change of the loss between steps, speed, and the share of waiting."""
         summary = {name: self.mean(name) for name in self._sums}
         summary |= {"img_per_s": self.rate(), "data_wait": self._waited / max(self._busy, 1e-9)}
         summary |= self._largest | {"loss_jump": self._jump[0], "loss_jump_step": self._jump[1]}

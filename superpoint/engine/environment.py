@@ -45,10 +45,7 @@ def _cpu_name() -> str:
 
 
 def _git_revision(folder: Path) -> dict[str, Any] | None:
-    """Revision of the checkout this code runs from and whether it has changes; None for an installed package.
-
-    A package in the .venv of another repository must not report that one's revision: so this file has to be tracked.
-    """
+    """Revision of this checkout and whether it has changes; None if this file is not tracked (an installed package)."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]

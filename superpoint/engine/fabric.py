@@ -25,10 +25,9 @@ M_MMAP_MAX = -4
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """Launch Fabric for one plain process, or for the processes that torchrun started (on one or several machines).
+    """Launch Fabric for one plain process, or for those of torchrun: by gloo on CPUs, NCCL on GPUs.
 
-    Under torchrun the numbers of machines and of processes per machine are read from its environment; they talk by gloo
-    on CPUs and NCCL on GPUs. Raises UserError if the device asked for is absent.
+    Raises: UserError if the device asked for is absent.
     """
     device = choose_device(config.device, "train.device")
     memory = ""
@@ -61,8 +60,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
 def choose_precision(name: str, device: str) -> tuple[Precision, str]:
     """Return Fabric's name of the precision for `train.precision` on `device`, and the reason in words.
 
-    "auto" is bfloat16 autocast where the hardware multiplies bfloat16 natively. Emulated bfloat16 does run, but on a
-    CPU with AVX-512 and no AVX512_BF16 it was 2.5 times slower than float32.
+    "auto" is bfloat16 autocast where the hardware multiplies it natively: emulated it was 2.5 times slower than fp32.
     """
     if name != "auto":
         return "bf16-mixed" if name == "bf16" else "32-true", "as configured"
@@ -73,15 +71,14 @@ def choose_precision(name: str, device: str) -> tuple[Precision, str]:
 def keep_freed_memory() -> bool:
     """Stop glibc from giving freed blocks back to the kernel, for the rest of this process.
 
-    A training step frees and allocates the same activations again and again. By default blocks above 32 MB are mapped
-    anew each time, and every page of them is faulted in and zeroed by the kernel: measured once with a bare VGG step on
-    2 cores, that was more than half of it. The price is that the process keeps its peak size until it ends.
+    Each step allocates the same activations anew; faulting in and zeroing their pages took half of a VGG step on 2
+    cores. The process keeps its peak size until it ends.
 
-    Returns: whether it was done; False where the C library is not glibc (macOS, Windows, musl).
+    Returns: whether it was done; False where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    # Before glibc 2.35 the threshold may not exceed 32 MB; there, no block at all is mapped on its own.
+    # Before glibc 2.35 the threshold may not exceed 32 MB; then no block at all is mapped on its own.
     unmapped = libc.mallopt(M_MMAP_THRESHOLD, 1 << 30) or libc.mallopt(M_MMAP_MAX, 0)
     return bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1) and unmapped)

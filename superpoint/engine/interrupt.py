@@ -13,9 +13,9 @@ ECHO_SECONDS = 1.0  # torchrun passes on a Ctrl-C that its processes have alread
 
 
 class StopRequest:
-    """Within the `with` block the first SIGINT or SIGTERM only sets `signal`; another one, later, quits at once.
+    """Within the `with` block the first SIGINT or SIGTERM only sets `signal`; a later one quits at once.
 
-    Signal handlers belong to the main thread: in any other thread nothing is installed and `signal` stays None.
+    Outside of the main thread, to which signal handlers belong, it does nothing.
     """
 
     def __init__(self) -> None:

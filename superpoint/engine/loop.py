@@ -1,15 +1,13 @@
 """The training loop, read from top to bottom: prepare, resume; then validate, save, step until the budget is spent.
 
-It knows a model, an objective and samples by their index; what they are about is not its business:
 
     fabric = make_fabric(config.train)
     with RunFolder.open("runs/x", config=yaml_text, main=fabric.is_global_zero) as run:
         result = train(fabric=fabric, model=model, objective=objective, dataset=dataset, config=config.train,
                        optimizer=config.optimizer, schedule=config.schedule, run=run, validate=validate, seed=0)
 
-With a budget in steps, a run that was killed at any instant and resumed ends with the same bits as one that was not:
-all that the next step depends on is in the checkpoint (weights, optimiser, average, plateau) or a function of the step
-(samples, learning rate). With a budget in minutes the learning rate follows the clock, so this holds up to the clock.
+With a budget in steps, a run that was killed and resumed ends with the same bits as one that was not: all that the next
+step depends on is in the checkpoint or a function of the step. In minutes, the learning rate follows the clock.
 """
 
 import math
@@ -49,17 +47,17 @@ class Probe(Protocol):
     """Looks into single steps of the first process; what it returns is logged as the event "probe"."""
 
     def before_step(self, model: nn.Module) -> None:
-        """Before the forward pass; `model` is in training mode."""
+        """Look before the forward pass; `model` is in training mode."""
 
     def before_update(self, model: nn.Module) -> None:
-        """When the gradients are final (averaged, clipped), before the optimiser uses them."""
+        """Look at the final gradients (averaged, clipped), before the optimiser uses them."""
 
     def after_update(self, model: nn.Module) -> dict[str, Any]:
-        """After the optimiser's step: the numbers to log, in nested dicts if need be."""
+        """Return the numbers to log, after the optimiser's step."""
         ...
 
     def detach(self) -> None:
-        """Leave nothing on the model, whatever has happened since `before_step`; may be called at any time."""
+        """Leave nothing on the model; may be called at any time."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +102,14 @@ def train(
 
     Args:
         fabric: launched, see `make_fabric`.
-        objective: called as objective(model, batch) with the batch on the device; returns scalar tensors: "loss", the
-            mean over the batch it got; optionally "weight", by which that mean was normalised (number of valid cells,
-            say; the same for every batch if absent); anything else is logged. Over processes and accumulated parts the
-            gradient is of sum(loss * weight) / sum(weight), as one process with the whole batch computes it.
+        objective: objective(model, batch) returns scalar tensors: "loss", the mean over the batch; optionally "weight",
+            by which that mean was normalised (such as the number of valid cells); anything else is logged. Over
+            processes and accumulated parts the gradient is of sum(loss * weight) / sum(weight).
         dataset: dataset[index] is a dict of tensors, a pure function of the index; every index >= 0 is valid.
-        validate: called in the first process as validate(model in evaluation mode, the averaged one if
-            `config.ema` > 0), under the run's autocast and without gradients. Returns metrics; "selected_by" names the
-            one (higher is better) that selects best.ckpt; "images" (name -> uint8 RGB [H,W,3]) go to TensorBoard;
-            "stop", if true, ends the run as if its budget were spent. With a "loss" its distance from the training
-            loss, the mean of up to 10 lines "train" of this session, is logged as "gap": it shows overfitting.
+        validate: called in the first process with the averaged model (if `config.ema` > 0) in evaluation mode, without
+            gradients. Returns metrics; "selected_by" names the one (higher is better) that selects best.ckpt; "images"
+            (name -> uint8 RGB [H,W,3]) go to TensorBoard; "stop", if true, ends the run. The distance of "loss" from
+            the recent training loss is logged as "gap".
         probe: looks into every `config.probe_every`-th step, and is detached at the end.
         run: open folder for checkpoints and metrics. `run.config` is stored in the checkpoint and compared on resume.
         seed: what the dataset was made with; a run resumes with this seed only.
@@ -131,8 +127,7 @@ def train(
     if config.sync_batchnorm and fabric.device.type != "cuda":
         raise UserError(f"train.sync_batchnorm: needs CUDA GPUs, found device '{fabric.device.type}'")
 
-    # `model` keeps its parameter names and is what checkpoints hold; `wrapped`, further down, is the same weights
-    # behind autocast, DistributedDataParallel and torch.compile.
+    # Checkpoints hold `model`; `wrapped`, further down, is the same weights behind autocast, DDP and torch.compile.
     if config.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.to(fabric.device)
@@ -209,8 +204,7 @@ def train(
             if progress >= 1:
                 break
 
-            # Gradients of sum(loss * weight) over parts and processes, normalised afterwards: only then is the sum of
-            # the weights known.
+            # Gradients of sum(loss * weight) over parts and processes are normalised once that sum is known.
             rate = optimizer.lr * rate_factor(progress, schedule) * plateau.factor
             for group in optim.param_groups:
                 group["lr"] = rate
@@ -229,8 +223,8 @@ def train(
                 for name, value in {**outputs, "weight": torch.ones_like(weight)}.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() * weight
 
-            # One small reduction a step carries these sums, the stop request, and from the first process its clock and
-            # the gradient norm: all processes decide the same from the same numbers, and a GPU is waited for once.
+            # One reduction per step carries these sums, the stop request, and the first process's clock and gradient
+            # norm: all processes decide the same from the same numbers, and a GPU is waited for once.
             grads = gradients(model)
             sums["stop"] = torch.tensor(float(stop.signal is not None))
             sums["elapsed"] = torch.tensor(time.monotonic() - began, dtype=torch.float64) * main
@@ -287,14 +281,14 @@ def train(
 
 
 def spent(config: TrainConfig, state: TrainState) -> float:
-    """Return the share of the budget that is spent, 0..1 and beyond: of steps or minutes, whichever is more."""
+    """Return the share of the budget that is spent (may exceed 1): of steps or minutes, whichever is more."""
     by_steps = state.step / config.steps if config.steps else 0.0
     by_clock = state.elapsed / (60.0 * config.minutes) if config.minutes else 0.0
     return max(by_steps, by_clock)
 
 
 def sum_over_processes(fabric: Fabric, values: dict[str, Tensor]) -> dict[str, float]:
-    """Sum scalars over all processes in one reduction, and bring them to the host."""
+    """Return the sums of scalars over all processes."""
     kind = torch.float32 if fabric.device.type == "mps" else torch.float64
     stacked = torch.stack([value.to(fabric.device, kind) for value in values.values()])
     summed = cast(Tensor, fabric.all_reduce(stacked, reduce_op="sum"))
@@ -302,7 +296,7 @@ def sum_over_processes(fabric: Fabric, values: dict[str, Tensor]) -> dict[str, f
 
 
 def report_initial_loss(loss: float, expected: float | None, run: RunFolder, display: Display) -> None:
-    """Log the loss of the untrained model; far from its theoretical value, labels, head or loss are usually wrong."""
+    """Log the loss of the untrained model; warn if it is far from its theoretical value."""
     run.log("initial_loss", 0, loss=loss, expected=expected)
     if expected is not None and abs(loss - expected) > 0.1 * abs(expected):
         text = f"initial loss {loss:.3f}, expected {expected:.3f}: check the labels, the head and its initialisation"

@@ -1,7 +1,7 @@
 """Learning-rate range test: which rates make the loss fall, and from which on it explodes.
 
 Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", arXiv 1506.01186, section 3.3; here with an
-exponential ramp, and the steepest descent of the smoothed loss as the suggestion.
+exponential ramp.
 """
 
 import copy
@@ -20,6 +20,8 @@ from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.errors import UserError
+
+EXPLOSION = 4.0  # the test stops where the smoothed loss is this many times its lowest value so far
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,15 @@ def lr_range_test(
     low: float = 1e-6,
     high: float = 1.0,
     smoothing: float = 0.9,
-    explosion: float = 4.0,
     workers: int = 0,
 ) -> RangeTest:
     """Train a copy of `model` for `steps` steps while the rate rises exponentially from `low` to `high`.
 
     Args:
-        fabric, objective, dataset: as for `train`; the first steps * batch_size samples are used.
+        fabric, objective, dataset, workers: as for `train`.
         optimizer: kind and weight decay; its rate is not used.
         batch_size: samples per step. The rate to find depends on it.
         smoothing: decay of the moving average of the loss (without its bias towards 0).
-        explosion: stop where the smoothed loss is this many times its lowest value so far, or not finite.
-        workers: loader processes, see `step_batches`.
 
     Raises: UserError for more than one process, or no range between `low` and `high`.
     """
@@ -78,7 +77,7 @@ def lr_range_test(
         loss = objective(wrapped, fabric.to_device(next(batches)))["loss"]
         average = smoothing * average + (1 - smoothing) * float(loss.detach())
         smooth = average / (1 - smoothing ** (step + 1))
-        if not math.isfinite(smooth) or (losses and smooth > explosion * min(losses)):
+        if not math.isfinite(smooth) or (losses and smooth > EXPLOSION * min(losses)):
             break
         rates.append(rate)
         losses.append(smooth)
@@ -89,7 +88,7 @@ def lr_range_test(
 
 
 def steepest_descent(rates: np.ndarray, losses: np.ndarray) -> float | None:
-    """Return which of `rates` [N] `losses` [N] fall fastest at, per decade and before their minimum; None if none."""
+    """Return the rate of `rates` [N] at which `losses` [N] fall fastest per decade, None if they never fall."""
     end = int(np.argmin(losses)) + 1 if len(losses) else 0
     if end < 3:
         return None

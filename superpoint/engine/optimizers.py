@@ -10,14 +10,10 @@ from superpoint.config import OptimizerConfig
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return an optimiser over the trainable parameters of `model`.
+    """Return a fused optimiser over the trainable parameters of `model`.
 
-    Weight decay applies to matrices and kernels only: on biases and batch-norm scales it regularises nothing. The
-    fused kernels are deterministic and, on a CPU, about twice as fast as `foreach` (2.7 against 5.2 ms for 0.94 M
-    parameters on 2 cores; the plain loop needed 100 ms).
-
-    With `config.layer_decay` the stages of the encoder learn at `rate_shares` of the rate. A group's "lr"
-    is the rate of the heads: the share is applied within each step.
+    Weight decay applies to matrices and kernels only. With `config.layer_decay` the stages of the encoder learn at
+    `rate_shares` of the rate; a group's "lr" is the rate of the heads.
     """
     shares = rate_shares(model, 1.0 if config.layer_decay is None else config.layer_decay)
     groups: list[dict[str, Any]] = []
@@ -41,7 +37,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 
 def rate_shares(model: nn.Module, decay: float) -> dict[str, float]:
-    """Return each parameter's share of the rate: decay^k in the encoder stage that k - 1 others follow, else 1.
+    """Return the share of the rate per parameter: decay^k in the k-th last encoder stage, 1 elsewhere.
 
     Source: Howard, Ruder 2018 (ULMFiT), arXiv 1801.06146, section 3.2, with stages for layers.
     """
@@ -63,10 +59,9 @@ def _restore_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 
 class WeightAverage:
-    """Exponential moving average of a model's parameters; its buffers (batch-norm statistics) are copied.
+    """Exponential moving average of a model's parameters, with its buffers, in `model` (in evaluation mode).
 
-    The decay is warmed up, min(decay, (1 + n) / (10 + n)) after n updates, so that the random initial weights are
-    forgotten early. `model` is a copy of the model passed in, in evaluation mode and without gradients.
+    The decay is min(decay, (1 + n) / (10 + n)) after n updates, so that the initial weights are forgotten early.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -78,7 +73,7 @@ class WeightAverage:
         self._source_buffers = [b.detach() for b in model.buffers()]
 
     def update(self, updates: int) -> None:
-        """Move towards the source model; `updates` counts the calls before this one (it is the step in a run)."""
+        """Move towards the source model; `updates` counts the calls before this one."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(self._own, self._source, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for own, source in zip(self._own_buffers, self._source_buffers, strict=True):

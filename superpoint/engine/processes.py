@@ -16,7 +16,7 @@ PATIENCE = timedelta(days=30)  # the shares may be uneven: the first to finish w
 
 
 class Processes:
-    """`rank` of this process, 0 .. `count` - 1. A context manager, because the connection has to be closed."""
+    """A context manager: `rank` of this process, 0 .. `count` - 1."""
 
     def __init__(self) -> None:
         """Connect the processes, by gloo; RANK and WORLD_SIZE come from torchrun."""
@@ -45,9 +45,7 @@ class Processes:
         return values  # type: ignore[return-value]
 
     def collect(self, find: Callable[[], T]) -> list[T]:
-        """Return what `find()` returns in each process, by rank; waits for all of them. A UserError of any ends all,
-        after the last; one of them reports the first.
-        """
+        """Return what `find()` returns in each process, by rank. A UserError of any ends all; one reports it."""
         outcomes = self.gather(_attempt(find))
         message = next((message for _, message in outcomes if message is not None), None)
         if message is not None:
@@ -73,7 +71,7 @@ class Processes:
 
 
 def decide(choose: Callable[[], T], first: bool, broadcast: Callable[[Any], Any]) -> T:
-    """Return in all processes what `choose()` returns in the `first`. Its UserError ends all; one of them reports."""
+    """Return in all processes what `choose()` returns in the `first`. A UserError ends all; one reports it."""
     value, message = broadcast(_attempt(choose) if first else (None, None))
     if message is not None:
         _refuse(message, first)
@@ -92,10 +90,9 @@ def _refuse(message: str, first: bool) -> NoReturn:
 
 
 def disconnect() -> None:
-    """End the connection of the processes, if there is one; `Processes` does so, and `make_fabric` for gloo at exit.
+    """End the connection of the processes, if there is one.
 
-    Gloo's threads have to be joined while Python still runs: one that lets go of a tensor while the interpreter is
-    taken down ends the process by an abort after all its work was done (one of twelve short runs of two processes).
+    Gloo's threads must be joined while Python runs: a tensor freed during its shutdown aborts the process.
     """
     if "torch" not in sys.modules:
         return

@@ -42,9 +42,7 @@ def restore(
 ) -> list[str]:
     """Load the checkpoint `path` into the objects given, in place; `optimizer` keeps its rate, weight decay and betas.
 
-    `config`, the run's resolved configuration as YAML, and `seed` are compared with those in the checkpoint.
-
-    Returns: a line for each key of the configuration that changed, of those that may.
+    Returns: one line per key of `config` (YAML) that has changed and may.
 
     Raises: UserError for an unreadable checkpoint, another architecture, or a changed key that makes it another run.
     """
@@ -74,10 +72,7 @@ def restore(
 
 
 def config_differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
-    """Return the dotted keys whose values differ between two YAML documents, with the old and the new value.
-
-    A key that one of them has not is different unless the other's is null.
-    """
+    """Return the dotted keys whose values differ between two YAML documents, with old and new value (absent = null)."""
     before, after = (flatten(yaml.safe_load(text) or {}, ".") for text in (old, new))
     keys = list(dict.fromkeys([*before, *after]))
     absent = "nothing (another version)"

@@ -35,15 +35,11 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class History:
-    """Attributes:
-    entries: the lines of metrics.jsonl, oldest first.
-    damaged: numbers (from 1) of lines before the last that cannot be read and are left out; no crash leaves such.
-    truncated: whether the last line was cut short, as a crash does; it is left out too.
-    """
+    """What metrics.jsonl holds; lines that cannot be read are left out."""
 
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    damaged: list[int] = field(default_factory=list)
-    truncated: bool = False
+    entries: list[dict[str, Any]] = field(default_factory=list)  # oldest first
+    damaged: list[int] = field(default_factory=list)  # numbers (from 1) of unreadable lines before the last
+    truncated: bool = False  # whether the last line was cut short, as by a crash
 
     @property
     def step(self) -> int:
@@ -52,7 +48,7 @@ class History:
 
     @property
     def note(self) -> str:
-        """One line about damage, empty if there is none."""
+        """Return one line about damage, empty if there is none."""
         if not self.damaged:
             return ""
         lines = ", ".join(str(number) for number in self.damaged[:5]) + (", ..." if len(self.damaged) > 5 else "")
@@ -81,11 +77,9 @@ def score(entry: Mapping[str, Any]) -> float | None:
 
 
 class RunFolder:
-    """A run folder: the only reader and writer of what a training leaves behind.
+    """A run folder: `existing` reads one; `open`, `start`, `log` and `close` write one (a context manager).
 
-    To read one, use `RunFolder.existing`. To write one, use `RunFolder.open`, then `start`, then `log` and
-    `log_images`, then `close` (it is a context manager). In processes other than the first (`main=False`) every write
-    is a no-op.
+    With main=False, in processes other than the first, writing does nothing.
     """
 
     def __init__(self, path: str | Path, *, config: str = "", main: bool = True) -> None:
@@ -107,9 +101,9 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
-        """Return the run at `path`, or the one that the finetune or pipeline at `path` ends with, to read it.
+        """Return the run at `path`, or the one that the finetune or pipeline at `path` ends with.
 
-        Raises: UserError if there is no folder, or no run in it.
+        Raises: UserError if there is none.
         """
         run = cls(result_run(path))
         if not run.path.exists():
@@ -131,10 +125,9 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, *, config: str, resume: bool = False, main: bool = True) -> RunFolder:
-        """Make the folder, or go back to it with `resume`, and lock it. Nothing else is written: `start` does that.
+        """Make the folder, or go back to it with `resume`, and lock it.
 
-        Raises: UserError if the folder cannot be written, if another process trains into it, or if it holds anything
-            and `resume` is not set: a run is never overwritten.
+        Raises: UserError if it cannot be written, another process trains into it, or it is not empty without `resume`.
         """
         run = cls(path, config=config, main=main)
         if main:
@@ -164,7 +157,7 @@ class RunFolder:
             )
 
     def _check_content(self, resume: bool) -> None:
-        """Raises: UserError if the folder holds what must not be written over."""
+        """Raise UserError if the folder holds what must not be written over."""
         files = (file for file in self.path.rglob("*") if not file.is_dir() and file.suffix != ".tmp")
         if all(file == self.lock.path for file in files):
             return  # empty, or of a session that was killed before it had written anything
@@ -176,10 +169,9 @@ class RunFolder:
             raise UserError(f"run={self.path}: the folder holds other files and no run to resume; take another run=...")
 
     def start(self, step: int) -> None:
-        """Begin a session at `step`, once it is sure that the run can go on: write config.yaml and environment.json.
+        """Begin a session at `step`: write config.yaml and environment.json, drop lines of the log about later steps.
 
-        Lines of metrics.jsonl about later steps are dropped (all of them if `step` is 0), and so is a last line that
-        a crash cut short. Safe against being killed: each file is replaced in one move.
+        With `step` 0 all lines are dropped. Each file is replaced in one move.
         """
         self._first_step = step
         if not self.main:
@@ -198,10 +190,7 @@ class RunFolder:
             write_text(self.metrics_file, "".join(kept))
 
     def log(self, event: str, step: int, **values: Any) -> None:
-        """Append one line to metrics.jsonl (flushed, so that a crash loses nothing) and its numbers to TensorBoard.
-
-        Numbers that JSON cannot hold (nan, inf) become null.
-        """
+        """Append one line to metrics.jsonl (nan and inf become null) and its numbers to TensorBoard."""
         if not self.main:
             return
         if self._metrics is None:

@@ -64,7 +64,7 @@ def read_status(folder: str | Path) -> RunStatus:
 
 
 def resume_command(run: RunFolder) -> str | None:
-    """Return the command that goes on with a run, or with the chain that it is a part of; None of an unknown stage."""
+    """Return the command that goes on with a run, or with the chain it is part of; None for an unknown stage."""
     stage, folder, settings = run.stage, run.path, run.config_file
     for chain in CHAINS:
         above = run.path.parent / f"{chain}.yaml"

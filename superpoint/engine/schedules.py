@@ -10,14 +10,9 @@ ONECYCLE_START = 0.04  # share of the full rate at which a cycle begins: the "di
 
 
 def rate_factor(progress: float, config: ScheduleConfig) -> float:
-    """Return the share of the full learning rate to use at `progress`.
+    """Return the share (0..1) of the full learning rate at `progress`, the share of the budget that is spent (clamped).
 
-    Args:
-        progress: share of the budget that is spent, 0..1 (clamped).
-        config: name and parameters of the schedule.
-
-    Returns:
-        factor in 0..1. "plateau" is 1 throughout: its reductions depend on the metric, see `Plateau`.
+    "plateau" is 1 throughout, see `Plateau`.
 
     Source: cosine, Loshchilov & Hutter 2017 (arXiv 1608.03983), eq. 5 without restarts; onecycle, Smith & Topin 2018
     (arXiv 1708.07120) with cosine flanks; momentum is left alone.
@@ -51,10 +46,7 @@ class Plateau:
     waited: int = 0
 
     def update(self, metric: float, config: ScheduleConfig) -> None:
-        """Take note of one validation, if the schedule is "plateau"; others are functions of progress alone.
-
-        `metric`: higher is better; NaN counts as no improvement.
-        """
+        """Take note of one validation, if the schedule is "plateau"; NaN counts as no improvement."""
         if config.name != "plateau":
             return
         if metric > self.best:
