@@ -81,7 +81,7 @@ def overfit(
         UserError: a file, scene or pair that cannot be used, a folder that is not empty.
     """
     folder = free_folder() if out is None else Path(out)
-    if folder.is_dir() and not _is_empty(folder):
+    if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--out {folder}: found a folder that is not empty, expected a new one, as {free_folder()} is")
     if image is None and labels is not None:
         raise UserError(f"--labels {labels}: found no --image that they belong to")
@@ -157,11 +157,7 @@ def overfit_config(
 def free_folder(parent: Path = Path("runs")) -> Path:
     """Return the first of runs/overfit, runs/overfit-2, ... that does not exist or is empty."""
     folders = (parent / ("overfit" if number == 1 else f"overfit-{number}") for number in count(1))
-    return next(folder for folder in folders if not folder.exists() or _is_empty(folder))
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+    return next(each for each in folders if not each.exists() or (each.is_dir() and not any(each.iterdir())))
 
 
 def _judge(

@@ -96,8 +96,5 @@ def draw_correspondences(batch: Mapping[str, Tensor], matches: NearestMatches, i
         for xy in (start, end):
             cv2.circle(canvas, xy, 2, color, -1, cv2.LINE_AA)
     found = int((asked & right).sum())
-    title = (
-        f"{found} of {len(numbers)} correspondences match within {NEAR:g} px (thin, green), {len(numbers) - found} "
-        "do not"
-    )
+    title = f"{found} of {len(numbers)} correspondences match within {NEAR:g} px (thin, green)"
     return contact_sheet([canvas], [title], columns=1)

@@ -83,18 +83,48 @@ def moments(steps: Sequence[int], wrong: Sequence[int], spaced: int = 8, eventfu
     return sorted(chosen | set(largest[:eventful]))
 
 
+@matplotlib.rc_context(STYLE)
 def heatmap_strip(
-    image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
+    image: NDArray[np.uint8],
+    points: ArrayLike,
+    positive: NDArray[np.bool_] | None,
+    frames: Sequence[Frame],
+    title: str,
 ) -> NDArray[np.uint8]:
-    """Draw all frames beside each other, with right and wrong cells marked in the last one; uint8 RGB [H', W', 3].
+    """Draw frames in rows, with right and wrong cells marked in the last one; uint8 RGB [H', W', 3].
 
     Args:
         image: uint8 [H, W].
         points: labels [N, 2], (x, y) in pixels of `image`.
-        positive: bool [H / 8, W / 8], cells whose label is a point.
+        positive: bool [H / 8, W / 8], cells whose label is a point; None leaves out the marks.
         frames: at least one, in the order of their steps.
     """
-    return _draw(image, points, [*[None] * (len(frames) - 1), positive], frames, title, COLUMNS)
+    columns = min(COLUMNS, len(frames))
+    rows = -(-len(frames) // columns)
+    height, width = image.shape
+    scale = min(WIDTH / width, TALLEST * WIDTH / height)
+    across, down = max(columns * (width * scale + AROUND), NARROWEST), rows * (height * scale + AROUND) + HEAD_AND_FOOT
+    figure = Figure((across / DPI, down / DPI), dpi=DPI, facecolor="white", layout="compressed")
+    # Names of files may hold a $, which would start a formula.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, frame in zip(panels.flat, frames, strict=False):
+        _show(axes, image, points, frame, positive if frame is frames[-1] else None)
+    for axes in panels.flat[len(frames) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(PowerNorm(0.5, 0, 1), ListedColormap(HEAT)), ax=panels, location="bottom", shrink=0.5, aspect=40,
+        ticks=[0, 0.05, 0.25, 0.5, 1],
+    )  # fmt: skip
+    bar.set_label("probability of a point (colour: its square root)")
+    bar.ax.tick_params(labelsize=SMALL)
+    handles = [
+        panels.flat[0].collections[-1],
+        Patch(fill=False, edgecolor=plot_color(SKY), linewidth=1.5, label="at the end: cell with a point, right"),
+        Patch(fill=False, edgecolor=plot_color(ORANGE), linewidth=2.0, label="at the end: cell wrong"),
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    return figure_to_image(figure)
 
 
 def heatmap_animation(
@@ -102,10 +132,8 @@ def heatmap_animation(
 ) -> bytes:
     """Draw the frames as an endless GIF; arguments as for `heatmap_strip`."""
     marked = [*[None] * (len(frames) - 1), positive]
-    pictures = [
-        with_palette(_draw(image, points, [cells], [frame], title, 1))
-        for cells, frame in zip(marked, frames, strict=True)
-    ]
+    drawn = zip(marked, frames, strict=True)
+    pictures = [with_palette(heatmap_strip(image, points, cells, [frame], title)) for cells, frame in drawn]
     durations = [MILLISECONDS] * (len(pictures) - 1) + [PAUSE]
     stream = io.BytesIO()
     pictures[0].save(stream, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
@@ -122,43 +150,6 @@ def with_palette(picture: NDArray[np.uint8]) -> Image.Image:
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate([greys, heat, faded]).tobytes())
     return Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
-
-
-@matplotlib.rc_context(STYLE)
-def _draw(
-    image: NDArray[np.uint8],
-    points: ArrayLike,
-    marked: Sequence[NDArray[np.bool_] | None],
-    frames: Sequence[Frame],
-    title: str,
-    columns: int,
-) -> NDArray[np.uint8]:
-    columns = min(columns, len(frames))
-    rows = -(-len(frames) // columns)
-    height, width = image.shape
-    scale = min(WIDTH / width, TALLEST * WIDTH / height)
-    across, down = max(columns * (width * scale + AROUND), NARROWEST), rows * (height * scale + AROUND) + HEAD_AND_FOOT
-    figure = Figure((across / DPI, down / DPI), dpi=DPI, facecolor="white", layout="compressed")
-    # Names of files may hold a $, which would start a formula.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, frame, cells in zip(panels.flat, frames, marked, strict=False):
-        _show(axes, image, points, frame, cells)
-    for axes in panels.flat[len(frames) :]:
-        axes.set_axis_off()
-    bar = figure.colorbar(
-        ScalarMappable(PowerNorm(0.5, 0, 1), ListedColormap(HEAT)), ax=panels, location="bottom", shrink=0.5, aspect=40,
-        ticks=[0, 0.05, 0.25, 0.5, 1],
-    )  # fmt: skip
-    bar.set_label("probability of a point (colour: its square root)")
-    bar.ax.tick_params(labelsize=SMALL)
-    handles = [
-        panels.flat[0].collections[-1],
-        Patch(fill=False, edgecolor=plot_color(SKY), linewidth=1.5, label="at the end: cell with a point, right"),
-        Patch(fill=False, edgecolor=plot_color(ORANGE), linewidth=2.0, label="at the end: cell wrong"),
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
-    return figure_to_image(figure)
 
 
 def _show(

@@ -1,6 +1,5 @@
 """Draw a network as boxes: the encoder's stages, the heads, and the decoding."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 
 from superpoint.diagnostics.summary.layers import FLOP_CONVENTION, Block, ModelSummary
 from superpoint.files import make_folder, write_atomically
-from superpoint.visualize import BLUE, GREEN, VERMILION, figure_to_image, plot_color, save_image
+from superpoint.visualize import BLUE, GREEN, VERMILION, plot_color, save_figure
 
 NAMES = {"encoder": "encoder", "detector": "detector head", "descriptor": "descriptor head"}
 COLORS = {"input": (120, 120, 120), "encoder": BLUE, "detector": VERMILION, "descriptor": GREEN}
@@ -195,10 +194,9 @@ def save_architecture(path: str | Path, figure: Figure) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() == ".png":
-        return save_image(target, figure_to_image(figure))
-    content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "superpoint", "svg.fonttype": "path"}):
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+        return save_figure(target, figure)
     make_folder(target.parent)
-    write_atomically(target, lambda file: file.write(content.getbuffer()))
+    with matplotlib.rc_context({"svg.hashsalt": "superpoint", "svg.fonttype": "path"}):
+        metadata = {"Date": None, "Creator": None}
+        write_atomically(target, lambda file: figure.savefig(file, format="svg", metadata=metadata))
     return target

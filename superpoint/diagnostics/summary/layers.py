@@ -16,6 +16,7 @@ from superpoint.models.decode import logits_to_probability, pad_to_multiple
 FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
 LONGEST = 24  # characters of a text in a box of the drawing
 Shape = tuple[int, ...]  # height, width, channels
+Calls = list[tuple[str, Shape, int]]  # path of the module, shape of its output, FLOPs
 WEIGHTY = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # what a box is drawn for
 
 
@@ -88,8 +89,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     """
     twin = copy.deepcopy(model).to("meta").eval()
     image = pad_to_multiple(torch.zeros(1, 1, height, width, device="meta"))
-    calls: list[tuple[str, Shape, int]] = []
-    outputs: dict[str, Shape] = {}
+    calls: Calls = []
     counter = FlopCounterMode(display=False)
     started: list[int] = []
     names = {module: name for name, module in twin.named_modules()}
@@ -98,9 +98,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
         started.append(counter.get_total_flops())
 
     def after(module: nn.Module, _: Any, output: Any) -> None:
-        flops = counter.get_total_flops() - started.pop()
-        outputs[names[module]] = _shape(output)
-        calls.append((names[module], _shape(output), flops))
+        calls.append((names[module], _shape(output), counter.get_total_flops() - started.pop()))
 
     for module in names:
         module.register_forward_pre_hook(before)
@@ -113,7 +111,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     blocks = [Block("image", "input", "grey, 0..1", "", (image.shape[2], image.shape[3], 1))]
     for part in ("encoder", "detector", "descriptor"):
         if isinstance(getattr(twin, part, None), nn.Module):
-            blocks += _blocks(part, modules, [call[0] for call in calls], outputs, layers)
+            blocks += _blocks(part, modules, calls, layers)
     decoding, drawn = _decoding(result)
     return ModelSummary(
         height=height,
@@ -126,7 +124,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     )
 
 
-def _layers(modules: dict[str, nn.Module], calls: list[tuple[str, Shape, int]], total: int) -> list[Layer]:
+def _layers(modules: dict[str, nn.Module], calls: Calls, total: int) -> list[Layer]:
     owned: set[int] = set()
     leaves = {name for name, module in modules.items() if not list(module.children())}
     layers = [
@@ -152,19 +150,17 @@ def _own(module: nn.Module, owned: set[int]) -> int:
     return sum(parameter.numel() for parameter in new)
 
 
-def _blocks(
-    part: str, modules: dict[str, nn.Module], order: list[str], outputs: dict[str, Shape], layers: list[Layer]
-) -> list[Block]:
+def _blocks(part: str, modules: dict[str, nn.Module], calls: Calls, layers: list[Layer]) -> list[Block]:
     """Boxes of an encoder or a head: each of its children with weights begins one; what changes no shape joins it."""
-    units = dict.fromkeys(_units(part, modules))
+    units = set(_units(part, modules))
     blocks: list[Block] = []
     operation = ""
     counted: set[str] = set()  # a child that is called again gets another box; its sums, of all calls, stand once
-    for name in (name for name in order if name in units):
+    for name, shape in ((name, shape) for name, shape, _ in calls if name in units):
         rows = [] if name in counted else [layer for layer in layers if f"{layer.name}.".startswith(f"{name}.")]
         counted.add(name)
         parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
-        module, shape = modules[name], outputs[name]
+        module = modules[name]
         if any(isinstance(child, WEIGHTY) for child in module.modules()):
             first = next(child for child in module.modules() if not list(child.children()))
             if isinstance(first, nn.PixelUnshuffle):
@@ -223,10 +219,7 @@ def describe(module: nn.Module) -> str:
 
 def content(module: nn.Module) -> str:
     """Return the convolutions inside a block: "2 conv 3x3", or their number if there are many kinds."""
-    kinds: Counter[str] = Counter()
-    for child in module.modules():
-        if isinstance(child, WEIGHTY):
-            kinds[describe(child)] += 1
+    kinds = Counter(describe(child) for child in module.modules() if isinstance(child, WEIGHTY))
     text = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
     return text if len(text) <= LONGEST else f"{sum(kinds.values())} convolutions"
 

@@ -1,5 +1,6 @@
 """Stage summary: the layers of a network as a table, and its architecture drawn."""
 
+from itertools import groupby
 from pathlib import Path
 
 from rich import box
@@ -61,19 +62,16 @@ def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> 
     table.add_column("kind")
     for column in ("output H x W x C", "parameters", "MFLOP"):
         table.add_column(column, justify="right")
-    part = ""
-    for layer in summary.layers:
-        first = layer.name.split(".")[0]
-        if first != part and part and not plain:
-            table.add_section()
-        part = first
-        table.add_row(
-            layer.name,
-            layer.kind,
-            " x ".join(map(str, layer.shape)),
-            f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.flops / 1e6:,.2f}" if layer.flops else "",
-        )
+    for _, part in groupby(summary.layers, key=lambda layer: layer.name.split(".")[0]):
+        for layer in part:
+            table.add_row(
+                layer.name,
+                layer.kind,
+                " x ".join(map(str, layer.shape)),
+                f"{layer.parameters:,}" if layer.parameters else "",
+                f"{layer.flops / 1e6:,.2f}" if layer.flops else "",
+            )
+        table.add_section()
     return table
 
 
