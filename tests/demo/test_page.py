@@ -1,9 +1,8 @@
-"""The page in a real browser. Without one, or Gradio, these tests skip; with SUPERPOINT_REQUIRE_BROWSER=1 they fail."""
+"""The page in a real browser."""
 
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import warnings
@@ -24,7 +23,6 @@ SECONDS = 60_000  # ms
 
 @pytest.fixture(scope="module")
 def address(browser: Browser) -> Iterator[str]:
-    """A page that is served."""
     page = serve(load_model("magicpoint-lite", backend="torch", device="cpu"), block=False)
     yield page.local_url
     page.close()
@@ -49,9 +47,11 @@ class Visit:
         if not url.startswith((self.address, "data:", "blob:")):
             self.outside.append(url)
 
-    def upload(self, which: str, file: Path) -> None:
-        self.page.locator(f"#{which} input[type=file]").set_input_files(str(file))
-        self.page.locator(f"#{which}").get_by_text(file.stem).first.wait_for(timeout=SECONDS)
+    def match(self, *files: Path) -> None:
+        for which, file in zip(("first", "second"), files, strict=True):
+            self.page.locator(f"#{which} input[type=file]").set_input_files(str(file))
+            self.page.locator(f"#{which}").get_by_text(file.stem).first.wait_for(timeout=SECONDS)
+        self.page.get_by_role("button", name="Match").click()
 
     def image(self, which: str) -> Any:
         return self.page.locator(f"#{which} img").first
@@ -66,25 +66,15 @@ def visit(address: str, browser: Browser) -> Iterator[Visit]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Gradio's own parts
-def test_two_images(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_images(visit: Visit, photographs: tuple[Path, Path]) -> None:
     assert visit.address.startswith("http://127.0.0.1:")
-    visit.upload("first", photographs[0])
-    visit.upload("second", photographs[1])
-    visit.page.get_by_role("button", name="Match").click()
-    visit.image("network").wait_for(timeout=SECONDS)
-    visit.image("sift").wait_for(timeout=SECONDS)
+    visit.match(*photographs)
     for which in ("network", "sift"):
+        visit.image(which).wait_for(timeout=SECONDS)
         visit.page.wait_for_function(f"document.querySelector('#{which} img').naturalWidth > 400", timeout=SECONDS)
-    figures = visit.page.locator("#figures").inner_text()
-    assert "magicpoint-lite + SIFT descriptors" in figures
-    assert "SIFT" in figures
-    folder = os.environ.get("SUPERPOINT_DEMO_PICTURES")
-    if folder:
-        visit.page.screenshot(path=f"{folder}/page.png", full_page=True)
+    assert "magicpoint-lite + SIFT descriptors" in visit.page.locator("#figures").inner_text()
     visit.page.get_by_role("tab", name="Heatmaps").click()
     visit.image("heatmaps").wait_for(timeout=SECONDS)
-    if folder:
-        visit.page.screenshot(path=f"{folder}/heatmaps.png", full_page=True)
     assert visit.outside == []
     assert visit.errors == []
 
@@ -93,19 +83,12 @@ def test_two_images(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path
 @pytest.mark.filterwarnings("ignore")
 def test_bad_file(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not an image at all")
-    visit.upload("first", photographs[0])
-    visit.upload("second", tmp_path / "notes.txt")
-    visit.page.get_by_role("button", name="Match").click()
+    visit.match(photographs[0], tmp_path / "notes.txt")
     message = visit.page.get_by_text("second image: notes.txt: found a file that is not an image").first
     message.wait_for(timeout=SECONDS)
-    folder = os.environ.get("SUPERPOINT_DEMO_PICTURES")
-    if folder:
-        visit.page.screenshot(path=f"{folder}/error.png")
     # And the page goes on.
     visit.page.reload()
-    visit.upload("first", photographs[0])
-    visit.upload("second", photographs[1])
-    visit.page.get_by_role("button", name="Match").click()
+    visit.match(*photographs)
     visit.image("network").wait_for(timeout=SECONDS)
 
 

@@ -71,11 +71,6 @@ class Drawing:
     """A plot of `width` x `height` CSS pixels: `draw` fills its figure."""
 
     width, height = WIDTH, HEIGHT
-    note = ""  # sentence below the title
-
-    @property
-    def shown(self) -> list[Curve]:
-        return []
 
     def draw(self, figure: Figure) -> None:
         raise NotImplementedError
@@ -164,7 +159,6 @@ class Matrix(Drawing):
     steps: Sequence[float]
     values: NDArray[np.float64]
     log: bool = False
-    colors: str = "viridis"
 
     @property
     def height(self) -> int:
@@ -177,7 +171,7 @@ class Matrix(Drawing):
         return f"{self.title} by row and step. At the end: {words}."
 
     def draw(self, figure: Figure) -> None:
-        size = -(-len(self.steps) // MAX_COLUMNS)
+        size = math.ceil(len(self.steps) / MAX_COLUMNS)
         values = np.ma.stack([groups(row, size).mean(axis=1) for row in self.values])
         values = np.ma.masked_less_equal(values, 0) if self.log else values
         low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 1.0)
@@ -187,7 +181,7 @@ class Matrix(Drawing):
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
         lines = np.arange(len(self.rows) + 1)
-        mesh = axes.pcolormesh(edges, lines, values, cmap=self.colors, norm=norm, rasterized=True)
+        mesh = axes.pcolormesh(edges, lines, values, norm=norm, rasterized=True)
         axes.set_yticks(lines[:-1] + 0.5, self.rows, parse_math=False)
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.invert_yaxis()
@@ -217,7 +211,7 @@ def _ticks(low: float, high: float) -> LogLocator:
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
-    size = 1 if curve.steps else max(1, -(-len(curve.x) // MAX_POINTS))
+    size = 1 if curve.steps else max(1, math.ceil(len(curve.x) / MAX_POINTS))
     x, y = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
     color = plot_color(curve.color)
     if curve.band and size > 1:  # a spike that the mean hides stays visible

@@ -114,10 +114,7 @@ def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
 
 def training_section(record: RunRecord) -> Section:
     """Return training samples from where the curriculum ends."""
-    text = (
-        "Samples from where the curriculum ends, augmented as in training. Crosses: labels as they are encoded. "
-        "Darkened: cells the loss ignores."
-    )
+    text = "From where the curriculum ends, augmented. Crosses: labels as encoded. Darkened: cells the loss ignores."
     samples = []
     try:
         config = load_run_config(record.path / "config.yaml")

@@ -13,14 +13,14 @@ from superpoint.diagnostics.report.curves import Curve, Matrix, Panel
 from superpoint.diagnostics.report.record import RunRecord, lookup, number
 from superpoint.evaluation.synthetic import precision_recall_curves
 
-# Keys of "layers" in a probe line: (key, title, unit, logarithmic, colour map).
+# Keys of "layers" in a probe line: (key, title, unit, logarithmic).
 LAYER_MAPS = (
-    ("update_ratio", "Update ratio", "|change of the weight| / |weight|", True, "viridis"),
-    ("grad_norm", "Gradient norm of the weight", "gradient norm", True, "viridis"),
-    ("std", "Spread of the output", "standard deviation", True, "viridis"),
-    ("mean", "Mean of the output", "mean", False, "viridis"),
-    ("weight_norm", "Norm of the weight", "Euclidean norm", True, "viridis"),
-    ("dead", "Dead channels", "share of channels", False, "cividis"),
+    ("update_ratio", "Update ratio", "|change of the weight| / |weight|", True),
+    ("grad_norm", "Gradient norm of the weight", "gradient norm", True),
+    ("std", "Spread of the output", "standard deviation", True),
+    ("mean", "Mean of the output", "mean", False),
+    ("weight_norm", "Norm of the weight", "Euclidean norm", True),
+    ("dead", "Dead channels", "share of channels", False),
 )
 SHARE, POSITIVE = (0.0, 1.02), (0.0, None)  # limits of an axis
 # Keys of "output" in a probe line: (key, title, unit, logarithmic, limits).
@@ -60,10 +60,7 @@ def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]
                 title = f"{panel.title}: {curve.name}" if curve.name else panel.title
                 merged.setdefault(title, replace(panel, title=title, marks=(), level=math.nan, note=""))
                 drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, band=False))
-    return [
-        replace(panel, curves=drawn[title], x_end=end if panel.x_label == "step" else 0.0)
-        for title, panel in merged.items()
-    ]
+    return [replace(panel, curves=drawn[title], x_end=end) for title, panel in merged.items()]
 
 
 def optimisation_panels(record: RunRecord) -> list[Panel]:
@@ -95,19 +92,16 @@ def training_panels(record: RunRecord) -> list[Panel]:
     scores = sorted(record.ap_keys, key=lambda found: (-float(found[2]), found[1]))
     precisions = {key: f"{variant}, {eps} px" for key, variant, eps in scores}
     errors = {f"{variant}/localisation@{eps}": f"{variant}, {eps} px" for _, variant, eps in scores}
-    dotted = "Dotted: expected of an untrained network." if math.isfinite(expected) else ""
+    note = "Dotted: expected of an untrained network." if math.isfinite(expected) else ""
+    note += " Dashed line: not finite." if broken else ""
     steps, jumps = record.curve("train", "loss_jump")
     jump = Curve("change between steps", steps, [abs(value) for value in jumps], index=1)
-    steps, losses = record.curve("train", "loss")
-    minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
     loss = "loss of both parts" if record.joint else "detector loss, nats"
     shares = {"dustbin": "dustbin probability, mean", "recall": "recall of labelled cells"}
     largest = [*curves(record, "train", {"loss_max": "loss of a step"}), jump]
-    timed = [Curve("", [minutes[step] for step in steps], losses)]
     panels = [
         Panel(
-            "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken,
-            note=f"{dotted} Dashed line: not finite." if broken else dotted,
+            "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken, note=note.strip(),
         ),
         Panel(
             "Average precision", "AP", curves(record, "validate", precisions), marks=best,
@@ -120,9 +114,8 @@ def training_panels(record: RunRecord) -> list[Panel]:
             note="Recall: the dustbin holds less than half.",
         ),
         Panel("Largest loss and largest change", "nats", largest, log=True),
-        Panel("Loss over time", loss, timed, log=True, x_label="minutes of training"),
     ]  # fmt: skip
-    return [replace(panel, x_end=float(record.history.step)) if panel.x_label == "step" else panel for panel in panels]
+    return [replace(panel, x_end=float(record.history.step)) for panel in panels]
 
 
 def probe_panels(record: RunRecord) -> list[Panel]:
@@ -137,12 +130,12 @@ def layer_maps(record: RunRecord) -> list[Matrix]:
     probes = [entry for entry in record.history.events("probe") if isinstance(entry.get("layers"), Mapping)]
     names = dict.fromkeys(name for entry in probes for name in entry["layers"])
     maps = []
-    for key, title, unit, log, colors in LAYER_MAPS:
+    steps = [entry["step"] for entry in probes]
+    for key, title, unit, log in LAYER_MAPS:
         rows = {name: [number(lookup(entry["layers"], name, key)) for entry in probes] for name in names}
         rows = {name: values for name, values in rows.items() if np.isfinite(values).any()}
         if rows:
-            steps = [entry["step"] for entry in probes]
-            maps.append(Matrix(title, unit, list(rows), steps, np.array(list(rows.values())), log, colors))
+            maps.append(Matrix(title, unit, list(rows), steps, np.array(list(rows.values())), log))
     return maps
 
 
@@ -152,16 +145,11 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
     names = ("training pairs", "held-out pairs")
     parts = {"detector_loss": "detector", "descriptor_loss": "descriptor"}
     held_out = {key: f"{name}, held-out pairs" for key, name in parts.items()}
-    similarity = {
-        "positive_similarity": "correspondences",
-        "negative_similarity": "other pairs",
-        "hardest_negative": "most similar other",
-        "collapse": "different images",
-    }
-    homographies = {f"pairs/correct@{eps}": f"within {eps} px" for eps in (1, 3, 5)}
+    similarity = {"positive_similarity": "correspondences", "negative_similarity": "other pairs"}
+    similarity |= {"hardest_negative": "most similar other", "collapse": "different images"}
+    homographies = {f"pairs/correct@{eps}": f"within {eps} px" for eps in (1, 3, 5)} | {"pairs/auc@5": "AUC up to 5 px"}
     shares = {f"pairs/mma@{eps}": f"MMA@{eps}" for eps in (1, 3)}
     shares |= {f"pairs/repeatability@{eps}": f"repeatability at {eps} px" for eps in (1, 3)}
-    homographies |= {"pairs/auc@5": "AUC up to 5 px"}
     loss = [*curves(record, "train", parts), *curves(record, "validate", held_out, len(parts))]
     distance = learning(record, "position_loss", *names)
     accuracy = learning(record, "matching_accuracy", *names)

@@ -1,5 +1,6 @@
 """Pictures of the report, and a network's output on an image."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,15 +66,14 @@ class Output:
 def show_output(model: nn.Module, subject: Subject) -> Output:
     """Return the output of a network in evaluation mode. Raises: UserError if it is not finite."""
     height, width = subject.image.shape
-    whole = np.zeros((-(-height // CELL), -(-width // CELL)), bool)  # without the cells that hold padding
+    whole = np.zeros((math.ceil(height / CELL), math.ceil(width / CELL)), bool)  # without the cells that hold padding
     whole[: height // CELL, : width // CELL] = True
     output = observe(model, replace(subject, valid=whole))
-    scale = max(1, -(-SHOWN_WIDTH // width))
+    scale = math.ceil(SHOWN_WIDTH / width)
     dustbin = enlarge(colormap(output.maps.dustbin, "cividis"), CELL * scale)[: height * scale, : width * scale]
+    title = "input" if output.labels is None else "input and labels"
     named = {
-        "input" if output.labels is None else "input and labels": draw_keypoints(
-            subject.image, [], truth=output.labels, scale=scale, radius=4
-        ),
+        title: draw_keypoints(subject.image, [], truth=output.labels, scale=scale, radius=4),
         "probability": enlarge(colormap(np.sqrt(output.maps.probability)), scale),
         "dustbin, by cell": dustbin,
         "detections": draw_keypoints(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0),
@@ -88,14 +88,10 @@ def _facts(output: DetectorOutput) -> str:
     facts = f"{width} x {height} px; {len(output.points)} detections"
     if maps.target is None:
         return facts
-    right, misplaced, missed, false = (
-        maps.count(verdict) for verdict in (Verdict.RIGHT, Verdict.MISPLACED, Verdict.MISSED, Verdict.FALSE)
-    )
+    right, missed, false, misplaced = map(maps.count, Verdict)
     labelled = int(((maps.target != DUSTBIN) & maps.valid).sum())
     if labelled == 0:
         return f"{facts}; no labels; {false} cells with a false detection"
     by = f" (by {maps.misplacement():.1f} px on average)" if misplaced else ""
-    return (
-        f"{facts}; of {labelled} cells with a label {right} right, {misplaced} misplaced{by}, {missed} missed; "
-        f"{false} false"
-    )
+    verdicts = f"{right} right, {misplaced} misplaced{by}, {missed} missed"
+    return f"{facts}; of {labelled} cells with a label {verdicts}; {false} false"

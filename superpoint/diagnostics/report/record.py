@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from superpoint.config import SuperPointConfig
-from superpoint.engine.run import History, RunFolder, score
+from superpoint.engine.run import History, RunFolder, flatten, score
 from superpoint.engine.runs import read_status
 from superpoint.errors import UserError
 
@@ -81,7 +81,7 @@ class RunRecord:
         return [(key, match["variant"], match["eps"]) for key, match in found if match]
 
 
-def read_record(path: str | Path, label: str = "") -> RunRecord:
+def read_record(path: str | Path, label: str = "run") -> RunRecord:
     """Read a run folder. Raises: UserError if the folder is none."""
     run = RunFolder.existing(path)
     folder, status = run.path, read_status(run.path)
@@ -101,7 +101,7 @@ def read_record(path: str | Path, label: str = "") -> RunRecord:
 
     return RunRecord(
         path=folder,
-        label=label or folder.resolve().name,
+        label=label,
         history=run.history(),
         state=status.state,
         resume=status.resume,
@@ -109,7 +109,7 @@ def read_record(path: str | Path, label: str = "") -> RunRecord:
         environment=read("environment.json", lambda text: _mapping(json.loads(text)), {}),
         findings=read("doctor/findings.json", _parse_findings, {}),
         evaluation=read(SYNTHETIC, _parse_results, []),
-        pairs=read(PAIRS, _parse_pairs, {}),
+        pairs=read(PAIRS, lambda text: {key: _mapping(one) for key, one in _mapping(json.loads(text)).items()}, {}),
         missing=missing,
     )
 
@@ -120,16 +120,17 @@ def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
     Raises: UserError if one is named twice or is no run folder.
     """
     places = [Path(path).resolve() for path in paths]
+    names = [place.name for place in places]
+    records = []
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
             raise UserError(f"{path}: named twice, expected different run folders")
-    names = [place.name for place in places]
-    labels = [name if names.count(name) == 1 else str(place) for name, place in zip(names, places, strict=True)]
-    return [read_record(path, label) for path, label in zip(paths, labels, strict=True)]
+        records.append(read_record(path, place.name if names.count(place.name) == 1 else str(place)))
+    return records
 
 
 def lookup(tree: Any, *path: str) -> Any:
-    """Return the value at a path of nested mappings, "" if there is none."""
+    """Return the value at a path of nested mappings, "" without one."""
     for key in path:
         tree = tree.get(key, "") if isinstance(tree, Mapping) else ""
     return tree
@@ -154,17 +155,8 @@ def date(text: Any) -> str:
 
 def parse_config(text: str) -> dict[str, str]:
     """Return a YAML text as {"path.to.key": "value"}. Raises: ValueError, yaml.YAMLError."""
-    return flatten(_mapping(yaml.safe_load(text)))
-
-
-def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+    flat = flatten(_mapping(yaml.safe_load(text)), ".")
+    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flat.items()}
 
 
 def _parse_findings(text: str) -> dict[str, Any]:
@@ -180,10 +172,6 @@ def _parse_results(text: str) -> list[dict[str, Any]]:
     if not isinstance(content, list) or not content or not all(set(_mapping(one)) >= RESULT_KEYS for one in content):
         raise ValueError("found no list of results")
     return content
-
-
-def _parse_pairs(text: str) -> dict[str, dict[str, float]]:
-    return {name: _mapping(values) for name, values in _mapping(json.loads(text)).items()}
 
 
 def _mapping(content: Any) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Iterable, Sequence
 
-from superpoint.diagnostics.report.curves import Drawing, Panel
+from superpoint.diagnostics.report.curves import MAX_POINTS, Drawing, Panel
 from superpoint.diagnostics.report.facts import Table, config_differences, default_config, rich_table
 from superpoint.diagnostics.report.page import Content, Section
 from superpoint.diagnostics.report.panels import layer_maps, precision_recall_panels, probe_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import SYNTHETIC, RunRecord
 from superpoint.evaluation.synthetic import primitive_table, summary_table
-
-MEANS = "Curves of more than 80 points are averaged"
 
 
 def diagnosis(record: RunRecord) -> Section:
@@ -35,7 +33,7 @@ def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Sec
         return Section("curves", "Curves", Content(notes=notes))
     notes += [f"Not logged (yet): {', '.join(absent)}."] if absent else []
     single = len(records) == 1
-    text = f"{MEANS}{'; the bands reach from lowest to highest.' if single else '.'}"
+    text = f"Curves of more than {MAX_POINTS} points are averaged{'; bands reach from lowest to highest' * single}."
     return Section("curves", "Curves", Content(text, drawn, named=single, notes=notes))
 
 
@@ -49,18 +47,15 @@ def inside(record: RunRecord) -> Section:
     """Return layers and output in the steps that were probed."""
     layers = layer_maps(record)
     panels = ({"Layers": layers} if layers else {}) | plots(probe_panels(record), "Output")
-    content = Content("Single steps, train.probe_every apart. Layers: a row each, input on top.", panels)
-    if not panels:
-        text = "The log holds no line of the event probe; train.probe_every sets how often one is written."
-        content = Content(notes=[text])
-    return Section("inside", "Inside the network", content)
+    text = "Single steps, train.probe_every apart. Layers: a row each, input on top."
+    absent = ["The log holds no line of the event probe; train.probe_every sets how often one is written."]
+    return Section("inside", "Inside the network", Content(text, panels) if panels else Content(notes=absent))
 
 
 def samples_section(samples: Sequence[Picture], text: str) -> Section:
     """Return what the network is trained on."""
     absent = ["They cannot be drawn: config.yaml or the training set cannot be read."]
-    content = Content(text, sheet=samples) if samples else Content(notes=absent)
-    return Section("samples", "Training samples", content)
+    return Section("samples", "Training samples", Content(text, sheet=samples) if samples else Content(notes=absent))
 
 
 def evaluation_section(record: RunRecord) -> Section:
@@ -108,9 +103,8 @@ def differences(records: Sequence[RunRecord]) -> Section:
     notes = [f"{one.label}: {one.missing['config.yaml']}" for one in records if "config.yaml" in one.missing]
     if not table.rows and len(table.headers) > 2:
         notes.append("The configurations are the same but for the run folder.")
-    return Section(
-        "differences", "Configuration: what differs", Content(tables=[table] if table.rows else [], notes=notes)
-    )
+    content = Content(tables=[table] if table.rows else [], notes=notes)
+    return Section("differences", "Configuration: what differs", content)
 
 
 def configuration(record: RunRecord, kind: type) -> Section:

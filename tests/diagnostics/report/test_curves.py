@@ -63,12 +63,6 @@ def test_names_that_matplotlib_would_read_as_formulas() -> None:
     assert "svg" in Matrix("t", "$", ["$x\\"], [0, 100], np.ones((1, 2))).svg()
 
 
-def test_axes_share_an_end() -> None:
-    panel = Panel("t", "u", [Curve("a", [50], [1.0])], x_end=1234.0)
-    assert panel.last == 1234
-    assert "up to 1,234" in panel.alt
-
-
 def test_no_two_of_twelve_curves_look_alike() -> None:
     looks = {(curve.color, curve.dashes) for curve in (Curve("", [], [], index=index) for index in range(12))}
     assert len(looks) == 12
@@ -77,8 +71,7 @@ def test_no_two_of_twelve_curves_look_alike() -> None:
 @pytest.mark.parametrize("log", [True, False])
 def test_matrix_with_gaps_constants_and_many_columns(log: bool) -> None:
     values = np.array([[1e-3, np.nan, 0.0], [2e-3, 5e-3, -1.0]])
-    many = np.tile(values, 100)
-    for matrix in (values, values[:, :1], np.full((2, 2), np.nan), many):
+    for matrix in (values, values[:, :1], np.full((2, 2), np.nan), np.tile(values, 100)):
         one = Matrix("t", "ratio", ["first", "second"], range(matrix.shape[1]), matrix, log=log)
         assert ET.fromstring(one.svg()).tag.endswith("svg")
     figure = Figure()

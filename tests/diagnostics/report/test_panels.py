@@ -40,7 +40,7 @@ def test_several_runs_share_panels_and_axes() -> None:
 
 
 def test_a_run_that_broke_marks_the_step() -> None:
-    broken = {"step": 61, "event": "nonfinite", "loss": None, "file": "nonfinite_step_61.pt"}
+    broken = {"step": 61, "event": "nonfinite", "loss": None}
     assert training_panels(record(history=[*lines()[:-1], broken]))[0].marks == [61]
 
 

@@ -2,11 +2,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from superpoint.config import MagicPointConfig, dump_config
 from superpoint.diagnostics.report.facts import default_config
-from superpoint.diagnostics.report.record import RunRecord, date, flatten, read_record, read_records
+from superpoint.diagnostics.report.record import RunRecord, date, parse_config, read_record, read_records
 from superpoint.engine.run import History
 from superpoint.errors import UserError
 
@@ -25,15 +26,9 @@ def train_line(step: int, **values: object) -> dict[str, object]:
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     record = read_record(make_run(tmp_path / "run"))
-    assert record.history.entries == []
-    assert record.state == "crashed"
+    assert (record.history.entries, record.state, record.best, record.elapsed) == ([], "crashed", None, 0.0)
     assert record.resume is not None
-    assert record.best is None
-    assert (record.history.step, record.elapsed) == (0, 0.0)
-    assert set(record.missing) == {
-        "metrics.jsonl", "environment.json", "doctor/findings.json", "evaluation/synthetic.json",
-        "evaluation/generated_pairs.json",
-    }  # fmt: skip
+    assert len(record.missing) == 5
     assert record.config == default_config()
 
 
@@ -41,20 +36,21 @@ def test_damaged_files_become_notes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", train_line(20))
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 40, "event": "tra')
-    (run / "config.yaml").write_text("a: [1")
-    (run / "environment.json").write_bytes(b"\xff\xfe\x00")
-    (run / "doctor").mkdir()
-    (run / "doctor/findings.json").write_text('{"findings": 3}')
-    (run / "evaluation").mkdir()
-    (run / "evaluation/synthetic.json").write_text("[]")
-    (run / "evaluation/generated_pairs.json").write_text('{"network": 3}')
+    damaged = {
+        "config.yaml": b"a: [1",
+        "environment.json": b"\xff\xfe\x00",
+        "doctor/findings.json": b'{"findings": 3}',
+        "evaluation/synthetic.json": b"[]",
+        "evaluation/generated_pairs.json": b'{"network": 3}',
+    }
+    for name, content in damaged.items():
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(content)
     record = read_record(run)
     assert [entry["step"] for entry in record.history.entries] == [20]
     assert record.history.truncated
-    assert len(record.missing) == 5
-    for name, words in record.missing.items():
-        assert "cannot be read" in words, name
-        assert "\n" not in words
+    assert record.missing.keys() == damaged.keys()
+    assert all("cannot be read" in words and "\n" not in words for words in record.missing.values())
     assert not any((record.config, record.environment, record.findings, record.evaluation, record.pairs))
 
 
@@ -69,22 +65,18 @@ def test_curves_keep_gaps_where_a_number_was_not_finite() -> None:
     history = [train_line(1), train_line(2, loss=None), train_line(3, loss="text"), {"step": 4, "event": "probe"}]
     steps, values = RunRecord(Path("run"), "run", History(history)).curve("train", "loss")
     assert steps == [1, 2]
-    assert values[0] == 1.0
-    assert math.isnan(values[1])
+    np.testing.assert_equal(values, [1.0, math.nan])
 
 
-def test_best_is_the_first_of_the_highest_scores() -> None:
+def test_best_score_and_keys_of_average_precision() -> None:
+    precisions = {"clean/ap@2": 0.5, "noisy/ap@4/pooled": 0.6, "clean/f1@2": 1}
     history = [
-        {"step": s, "event": "validate", "selected_by": "AP", "AP": m}
-        for s, m in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))
+        {"step": step, "event": "validate", "selected_by": "AP", "AP": score, **precisions}
+        for step, score in ((5, 0.2), (10, 0.9), (15, 0.9), (20, None))
     ]
-    assert RunRecord(Path("run"), "run", History(history)).best == ("AP", 0.9, 10)
-
-
-def test_keys_of_average_precision_in_both_forms() -> None:
-    line = {"step": 1, "event": "validate", "clean/ap@2": 0.5, "noisy/ap@4/pooled": 0.6, "clean/f1@2": 1, "loss": 2}
-    found = RunRecord(Path("run"), "run", History([line])).ap_keys
-    assert found == [("clean/ap@2", "clean", "2"), ("noisy/ap@4/pooled", "noisy", "4")]
+    record = RunRecord(Path("run"), "run", History(history))
+    assert record.best == ("AP", 0.9, 10)  # the first of the highest
+    assert record.ap_keys == [("clean/ap@2", "clean", "2"), ("noisy/ap@4/pooled", "noisy", "4")]
 
 
 def test_labels_are_names_or_paths_where_names_repeat(tmp_path: Path) -> None:
@@ -102,9 +94,8 @@ def test_no_run_folder(tmp_path: Path) -> None:
         read_records([run, tmp_path / "x/../run"])
 
 
-def test_flatten_and_date() -> None:
-    assert flatten({"a": {"b": [1, 2]}, "c": None, "d": "x", "e": True}) == {
-        "a.b": "[1, 2]", "c": "null", "d": "x", "e": "true",
-    }  # fmt: skip
+def test_configurations_and_dates() -> None:
+    found = {"a.b": "[1, 2]", "c": "null", "d": "x", "e": "true"}
+    assert parse_config("{a: {b: [1, 2]}, c: null, d: x, e: true}") == found
     assert date("2026-11-22T14:42:13+00:00") == "2026-11-22 14:42 UTC"
     assert date("yesterday") == "yesterday"

@@ -28,10 +28,7 @@ def test_a_joint_run_has_a_section_about_descriptors() -> None:
     assert content.notes[-1].startswith("No descriptors of training pairs: ")
     rows = content.tables[0].rows
     assert [row[0] for row in rows] == [
-        "network, all pairs",
-        "network, viewpoint",
-        "sift, all pairs",
-        "sift, viewpoint",
+        f"{n}, {kind}" for n in ("network", "sift") for kind in ("all pairs", "viewpoint")
     ]
     assert (rows[0][1], rows[0][2], rows[0][-1]) == ("0.250", "-", "120")
     assert "descriptors" in Outline(render(joint)).values("id")
