@@ -1,5 +1,7 @@
 """Write files so that a reader, after any crash, finds the old content or the new one; sort their names."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -63,6 +65,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON; see `write_atomically`."""
     write_text(path, json.dumps(content, indent=1))
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write `rows`, the headings first; see `write_atomically`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _sync_folder(folder: Path) -> None:

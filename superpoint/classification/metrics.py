@@ -66,10 +66,10 @@ def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict
     return found
 
 
-def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32], limit: int = SHOWN) -> list[int]:
+def worst_mistakes(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> list[int]:
     """Return the indices of the wrong answers, the most certain first."""
     wrong = np.flatnonzero(probability.argmax(1) != labels)
-    return wrong[np.argsort(-probability[wrong].max(1), kind="stable")][:limit].tolist()
+    return wrong[np.argsort(-probability[wrong].max(1), kind="stable")][:SHOWN].tolist()
 
 
 def mistakes_picture(images: ClassImages, numbers: NDArray[np.int64], probability: NDArray[np.float32]) -> Image | None:

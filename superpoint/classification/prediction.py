@@ -1,7 +1,5 @@
 """Stage predict-classes: the classes of the images in a folder."""
 
-import csv
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from superpoint.data.images import read_rgb
 from superpoint.engine import make_fabric
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError, check_one_of
-from superpoint.files import make_folder, write_text
+from superpoint.files import make_folder, write_csv
 from superpoint.models.weights import load_model_state, load_weights
 
 LABELS = ("name", "number", "probability")
@@ -75,12 +73,8 @@ def predict_classes(
         "number": best,
         "probability": [f"{share:.6f}" for share in probability[:, spec.classes.index(chosen)]],
     }
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [("id", "label"), *zip(identifiers(kept), answers[label], strict=True)]
-    )
     make_folder(target.parent)
-    write_text(target, text.getvalue())
+    write_csv(target, [("id", "label"), *zip(identifiers(kept), answers[label], strict=True)])
     done = set(kept)
     skipped = [name for name in names if name not in done]
     more = f"; {len(skipped)} skipped, such as {skipped[0]}" if skipped else ""

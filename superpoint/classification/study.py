@@ -3,7 +3,6 @@
 Every run has its own folder below <out>/runs. The same command continues a study that was killed.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from superpoint.classification.data.images import ClassImages, look_alikes
 from superpoint.classification.study_figures import (
     Outcome,
     read_outcome,
-    study_csv,
     study_figure,
     study_markdown,
+    study_rows,
     study_table,
 )
 from superpoint.classification.training import ClassifierData, build, in_steps, parameters, read_data, train_classifier
@@ -27,7 +26,7 @@ from superpoint.config import dump_config
 from superpoint.engine.resume import config_differences
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_text
+from superpoint.files import make_folder, write_csv, write_json, write_text
 from superpoint.visualize import save_figure
 
 TITLES = {
@@ -166,9 +165,8 @@ def without(data: ClassifierData, unseen: ClassImages, console: Console) -> Clas
 def write_study(outcomes: Sequence[Outcome], title: str, folder: Path) -> None:
     save_figure(folder / "study.png", study_figure(outcomes, title))
     write_text(folder / "study.md", study_markdown(outcomes, title))
-    write_text(folder / "study.csv", study_csv(outcomes))
-    content = [asdict(outcome) for outcome in outcomes]
-    write_text(folder / "study.json", json.dumps(content, indent=1, allow_nan=False))
+    write_csv(folder / "study.csv", study_rows(outcomes))
+    write_json(folder / "study.json", [asdict(outcome) for outcome in outcomes])
 
 
 def is_done(place: Path, config: ClassifierConfig) -> bool:

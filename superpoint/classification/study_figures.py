@@ -1,11 +1,9 @@
 """Tables and figures of a grid of runs, from their logs."""
 
-import csv
-import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import matplotlib
@@ -99,14 +97,10 @@ def study_markdown(outcomes: Sequence[Outcome], title: str) -> str:
     return f"# {title}\n\n{markdown_table(study_table(outcomes, title))}\n{NOTES}\n"
 
 
-def study_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return one line per run, in full precision; what does not apply is empty."""
+def study_rows(outcomes: Sequence[Outcome]) -> list[list[Any]]:
+    """Return the headings, then one row per run in full precision; None where something does not apply."""
     names = [each.name for each in fields(Outcome) if each.name != "curve"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(asdict, outcomes))
-    return text.getvalue()
+    return [names, *([getattr(outcome, name) for name in names] for outcome in outcomes)]
 
 
 def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import io
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from superpoint.diagnostics.reading import RunReading, read_run
 from superpoint.engine import RunFolder, make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, write_json
 from superpoint.visualize import save_figure
 
 FINDINGS = "findings.json"
@@ -74,8 +73,7 @@ def doctor(
         "summary": verdict(findings),
         "findings": [finding.as_dict() for finding in findings],
     }
-    text = json.dumps(content, indent=1, allow_nan=False)
-    write_atomically(folder / FINDINGS, lambda file: file.write(text.encode()))
+    write_json(folder / FINDINGS, content)
     _print(console, findings)
     console.print(f"{verdict(findings)}; written to {folder}")
     return findings

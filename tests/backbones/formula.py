@@ -1,7 +1,7 @@
-"""Weights and images by a formula, so that the outputs of torchvision's networks can be kept as a few numbers.
+"""Weights and images by a formula, so that outputs of torchvision's networks can be kept as a few numbers.
 
-The fixtures were made with torchvision 0.29.2's model files: fixtures/<network>.txt holds names and shapes of the
-state in its order, outputs.json the first logits for `image` with the weights of `fill`, in evaluation mode.
+Made with torchvision 0.29.2: fixtures/<network>.txt holds names and shapes of the state in its order, outputs.json the
+first logits for `image` with the weights of `fill`, in evaluation mode.
 """
 
 import math
@@ -13,14 +13,13 @@ PERIOD = 65521  # values repeat after so many, which keeps large matrices cheap
 
 
 def wave(shape: torch.Size, phase: float) -> Tensor:
-    """Values -1..1 that look random, mean square 1/2."""
     count = math.prod(shape)
     values = torch.sin(torch.arange(min(count, PERIOD), dtype=torch.float64) ** 1.7 + phase)
     return values.repeat(-(-count // PERIOD))[:count].reshape(shape)
 
 
 def fill(model: nn.Module) -> None:
-    """Set every parameter and buffer by its place in the state; the signal neither dies out nor grows much."""
+    """Set every parameter and buffer by its index in the state."""
     state = model.state_dict()
     for index, (name, tensor) in enumerate(state.items()):
         values = wave(tensor.shape, float(index))
@@ -38,5 +37,4 @@ def fill(model: nn.Module) -> None:
 
 
 def image(size: int = 64) -> Tensor:
-    """Two colour images [2, 3, size, size]."""
     return wave(torch.Size((2, 3, size, size)), 0.5).float() * 2

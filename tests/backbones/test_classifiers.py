@@ -35,13 +35,11 @@ PUBLISHED = {
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
-    """The network without its numbers."""
     with torch.device("meta"):
         return CLASSIFIERS[name](**options).eval()
 
 
 def millions(model: nn.Module) -> float:
-    """Parameters."""
     return sum(p.numel() for p in model.parameters()) / 1e6
 
 
@@ -105,7 +103,6 @@ def test_shortcuts() -> None:
 
 
 def test_padding_shortcut_passes_the_input_on() -> None:
-    """With branches that put out nothing a residual network hands its input through; its plain twin does not."""
     image = torch.rand(1, 3, 32, 32)
     results = {}
     for name in ("cifar_resnet20", "cifar_plain20"):

@@ -19,7 +19,6 @@ STRIDED = [name for name in ONE_OF_EACH if not name.startswith("vgg")]
 
 
 def liven(model: nn.Module) -> None:
-    """Statistics and gains that are not the neutral ones."""
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:

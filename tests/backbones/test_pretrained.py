@@ -20,7 +20,6 @@ from tests.backbones.test_encoders import liven
 
 
 def colour_checkpoint(path: Path, name: str) -> torch.nn.Module:
-    """A checkpoint as torchvision's, of a network with lively statistics; the network."""
     network = build_classifier(name, 7, 3, seed=1).eval()
     liven(network)
     torch.save(network.state_dict(), path)

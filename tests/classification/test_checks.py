@@ -32,7 +32,6 @@ CONFIG = ClassifierConfig(
 
 
 def lines(losses: list[float], *, test: list[tuple[float, float]] | None = None) -> list[dict[str, Any]]:
-    """A history: train lines 20 steps apart, validations (loss, accuracy) spread over them."""
     history: list[dict[str, Any]] = [{"event": "initial_loss", "step": 0, "loss": 1.1, "expected": 1.0986}]
     for index, loss in enumerate(losses, 1):
         history.append(

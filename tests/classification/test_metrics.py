@@ -38,7 +38,6 @@ def test_top5_needs_six_classes() -> None:
 
 def test_the_surest_mistakes_come_first() -> None:
     assert worst_mistakes(LABELS, PROBABILITY) == [3, 1]
-    assert worst_mistakes(LABELS, PROBABILITY, 1) == [3]
 
 
 def test_predictions_are_means_over_the_views() -> None:

@@ -10,7 +10,6 @@ from superpoint.errors import UserError
 
 
 def counts(model: nn.Module) -> tuple[int, int]:
-    """Weights (kernels and matrices) and biases."""
     sizes = [(parameter.ndim > 1, parameter.numel()) for parameter in model.parameters()]
     return sum(size for matrix, size in sizes if matrix), sum(size for matrix, size in sizes if not matrix)
 

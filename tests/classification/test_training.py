@@ -35,7 +35,6 @@ def settings(folder: Path, *more: str) -> ClassifierConfig:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on 75 drawings, with the report."""
     folder = tmp_path_factory.mktemp("classifier")
     write_folder(folder / "data", count=25)
     config = settings(folder, f"run={folder / 'run'}", "train.report=true", "train.probe_every=20")

@@ -1,19 +1,12 @@
 """The healthy case that the tests of the diagnostics break."""
 
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from superpoint.diagnostics.case import Case, Labelled
-from tests.diagnostics import faults as planted
-
-
-@pytest.fixture(scope="session")
-def faults() -> ModuleType:
-    """Module tests/diagnostics/faults.py."""
-    return planted
+from tests.diagnostics.healthy import healthy_case
 
 
 class Kept:
@@ -35,7 +28,7 @@ class Kept:
 
 
 @pytest.fixture(scope="session")
-def healthy(faults: ModuleType) -> Case:
+def healthy() -> Case:
     """The small pretrained network on 96x128 shapes, with a plausible history; change copies of it only."""
-    case = faults.healthy_case()
+    case = healthy_case()
     return replace(case, dataset=Kept(case.dataset))

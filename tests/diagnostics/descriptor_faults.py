@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from superpoint.config import ModelConfig, PairDataConfig, SuperPointConfig, TrainConfig
@@ -16,13 +16,14 @@ from superpoint.diagnostics.case import Case, Sample
 from superpoint.models import build_model
 from superpoint.training.magicpoint import load_start
 from superpoint.training.objectives import JointObjective, detector_objective
+from tests.diagnostics.faults import Afterwards
 from tests.diagnostics.healthy import healthy_history
 
 STEPS, PAIRS = 40, 6
 
 
 def joint_case() -> Case:
-    """A small network that knows its six pairs by heart, with the history of a run as such runs go."""
+    """A small network that knows its six pairs by heart."""
     config = SuperPointConfig(
         data=PairDataConfig(height=64, width=64, overfit=PAIRS, workers=0),
         model=ModelConfig("lite", 128, descriptor_dim=32),
@@ -40,20 +41,8 @@ def joint_case() -> Case:
     return Case(config, SingleViews(pairs), model.eval(), detector_objective(config), healthy_history(config))
 
 
-class Described(nn.Module):
-    """A network whose descriptor maps [B, D, Hc, Wc] are changed by a function."""
-
-    def __init__(self, base: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.base, self.change = base, change
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        output = self.base(image)
-        return output | {"descriptors": self.change(output["descriptors"])}
-
-
 def with_maps(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
-    return replace(case, model=Described(case.model, change).eval())
+    return replace(case, model=Afterwards(case.model, "descriptors", change).eval())
 
 
 class ChangedPairs(WarpedPairs):
@@ -160,8 +149,9 @@ def untrained(case: Case) -> Case:
 
 
 def unlearnt(case: Case) -> Case:
-    """A copy whose descriptor head is as it was drawn."""
-    model, fresh = copy.deepcopy(case.model), build_model(case.config.model, 1)
-    state = {name: each for name, each in fresh.state_dict().items() if name.startswith("descriptor.")}
-    model.load_state_dict(state, strict=False)
+    """The descriptor head is as it was drawn."""
+    model = copy.deepcopy(case.model)
+    model.get_submodule("descriptor").load_state_dict(
+        build_model(case.config.model, 1).get_submodule("descriptor").state_dict()
+    )
     return replace(case, model=model)

@@ -1,8 +1,4 @@
-"""The classic ways to break a case: each function turns the healthy `Case` into a broken one.
-
-The data sets, networks, objectives and readers are the real ones, wrapped or changed; tests see which checks notice,
-and pictures of symptoms are made from the same faults.
-"""
+"""The classic ways to break a case: each function turns the healthy `Case` into a broken one."""
 
 import copy
 import math
@@ -28,7 +24,7 @@ Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Changed:
-    """A data set whose drawn samples, or whose encoded ones, are changed by a function."""
+    """A data set whose drawn or encoded samples are changed by a function."""
 
     def __init__(
         self,
@@ -69,7 +65,6 @@ def with_target(case: Case, encode: Callable[[np.ndarray, int, int], np.ndarray]
 
 
 def with_images(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
-    """Images [1, H, W] uint8 changed after all else."""
     changed = Changed(case.dataset, sample=lambda sample, _: sample | {"image": change(sample["image"])})
     return replace(case, dataset=changed)
 
@@ -112,23 +107,22 @@ def reshaped_labels(case: Case) -> Case:
 
 
 class Afterwards(nn.Module):
-    """A network whose logits [B, 65, Hc, Wc] are changed by a function."""
+    """A network with one of its outputs changed by a function."""
 
-    def __init__(self, base: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, base: nn.Module, name: str, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.base, self.change = base, change
+        self.base, self.name, self.change = base, name, change
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         output = self.base(image)
-        return output | {"logits": self.change(output["logits"])}
+        return output | {self.name: self.change(output[self.name])}
 
 
 def with_logits(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
-    return replace(case, model=Afterwards(case.model, change).eval())
+    return replace(case, model=Afterwards(case.model, "logits", change).eval())
 
 
 def with_network(case: Case, change: Callable[[SuperPoint], None]) -> Case:
-    """A copy of the network, changed in place."""
     model = copy.deepcopy(case.model)
     assert isinstance(model, SuperPoint)
     with torch.no_grad():

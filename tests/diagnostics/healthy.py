@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from superpoint.config import DataConfig, MagicPointConfig, ModelConfig, TrainCo
 from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.diagnosis import CHECKS
-from superpoint.diagnostics.finding import Finding, Status
+from superpoint.diagnostics.finding import Check, Finding, Status
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import load_network
 from superpoint.training.objectives import DetectorObjective
@@ -51,9 +51,9 @@ def healthy_history(config: MagicPointConfig) -> list[dict[str, Any]]:
     return [*lines, {"step": steps, "event": "finished", "elapsed": steps / 21}]
 
 
-def run_checks(case: Case, names: set[str] | None = None) -> dict[str, Finding]:
+def run_checks(case: Case, names: set[str] | None = None, checks: Mapping[str, Check] = CHECKS) -> dict[str, Finding]:
     """The findings of some checks, by default of all; what they say is complete."""
-    findings = {name: check(case) for name, check in CHECKS.items() if names is None or name in names}
+    findings = {name: check(case) for name, check in checks.items() if names is None or name in names}
     for name, finding in findings.items():
         assert finding.check == name
         assert finding.evidence
@@ -63,17 +63,14 @@ def run_checks(case: Case, names: set[str] | None = None) -> dict[str, Finding]:
 
 
 def fired(findings: dict[str, Finding]) -> dict[str, str]:
-    """Names and verdicts of the checks that do not pass."""
     return {name: finding.status.value for name, finding in findings.items() if finding.status is not Status.PASS}
 
 
 def fired_of_history(case: Case) -> dict[str, str]:
-    """The same of the checks of the history alone."""
     return fired(run_checks(case, set(HISTORY)))
 
 
 def altered(case: Case, change: Callable[[Entry], Entry], **keys: Any) -> Case:
-    """The case with every line of its history changed."""
     return replace(case, history=[change(dict(entry)) for entry in case.history], **keys)
 
 
@@ -88,7 +85,6 @@ def scaled(factor: float, first: int, last: int = 10**9) -> Callable[[Entry], En
 
 
 def configured(case: Case, *overrides: str) -> MagicPointConfig:
-    """The configuration of `case` with some keys changed."""
     changed = load_config(MagicPointConfig, None, overrides)
     names = {override.split("=")[0].split(".")[0] for override in overrides}
     return replace(case.config, **{name: getattr(changed, name) for name in names})

@@ -24,7 +24,6 @@ def target() -> NDArray[np.int64]:
 
 
 def logits() -> torch.Tensor:
-    """Output that is wrong in the cells above and sure of itself everywhere."""
     said = target()
     for row, column in MISSED:
         said[row, column] = DUSTBIN
@@ -35,7 +34,6 @@ def logits() -> torch.Tensor:
 
 
 def axes_of(figure: Figure) -> dict[str, Axes]:
-    """The axes of a figure by their label, without the colour bars; no two are called the same."""
     named = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     found = {str(axes.get_label()): axes for axes in named}
     assert len(found) == len(named)
@@ -43,7 +41,6 @@ def axes_of(figure: Figure) -> dict[str, Axes]:
 
 
 def texts_of(figure: Figure) -> list[str]:
-    """What is written outside of the panels: headings and foot."""
     parts = figure.findobj(lambda part: isinstance(part, FigureBase))
     return [text.get_text() for part in parts for text in part.texts]  # type: ignore[attr-defined]
 

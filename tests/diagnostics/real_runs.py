@@ -37,21 +37,19 @@ def train(
 
 
 def run(folder: Path, *overrides: str, **parts: Any) -> Case:
-    """The case of such a run; one that ends with NaN is a case too."""
     with contextlib.suppress(UserError):
         train(folder, *overrides, **parts)
     return read_case(folder)
 
 
 class TwoImages(SyntheticShapes):
-    """Labelled like the rest, but only two, and never augmented."""
+    """Two samples of the rest, never augmented."""
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return super().__getitem__((1, 3)[index % 2])
 
 
 def two_images(folder: Path) -> Case:
-    """Learnt by heart; validation is on scenes of which nothing was learnt."""
     overrides = ("train.steps=120", "train.validate_every=40", "optimizer.lr=6e-3", "train.batch_size=2")
     validate = DetectorValidation(load_config(MagicPointConfig, None, [*SETTINGS, "train.steps=1"]))
     return run(folder, *overrides, dataset=TwoImages, validate=validate)

@@ -25,13 +25,11 @@ from tests.diagnostics.real_runs import train
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is far too short to find anything, at a rate that throws it off course."""
     return train(tmp_path_factory.mktemp("doctor") / "run", "train.batch_size=2", "train.steps=24", "optimizer.lr=3")
 
 
 @pytest.fixture
 def copied(trained: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
     return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("doctor"))
 
 
@@ -118,7 +116,6 @@ def test_a_run_without_usable_weights_is_one_line(
 
 @pytest.mark.slow
 def test_a_healthy_short_run_passes_all_checks(tmp_path: Path, project: Path) -> None:
-    """A minute of the quick recipe, its schedule and all, without the curriculum, which is longer than that."""
     budget = ["train.minutes=null", "train.steps=1200", "train.validate_every=400", "data.curriculum=0"]
     small = ["data.workers=0", "validation.images=60", f"run={tmp_path / 'run'}"]
     config = load_config(MagicPointConfig, project / "configs/magicpoint/quick.yaml", [*budget, *small])

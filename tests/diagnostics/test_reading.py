@@ -22,12 +22,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
     return shutil.copytree(trained, tmp_path / "run")
 
 
 def message(run: Path) -> str:
-    """The one line by which reading fails."""
     with pytest.raises(UserError) as error:
         read_case(run)
     text = str(error.value)

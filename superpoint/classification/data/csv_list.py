@@ -10,7 +10,7 @@ import numpy as np
 from superpoint.classification.data.images import ClassImages, read_class_folder
 from superpoint.data.images import read_rgb
 from superpoint.errors import UserError
-from superpoint.files import make_folder, natural_order, write_text
+from superpoint.files import make_folder, natural_order, write_csv
 
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "test")
@@ -123,14 +123,12 @@ def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0
     images, out = read_class_folder(folder), Path(out)
     test = set(split_numbers(images.labels, test_share, seed)[1].tolist())
     place = make_folder(out.parent).resolve()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = [COLUMNS]
     for number in map(int, np.random.default_rng([seed, 1]).permutation(len(images))):
         path = (Path(folder) / images.names[number]).resolve()
         shown = path.relative_to(place) if path.is_relative_to(place) else path
-        writer.writerow([shown.as_posix(), images.classes[images.labels[number]], SPLITS[number in test]])
-    write_text(out, text.getvalue())
+        rows.append((shown.as_posix(), images.classes[images.labels[number]], SPLITS[number in test]))
+    write_csv(out, rows)
     return {"train": len(images) - len(test), "test": len(test)}
 
 

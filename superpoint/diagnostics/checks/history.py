@@ -141,10 +141,10 @@ def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details:
     return Finding("overfitting", status, sentence(evidence), sentence(cause), sentence(remedy), details)
 
 
-def _train_loss(case: Case, step: int, count: int = 5) -> float | None:
+def _train_loss(case: Case, step: int) -> float | None:
     """Return the mean training loss of the last windows up to `step`, else of the first."""
     found = windows(case)
-    before = [window.loss for window in found if window.last <= step][-count:] or [w.loss for w in found[:1]]
+    before = [window.loss for window in found if window.last <= step][-5:] or [w.loss for w in found[:1]]
     return statistics.fmean(before) if before else None
 
 

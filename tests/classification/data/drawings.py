@@ -11,7 +11,6 @@ CLASSES = ("1", "2", "10")  # squares, rings, crosses; natural order differs fro
 
 
 def draw(label: int, index: int, side: int = 24) -> np.ndarray:
-    """uint8 [side, side, 3]; a pure function of its arguments."""
     rng = np.random.default_rng([label, index])
     image = rng.integers(0, 60, (side, side, 3)).astype(np.uint8)
     x, y = (int(value) for value in rng.integers(8, side - 8, 2))
@@ -27,7 +26,6 @@ def draw(label: int, index: int, side: int = 24) -> np.ndarray:
 
 
 def drawn(count: int = 8, side: int = 24) -> ClassImages:
-    """`count` images of each class, in memory."""
     pairs = [(label, index) for label in range(3) for index in range(count)]
     labels = np.array([label for label, _ in pairs], np.int64)
     names = [f"{CLASSES[label]}/{index}.png" for label, index in pairs]
@@ -35,7 +33,6 @@ def drawn(count: int = 8, side: int = 24) -> ClassImages:
 
 
 def write_folder(root: Path, count: int = 8, side: int = 24, classes: tuple[str, ...] = CLASSES) -> Path:
-    """The same as PNG files 1.png, 2.png, ..., 10.png in a folder a class."""
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for index in range(count):
@@ -44,13 +41,11 @@ def write_folder(root: Path, count: int = 8, side: int = 24, classes: tuple[str,
 
 
 def idx_bytes(array: np.ndarray, code: int = 8) -> bytes:
-    """An IDX file by its description: two zero bytes, type, axes, big-endian sizes, values."""
     header = bytes([0, 0, code, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def write_idx(folder: Path, count: int = 8, side: int = 24) -> Path:
-    """Grey images and labels beside each other, named as MNIST's; returns the file of the images."""
     images = drawn(count, side)
     pixels = np.stack([images.read(number).mean(axis=2).astype(np.uint8) for number in range(len(images))])
     folder.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,6 @@ def test_no_augmentation_is_the_centre() -> None:
 
 
 def test_resized_crops_have_the_areas_and_shapes_asked_for() -> None:
-    """A crop of a coordinate image tells where it was cut."""
     y, x = np.mgrid[0:200, 0:200]
     image = np.dstack([x, y, x]).astype(np.uint8)
     areas, shapes = [], []

@@ -10,7 +10,6 @@ from tests.diagnostics.real_runs import RUNS
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
-    """The case of a run by its name in `tests.diagnostics.real_runs.RUNS`; do not change it."""
     made: dict[str, Case] = {}
 
     def get(name: str) -> Case:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,12 +12,14 @@ from superpoint.data.samples import SyntheticShapes
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.diagnosis import CHECKS
 from superpoint.models import build_model
+from tests.diagnostics import faults
 from tests.diagnostics.healthy import fired, run_checks
 
 ORDER = (
     "input labels initial_loss dustbin input_sensitivity cell_pattern border logit_scale dead_relu gradient_jump "
     "learning_rate overfitting batchnorm nonfinite precision"
 )
+
 PLANTED_IN_PARTS = {  # in data, network or reader; what is planted in runs is in test_real_runs.py
     "input", "labels", "dustbin", "input_sensitivity", "cell_pattern", "border", "logit_scale", "dead_relu",
     "batchnorm", "precision",
@@ -61,7 +62,7 @@ def test_healthy_case_passes_everywhere(healthy: Case) -> None:
         ("large_offset", {"precision"}),
     ],
 )
-def test_a_fault_is_found_by_its_check(healthy: Case, faults: ModuleType, fault: str, expected: set[str]) -> None:
+def test_a_fault_is_found_by_its_check(healthy: Case, fault: str, expected: set[str]) -> None:
     assert fired(run_checks(getattr(faults, fault)(healthy))) == dict.fromkeys(expected, "FAIL")
 
 
@@ -81,23 +82,18 @@ DENSE = np.stack(np.meshgrid(np.arange(4, 128, 8), np.arange(4, 96, 8)), axis=-1
     ids=["axes swapped", "resize", "outside", "dense", "hardly any"],
 )
 def test_wrong_points_are_found_by_the_labels(
-    healthy: Case, faults: ModuleType, move: Callable[..., np.ndarray], expected: dict[str, str]
+    healthy: Case, move: Callable[..., np.ndarray], expected: dict[str, str]
 ) -> None:
     assert fired(run_checks(faults.with_points(healthy, move))) == expected
 
 
-def test_a_constant_input_fires_what_depends_on_it(healthy: Case, faults: ModuleType) -> None:
-    """The checks of the output look at what the network makes of these images, so most of them speak too.
-
-    One grey level has one answer, the same in all cells, without a point; in a batch of it nothing varies, as the norms
-    (and some channels) notice. `labels` does not: it looks at the images before whatever made them grey.
-    """
+def test_a_constant_input_fires_what_depends_on_it(healthy: Case) -> None:
     constant = faults.with_images(healthy, lambda image: torch.full_like(image, 128))
     expected = dict.fromkeys(("input", "dustbin", "input_sensitivity", "cell_pattern"), "FAIL")
     assert fired(run_checks(constant)) == expected | {"dead_relu": "WARN", "batchnorm": "WARN"}
 
 
-def test_every_fault_is_listed_under_its_check(faults: ModuleType) -> None:
+def test_every_fault_is_listed_under_its_check() -> None:
     assert set(faults.FAULTS) == PLANTED_IN_PARTS
 
 
@@ -114,7 +110,7 @@ def test_a_case_of_few_samples_can_be_judged(healthy: Case, overfit: int) -> Non
     assert fired(run_checks(case, PLANTED_IN_PARTS)) == {}
 
 
-def test_output_that_is_not_finite_is_not_judged(healthy: Case, faults: ModuleType) -> None:
+def test_output_that_is_not_finite_is_not_judged(healthy: Case) -> None:
     broken = faults.with_logits(healthy, lambda logits: logits / 0)
     found = run_checks(broken, PLANTED_IN_PARTS)
     assert set(fired(found)) == PLANTED_IN_PARTS - {"input", "labels"}

@@ -8,7 +8,7 @@ from superpoint.diagnostics.checks.corners import MISTAKES, corner_evidence
 
 
 def square(seed: int, size: tuple[int, int] = (64, 80)) -> tuple[np.ndarray, np.ndarray]:
-    """A turned square on a noisy ground, drawn four times as large, with its corners."""
+    """A turned square on a noisy ground, with its corners."""
     rng = np.random.default_rng(seed)
     height, width = size
     angle, centre = rng.uniform(0, 1.5), rng.uniform([26, 26], [width - 26, height - 26])

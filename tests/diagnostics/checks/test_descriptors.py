@@ -1,6 +1,5 @@
 """Checks of descriptors and pairs: each planted fault is found by its check, and a healthy joint run passes."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +18,10 @@ from superpoint.diagnostics.checks.descriptors import (
     ranked,
 )
 from superpoint.diagnostics.diagnosis import CHECKS, DESCRIPTOR_CHECKS, checks_of
-from superpoint.diagnostics.finding import Finding, Status
+from superpoint.diagnostics.finding import Status
 from tests.diagnostics import descriptor_faults
+from tests.diagnostics.healthy import fired as not_passed
+from tests.diagnostics.healthy import run_checks
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,8 @@ def joint() -> Case:
     return descriptor_faults.joint_case()
 
 
-def run(case: Case) -> dict[str, Finding]:
-    findings = {name: check(case) for name, check in DESCRIPTOR_CHECKS.items()}
-    for name, finding in findings.items():
-        assert finding.check == name
-        assert finding.evidence
-        assert bool(finding.cause) == bool(finding.remedy) == (finding.status is not Status.PASS)
-        json.dumps(finding.as_dict(), allow_nan=False)
-    return findings
-
-
 def fired(case: Case) -> dict[str, str]:
-    return {name: found.status.value for name, found in run(case).items() if found.status is not Status.PASS}
+    return not_passed(run_checks(case, checks=DESCRIPTOR_CHECKS))
 
 
 def test_healthy_pairs_pass(joint: Case) -> None:

@@ -96,7 +96,6 @@ class TestOverfitting:
         assert overfitting(replace(case, config=configured(healthy, "data.overfit=2"))).status is Status.PASS
 
     def test_photographs_against_shapes_are_measured_by_their_first_ratio(self, healthy: Case) -> None:
-        """Validated on photographs, trained mostly on shapes: a loss five times as high says nothing by itself."""
         mixed = configured(healthy, "data.kind=mixed", "data.labels=labels.h5", "data.images=photos")
         level = replace(self.with_losses(healthy, [4.5, 4.0, 3.5, 3.0, 2.5]), config=mixed)
         assert level.events("validate")[-1]["loss"] > 4 * level.events("train")[-1]["loss"]
@@ -106,7 +105,6 @@ class TestOverfitting:
         assert fired_of_history(replace(opened, config=mixed)) == {"overfitting": "WARN"}
 
     def test_the_last_weights_are_not_advised(self, healthy: Case) -> None:
-        """The gap is wide though validation still falls: no earlier weights are better."""
         finding = overfitting(self.with_losses(healthy, [4.5, 4.0, 3.5, 3.0, 2.5]))
         assert finding.status is Status.FAIL
         assert "about step" not in finding.remedy

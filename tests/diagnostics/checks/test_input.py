@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
 from superpoint.diagnostics.reading import image_reader
 from superpoint.features import Features
+from tests.diagnostics import faults
 
 
 def with_input(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
@@ -75,7 +75,7 @@ def test_one_image_for_all_is_named(healthy: Case) -> None:
     assert "the index is not used" in input_(replace(healthy, dataset=stuck)).cause
 
 
-def test_images_that_are_lost_are_named(healthy: Case, faults: ModuleType) -> None:
+def test_images_that_are_lost_are_named(healthy: Case) -> None:
     found = input_(faults.with_images(healthy, lambda image: image // 255 * 3))
     assert found.status is Status.FAIL
 
@@ -119,9 +119,8 @@ def test_data_without_files_has_no_colours_to_get_wrong(healthy: Case) -> None:
 
 @pytest.mark.parametrize("kind", ["labelled", "mixed"])
 def test_the_reader_is_that_of_the_labelled_photographs(
-    healthy: Case, faults: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    healthy: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """What a run on photographs reads its images by, not what the library has for it."""
     features = {}
     for name in ("a.png", "b.png"):
         Image.new("RGB", (64, 48), (200, 100, 50)).save(tmp_path / name)

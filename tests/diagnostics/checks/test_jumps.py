@@ -21,7 +21,6 @@ def test_a_spike_that_is_over_is_a_warning(healthy: Case) -> None:
 
 
 def test_single_noisy_batches_are_no_jump(healthy: Case) -> None:
-    """With a line a step the loss of a batch of 4 differs by a factor of 3 from the next."""
     lines = [{"step": 0, "event": "initial_loss", "loss": 4.17}]
     for step in range(1, 400):
         loss = 0.5 * (3.0 if step % 7 == 0 else 1.0)
@@ -75,8 +74,6 @@ def test_chance_of_a_joint_loss_is_that_of_its_parts(settings: list[str], expect
 
 
 def test_a_joint_loss_may_be_above_that_of_a_detector_alone(healthy: Case) -> None:
-    """A start from trained weights at 4.6, of which a hard batch makes 7."""
-
     def history(highest: float) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = [{"step": 0, "event": "initial_loss", "loss": 4.6, "expected": None}]
         for step in range(20, 1001, 20):

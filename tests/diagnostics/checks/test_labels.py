@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.labels import encode_cells, labels
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import DUSTBIN, encode_points
+from tests.diagnostics import faults
 from tests.diagnostics.faults import reshape_target
 
 
 def lay(found: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Labels [N, 3] (row, column, channel) as a target."""
     target = np.full((height // 8, width // 8), DUSTBIN)
     target[found[:, 0], found[:, 1]] = found[:, 2]
     return target
@@ -59,7 +58,7 @@ def reshaped_the_other_way(points: np.ndarray, height: int, width: int) -> np.nd
         (lambda xy, h, w: encode_points(xy, h, w) + 1, "not in the form"),
     ],
 )
-def test_wrong_encodings_are_named(healthy: Case, faults: ModuleType, encode: Callable[..., Any], named: str) -> None:
+def test_wrong_encodings_are_named(healthy: Case, encode: Callable[..., Any], named: str) -> None:
     found = labels(faults.with_target(healthy, encode))
     assert found.status is Status.FAIL
     assert named in found.cause, found
@@ -80,7 +79,7 @@ def test_wrong_encodings_are_named(healthy: Case, faults: ModuleType, encode: Ca
         (lambda xy: np.random.default_rng(len(xy)).uniform(0, [127, 95], xy.shape), "nowhere near corners"),
     ],
 )
-def test_wrong_places_are_named(healthy: Case, faults: ModuleType, move: Callable[..., Any], named: str) -> None:
+def test_wrong_places_are_named(healthy: Case, move: Callable[..., Any], named: str) -> None:
     found = labels(faults.with_points(healthy, move))
     assert found.status in (Status.FAIL, Status.WARN)
     assert named in found.cause, found
@@ -96,17 +95,17 @@ def test_a_healthy_set_is_measured(healthy: Case) -> None:
     assert 0.05 < found.details["density"] < 0.1
 
 
-def test_a_mask_that_hides_all_is_named(healthy: Case, faults: ModuleType) -> None:
+def test_a_mask_that_hides_all_is_named(healthy: Case) -> None:
     hidden = faults.Changed(healthy.dataset, sample=lambda sample, _: sample | {"valid": sample["valid"] & False})
     assert "No cell is valid" in labels(replace(healthy, dataset=hidden)).cause
 
 
-def test_few_labels_are_not_compared_with_images(healthy: Case, faults: ModuleType) -> None:
+def test_few_labels_are_not_compared_with_images(healthy: Case) -> None:
     found = labels(faults.with_points(healthy, lambda xy: xy[:0] if len(xy) < 25 else xy[:1]))
     assert "too few to compare" in found.evidence
 
 
-def test_an_odd_number_of_labels_is_a_warning(healthy: Case, faults: ModuleType) -> None:
+def test_an_odd_number_of_labels_is_a_warning(healthy: Case) -> None:
     few = labels(faults.with_points(healthy, lambda xy: xy[: len(xy) > 30]))
     assert few.status is Status.WARN
     assert "Very few labels" in few.cause
@@ -118,7 +117,7 @@ def test_an_odd_number_of_labels_is_a_warning(healthy: Case, faults: ModuleType)
     assert "nowhere near corners" in many.cause
 
 
-def test_points_beyond_the_horizon_count_as_outside(healthy: Case, faults: ModuleType) -> None:
+def test_points_beyond_the_horizon_count_as_outside(healthy: Case) -> None:
     found: Finding = labels(
         faults.with_points(healthy, lambda xy: np.where(np.arange(len(xy))[:, None] % 10, xy, np.nan))
     )

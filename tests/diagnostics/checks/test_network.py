@@ -1,7 +1,6 @@
 """Checks of the layers: dead units, statistics, half precision."""
 
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precision
 from superpoint.diagnostics.finding import Status
 from superpoint.geometry.cells import CHANNELS
+from tests.diagnostics import faults
 
 
 class Plain(nn.Module):
@@ -27,14 +27,14 @@ class Plain(nn.Module):
         return {"logits": self.only((image - 0.5) * 4)}
 
 
-def test_dead_channels_are_counted_and_named(healthy: Case, faults: ModuleType) -> None:
+def test_dead_channels_are_counted_and_named(healthy: Case) -> None:
     found = dead_relu(faults.dead_channels(healthy))
     assert found.details["dead"]["detector.hidden.2"] == pytest.approx(2 / 3)
     assert "'detector.hidden.2'" in found.evidence
     assert sum(found.details["dead"].values()) == pytest.approx(2 / 3)
 
 
-def test_some_dying_channels_are_a_warning(healthy: Case, faults: ModuleType) -> None:
+def test_some_dying_channels_are_a_warning(healthy: Case) -> None:
     def change(model: nn.Module) -> None:
         model.get_submodule("encoder.stages.3.0.1").get_parameter("bias")[:32] = -1000
 
@@ -44,13 +44,13 @@ def test_some_dying_channels_are_a_warning(healthy: Case, faults: ModuleType) ->
 
 
 @pytest.mark.parametrize("activation", [torch.relu, torch.sigmoid, lambda x: x.softmax(dim=1)])
-def test_activations_after_the_last_layer_are_found(healthy: Case, faults: ModuleType, activation: object) -> None:
+def test_activations_after_the_last_layer_are_found(healthy: Case, activation: object) -> None:
     found = dead_relu(faults.with_logits(healthy, activation))
     assert found.status is Status.FAIL
     assert "never negative" in found.cause
 
 
-def test_a_last_layer_of_zeros_is_found(healthy: Case, faults: ModuleType) -> None:
+def test_a_last_layer_of_zeros_is_found(healthy: Case) -> None:
     found = dead_relu(faults.with_logits(healthy, lambda logits: logits * 0))
     assert found.status is Status.FAIL
     assert "same number" in found.cause
@@ -63,7 +63,7 @@ def test_a_network_of_another_make_can_be_judged(healthy: Case) -> None:
     assert precision(plain).status is Status.PASS
 
 
-def test_statistics_that_were_never_updated_are_found(healthy: Case, faults: ModuleType) -> None:
+def test_statistics_that_were_never_updated_are_found(healthy: Case) -> None:
     def reset(model: nn.Module) -> None:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -78,14 +78,14 @@ def test_statistics_that_were_never_updated_are_found(healthy: Case, faults: Mod
     assert "untrained" in untrained.evidence
 
 
-def test_a_run_that_has_just_begun_is_excused(healthy: Case, faults: ModuleType) -> None:
+def test_a_run_that_has_just_begun_is_excused(healthy: Case) -> None:
     broken = replace(faults.wrong_statistics(healthy), history=[{"step": 20, "event": "train", "loss": 2.0}])
     found = batchnorm(broken)
     assert found.status is Status.WARN
     assert "After 80 samples" in found.cause
 
 
-def test_batchnorm_leaves_the_buffers_alone(healthy: Case, faults: ModuleType) -> None:
+def test_batchnorm_leaves_the_buffers_alone(healthy: Case) -> None:
     broken = faults.wrong_statistics(healthy)
     before = {name: tensor.clone() for name, tensor in broken.model.named_buffers()}
     found = batchnorm(broken)
@@ -95,7 +95,7 @@ def test_batchnorm_leaves_the_buffers_alone(healthy: Case, faults: ModuleType) -
     assert not broken.model.training
 
 
-def test_precision_counts_the_points_that_stay(healthy: Case, faults: ModuleType) -> None:
+def test_precision_counts_the_points_that_stay(healthy: Case) -> None:
     right = precision(healthy)
     assert right.details["points"] > 20
     assert right.details["points_kept"] >= 0.95 * right.details["points"]

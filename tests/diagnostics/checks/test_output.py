@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,12 +14,12 @@ from superpoint.diagnostics.checks.output import border, cell_pattern, dustbin, 
 from superpoint.diagnostics.finding import Status
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
 from superpoint.losses import detector_loss
+from tests.diagnostics import faults
 
 YOUNG = [{"step": 100, "event": "train", "loss": 1.4}]
 
 
 def constant_loss(logits: torch.Tensor, counts: np.ndarray, gamma: float) -> float:
-    """Loss of the same logits [65] in every cell, which are of class k `counts[k]` times."""
     target = torch.repeat_interleave(torch.arange(CHANNELS), torch.from_numpy(counts).long())
     cells = logits[None, :, None, None].expand(1, -1, 1, len(target))
     loss, _ = detector_loss(cells, target[None, None], torch.ones(1, 1, len(target)) > 0, 3.0, 1.0, gamma)
@@ -46,7 +45,7 @@ def test_plateau_is_the_lowest_loss_of_a_constant(gamma: float) -> None:
     assert min(flat) == pytest.approx(plateau(counts, 3.0, 1.0, gamma), rel=2e-3)
 
 
-def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case, faults: ModuleType) -> None:
+def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case) -> None:
     found = dustbin(faults.all_dustbin(healthy))
     assert found.status is Status.FAIL
     assert found.details["recall"] == 0
@@ -55,7 +54,7 @@ def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case, faults: ModuleTyp
     assert "bias" in found.remedy
 
 
-def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case, faults: ModuleType) -> None:
+def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case) -> None:
     class_frequencies = torch.zeros(CHANNELS)
     class_frequencies[DUSTBIN] = math.log(64 * 12)  # 1 cell in 13 holds a point
     stuck = faults.with_logits(healthy, lambda logits: logits * 0 + class_frequencies[:, None, None])
@@ -68,7 +67,7 @@ def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case, fau
     assert "After 400 samples in 100 steps that is normal" in young.cause
 
 
-def test_few_points_are_not_judged_unless_they_are_all_there_is(healthy: Case, faults: ModuleType) -> None:
+def test_few_points_are_not_judged_unless_they_are_all_there_is(healthy: Case) -> None:
     broken = faults.all_dustbin(faults.with_points(healthy, lambda xy: xy[: len(xy) >= 22]))
     assert 0 < observe(broken).positives < 20
     found = dustbin(broken)
@@ -78,7 +77,7 @@ def test_few_points_are_not_judged_unless_they_are_all_there_is(healthy: Case, f
     assert dustbin(replace(broken, config=replace(healthy.config, data=data))).status is Status.FAIL
 
 
-def test_a_run_of_large_batches_is_young_by_its_steps(healthy: Case, faults: ModuleType) -> None:
+def test_a_run_of_large_batches_is_young_by_its_steps(healthy: Case) -> None:
     train = replace(healthy.config.train, batch_size=32)
     broken = replace(faults.all_dustbin(healthy), config=replace(healthy.config, train=train))
     young = dustbin(replace(broken, history=[{"step": 142, "event": "train", "loss": 1.4}]))
@@ -87,19 +86,19 @@ def test_a_run_of_large_batches_is_young_by_its_steps(healthy: Case, faults: Mod
     assert dustbin(replace(broken, history=[{"step": 1000, "event": "train", "loss": 1.4}])).status is Status.FAIL
 
 
-def test_without_points_there_is_nothing_to_find(healthy: Case, faults: ModuleType) -> None:
+def test_without_points_there_is_nothing_to_find(healthy: Case) -> None:
     empty = faults.with_target(healthy, lambda xy, h, w: np.full((h // 8, w // 8), DUSTBIN))
     assert dustbin(empty).status is Status.PASS
     assert "nothing to find" in dustbin(empty).evidence
 
 
-def test_a_weak_dependence_on_the_input_is_a_warning(healthy: Case, faults: ModuleType) -> None:
+def test_a_weak_dependence_on_the_input_is_a_warning(healthy: Case) -> None:
     other = observe(healthy).logits[:1]
     mixed = faults.with_logits(healthy, lambda logits: 0.4 * logits + 0.9 * other)
     assert input_sensitivity(mixed).status is Status.WARN
 
 
-def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case, faults: ModuleType) -> None:
+def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case) -> None:
     found = logit_scale(faults.scattered_scales(healthy))
     assert found.details["naive_exp_overflow"] > 0
     assert found.details["naive_loss"] is None  # NaN: infinity over infinity
@@ -109,7 +108,7 @@ def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case, faults: Modu
     assert right["naive_loss"] == pytest.approx(right["detector_loss"], rel=1e-4)
 
 
-def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case, faults: ModuleType) -> None:
+def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case) -> None:
     found = logit_scale(faults.with_logits(healthy, lambda logits: logits + 55))
     assert found.status is Status.WARN
     assert found.details["naive_exp_overflow"] == 0
@@ -117,7 +116,7 @@ def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case, fault
     assert "different scales" in logit_scale(faults.scattered_scales(healthy)).cause
 
 
-def test_a_pattern_in_all_cells_is_found(healthy: Case, faults: ModuleType) -> None:
+def test_a_pattern_in_all_cells_is_found(healthy: Case) -> None:
     pattern = torch.zeros(CHANNELS)
     pattern[:DUSTBIN:9] = 25.0  # the diagonal of every cell
     found = cell_pattern(faults.with_logits(healthy, lambda logits: logits + pattern[:, None, None]))
@@ -126,7 +125,7 @@ def test_a_pattern_in_all_cells_is_found(healthy: Case, faults: ModuleType) -> N
     assert cell_pattern(replace(faults.pooled_features(healthy), history=YOUNG)).status is Status.WARN
 
 
-def test_empty_cells_may_be_alike_where_points_are_located(healthy: Case, faults: ModuleType) -> None:
+def test_empty_cells_may_be_alike_where_points_are_located(healthy: Case) -> None:
     pattern = torch.zeros(CHANNELS)
     pattern[:DUSTBIN] = torch.linspace(-22, -9, DUSTBIN)
 
@@ -140,7 +139,7 @@ def test_empty_cells_may_be_alike_where_points_are_located(healthy: Case, faults
     assert found.status is Status.PASS
 
 
-def test_a_grid_of_points_is_found(healthy: Case, faults: ModuleType) -> None:
+def test_a_grid_of_points_is_found(healthy: Case) -> None:
     """The heatmap is right, but every point is moved to the first column of its cell."""
 
     def to_first_column(logits: Tensor) -> Tensor:
@@ -154,7 +153,7 @@ def test_a_grid_of_points_is_found(healthy: Case, faults: ModuleType) -> None:
     assert found.details["fullest"] > 0.9
 
 
-def test_border_is_judged_by_odds(healthy: Case, faults: ModuleType) -> None:
+def test_border_is_judged_by_odds(healthy: Case) -> None:
     found = border(faults.points_on_border(healthy))
     assert found.details["odds"] > 10
     assert found.details["area"] == pytest.approx(1 - 80 * 112 / (96 * 128))

@@ -17,7 +17,6 @@ CURVE = (
 
 
 def trained(case: Case, last: int = 2000, **figures: float) -> list[Entry]:
-    """The history up to step `last`, with other figures in its train lines."""
     return [entry | (figures if entry["event"] == "train" else {}) for entry in case.history if entry["step"] <= last]
 
 
@@ -74,7 +73,6 @@ def test_a_plateau_without_decay(healthy: Case) -> None:
 
 @pytest.mark.parametrize(("recall", "expected"), [(0.8, {}), (0.02, {"learning_rate": "FAIL"})])
 def test_a_fine_tuning_is_judged_by_what_it_finds(healthy: Case, recall: float, expected: dict[str, str]) -> None:
-    """From trained weights the loss need not fall; finding hardly a point after 2000 steps is a fault there too."""
     lines = trained(healthy, loss=0.6, recall=recall)
     lines[0] = lines[0] | {"loss": 0.61}
     config = configured(healthy, "weights=magicpoint-lite")

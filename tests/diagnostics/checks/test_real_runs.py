@@ -59,9 +59,7 @@ def test_of_all_checks_the_right_ones_fire(real_run: RealRun, name: str, expecte
 def test_of_runs_that_were_thrown_off_the_right_checks_fail(
     real_run: RealRun, name: str, expected: dict[str, str]
 ) -> None:
-    """What is failed is the same on every machine. Where such a run ends up follows from the last bits of its first
-    steps, so that of the warnings, all of them true, a processor with other kernels sees others.
-    """
+    """Failures are equal on every machine; warnings depend on the last bits of the first steps."""
     found = fired(run_checks(real_run(name)))
     assert {check: status for check, status in found.items() if status == "FAIL"} == expected
     assert set(found) - set(expected) <= {*YOUNG, "batchnorm", "dead_relu"}
@@ -96,7 +94,6 @@ def test_what_was_measured(real_run: RealRun) -> None:
 
 
 def test_a_blow_up_to_nan_is_told_from_the_file_it_left(real_run: RealRun) -> None:
-    """Before the first line of the log and the first checkpoint: what remains is nonfinite_step_<n>.pt."""
     case = real_run("nan")
     assert not case.events("train")
     step = case.events("nonfinite")[0]["step"]
