@@ -58,7 +58,7 @@ class LossConfig:
 class DecodeConfig:
     """From logits to keypoints. See `models/decode.py`."""
 
-    nms_radius: int = 4  # pixels
+    nms_radius: int = 4  # pixels; that of the published protocols (commands for use: config/inference.py)
     threshold: float = THRESHOLD
     border: int = BORDER
     max_keypoints: int = 0  # strongest keypoints kept; 0 = all

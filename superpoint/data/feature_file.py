@@ -1,4 +1,4 @@
-"""Feature files: the keypoints of images in HDF5, in the layout that hloc reads and writes.
+"""Read feature files: the keypoints of images in HDF5, in the layout of hloc. `feature_writer` writes them.
 
     photos/one.jpg/keypoints      float32 [N, 2], (x, y) in pixels of the original image, strongest first;
                                   attribute "uncertainty": standard deviation in those pixels

@@ -26,7 +26,7 @@ PLANTED_IN_PARTS = {  # in data, network or reader; what is planted in runs is i
 }  # fmt: skip
 
 
-def test_registry_has_the_15_checks_in_order() -> None:
+def test_registry_has_the_checks_in_order() -> None:
     assert list(CHECKS) == ORDER.split()
 
 
