@@ -64,7 +64,6 @@ class TrunkEncoder(nn.Module):
         self.adapter = ConvNorm(channels, WIDEST, 1) if channels > WIDEST else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
         features = self._run(image)
         return features if self.adapter is None else self.adapter(features)
 
@@ -84,7 +83,6 @@ def _units(stage: nn.Module) -> Iterator[nn.Module]:
 
 
 def _keep_size(stage: nn.Module) -> None:
-    """Take the stride out of a stage."""
     for layer in stage.modules():
         if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
             layer.stride = (1, 1)

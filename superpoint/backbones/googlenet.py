@@ -23,8 +23,6 @@ INCEPTIONS = {
 
 
 class Convolution(nn.Module):
-    """Convolution, batch norm, ReLU."""
-
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)

@@ -37,7 +37,6 @@ class PooledStages(nn.Module):
         self.detail_stride = detail_stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return features [B, C, H / 8, W / 8] of an image [B, 1, H, W]."""
         return self.with_detail(image)[0]
 
     def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -61,7 +61,6 @@ class ClassifierCase(Case):
 
 
 def read_classifier_case(run: str | Path) -> ClassifierCase:
-    """Return the case of a classifier's run folder."""
     case = read_classifier_run(run).case
     assert isinstance(case, ClassifierCase)
     return case

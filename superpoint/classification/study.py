@@ -50,7 +50,6 @@ class Cell:
 
 
 def mnist_cells(config: ClassifierConfig, rates: Sequence[float], momenta: Sequence[float]) -> list[Cell]:
-    """Return both networks at every learning rate and momentum."""
     cells = []
     for network, title in NETWORKS.items():
         for momentum in momenta:
@@ -146,7 +145,6 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
 
 
 def _data(config: ClassifierConfig, known: dict[str, ClassifierData]) -> ClassifierData:
-    """Return the data of a cell, read once for equal settings."""
     key = yaml.safe_dump([dump_config(config.data), config.augment.test_resize, config.augment.test_crops, config.seed])
     if key not in known:
         known[key] = read_data(config)
@@ -154,7 +152,6 @@ def _data(config: ClassifierConfig, known: dict[str, ClassifierData]) -> Classif
 
 
 def without(data: ClassifierData, unseen: ClassImages, console: Console) -> ClassifierData:
-    """Return `data` without the training images that are among `unseen`."""
     copies = look_alikes(data.train, unseen)
     if not len(copies):
         return data

@@ -51,7 +51,6 @@ class Outcome:
 def read_outcome(
     group: str, label: str, parameters: int, history: Sequence[Mapping[str, Any]], steps_an_epoch: int
 ) -> Outcome:
-    """Return the outcome of a run from its metrics.jsonl."""
     lines = [entry for entry in history if entry["event"] == "validate" and entry.get("accuracy") is not None]
     broken = next((int(entry["step"]) for entry in history if entry["event"] == "nonfinite"), None)
     times = [float(entry["elapsed"]) for entry in history if isinstance(entry.get("elapsed"), (int, float))]

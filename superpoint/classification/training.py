@@ -40,7 +40,7 @@ RESULTS = "evaluation/classes.json"
 
 @dataclass(frozen=True)
 class ClassifierData:
-    """Training and test images of a run, the network's input, and the axes of colour noise."""
+    """Images, network input and axes of colour noise of a run."""
 
     train: ClassImages
     test: ClassImages

@@ -66,7 +66,6 @@ class Case:
 
     @property
     def classes(self) -> int:
-        """Return the number of classes."""
         return CHANNELS
 
     @property
@@ -85,7 +84,6 @@ class Case:
         return model
 
     def fresh_loss(self) -> float:
-        """Return the loss of a fresh network on a few samples."""
         with torch.no_grad():
             return float(self.objective(self.fresh().train(), self.batch(4))["loss"])
 
@@ -111,7 +109,6 @@ class Case:
 
     @property
     def steps(self) -> int:
-        """Return the last step in the history."""
         return max((int(entry.get("step", 0)) for entry in self.history), default=0)
 
     @property
@@ -120,7 +117,6 @@ class Case:
         return self.history[-1] if self.history and self.history[-1]["event"] == "nonfinite" else None
 
     def last_crash(self) -> Crash | None:
-        """Return the file of the step that ended the run."""
         if self.folder is None or self.ended_by is None:
             return None
         path = self.folder / str(self.ended_by.get("file"))

@@ -80,7 +80,6 @@ def doctor(
 
 
 def _output_folder(folder: Path, chosen: bool) -> Path:
-    """Return the folder; it must be writable."""
     hint = "" if chosen else "; say with --out where the findings should go"
     try:
         make_folder(folder)

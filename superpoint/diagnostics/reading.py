@@ -40,7 +40,6 @@ class RunReading:
 
 
 def read_case(run: str | Path) -> Case:
-    """Return the case of a run folder, see `read_run`."""
     return read_run(run).case
 
 

@@ -54,7 +54,6 @@ def read_csv_list(
 
 
 def _rows(file: Path) -> list[tuple[int, str, str, str]]:
-    """Return (line, path, label, split) of each row."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -56,7 +56,6 @@ class ClassifierInput:
         return cls(**{name: content[name] for name in names})
 
     def prepare(self, views: NDArray[np.uint8]) -> Tensor:
-        """Return uint8 [..., H, W, C] as uint8 [..., C, H, W]."""
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, -3)))
 
     def normalise(self, image: Tensor) -> Tensor:
@@ -210,7 +209,6 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def number(self, index: int) -> int:
-        """Return which image sample `index` shows."""
         epoch, place = divmod(index, len(self.images))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, 3, epoch]).permutation(len(self.images))

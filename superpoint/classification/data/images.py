@@ -113,7 +113,6 @@ def resize_shorter(image: Image, shortest: float) -> Image:
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """Resize [H, W, C] or [H, W] to `size` (height, width)."""
     if image.shape[:2] == size:
         return image
     resized, _ = resize_with_points(np.ascontiguousarray(image), np.empty((0, 2), np.float32), size)

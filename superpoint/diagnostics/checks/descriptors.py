@@ -63,7 +63,6 @@ class PairObservation:
 
     @property
     def finite(self) -> float:
-        """Return the finite share of the maps."""
         return float(self.maps.isfinite().float().mean())
 
 

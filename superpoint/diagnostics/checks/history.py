@@ -54,7 +54,6 @@ def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | N
 
 
 def _initial_causes(loss: float, case: Case) -> tuple[str, str]:
-    """Explain the loss by known mistakes, else by the sign of the deviation."""
     cells = -(-case.config.data.height // CELL) * -(-case.config.data.width // CELL)
     batch, expected = case.config.train.batch_size, case.chance
     mean = "Take the mean over the valid cells (losses.detector_loss does)"
@@ -142,7 +141,6 @@ def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details:
 
 
 def _train_loss(case: Case, step: int) -> float | None:
-    """Return the mean training loss of the last windows up to `step`, else of the first."""
     found = windows(case)
     before = [window.loss for window in found if window.last <= step][-5:] or [w.loss for w in found[:1]]
     return statistics.fmean(before) if before else None
@@ -189,7 +187,6 @@ def nonfinite(case: Case) -> Finding:
 
 
 def _nonfinite_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of the tensors with NaN or infinity, in the order of the network."""
     return [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
 
 

@@ -82,7 +82,6 @@ def input_(case: Case) -> Finding:
 
 
 def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str] | None:
-    """Return cause and remedy if the values are not the batch over 255."""
     scale, offset, correlation = _relation(seen.batch["image"], seen.image)
     relation = f"it is {scale * 255:.3g} x (grey level / 255) {'-' if offset < 0 else '+'} {abs(offset):.3g}"
     if high > 2 and low >= -0.01:
@@ -102,7 +101,6 @@ def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str
 
 
 def _spread_trouble(case: Case, seen: Observation, spread: Tensor) -> tuple[str, str] | None:
-    """Return cause and remedy if images are constant or all the same."""
     flat, images = int((spread < MIN_SPREAD).sum()), seen.image
     if 2 * flat > len(spread):
         cause = f"{flat} of {len(spread)} images are constant: lost on their way (integer division, a mask, clipping)."

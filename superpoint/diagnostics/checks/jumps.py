@@ -85,7 +85,6 @@ def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict
 
 
 def _step_size(case: Case) -> str:
-    """Describe the optimiser, and why clipping did not help."""
     optimizer, clip = case.config.optimizer, case.config.train.clip_norm
     if optimizer.name != "sgd":
         text = f"{optimizer.name} moves every weight by about {optimizer.lr:g} a step"

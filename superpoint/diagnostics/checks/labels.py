@@ -60,7 +60,6 @@ def _part(
 
 
 def _format_trouble(samples: list[Sample]) -> str:
-    """Return the fault in the form of the targets, or nothing."""
     for sample in samples:
         target, image = sample["target"], sample["image"]
         cells = [side // CELL for side in image.shape[-2:]]
@@ -94,7 +93,6 @@ def _density(samples: list[Sample]) -> Finding:
 
 
 def _frame(drawn: list[Drawn]) -> Finding:
-    """Do the points lie on the image?"""
     total = sum(len(xy) for _, xy, _ in drawn)
     if total == 0:
         return _part("", {"points": 0})
@@ -113,7 +111,6 @@ def _frame(drawn: list[Drawn]) -> Finding:
 
 
 def _place(drawn: list[Drawn]) -> Finding:
-    """Do the points lie on corners of the image, and exactly there?"""
     seen = corner_evidence([(image, xy) for image, xy, _ in drawn])
     if seen.points < ENOUGH or len(drawn) < 2:
         return _part(f"{seen.points} points are too few to compare with the images", {"points_inside": seen.points})
@@ -165,7 +162,6 @@ def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
 
 
 def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Finding:
-    """Is the target the encoding of these points?"""
     targets: list[Labels] = [sample["target"].numpy() for sample in samples]
     right = _agreement(targets, points, encode_cells)
     text = f"target and points agree in {right:.1%} of the labelled cells (expected {AGREE:.0%} or more)"

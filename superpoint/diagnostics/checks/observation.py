@@ -48,7 +48,6 @@ class Observation:
 
     @property
     def positives(self) -> int:
-        """Return the valid cells that hold a point."""
         return int(((self.batch["target"] != DUSTBIN) & self.batch["valid"]).sum())
 
     @property

@@ -66,7 +66,6 @@ class RateEvidence:
 
     @property
     def start(self) -> str:
-        """Return a rate to begin with, in words."""
         return f"start from {self.best / 10:.1g}" if self.best else "find a start by `superpoint find-lr`"
 
     @property
@@ -82,7 +81,6 @@ class RateEvidence:
         return f"{text}; loss {self.initial:.2f} -> {self.loss:.3g} in {self.found[-1].last} steps"
 
     def finding(self, status: Status, evidence: str = "", cause: str = "", remedy: str = "", **more: Any) -> Finding:
-        """Return a finding with the evidence, in words and in numbers."""
         details = {
             "rate": self.rate,
             "best_rate": self.best,
@@ -153,7 +151,6 @@ def learning_rate(case: Case) -> Finding:
 
 
 def _frozen(seen: RateEvidence) -> tuple[str, str]:
-    """Return cause and remedy for a loss that has hardly fallen."""
     if seen.best is None or seen.rate <= 0.03 * seen.best:
         return "rate too low: the weights have hardly moved", f"raise optimizer.lr: {seen.start}"
     cause = "not the rate, by the range test: the loss does not respond as it does on fresh weights"

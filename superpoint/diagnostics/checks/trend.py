@@ -111,7 +111,6 @@ def late_mean(found: Sequence[Window], name: str, count: int = 5) -> float | Non
 
 
 def initial_loss_of(case: Case) -> float | None:
-    """Return the loss that the run logged before its first update."""
     return next((number(entry, "loss") for entry in case.events("initial_loss")), None)
 
 
