@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from superpoint.commands.options import FIELDS, check_inputs
@@ -28,20 +29,20 @@ Load = Callable[..., Any]
 CONFIGS: dict[str, type] = {}  # command -> what its `key=value` sets
 
 CONFIG = Annotated[
-    str | None, typer.Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names)
+    str | None, Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names)
 ]
-PRINT_CONFIG = Annotated[bool, typer.Option("--print-config", help="Print the complete configuration and stop.")]
-OVERRIDES = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="over the recipe")]
+PRINT_CONFIG = Annotated[bool, Option("--print-config", help="Print the complete configuration and stop.")]
+OVERRIDES = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="over the recipe")]
 INPUTS = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="IMAGES... [KEY=VALUE]",
         help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
         "and key=value, over the recipe",
     ),
 ]
-QUIET = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
-JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+QUIET = Annotated[bool, Option("--quiet", help="Print errors only.")]
+JSON = Annotated[bool, Option("--json", help="Print the result as JSON, and nothing else.")]
 
 
 @dataclass(frozen=True)

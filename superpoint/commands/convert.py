@@ -3,27 +3,25 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 
-WeightsFile = Annotated[Path, typer.Option(help="The .safetensors file to write.")]
+WeightsFile = Annotated[Path, Option(help="The .safetensors file to write.")]
 
 
 @command("export-model", CONVERT, options=InferenceConfig, only=("threshold", "nms_radius", "border"))
 def export_model_command(
     config: InferenceConfig,
     model: Model,
-    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt or .pt2.")],
+    out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt or .pt2.")],
     form: Annotated[
         Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
-        typer.Option("--format", help="onnx-full has the decoder inside, set by the options below."),
+        Option("--format", help="onnx-full has the decoder inside, set by the options below."),
     ] = "onnx",
-    keypoints: Annotated[
-        int, typer.Option(min=1, help="Keypoints that onnx-full gives for every image.")
-    ] = MAX_KEYPOINTS,
+    keypoints: Annotated[int, Option(min=1, help="Keypoints that onnx-full gives for every image.")] = MAX_KEYPOINTS,
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch.
 
@@ -39,7 +37,7 @@ def export_model_command(
 def export_weights_command(
     model: Model,
     out: WeightsFile,
-    half: Annotated[bool, typer.Option("--half", help="Store kernels as float16: half the size.")] = False,
+    half: Annotated[bool, Option("--half", help="Store kernels as float16: half the size.")] = False,
 ) -> None:
     """Write the best (averaged) weights of a run as one safetensors file to share.
 
@@ -52,7 +50,7 @@ def export_weights_command(
 
 @command("convert-weights", CONVERT)
 def convert_weights_command(
-    file: Annotated[Path, typer.Argument(help="weights of SuperPoint from elsewhere"), check_path],
+    file: Annotated[Path, Argument(help="weights of SuperPoint from elsewhere"), check_path],
     out: WeightsFile,
 ) -> None:
     """Bring weights of SuperPoint in one of the two public layouts into ours.

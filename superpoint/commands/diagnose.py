@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from superpoint.commands.command import DIAGNOSE, Outcome, command
 from superpoint.commands.options import Models, Momenta, OptionalModel, Rates, Run, check_path, numbers
@@ -31,9 +32,9 @@ OVERFIT = {  # what `overfit` sets by itself, or by an option
 def doctor_command(
     run: Run,
     range_test: Annotated[
-        bool, typer.Option("--range-test/--no-range-test", help="Also try learning rates on a fresh network.")
+        bool, Option("--range-test/--no-range-test", help="Also try learning rates on a fresh network.")
     ] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for findings.json; default <run>/doctor.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for findings.json; default <run>/doctor.")] = None,
 ) -> Outcome:
     """Say what is wrong with a run, why, and what to do: 15 checks of data, labels, network, output and history.
 
@@ -47,16 +48,15 @@ def doctor_command(
     from superpoint.pretrained import result_run
 
     findings = doctor(run, others=OTHER_RUNS, range_test=range_test, out=out)
-    written = (out or result_run(run) / "doctor") / FINDINGS
     failed = any(finding.status is Status.FAIL for finding in findings)
-    return Outcome(written, failed=failed)
+    return Outcome((out or result_run(run) / "doctor") / FINDINGS, failed=failed)
 
 
 @command("report", DIAGNOSE)
 def report_command(
-    runs: Annotated[list[Path], typer.Argument(help="run folders; several are compared"), check_path],
+    runs: Annotated[list[Path], Argument(help="run folders; several are compared"), check_path],
     out: Annotated[
-        Path | None, typer.Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
+        Path | None, Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
     ] = None,
 ) -> None:
     """Write one HTML page about a run (curves, findings, heatmaps, samples, evaluation), or a comparison of several.
@@ -92,19 +92,17 @@ def overfit_config(file: str | None, overrides: list[str], options: dict[str, An
 @command("overfit", DIAGNOSE, config=overfit_config)
 def overfit_command(
     settings: MagicPointConfig,
-    index: Annotated[int | None, typer.Option(min=0, help="Synthetic scene; default the first with a label.")] = None,
-    image: Annotated[
-        Path | None, typer.Option(help="A photograph instead, resized and cropped to fit."), check_path
-    ] = None,
+    index: Annotated[int | None, Option(min=0, help="Synthetic scene; default the first with a label.")] = None,
+    image: Annotated[Path | None, Option(help="A photograph instead, resized and cropped to fit."), check_path] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Its keypoints (text x y, CSV, npy, npz); default detections of magicpoint."),
+        Option(help="Its keypoints (text x y, CSV, npy, npz); default detections of magicpoint."),
         check_path,
     ] = None,
-    scenes: Annotated[int, typer.Option(min=1, max=64, help="How many scenes, from --index on.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps ...")] = 400,
-    minutes: Annotated[float, typer.Option(min=0.01, help="... or minutes.")] = 3.0,
-    out: Annotated[Path | None, typer.Option(help="New run folder; default runs/overfit, runs/overfit-2, ...")] = None,
+    scenes: Annotated[int, Option(min=1, max=64, help="How many scenes, from --index on.")] = 1,
+    steps: Annotated[int, Option(min=1, help="Give up after this many steps ...")] = 400,
+    minutes: Annotated[float, Option(min=0.01, help="... or minutes.")] = 3.0,
+    out: Annotated[Path | None, Option(help="New run folder; default runs/overfit, runs/overfit-2, ...")] = None,
 ) -> Outcome:
     """Learn one image by heart: PASS when every cell is right, otherwise FAIL with the cause and exit code 1.
 
@@ -123,8 +121,8 @@ def overfit_command(
 @command("find-lr", DIAGNOSE, config=training_config)
 def find_lr_command(
     settings: MagicPointConfig,
-    out: Annotated[Path, typer.Option(help="Folder for lr_finder.png and .json.")] = Path("runs/lr-finder"),
-    steps: Annotated[int, typer.Option(min=10, help="Steps of the ramp.")] = 200,
+    out: Annotated[Path, Option(help="Folder for lr_finder.png and .json.")] = Path("runs/lr-finder"),
+    steps: Annotated[int, Option(min=10, help="Steps of the ramp.")] = 200,
 ) -> None:
     """Ramp the learning rate up over a short run and suggest one.
 
@@ -143,10 +141,10 @@ def study_config(file: str | None, overrides: list[str], options: dict[str, Any]
 @command("lr-study", DIAGNOSE, config=study_config)
 def lr_study_command(
     settings: MagicPointConfig,
-    out: Annotated[Path, typer.Option(help="Folder for lr_study.png, .md and .json.")] = Path("runs/lr-study"),
+    out: Annotated[Path, Option(help="Folder for lr_study.png, .md and .json.")] = Path("runs/lr-study"),
     rates: Rates = "0.03,0.3,1.4,4,30",
     momenta: Momenta = "0,0.9",
-    steps: Annotated[int, typer.Option(min=6, help="Steps of each run.")] = 120,
+    steps: Annotated[int, Option(min=6, help="Steps of each run.")] = 120,
 ) -> None:
     """Compare learning rates and momenta in short runs on one batch: slow, good, oscillates, stuck or diverged.
 
@@ -163,9 +161,9 @@ def lr_study_command(
 @command("visualize-dataset", DIAGNOSE, config=MagicPointConfig)
 def visualize_dataset_command(
     settings: MagicPointConfig,
-    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")] = Path("runs/dataset"),
-    columns: Annotated[int, typer.Option(min=1, max=64, help="Samples of each primitive.")] = 8,
-    index: Annotated[int | None, typer.Option(min=0, help="Also this one training sample, enlarged.")] = None,
+    out: Annotated[Path, Option(help="Folder for the contact sheets.")] = Path("runs/dataset"),
+    columns: Annotated[int, Option(min=1, max=64, help="Samples of each primitive.")] = 8,
+    index: Annotated[int | None, Option(min=0, help="Also this one training sample, enlarged.")] = None,
 ) -> None:
     """Draw contact sheets of the synthetic shapes with their labels, and of augmented training samples.
 
@@ -179,14 +177,14 @@ def visualize_dataset_command(
 @command("visualize-heatmaps", DIAGNOSE)
 def visualize_heatmaps_command(
     model: Models,
-    image: Annotated[list[Path] | None, typer.Option(help="A photograph; may be repeated."), check_path] = None,
-    index: Annotated[list[int] | None, typer.Option(min=0, help="A training sample; may be repeated.")] = None,
+    image: Annotated[list[Path] | None, Option(help="A photograph; may be repeated."), check_path] = None,
+    index: Annotated[list[int] | None, Option(min=0, help="A training sample; may be repeated.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."), check_path
+        Path | None, Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."), check_path
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
-    resize: Annotated[int, typer.Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,
-    worst: Annotated[int, typer.Option(min=0, max=60, help="Cells to enlarge.")] = 6,
+    out: Annotated[Path | None, Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
+    resize: Annotated[int, Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,
+    worst: Annotated[int, Option(min=0, max=60, help="Cells to enlarge.")] = 6,
 ) -> None:
     """Show heatmap, dustbin, logits and wrong cells on scenes and photographs, of one --model or several.
 
@@ -194,10 +192,8 @@ def visualize_heatmaps_command(
     """
     from superpoint.diagnostics.heatmaps.visualize import visualize_heatmaps
 
-    files = [Path(each) for each in model]
-    visualize_heatmaps(
-        files, images=image or (), indices=index or (), labels=labels, out=out, longest=resize, worst=worst
-    )
+    shown = {"images": image or (), "indices": index or (), "labels": labels}
+    visualize_heatmaps(model, **shown, out=out, longest=resize, worst=worst)
 
 
 def network_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> ModelConfig:
@@ -211,9 +207,9 @@ def network_config(file: str | None, overrides: list[str], options: dict[str, An
 def summary_command(
     settings: ModelConfig,
     model: OptionalModel = None,
-    height: Annotated[int, typer.Option(help="Of the image, in px.")] = 120,
-    width: Annotated[int, typer.Option(help="Of the image, in px.")] = 160,
-    out: Annotated[Path | None, typer.Option(help="Draw the architecture to this .svg or .png.")] = None,
+    height: Annotated[int, Option(help="Of the image, in px.")] = 120,
+    width: Annotated[int, Option(help="Of the image, in px.")] = 160,
+    out: Annotated[Path | None, Option(help="Draw the architecture to this .svg or .png.")] = None,
 ) -> Outcome:
     """List layers, output shapes, parameters and FLOPs of a network; with --out its architecture drawn.
 

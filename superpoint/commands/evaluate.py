@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from superpoint.classification.config import STUDIES, ClassifierConfig
 from superpoint.commands.command import EVALUATE, Outcome, command, subgroup
@@ -26,7 +26,7 @@ study = subgroup("study", EVALUATE, "Compare grids of small classifiers; after a
 def evaluate_synthetic_command(
     settings: EvaluateSyntheticConfig,
     model: Model,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default <run>/evaluation.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for the tables; default <run>/evaluation.")] = None,
 ) -> Outcome:
     """Measure average precision and localisation error on synthetic shapes, beside FAST, Harris and Shi-Tomasi.
 
@@ -34,18 +34,17 @@ def evaluate_synthetic_command(
     """
     from superpoint.evaluation.evaluate_synthetic import evaluate_run
 
-    written = evaluate_run(model, images=settings.scenes, out=out)
-    return Outcome(written)
+    return Outcome(evaluate_run(model, images=settings.scenes, out=out))
 
 
 @command("repeatability", evaluate, config=EvaluateRepeatabilityConfig, as_json=True)
 def evaluate_repeatability_command(
     settings: EvaluateRepeatabilityConfig,
     extractors: Annotated[
-        str, typer.Option(help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random")
+        str, Option(help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random")
     ],
     images: Images = None,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/repeatability"),
+    out: Annotated[Path, Option(help="Folder for the tables.")] = Path("runs/repeatability"),
 ) -> Outcome:
     """Measure repeatability under known homographies and photometric change, on pairs generated from photographs.
 
@@ -68,19 +67,17 @@ def evaluate_pairs_command(
     settings: EvaluatePairsConfig,
     extractors: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Separated by commas: models (superpoint:SOURCE), adapted:MODEL, sift, rootsift, orb, akaze, fast, "
             "harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
             "+rootsift, the descriptors of its keypoints. Default: a network that ships with this package, sift, orb."
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Sequences in the layout of HPatches or Oxford."), check_path
-    ] = None,
+    data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,
     images: Images = None,
-    out: Annotated[Path, typer.Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
-    gallery: Annotated[int, typer.Option(min=0, max=100, help="Best and worst pairs to draw per extractor.")] = 3,
-    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
+    out: Annotated[Path, Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
+    gallery: Annotated[int, Option(min=0, max=100, help="Best and worst pairs to draw per extractor.")] = 3,
+    cache: Annotated[bool, Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
 ) -> Outcome:
     """Measure matching, homographies and repeatability on image pairs, networks beside classical methods.
 
@@ -118,7 +115,7 @@ def study_mnist_command(
 def study_depth_command(
     settings: ClassifierConfig,
     out: Out = None,
-    depths: Annotated[str, typer.Option(help="Layers: 8, 14, 20, 32, 44, 56 or 110.")] = "20,56",
+    depths: Annotated[str, Option(help="Layers: 8, 14, 20, 32, 44, 56 or 110.")] = "20,56",
 ) -> Outcome:
     """Compare plain with residual networks of the same depth on small images.
 
@@ -137,7 +134,7 @@ def study_depth_command(
 def study_ingredients_command(
     settings: ClassifierConfig,
     out: Out = None,
-    pretrain: Annotated[str | None, typer.Option(help="Other images by class, to pretrain on (as data.train).")] = None,
+    pretrain: Annotated[str | None, Option(help="Other images by class, to pretrain on (as data.train).")] = None,
 ) -> Outcome:
     """Show what batch norm, initialisation, augmentation and pretraining do for a small network.
 

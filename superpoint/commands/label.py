@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from superpoint.commands.command import LABEL, Outcome, command, subgroup
 from superpoint.commands.options import Model, Overwrite, Resume, Root, check_path
@@ -12,7 +13,7 @@ from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
 labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's.")
-FeatureFile = Annotated[Path, typer.Argument(help="feature file, or folder of shards"), check_path]
+FeatureFile = Annotated[Path, Argument(help="feature file, or folder of shards"), check_path]
 
 
 def labelling_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> LabellingConfig:
@@ -30,7 +31,7 @@ def labelling_config(file: str | None, overrides: list[str], options: dict[str, 
 def export_detections_command(
     settings: LabellingConfig,
     images: list[str],
-    out: Annotated[Path | None, typer.Option(help="The feature file to write (.h5).")] = None,
+    out: Annotated[Path | None, Option(help="The feature file to write (.h5).")] = None,
     model: Model = "magicpoint",  # part of `settings`
     root: Root = None,
     resume: Resume = False,
@@ -63,10 +64,10 @@ def labels_info_command(file: FeatureFile) -> None:
 @command("show", labels)
 def labels_show_command(
     file: FeatureFile,
-    images: Annotated[Path, typer.Argument(help="folder (or HDF5 file) of the images")],
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("labels.png"),
-    count: Annotated[int, typer.Option(min=1, max=400, help="Images, evenly chosen.")] = 16,
-    columns: Annotated[int, typer.Option(min=1, max=40, help="Of the sheet.")] = 4,
+    images: Annotated[Path, Argument(help="folder (or HDF5 file) of the images")],
+    out: Annotated[Path, Option(help="The PNG to write.")] = Path("labels.png"),
+    count: Annotated[int, Option(min=1, max=400, help="Images, evenly chosen.")] = 16,
+    columns: Annotated[int, Option(min=1, max=40, help="Of the sheet.")] = 4,
 ) -> None:
     """Draw a contact sheet of images with their keypoints, coloured by score.
 
@@ -90,10 +91,10 @@ def labels_check_command(file: FeatureFile) -> Outcome:
 
 @command("list-classes", LABEL)
 def list_classes_command(
-    folder: Annotated[Path, typer.Argument(help="with a sub-folder of images for each class"), check_path],
-    out: Annotated[Path, typer.Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
-    test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the order and the split.")] = 0,
+    folder: Annotated[Path, Argument(help="with a sub-folder of images for each class"), check_path],
+    out: Annotated[Path, Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
+    test_share: Annotated[float, Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,
+    seed: Annotated[int, Option(min=0, help="Draws the order and the split.")] = 0,
 ) -> None:
     """Write the list of the images of a folder, shuffled and split into training and test images.
 

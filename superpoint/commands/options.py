@@ -7,7 +7,7 @@ import glob
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from superpoint.config.inference import Backend, Device, Precision
 from superpoint.errors import UserError, near_file
@@ -55,7 +55,7 @@ def words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-MODEL = typer.Option(
+MODEL = Option(
     "--model",
     help="Name of pretrained weights, weights file, checkpoint, run folder, or folder of a finetune or pipeline.",
     autocompletion=pretrained_names,
@@ -63,27 +63,27 @@ MODEL = typer.Option(
 Model = Annotated[str, MODEL, check_model]
 Models = Annotated[list[str], MODEL, check_model]
 OptionalModel = Annotated[str | None, MODEL, check_model]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was stopped, or start it.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the results.")]
-Root = Annotated[Path | None, typer.Option(help="Folder that image names are relative to.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with what was stopped, or start it.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]
+Out = Annotated[Path | None, Option(help="Folder for the results.")]
+Root = Annotated[Path | None, Option(help="Folder that image names are relative to.")]
 Images = Annotated[
-    Path | None, typer.Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
+    Path | None, Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
 ]
-Run = Annotated[Path, typer.Argument(help="run folder"), check_path]
-Rates = Annotated[str, typer.Option(help="Learning rates of SGD.")]
-Momenta = Annotated[str, typer.Option(help="Momenta, each 0 or more and below 1.")]
+Run = Annotated[Path, Argument(help="run folder"), check_path]
+Rates = Annotated[str, Option(help="Learning rates of SGD.")]
+Momenta = Annotated[str, Option(help="Momenta, each 0 or more and below 1.")]
 
 # Field of a configuration -> the option that sets it; the default is the field's.
 FIELDS: dict[str, Any] = {
     "model": Model,
-    "threshold": Annotated[float, typer.Option(help="Min probability of a keypoint.")],
-    "max_keypoints": Annotated[int, typer.Option(help="Strongest keypoints kept per image; 0 = all.")],
-    "nms_radius": Annotated[int, typer.Option(help="Of peaks no farther apart the weaker is dropped, px.")],
-    "border": Annotated[int, typer.Option(help="Keypoints nearer to the edge are dropped, px.")],
-    "resize": Annotated[int, typer.Option(help="Shrink images to this longest side first, px; 0 = as they are.")],
-    "backend": Annotated[Backend, typer.Option(help="Runtime of the network.")],
-    "precision": Annotated[Precision, typer.Option(help="Number format of the network.")],
-    "device": Annotated[Device, typer.Option(help="Where the network runs.")],
+    "threshold": Annotated[float, Option(help="Min probability of a keypoint.")],
+    "max_keypoints": Annotated[int, Option(help="Strongest keypoints kept per image; 0 = all.")],
+    "nms_radius": Annotated[int, Option(help="Of peaks no farther apart the weaker is dropped, px.")],
+    "border": Annotated[int, Option(help="Keypoints nearer to the edge are dropped, px.")],
+    "resize": Annotated[int, Option(help="Shrink images to this longest side first, px; 0 = as they are.")],
+    "backend": Annotated[Backend, Option(help="Runtime of the network.")],
+    "precision": Annotated[Precision, Option(help="Number format of the network.")],
+    "device": Annotated[Device, Option(help="Where the network runs.")],
 }
 RUNTIME = ("backend", "precision", "device")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer import Argument, Option
 
 from superpoint.classification.config import ClassifierConfig
 from superpoint.commands.command import TRAIN, Outcome, command
@@ -71,7 +72,7 @@ def pipeline_command(
     resume: Resume = False,
     first: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="|".join(STAGES),
             help="Do this stage and what follows anew; the old is kept aside.",
@@ -105,7 +106,7 @@ def train_classifier_command(settings: ClassifierConfig, resume: Resume = False)
 
 @command("runs", TRAIN, as_json=True)
 def runs_command(
-    folder: Annotated[Path, typer.Argument(help="with run folders at any depth"), check_path] = Path("runs"),
+    folder: Annotated[Path, Argument(help="with run folders at any depth"), check_path] = Path("runs"),
 ) -> Outcome:
     """List training runs: stage, state, step, best score, size, age, and how to go on with those that are not finished.
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from superpoint.commands.command import EVALUATE, USE, Outcome, command
 from superpoint.commands.options import RUNTIME, Overwrite, Resume, Root, check_inputs, check_path
@@ -14,10 +14,8 @@ from superpoint.config.inference import InferenceConfig
 @command("detect", USE, options=InferenceConfig)
 def detect_command(
     config: InferenceConfig,
-    images: Annotated[
-        list[str], typer.Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards"), check_inputs
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, or feature file (.h5).")],
+    images: Annotated[list[str], Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards"), check_inputs],
+    out: Annotated[Path, Option(help="Folder for pictures, or feature file (.h5).")],
     root: Root = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -35,19 +33,19 @@ def detect_command(
 @command("match", USE, options=InferenceConfig, as_json=True)
 def match_command(
     config: InferenceConfig,
-    first: Annotated[Path, typer.Argument(help="an image"), check_path],
-    second: Annotated[Path, typer.Argument(help="another one"), check_path],
-    out: Annotated[Path, typer.Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
+    first: Annotated[Path, Argument(help="an image"), check_path],
+    second: Annotated[Path, Argument(help="another one"), check_path],
+    out: Annotated[Path, Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
     matcher: Annotated[
-        Literal["mutual", "ratio", "dual_softmax"], typer.Option(help="Which keypoints are matched.")
+        Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")
     ] = "mutual",
     estimator: Annotated[
         Literal["gcransac", "ransac", "magsac"],
-        typer.Option(help="Of the homography; ransac also takes mirrored images."),
+        Option(help="Of the homography; ransac also takes mirrored images."),
     ] = "gcransac",
     inlier_threshold: Annotated[
         float | None,
-        typer.Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
+        Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
     ] = None,
 ) -> Outcome:
     """Match two images, estimate the homography between them, and draw both side by side.
@@ -63,12 +61,12 @@ def match_command(
 @command("track", USE, options=InferenceConfig, as_json=True)
 def track_command(
     config: InferenceConfig,
-    source: Annotated[str, typer.Argument(help="video, folder of images, or index of a camera")],
-    out: Annotated[Path, typer.Option(help="Video (.mp4, .avi), or folder for PNGs.")],
-    frames: Annotated[int, typer.Option(min=0, help="Stop after this many; 0 = at the end, or at Ctrl-C.")] = 0,
-    max_distance: Annotated[float, typer.Option(help="Max distance of the descriptors of a track, 0..2.")] = 0.7,
-    keep: Annotated[int, typer.Option(help="Latest positions of a track that are drawn.")] = 5,
-    codec: Annotated[str | None, typer.Option(help="Four characters; by default mp4v, or MJPG for .avi.")] = None,
+    source: Annotated[str, Argument(help="video, folder of images, or index of a camera")],
+    out: Annotated[Path, Option(help="Video (.mp4, .avi), or folder for PNGs.")],
+    frames: Annotated[int, Option(min=0, help="Stop after this many; 0 = at the end, or at Ctrl-C.")] = 0,
+    max_distance: Annotated[float, Option(help="Max distance of the descriptors of a track, 0..2.")] = 0.7,
+    keep: Annotated[int, Option(help="Latest positions of a track that are drawn.")] = 5,
+    codec: Annotated[str | None, Option(help="Four characters; by default mp4v, or MJPG for .avi.")] = None,
 ) -> Outcome:
     """Follow keypoints through a video by their descriptors, and write the frames with the tracks drawn.
 
@@ -83,8 +81,8 @@ def track_command(
 @command("demo", USE, options=InferenceConfig, only=("model", *RUNTIME))
 def demo_command(
     config: InferenceConfig,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860.")] = None,
+    host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
+    port: Annotated[int | None, Option(min=1, max=65535, help="Default: the first free one from 7860.")] = None,
 ) -> None:
     """Show a page in the browser: two images in, keypoints, matches and heatmaps out, beside SIFT's.
 
@@ -98,7 +96,7 @@ def demo_command(
 @command("detect-samples", EVALUATE, options=InferenceConfig)
 def detect_samples_command(
     config: InferenceConfig,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; default <run>/detections.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for the pictures; default <run>/detections.")] = None,
 ) -> None:
     """Draw detections and heatmaps on the photographs that scikit-image ships.
 
@@ -111,15 +109,11 @@ def detect_samples_command(
 
 @command("predict-classes", USE)
 def predict_classes_command(
-    folder: Annotated[Path, typer.Argument(help="with the images"), check_path],
-    model: Annotated[str, typer.Option(help="Run folder or weights of train-classifier.")],
-    out: Annotated[Path, typer.Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
-    label: Annotated[
-        Literal["name", "number", "probability"], typer.Option(help="What stands for the class.")
-    ] = "name",
-    of_class: Annotated[
-        str | None, typer.Option("--class", help="Of --label probability; default the last class.")
-    ] = None,
+    folder: Annotated[Path, Argument(help="with the images"), check_path],
+    model: Annotated[str, Option(help="Run folder or weights of train-classifier.")],
+    out: Annotated[Path, Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
+    label: Annotated[Literal["name", "number", "probability"], Option(help="What stands for the class.")] = "name",
+    of_class: Annotated[str | None, Option("--class", help="Of --label probability; default the last class.")] = None,
 ) -> None:
     """Classify the images of a folder; one line per image, in natural order of the files (1, 2, 10).
 
