@@ -57,7 +57,6 @@ def test_two_thousand(project: Path, tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_checkpoint_of_nonsense(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    """Readable, and still not what it should be."""
     state = {**{str(key): None for key in REQUIRED_KEYS}, "config": "model: {}", **change}
     save_checkpoint(tmp_path / "a.ckpt", state)
     with pytest.raises(UserError, match=message):

@@ -22,6 +22,7 @@ from superpoint.visualize import (
     save_image,
     to_rgb,
 )
+from tests.drawing import centroid
 
 GRAY = np.full((12, 20), 128, np.uint8)
 
@@ -29,13 +30,6 @@ GRAY = np.full((12, 20), 128, np.uint8)
 def inked(pixels: NDArray[np.uint8], color: ArrayLike) -> bool:
     """Whether all pixels [..., 3] have the colour, as far as an anti-aliased line one pixel wide covers them."""
     return bool((np.abs(pixels.astype(int) - np.asarray(color)) <= 45).all())
-
-
-def center_of_change(picture: NDArray[np.uint8], background: NDArray[np.uint8]) -> tuple[float, float]:
-    """(x, y) of the centroid of what was drawn."""
-    weight = np.abs(picture.astype(float) - background).sum(axis=2)
-    y, x = np.indices(weight.shape)
-    return float((x * weight).sum() / weight.sum()), float((y * weight).sum() / weight.sum())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +75,7 @@ def test_markers_lie_where_the_pixel_convention_puts_them(scale: int, point: tup
     assert picture.shape == (12 * scale, 20 * scale, 3)
     expected = [(value + 0.5) * scale - 0.5 for value in point]
     # An eighth of a pixel: OpenCV's fixed point plus anti-aliasing. Scaling by s alone would be off by (s - 1) / 2.
-    assert center_of_change(picture, enlarge(to_rgb(GRAY), scale)) == pytest.approx(expected, abs=0.13)
+    assert centroid(np.abs(picture.astype(float) - 128).sum(axis=2)) == pytest.approx(expected, abs=0.13)
 
 
 def test_the_marked_pixel_is_the_one_inside_the_ring():

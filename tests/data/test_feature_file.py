@@ -1,5 +1,3 @@
-"""Feature files are read: the layout that hloc reads and writes, other people's types, worker processes, damage."""
-
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -73,7 +71,6 @@ def test_what_was_written_is_read(path: Path) -> None:
 
 
 def test_memory_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 keeps what it read of a file until that is closed, so it is, now and then."""
     monkeypatch.setattr("superpoint.data.feature_file.READS", 3)
     labels = FeatureFile(path)
     files = []

@@ -1,11 +1,6 @@
-"""Feature files are written whole or not at all, and the same content has the same bytes."""
-
 import json
-import resource
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -16,22 +11,12 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME, check_name, merge_features, save_features
 from superpoint.errors import UserError
 from superpoint.features import Features
+from tests.conftest import files_of_at_most
 
 
 def make(seed: int, count: int = 20) -> Features:
     rng = np.random.default_rng(seed)
     return Features(rng.random((count, 2), np.float32), rng.random(count, np.float32), None, (64, 48), 1.0)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A disk that is full: no file may grow beyond `size` bytes (Python ignores the signal that goes with it)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_same_content_has_the_same_bytes(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from superpoint.data import images
 from superpoint.data.images import own_limit, read_gray, read_rgb, resize_with_points, sample_photographs
 from superpoint.errors import UserError
+from tests.drawing import centroid, gray_spots
 
 RAMP = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))  # [40, 60]
 
@@ -289,24 +290,16 @@ def test_damaged_files_give_an_image_or_a_user_error(
         assert image.shape[2] == 3
 
 
-def spot(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    return (250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))).astype(np.uint8)
-
-
 class TestResize:
     @pytest.mark.parametrize(
         "size", [(48, 64), (120, 160), (33, 100), (240, 320), (480, 640), (60, 700), (500, 81), (241, 319)]
     )
     def test_points_stay_on_the_image(self, size: tuple[int, int]) -> None:
-        image = spot(240, 320, 101.3, 77.8, 12.0)
-        resized, points = resize_with_points(image, np.array([[101.3, 77.8]]), size)
+        point = np.array([[101.3, 77.8]])
+        resized, points = resize_with_points(gray_spots(point, 240, 320, 12.0), point, size)
         assert resized.shape == size
         assert points.dtype == np.float32
-        rows, columns = np.mgrid[: size[0], : size[1]]
-        weight = resized.astype(float)
-        centre = [(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()]
-        assert np.abs(points[0] - centre).max() < 0.06
+        assert np.abs(points[0] - centroid(resized)).max() < 0.06
 
     def test_half(self) -> None:
         image = np.array([[0, 100, 20, 40]], np.uint8).repeat(2, axis=0)

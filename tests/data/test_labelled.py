@@ -1,5 +1,3 @@
-"""Images with point labels: geometry, order, overfitting, and the errors of label files."""
-
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
 from superpoint.data.labelled import LabelledImages, cover, read_points
 from superpoint.errors import UserError
 from superpoint.geometry.cells import DUSTBIN, encode_points
+from tests.drawing import centroid, gray_spots
 
 PLAIN = DataConfig(
     height=48, width=64, curriculum=0,
@@ -18,15 +17,7 @@ PLAIN = DataConfig(
 
 
 def blob(height: int, width: int, x: float, y: float) -> np.ndarray:
-    """A bright Gaussian spot at (x, y) on black."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.rint(255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50)).astype(np.uint8)
-
-
-def centroid(image: np.ndarray, power: float = 1.0) -> tuple[float, float]:
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    mass = (image / 255.0) ** power
-    return float((mass * columns).sum() / mass.sum()), float((mass * rows).sum() / mass.sum())
+    return gray_spots(np.array([[x, y]]), height, width, 5.0)
 
 
 def pictures(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -106,7 +97,7 @@ def test_augmentation_moves_points_with_the_image() -> None:
         image, points, mask = data.draw(index)
         if ((points[0] > 18) & (points[0] < (46, 30))).all():
             # The brightest part only: a border drawn out by the warp may add to the flanks of the spot.
-            np.testing.assert_allclose(points[0], centroid(image, power=20), atol=0.5)
+            np.testing.assert_allclose(points[0], centroid((image / 255) ** 20), atol=0.5)
             moved += not mask.all()
     assert moved >= 5
 

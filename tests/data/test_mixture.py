@@ -1,5 +1,3 @@
-"""A mixture keeps the proportion and the order of both kinds."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Generated pairs: the homography is the one between the two images."""
-
 import cv2
 import numpy as np
 import pytest

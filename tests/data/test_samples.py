@@ -1,5 +1,3 @@
-"""Training samples: shapes, purity, agreement of image and target, and the curriculum."""
-
 import dataclasses
 
 import numpy as np
@@ -52,7 +50,6 @@ def test_targets_are_the_encoded_points_inside_the_valid_mask() -> None:
 
 
 def test_warped_labels_stay_on_their_corners() -> None:
-    """Seen by the image itself: around a label the grey values vary much more than around random places."""
     config = dataclasses.replace(
         FULL, photometric=PhotometricConfig(enable=False), homography=HomographyConfig(probability=1.0)
     )

@@ -1,5 +1,3 @@
-"""Sequences in the layouts of HPatches and Oxford, whole and damaged."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""What is trained on and what is held out, by data.kind."""
-
 from dataclasses import replace
 from pathlib import Path
 

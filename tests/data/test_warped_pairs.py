@@ -1,5 +1,3 @@
-"""Pairs of views: one homography for images, labels and masks; purity; curriculum; overfitting; correspondences."""
-
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPai
 from superpoint.errors import UserError
 from superpoint.geometry.cells import DUSTBIN, encode_points
 from superpoint.geometry.homography import inside, warp_image, warp_points, warp_valid
+from tests.drawing import centroid, gray_spots
 
 STILL = PhotometricConfig(enable=False)
 
@@ -70,11 +69,8 @@ def test_the_homography_maps_view_a_to_view_b(shape: tuple[int, int]) -> None:
 
 
 def test_labels_are_warped_exactly_and_with_the_image() -> None:
-    """Labels of both views are the same points of the photograph, and sit on its blobs."""
-    rows, columns = np.mgrid[:150, :200]
     labels = np.array([[60.3, 50.6], [140.2, 48.1], [61.7, 101.4], [138.5, 99.9], [100.1, 75.7]])
-    image = sum(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in labels)
-    data = WarpedPairs([(np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8), labels)], config(zoom=1.0), 0)
+    data = WarpedPairs([(gray_spots(labels, 150, 200, 3.0), labels)], config(zoom=1.0), 0)
     checked = 0
     for index in range(12):
         a, b, h_a_b = data.draw(index)
@@ -86,11 +82,7 @@ def test_labels_are_warped_exactly_and_with_the_image() -> None:
             for x, y in view.points[inside(view.points, 64, 80, 8)]:
                 left, top = round(float(x)) - 4, round(float(y)) - 4
                 window = view.image[top : top + 9, left : left + 9].astype(float) ** 4
-                centre = (
-                    window.sum(0) @ np.arange(9) + left * window.sum(),
-                    window.sum(1) @ np.arange(9) + top * window.sum(),
-                )
-                np.testing.assert_allclose(np.array(centre) / window.sum(), (x, y), atol=0.35)
+                np.testing.assert_allclose(np.add(centroid(window), (left, top)), (x, y), atol=0.35)
                 checked += 1
     assert checked > 20
 

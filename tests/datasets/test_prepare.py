@@ -1,5 +1,3 @@
-"""The recipes as a user runs them, against a server of our own."""
-
 import hashlib
 import os
 import re

@@ -1,5 +1,3 @@
-"""Points and images move by the same matrix, to sub-pixel exactness."""
-
 import cv2
 import numpy as np
 import pytest
@@ -19,22 +17,7 @@ from superpoint.geometry.homography import (
     warp_valid,
 )
 from superpoint.geometry.ranges import HomographyRanges
-
-
-def spot(points: np.ndarray, height: int, width: int, sigma: float = 2.0) -> np.ndarray:
-    """An image with a Gaussian spot at each point."""
-    y, x = np.mgrid[:height, :width]
-    image = np.zeros((height, width))
-    for px, py in points:
-        image += 255 * np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
-
-
-def centroid(image: np.ndarray) -> np.ndarray:
-    weight = image.astype(np.float64)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
-
+from tests.drawing import centroid, gray_spots
 
 seeds = st.integers(0, 2**31)
 
@@ -66,7 +49,7 @@ def test_resize_matrix_is_resize_points(seed: int) -> None:
 @pytest.mark.parametrize("scale", [0.5, 0.25, 2.0, 1.7])
 def test_image_and_points_resize_together(scale: float) -> None:
     point = np.array([[70.3, 41.8]])
-    image = spot(point, 100, 140, sigma=6)
+    image = gray_spots(point, 100, 140, sigma=6)
     size = (round(140 * scale), round(100 * scale))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     expected = resize_points(point, size[0] / 140, size[1] / 100)[0]
@@ -76,7 +59,6 @@ def test_image_and_points_resize_together(scale: float) -> None:
 @settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_image_and_points_warp_together(seed: int) -> None:
-    """Images whose grey values are their own x and y say, once warped, where each pixel came from."""
     height, width, gain = 120, 160, 1.5
     h_a_b = sample_homography(np.random.default_rng(seed), height, width)
     y, x = np.mgrid[:height, :width]

@@ -1,5 +1,3 @@
-"""Border crowding and grid artefacts are seen; an even spread is not blamed."""
-
 import math
 
 import numpy as np

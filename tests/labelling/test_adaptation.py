@@ -11,6 +11,7 @@ from superpoint.geometry.cells import pixels_to_cells
 from superpoint.labelling import HomographicAdaptation, agreement
 from superpoint.models import load_network
 from superpoint.models.extract import features
+from tests.drawing import gray_spots
 
 POINTS = np.array([[30.3, 25.6], [62.8, 40.1], [45.35, 60.25], [75.2, 70.7]], np.float32)
 
@@ -32,11 +33,7 @@ class DotDetector:
 
 
 def dots(height: int = 90, width: int = 101, points: np.ndarray = POINTS) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    image = np.zeros((height, width))
-    for px, py in points:
-        image += np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 1.4**2))
-    return np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+    return gray_spots(points, height, width, 1.4)
 
 
 def adaptation(network: object = None, decode: DecodeConfig | None = None, **options: object) -> HomographicAdaptation:
@@ -50,7 +47,6 @@ def sorted_points(points: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("options", [{}, {"scales": [1.0, 0.75, 1.5]}, {"homographies": 1}])
 def test_labels_lie_on_the_dots(options: dict) -> None:
-    """The whole chain of matrices, on an image whose sides are no multiples of 8."""
     found = adaptation(**options)(dots(), "x")
     assert len(found.keypoints) == 4
     assert np.abs(sorted_points(found.keypoints) - POINTS).max() < 0.12
@@ -150,7 +146,6 @@ def test_broken_weights_are_one_clear_line() -> None:
 
 
 def test_labels_are_better_and_better_located_than_plain_detections() -> None:
-    """On scenes whose corners are known to 0.1 px, noisy ones among them."""
     model = load_network("magicpoint-lite")
     scenes = ShapeGenerator(SyntheticConfig(), 96, 128, seed=77)
     decode = DecodeConfig(threshold=1e-3)

@@ -1,5 +1,3 @@
-"""Corners: of a drawn square the place is known; of noise there are none."""
-
 import cv2
 import numpy as np
 import pytest
@@ -63,7 +61,6 @@ def test_the_image_edge_is_no_maximum():
 
 
 def test_corners_move_with_the_image():
-    """What makes them good labels: the same place in a shifted and turned image, to a fraction of a pixel."""
     matrix = np.array([[0.97, -0.2, 14.3], [0.2, 0.97, -6.6], [0, 0, 1]])
     image = square()
     turned = warp_image(image, matrix, (96, 128))
@@ -89,11 +86,6 @@ def test_corners_are_added_once_and_weakest():
     assert scores.tolist() == pytest.approx([0.7] * 4)
 
 
-def test_number_of_added_corners_is_limited():
-    points, _ = sharpen(square(), np.zeros((0, 2), np.float32), np.zeros(0, np.float32), added=2 * 1e4 / (96 * 128))
-    assert len(points) == 2
-
-
 def test_no_corners_are_added_at_the_outline():
     image = np.full((60, 60), 40, np.uint8)
     image[:3, :3] = image[28:32, 28:32] = 200
@@ -102,10 +94,11 @@ def test_no_corners_are_added_at_the_outline():
     assert np.abs(points[0] - 29.5).max() < 1
 
 
-def test_noise_and_planes_have_no_corners():
+def test_noise_and_planes_have_no_corners_and_their_number_is_limited():
     rng = np.random.default_rng(1)
     noise = grey(np.clip(128 + rng.normal(0, 1.5, (96, 128)), 0, 255))
     none = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
+    assert len(sharpen(square(), *none, added=2 * 1e4 / (96 * 128))[0]) == 2
     assert len(sharpen(noise, *none, added=100)[0]) == 0
     assert len(sharpen(np.full((8, 8), 90, np.uint8), *none, added=100)[0]) == 0
 

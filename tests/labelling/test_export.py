@@ -1,11 +1,7 @@
-"""From images of every kind to a feature file, and what happens when something is wrong."""
-
 import json
-import resource
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,22 +13,16 @@ from PIL import Image
 from superpoint.config import AdaptationConfig, LabellingConfig, ModelConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import SAME_NAME
-from superpoint.data.images import sample_photographs
 from superpoint.data.sources import source as sources
 from superpoint.errors import UserError
 from superpoint.labelling.export import export_detections
 from superpoint.models import build_model
 from superpoint.models.weights import save_weights
+from tests.conftest import files_of_at_most, photograph
 from tests.data.recipes.test_unpack import make_tar
 from tests.labelling.export_program import CONFIG as KILLED
 
 CONFIG = replace(KILLED, adaptation=AdaptationConfig(homographies=0))
-
-
-@cache
-def photograph(width: int = 96, height: int = 72) -> np.ndarray:
-    _, camera = sample_photographs()[1]
-    return cv2.resize(camera, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @pytest.fixture
@@ -40,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for index in range(10):
-        Image.fromarray(np.roll(photograph(), 7 * index, axis=1)).save(folder / f"{index}.jpg")
+        Image.fromarray(np.roll(photograph("camera", 72, 96), 7 * index, axis=1)).save(folder / f"{index}.jpg")
     return folder
 
 
@@ -88,7 +78,7 @@ def test_adaptation_notes_its_views(photos: Path, tmp_path: Path) -> None:
 def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    gray = photograph(200, 160)[:, :, 0]
+    gray = photograph("camera", 160, 200)
     rgb = np.dstack([gray] * 3)
     Image.fromarray(rgb).save(folder / "good.jpg")
     (folder / "empty.jpg").write_bytes(b"")
@@ -279,14 +269,9 @@ def test_killed_between_merging_and_tidying_up(photos: Path, tmp_path: Path, mon
 
 
 def test_a_disk_that_fills_up(photos: Path, tmp_path: Path) -> None:
-    """Not simulated: the system refuses files of more than 4 KB (Python ignores the signal that goes with it)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(UserError, match=r"cannot be written \(File too large\); the shards before it are whole"):
-            export(photos, tmp_path / "labels.h5")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = r"cannot be written \(File too large\); the shards before it are whole"
+    with files_of_at_most(4096), pytest.raises(UserError, match=message):
+        export(photos, tmp_path / "labels.h5")
     assert not list(tmp_path.glob("**/*.tmp"))
     assert len(export(photos, tmp_path / "labels.h5", resume=True)) == 10
 
@@ -318,7 +303,6 @@ def test_the_summary_reads_no_label_again(photos: Path, tmp_path: Path, monkeypa
 
 
 def test_a_tar_that_breaks_off(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The other tars are labelled, what was read of it is kept in whole shards, and a resume goes on where it was."""
     content = (photos / "0.jpg").read_bytes()
     names = [[f"{number}-{index}.jpg" for index in range(10)] for number in range(3)]
     for number in range(3):

@@ -1,5 +1,3 @@
-"""An export killed by SIGKILL at random moments, and exports by several processes, end with the same bytes."""
-
 import os
 import re
 import subprocess

@@ -1,5 +1,3 @@
-"""From an image to its features: sizes, the mapping back, descriptors."""
-
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +34,6 @@ def test_working_size() -> None:
 
 
 def test_points_are_mapped_back_exactly() -> None:
-    """Corners of a board at 3 k - 0.5 of the enlarged image: the network sees it three times smaller."""
     small = board(96, 128, 16)
     large = small.repeat(3, axis=0).repeat(3, axis=1)
     config = settings(resize=128)
@@ -75,7 +72,6 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 
 
 def test_sharpened_labels_lie_on_corners_of_the_original() -> None:
-    """On a board enlarged three times: the network sees it small, the corners are looked for at the size it came in."""
     large = board(32, 48, 8).repeat(6, axis=0).repeat(6, axis=1)  # squares of 48
     base = settings(resize=128, adaptation=AdaptationConfig(homographies=4))
     model = load_network("magicpoint-lite")

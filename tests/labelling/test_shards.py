@@ -1,5 +1,3 @@
-"""The folder of an export in progress."""
-
 import json
 from collections.abc import Iterator
 from contextlib import closing

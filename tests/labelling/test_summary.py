@@ -1,5 +1,3 @@
-"""Figures of a label set, and the alarms."""
-
 import json
 from dataclasses import replace
 
@@ -34,7 +32,6 @@ def test_coverage() -> None:
 
 
 def test_border_and_cell_are_those_of_the_working_size() -> None:
-    """Points on the lines of the 8x8 grid of an image that the network saw at two thirds of its size."""
     columns = np.arange(0, 320, 8, dtype=np.float32)
     small = np.stack([np.tile(columns, 30), np.repeat(np.arange(30) * 7.3, 40)], axis=1)
     original = Features(((small + 0.5) * 1.5 - 0.5).astype(np.float32), None, None, (480, 360))

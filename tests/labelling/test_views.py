@@ -6,22 +6,7 @@ import torch
 from superpoint.config import AdaptationConfig
 from superpoint.geometry.homography import inside, warp_points
 from superpoint.labelling.views import View, chunks, generator, sample_views, warp_views
-
-
-def dots(points: np.ndarray, height: int, width: int, sigma: float = 1.4) -> np.ndarray:
-    """Gaussian dots, float32 [height, width], 0..1, at unrounded points (x, y)."""
-    y, x = np.mgrid[:height, :width]
-    image = np.zeros((height, width))
-    for px, py in points:
-        image += np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
-    return image.astype(np.float32)
-
-
-def centroid(image: np.ndarray, near: np.ndarray, radius: int = 8) -> np.ndarray:
-    x0, y0 = np.floor(near + 0.5).astype(int) - radius
-    window = image[y0 : y0 + 2 * radius + 1, x0 : x0 + 2 * radius + 1].astype(np.float64)
-    y, x = np.mgrid[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]]
-    return np.array([(window * x).sum(), (window * y).sum()]) / window.sum()
+from tests.drawing import centroid, spots
 
 
 def draw(view: View, image: np.ndarray) -> np.ndarray:
@@ -47,7 +32,7 @@ def test_the_first_view_is_the_image_and_fewer_views_are_the_first_ones() -> Non
 @pytest.mark.parametrize("options", [{}, {"scales": [1.0, 1.5, 0.6]}])
 def test_content_lies_where_the_matrix_says(options: dict) -> None:
     points = np.array([[30.3, 25.6], [62.8, 40.1], [45.5, 60.25]])
-    image = dots(points, 90, 100)
+    image = spots(points, 90, 100, 1.4).astype(np.float32)
     checked = 0
     for view in sample_views(AdaptationConfig(homographies=13, **options), 90, 100, "x"):
         drawn = draw(view, image)
@@ -56,7 +41,8 @@ def test_content_lies_where_the_matrix_says(options: dict) -> None:
         assert view.size[1] % 8 == 0
         mapped = warp_points(points, view.h_image_view)
         for where in mapped[inside(mapped, *view.size, margin=12)]:
-            assert np.abs(centroid(drawn, where) - where).max() < 0.05
+            x, y = np.floor(where + 0.5).astype(int) - 8
+            assert np.abs(np.add(centroid(drawn[y : y + 17, x : x + 17]), (x, y)) - where).max() < 0.05
             checked += 1
     assert checked > 15
 
@@ -88,7 +74,6 @@ def test_resolutions() -> None:
 
 
 def test_usable_pixels_keep_their_distance() -> None:
-    """Against the definition: at least `margin` pixels of the view from its frame and from the image's outline."""
     margin = 3
     for view in sample_views(AdaptationConfig(homographies=6, margin=margin, scales=[1.0, 0.7]), 45, 61, "x"):
         used = usable(view)

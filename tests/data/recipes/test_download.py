@@ -1,7 +1,6 @@
 import hashlib
 import io
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 
 from superpoint.data.recipes.download import download, verify
 from superpoint.errors import UserError
+from tests.conftest import files_of_at_most
 from tests.data.recipes.http_server import Site, serve
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -116,7 +116,6 @@ class TestBrokenConnections:
             fetch(site, tmp_path / "b", retries=1)
 
     def test_redirections_take_the_range_along(self, site: Site, tmp_path: Path) -> None:
-        """As at Hugging Face, whose address leads to a signed one elsewhere that is another every time."""
         site.redirect["/a.zip"] = f"{site.url.replace('127.0.0.1', 'localhost')}/signed?one"
         site.break_after = [1_000_000]
         with pytest.raises(UserError):
@@ -128,7 +127,6 @@ class TestBrokenConnections:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
     def test_killed_process_loses_nothing(self, site: Site, tmp_path: Path, number: signal.Signals) -> None:
-        """In the middle of a transfer that stalls: what has arrived stays and is gone on with."""
         program = (  # the first line, because what a shell starts in the background inherits that SIGINT is ignored
             "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "from superpoint.data.recipes.download import download\n"
@@ -221,16 +219,9 @@ class TestRefused:
             download("https://host/a", tmp_path / "a")
 
     def test_full_disk_keeps_the_part(self, site: Site, tmp_path: Path) -> None:
-        """A limit on the size of files stands in for the disk."""
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
-        try:
-            with pytest.raises(UserError, match=r"a\.part: cannot be written \(File too large\); what is there stays"):
-                fetch(site, tmp_path / "a", sha256=SHA256)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            signal.signal(signal.SIGXFSZ, handler)
+        message = r"a\.part: cannot be written \(File too large\); what is there stays"
+        with files_of_at_most(1_000_000), pytest.raises(UserError, match=message):
+            fetch(site, tmp_path / "a", sha256=SHA256)
         arrived = (tmp_path / "a.part").stat().st_size
         assert 0 < arrived <= 1_000_000
         fetch(site, tmp_path / "a", sha256=SHA256)

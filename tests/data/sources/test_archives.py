@@ -1,5 +1,3 @@
-"""Images inside HDF5 and tar files."""
-
 import io
 import pickle
 import threading
@@ -134,7 +132,6 @@ def has_ended(process: int) -> bool:
 
 
 def test_a_stalled_pipe_can_be_given_up(tmp_path: Path) -> None:
-    """By another thread than the one that waits, as when an export is interrupted."""
     path = make_tar(tmp_path / "a.tar", {"1.png": png(1), "2.bin": bytes(100_000)})
     source = TarImages([f"pipe:head -c 20000 {path}; sleep 600; echo"], EXTENSIONS)
     stopped, interrupted = threading.Event(), threading.Event()

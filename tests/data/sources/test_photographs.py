@@ -1,5 +1,3 @@
-"""Photographs and their labels as a source to train on: files or HDF5, and what gets lost on the way."""
-
 import pickle
 from pathlib import Path
 
@@ -12,30 +10,22 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.errors import UserError
-from superpoint.features import Features
-
-
-def make(count: int = 5, seed: int = 0) -> Features:
-    rng = np.random.default_rng(seed)
-    points = (rng.random((count, 2)) * [64, 48]).astype(np.float32)
-    return Features(points, rng.random(count).astype(np.float32), None, (64, 48), 1.5, 100)
+from tests.data.test_feature_file import make
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "labels.h5"
+def labels(tmp_path: Path) -> FeatureFile:
     names = ("seq/image10.jpg", "seq/image2.jpg", "b.png", "seq/deep/1.jpg")
-    save_features(file, {name: make(seed=index) for index, name in enumerate(names)})
-    return file
-
-
-def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
-    labels = FeatureFile(path)
-    with pytest.raises(UserError, match=r"found no 'b\.png'"):
-        LabelledPhotographs(labels, tmp_path)
-    for name in labels.names():
+    save_features(tmp_path / "labels.h5", {name: make(seed=index) for index, name in enumerate(names)})
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
+    return FeatureFile(tmp_path / "labels.h5")
+
+
+def test_labelled_photographs(labels: FeatureFile, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"found no 'b\.png'"):
+        LabelledPhotographs(labels, tmp_path / "elsewhere")
     source = LabelledPhotographs(labels, tmp_path)
     assert len(source) == 4
     image, points = source[0]
@@ -47,12 +37,8 @@ def test_labelled_photographs(path: Path, tmp_path: Path) -> None:
         LabelledPhotographs(FeatureFile(tmp_path / "none.h5"), tmp_path)
 
 
-def test_photographs_lost_during_training(path: Path, tmp_path: Path) -> None:
-    labels = FeatureFile(path)
+def test_photographs_lost_during_training(labels: FeatureFile, tmp_path: Path) -> None:
     names = labels.names()
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
     source = LabelledPhotographs(labels, tmp_path)
     following = source[1]
     Image.new("L", (32, 24)).save(tmp_path / names[0])
@@ -77,7 +63,6 @@ def test_photographs_lost_during_training(path: Path, tmp_path: Path) -> None:
 
 
 def test_images_in_hdf5(tmp_path: Path) -> None:
-    """Encoded, plain, and of a stack: by the names under which export-detections labels them."""
     gray = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
     names = ("a/plain", "a/stack/0", "a/stack/2")
     with h5py.File(tmp_path / "images.h5", "w") as file:

@@ -1,8 +1,7 @@
-"""What the command line may name as images, and the names they get."""
-
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -138,8 +137,6 @@ def test_tars_and_hdf5_are_told_by_their_names(tmp_path: Path) -> None:
     assert isinstance(tars, TarImages)
     assert tars.parts(64) == 3
     assert tars.urls[2] == f"pipe:cat {tmp_path}/x-2.tar"
-    import h5py
-
     with h5py.File(tmp_path / "images.hdf5", "w") as file:
         file["a/1"] = np.zeros((8, 9), np.uint8)
     assert isinstance(open_source([str(tmp_path / "images.hdf5")]), Hdf5Images)

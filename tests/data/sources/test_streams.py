@@ -1,5 +1,3 @@
-"""Decoding runs ahead of the network, in order and within bounds."""
-
 import threading
 import time
 from collections.abc import Iterator

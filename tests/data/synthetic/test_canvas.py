@@ -1,5 +1,3 @@
-"""What is drawn is where its label says, before and after a resize; what is covered is not labelled."""
-
 import cv2
 import numpy as np
 import pytest
@@ -126,35 +124,27 @@ def test_clockwise_turns_only_what_needs_it() -> None:
     np.testing.assert_array_equal(clockwise(square[::-1]), square)
 
 
-def test_labels_under_a_later_shape_are_dropped_and_others_kept() -> None:
-    canvas = blank()
-    square = np.array([[20.0, 20], [40, 20], [40, 40], [20, 40]])
-    canvas.polygon(square, 200)
-    canvas.label(square)
+def with_square(left: float, level: int = 200, background: int = 40) -> Canvas:
+    canvas = blank(background)
+    corners = np.array([[left, 20], [left + 20, 20], [left + 20, 40], [left, 40]])
+    canvas.polygon(corners, level)
+    canvas.label(corners)
+    return canvas
+
+
+def labels_of(canvas: Canvas) -> list[tuple[float, float]]:
+    return sorted(map(tuple, canvas.finish()[1].tolist()))
+
+
+def test_labels_that_cannot_be_seen_are_dropped() -> None:
+    canvas = with_square(20)
     canvas.polygon(np.array([[35.0, 35], [60, 35], [60, 55], [35, 55]]), 120)
-    _, labels = canvas.finish()
-    assert sorted(map(tuple, labels.tolist())) == [(20.0, 20.0), (20.0, 40.0), (40.0, 20.0)]
-
-
-def test_a_line_hides_the_labels_it_crosses() -> None:
-    canvas = blank()
-    square = np.array([[20.0, 20], [40, 20], [40, 40], [20, 40]])
-    canvas.polygon(square, 200)
-    canvas.label(square)
+    assert labels_of(canvas) == [(20, 20), (20, 40), (40, 20)]
+    canvas = with_square(20)
     canvas.line(np.array([10.0, 20]), np.array([70.0, 20]), 3.0, 120)
-    assert sorted(map(tuple, canvas.finish()[1].tolist())) == [(20.0, 40.0), (40.0, 40.0)]
-
-
-def test_labels_off_the_canvas_or_without_contrast_are_dropped() -> None:
-    canvas = blank()
-    square = np.array([[60.0, 20], [90, 20], [90, 40], [60, 40]])
-    canvas.polygon(square, 200)
-    canvas.label(square)
-    assert sorted(map(tuple, canvas.finish()[1].tolist())) == [(60.0, 20.0), (60.0, 40.0)]
-    canvas = blank(100)
-    canvas.polygon(square - (30, 0), 102)
-    canvas.label(square - (30, 0))
-    assert len(canvas.finish()[1]) == 0
+    assert labels_of(canvas) == [(20, 40), (40, 40)]
+    assert labels_of(with_square(65)) == [(65, 20), (65, 40)]  # half of it off the canvas
+    assert labels_of(with_square(30, 102, 100)) == []
 
 
 def test_level_keeps_its_distance_where_it_can() -> None:

@@ -1,5 +1,3 @@
-"""Scenes: pure functions of (seed, index), the same in every process and with any number of threads."""
-
 import hashlib
 import multiprocessing
 

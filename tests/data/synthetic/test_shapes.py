@@ -1,5 +1,3 @@
-"""Each primitive draws what it labels, in any region, at any size."""
-
 import cv2
 import numpy as np
 import pytest
@@ -31,7 +29,6 @@ def test_the_nine_primitives_of_the_paper_are_there() -> None:
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels_sit_on_corners_that_can_be_seen(name: str) -> None:
-    """The gradients around a label point in more than one direction, unlike those of a flat place or an edge."""
     strong, total, counts = 0, 0, []
     for seed in range(15):
         image, labels = draw(name, seed)
