@@ -119,17 +119,15 @@ def _descriptors(name: str, features: object) -> NDArray[np.float32]:
     return features.descriptors
 
 
-def unit_descriptors(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
+def _unit(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
     """Scale descriptors [N, D] to unit length, so that the largest dot product is the smallest distance."""
-    if descriptors.ndim != 2:
-        raise ValueError(f"descriptors: found shape {list(descriptors.shape)}, expected [N, D]")
     values = descriptors.astype(np.float32)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArray[np.generic]) -> Comparison:
     """Compare descriptors [N, D] of image a with [M, D] of image b. Raises: ValueError for different lengths."""
-    first, second = unit_descriptors(descriptors_a), unit_descriptors(descriptors_b)
+    first, second = _unit(descriptors_a), _unit(descriptors_b)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
     similarity = first @ second.T

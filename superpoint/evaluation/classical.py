@@ -105,13 +105,12 @@ REFINED = frozenset({"fast", "harris", "shi"})  # SIFT interpolates by itself; O
 
 
 def classical_detector(
-    name: str, *, nms_radius: int = 4, subpixel: bool = True, border: int = 0, max_keypoints: int = 0
+    name: str, *, nms_radius: int = 4, border: int = 0, max_keypoints: int = 0
 ) -> Callable[[NDArray[np.uint8]], Features]:
     """Return a detector of `CLASSICAL`, a function of an image uint8 [H, W]. Raises: UserError for an unknown name.
 
     Args:
         nms_radius: see `suppress`.
-        subpixel: refine FAST, Harris and Shi-Tomasi after the suppression.
         border: points nearer to the image edge than this many pixels are dropped.
         max_keypoints: strongest points kept; 0 = all.
     """
@@ -122,7 +121,7 @@ def classical_detector(
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
         image = np.ascontiguousarray(image)
         points, scores = suppress(*CLASSICAL[name](image), nms_radius)
-        if subpixel and name in REFINED:
+        if name in REFINED:
             points = refine_corners(image, points)
         limit = np.array([image.shape[1] - 1 - border, image.shape[0] - 1 - border])
         inside = ((points >= border) & (points <= limit)).all(axis=1)

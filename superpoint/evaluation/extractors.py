@@ -14,6 +14,7 @@ descriptors gets +sift by itself where descriptors are needed, and the table say
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def make_extractor(
         extract = classical_detector(detector, max_keypoints=count, **placed)
         settings, described = settings | placed, False
     elif detector == RANDOM:
-        extract, described = _random(count), False
+        extract, described = partial(_random, count), False
     elif detector in OWN:
         extract = opencv_extractor(detector, count)
     elif kind in LEARNED:
@@ -113,18 +114,23 @@ def make_extractor(
         kind = "network"  # not where its weights lie: what they are
         if detector.startswith(ADAPTED):
             adapt = HomographicAdaptation(network, AdaptationConfig(homographies=homographies), decode, network.device)
-            extract, described = _adapted(adapt), False
+            extract, described = lambda image: adapt(image, content_hash(image)), False
             kind = f"adapted {homographies}"
     if describe and not described and borrowed is None:
         borrowed = "sift"
     if borrowed is not None:
-        extract, settings = _borrowing(extract, borrowed), settings | {"size": BORROWED_SIZE}
-    if not describe:
-        extract = _bare(extract)
+        settings["size"] = BORROWED_SIZE
+
+    def complete(image: Image) -> Features:
+        found = extract(image)
+        if borrowed is not None:
+            found = describe_by_sift(image, found, root=borrowed == "rootsift")
+        return found if describe else replace(found, descriptors=None)
+
     title = detector if borrowed is None else f"{detector}+{borrowed}"
     text = f"{kind}+{borrowed} {describe} " + ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     code = f"opencv={cv2.__version__}, superpoint={__version__}, decoder={DECODER_VERSION}"
-    return Extractor(title, f"{text}, {code}", extract)
+    return Extractor(title, f"{text}, {code}", complete)
 
 
 def default_extractors() -> list[str]:
@@ -153,26 +159,11 @@ def network_extractor(network: AnyNetwork, decode: DecodeConfig) -> Extract:
     return lambda image: features(network, [image], decode)[0]
 
 
-def _adapted(adapt: HomographicAdaptation) -> Extract:
-    return lambda image: adapt(image, content_hash(image))
-
-
-def _random(count: int) -> Extract:
-    def extract(image: Image) -> Features:
-        height, width = image.shape
-        rng = np.random.Generator(np.random.SFC64(zlib.crc32(image.tobytes())))
-        points = rng.uniform((4, 4), (width - 5, height - 5), (1000, 2))
-        return Features(points[:count], image_size=(width, height))
-
-    return extract
-
-
-def _bare(extract: Extract) -> Extract:
-    return lambda image: replace(extract(image), descriptors=None)
-
-
-def _borrowing(extract: Extract, kind: str) -> Extract:
-    return lambda image: describe_by_sift(image, extract(image), root=kind == "rootsift")
+def _random(count: int, image: Image) -> Features:
+    height, width = image.shape
+    rng = np.random.Generator(np.random.SFC64(zlib.crc32(image.tobytes())))
+    points = rng.uniform((4, 4), (width - 5, height - 5), (1000, 2))
+    return Features(points[:count], image_size=(width, height))
 
 
 def describe_by_sift(image: Image, found: Features, *, root: bool = False) -> Features:

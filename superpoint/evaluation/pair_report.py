@@ -15,7 +15,7 @@ from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
-from superpoint.evaluation.pairs import correctness, match_errors
+from superpoint.evaluation.pairs import match_errors
 from superpoint.evaluation.tables import format_cell, make_table, markdown_table
 from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
@@ -142,7 +142,7 @@ def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
         axes = figure.add_subplot(1, len(ESTIMATORS), place + 1)
         for index, extractor in enumerate(extractors):
             errors = [error for record in records if record.extractor == extractor for error in record.errors[name]]
-            share = [correctness(errors, eps) for eps in CURVE]
+            share = (np.array(errors)[:, None] <= CURVE).mean(axis=0)
             color = plot_color(ORDER[index % 6])
             axes.step(CURVE, share, DASHES[index % 4], where="post", label=extractor, color=color, linewidth=1.8)
         axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=NAMES[name])

@@ -32,12 +32,6 @@ def corner_error(estimated: Matrix | None, h_a_b: Matrix, size_a: tuple[int, int
     return float(distance.mean()) if np.isfinite(distance).all() else float("inf")
 
 
-def correctness(errors: ArrayLike, eps: float) -> float:
-    """Return the share of pairs whose corner error is at most `eps`; NaN without pairs."""
-    values = np.asarray(errors, np.float64)
-    return float((values <= eps).mean()) if values.size else float("nan")
-
-
 def area_under_curve(errors: ArrayLike, eps: float) -> float:
     """Return the area under the curve of correctness over the threshold from 0 to `eps`, divided by `eps`: 0..1.
 

@@ -30,19 +30,15 @@ def write_run(folder: Path) -> None:
     shutil.copyfile(PRETRAINED / f"{NAME}.safetensors", folder / "weights.safetensors")
 
 
-def test_a_folder_with_the_name_of_released_weights_is_not_written_to(tmp_path: Path) -> None:
-    """As in a clone, where the package's folder has the name of pretrained weights."""
+def test_a_name_needs_out_and_a_folder_of_that_name_is_not_written_to(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder; say with --out"):
+        evaluate_run(NAME)
     package = tmp_path / NAME
     package.mkdir()
     (package / "__init__.py").touch()
     with pytest.raises(UserError, match=f"{NAME}: not a run folder; say with --out"):
         evaluate_run(NAME)
     assert [path.name for path in package.iterdir()] == ["__init__.py"]
-
-
-def test_a_name_needs_out() -> None:
-    with pytest.raises(UserError, match="not a run folder; say with --out"):
-        evaluate_run(NAME)
 
 
 def test_a_folder_without_weights_is_no_run(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from superpoint.evaluation.pairs import (
     area_under_curve,
     bootstrap_interval,
     corner_error,
-    correctness,
     match_errors,
     matching_accuracy,
     matching_score,
@@ -47,15 +46,12 @@ def test_corner_error() -> None:
     assert corner_error(behind, np.eye(3), SIZE) == math.inf
 
 
-def test_correctness_and_area() -> None:
+def test_area_under_curve() -> None:
     errors = [0.5, 2.0, math.inf]
-    assert correctness(errors, 1) == pytest.approx(1 / 3)
-    assert correctness(errors, 2) == pytest.approx(2 / 3)
     # The curve is 0 up to 0.5, 1/3 up to 2 and 2/3 up to 4.
     assert area_under_curve(errors, 4) == pytest.approx((1.5 / 3 + 2 * 2 / 3) / 4)
     steps = np.linspace(0, 4, 100_001)
-    assert area_under_curve(errors, 4) == pytest.approx(np.mean([correctness(errors, eps) for eps in steps]), abs=1e-4)
-    assert math.isnan(correctness([], 1))
+    assert area_under_curve(errors, 4) == pytest.approx((np.array(errors)[:, None] <= steps).mean(), abs=1e-4)
     assert math.isnan(area_under_curve([], 1))
 
 

@@ -2,18 +2,18 @@
 
 import math
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from superpoint.config import DataConfig
-from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.data.images import sample_photographs
 from superpoint.data.samples import SyntheticShapes
 from superpoint.evaluation.statistics import cell_pattern, input_sensitivity, output_statistics
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
 from superpoint.models import load_network
+from tests.conftest import photograph
 
 KEYS = {
     "dustbin", "finite", "logit_max", "cell_scale", "cell_range", "naive_exp_overflow", "detections", "border", "phase",
@@ -104,7 +104,7 @@ def test_no_point_is_no_preference() -> None:
     assert found["dustbin"] == pytest.approx(1)
 
 
-def test_input_sensitivitytells_a_map_from_an_answer() -> None:
+def test_input_sensitivity_tells_a_map_from_an_answer() -> None:
     fixed = noise(1, CHANNELS, 5, 7).repeat(6, 1, 1, 1)  # varies over cells, not over images
     assert input_sensitivity(fixed.log_softmax(1)) == pytest.approx(0, abs=1e-9)
     alike = noise(6, CHANNELS, 1, 1).repeat(1, 1, 5, 7)  # varies over images, not over cells
@@ -113,7 +113,7 @@ def test_input_sensitivitytells_a_map_from_an_answer() -> None:
     assert input_sensitivity(noise(1, CHANNELS, 5, 7).log_softmax(1)) == 1  # nothing can be said
 
 
-def test_input_sensitivityignores_offsets_of_cells_and_rounding() -> None:
+def test_input_sensitivity_ignores_offsets_of_cells_and_rounding() -> None:
     fixed = noise(1, CHANNELS, 5, 7).repeat(6, 1, 1, 1)
     shifted = fixed + 5 * noise(6, 1, 5, 7)  # the softmax does not see it
     assert output_statistics(shifted)["input_sensitivity"] < 1e-6
@@ -121,7 +121,7 @@ def test_input_sensitivityignores_offsets_of_cells_and_rounding() -> None:
     assert output_statistics(constant)["input_sensitivity"] < 1e-3
 
 
-def test_input_sensitivityby_hand() -> None:
+def test_input_sensitivity_by_hand() -> None:
     """Equal parts of variance by image and by cell, the same for all classes."""
     image, cell = torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0])
     q = (image[:, None] + cell[None])[:, None, None].expand(2, CHANNELS, 1, 2)
@@ -177,19 +177,12 @@ def scenes() -> dict[str, Tensor]:
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def photographs() -> Tensor:
-    """Uint8 [4, 1, 120, 160], grey."""
-    pictures = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for _, picture in sample_photographs()[2:6]]
-    none = np.zeros((0, 2), np.float32)
-    small = [resize_with_points(np.asarray(picture, np.uint8), none, (120, 160))[0] for picture in pictures]
-    return torch.from_numpy(np.stack(small)[:, None])
-
-
-def test_the_released_network_is_healthy(scenes: dict[str, Tensor]) -> None:
+def test_a_pretrained_network_is_healthy(scenes: dict[str, Tensor]) -> None:
     model = load_network("magicpoint-lite")
+    pictures = np.stack([photograph(name, 120, 160) for name, _ in sample_photographs()[2:6]])[:, None]
     with torch.no_grad():
         on_scenes = output_statistics(model(scenes["image"].float() / 255)["logits"], scenes["target"], scenes["valid"])
-        on_photographs = output_statistics(model(photographs().float() / 255)["logits"])
+        on_photographs = output_statistics(model(torch.from_numpy(pictures).float() / 255)["logits"])
     assert on_scenes["recall"] > 0.4
     for found in (on_scenes, on_photographs):
         assert 0.8 < found["dustbin"] < 0.99

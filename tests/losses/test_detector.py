@@ -42,22 +42,14 @@ def test_equals_the_definition() -> None:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("scale", [1e2, 1e4])
-def test_gradient_is_finite_where_exp_overflows(scale: float, gamma: float) -> None:
-    logits, target, valid = make_batch(scale=scale)
-    logits.requires_grad_()
-    loss, _ = detector_loss(logits, target, valid, focal_gamma=gamma)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert torch.isfinite(loss)
-    assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize("scale", [1e2, 1e4])
-def test_stable_where_exp_overflows(scale: float) -> None:
+def test_stable_where_exp_overflows(scale: float, gamma: float) -> None:
     logits, target, valid = make_batch(scale=scale)
     assert not torch.isfinite(logits.exp()).all()  # what a naive softmax would start with
     logits.requires_grad_()
-    loss, _ = detector_loss(logits, target, valid)
-    assert loss.item() == pytest.approx(reference(logits.detach(), target, valid), rel=1e-6)
+    loss, _ = detector_loss(logits, target, valid, focal_gamma=gamma)
+    assert torch.isfinite(loss)
+    if gamma == 0:
+        assert loss.item() == pytest.approx(reference(logits.detach(), target, valid), rel=1e-6)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert torch.isfinite(gradient).all()
 
@@ -77,10 +69,6 @@ def test_invalid_cells_count_for_nothing() -> None:
     (gradient,) = torch.autograd.grad(detector_loss(logits, target, valid)[0], logits)
     assert (gradient.permute(0, 2, 3, 1)[~valid] == 0).all()
     assert (gradient.permute(0, 2, 3, 1)[valid] != 0).any()
-
-
-def test_no_valid_cell_gives_zero_not_nan() -> None:
-    logits, target, valid = make_batch()
     loss, weight = detector_loss(logits, target, torch.zeros_like(valid))
     assert (loss.item(), weight.item()) == (0.0, 0.0)
 

@@ -10,6 +10,7 @@ from superpoint.geometry.ranges import HomographyRanges
 from superpoint.losses import position, position_loss
 
 HEIGHT, WIDTH = 48, 64
+EVERYWHERE = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
 
 
 def peaks(places: list[tuple[float, float]], heights: list[float] | None = None, sigma: float = 0.7) -> Tensor:
@@ -21,11 +22,11 @@ def peaks(places: list[tuple[float, float]], heights: list[float] | None = None,
     return total[None]
 
 
-def loss(first: Tensor, second: Tensor, h_a_b: np.ndarray | None = None, **options) -> tuple[float, float]:
-    matrix = torch.eye(3) if h_a_b is None else torch.tensor(h_a_b, dtype=torch.float32)
-    everywhere = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
-    masks = options.pop("masks", (everywhere, everywhere))
-    value, count = position_loss(first, second, matrix[None], *masks, **options)
+def loss(
+    first: Tensor, second: Tensor, h_a_b: object = np.eye(3), valid_a: Tensor = EVERYWHERE, valid_b: Tensor = EVERYWHERE
+) -> tuple[float, float]:
+    matrix = torch.tensor(h_a_b, dtype=torch.float32)[None]
+    value, count = position_loss(first, second, matrix, valid_a, valid_b)
     return float(value), float(count)
 
 
@@ -73,20 +74,17 @@ def test_weak_peaks_masks_and_the_outline_do_not_count(monkeypatch: pytest.Monke
     with monkeypatch.context() as only:
         only.setattr(position, "POINTS", 1)
         assert loss(peaks(PLACES), peaks(PLACES))[1] == 1
-    mask = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
-    mask[:, :, 40:] = False
-    assert loss(weak, peaks(PLACES), masks=(mask, torch.ones_like(mask)))[1] == 2
-    beside = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
-    beside[:, :, 52:] = False  # the window of the peak at x = 50 would reach 52
-    assert loss(peaks(PLACES), peaks(PLACES), masks=(beside, beside))[1] == 2
+    mask = torch.arange(WIDTH).expand(1, HEIGHT, WIDTH) < 40
+    assert loss(weak, peaks(PLACES), valid_a=mask)[1] == 2
+    beside = torch.arange(WIDTH).expand(1, HEIGHT, WIDTH) < 52  # the window of the peak at x = 50 would reach 52
+    assert loss(peaks(PLACES), peaks(PLACES), valid_a=beside, valid_b=beside)[1] == 2
     edge = peaks([(2.0, 20.0), (30.0, 20.0)])
     assert loss(edge, edge)[1] == 1
 
 
 def test_nothing_found_costs_nothing_and_has_a_gradient() -> None:
     empty = torch.zeros(1, HEIGHT, WIDTH, requires_grad=True)
-    mask = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
-    value, count = position_loss(empty, empty, torch.eye(3)[None], mask, mask)
+    value, count = position_loss(empty, empty, torch.eye(3)[None], EVERYWHERE, EVERYWHERE)
     value.backward()
     assert (float(value.detach()), float(count)) == (0.0, 0.0)
     assert empty.grad is not None
@@ -106,10 +104,9 @@ def test_it_does_not_depend_on_the_order_of_views() -> None:
 
 def test_the_gradient_is_that_of_finite_differences_and_descent_brings_the_places_together() -> None:
     first, second = peaks(PLACES[:2]), peaks([(10.4, 12.2), (30.0, 20.4)])
-    mask = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
 
     def of(values: Tensor) -> Tensor:
-        return position_loss(values, second, torch.eye(3)[None], mask, mask)[0]
+        return position_loss(values, second, torch.eye(3)[None], EVERYWHERE, EVERYWHERE)[0]
 
     values = first.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(of(values), values)

@@ -14,16 +14,11 @@ def make_state(**changes: Any) -> dict[str, Any]:
     return state | changes
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_round_trip_without_pickled_code(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.ckpt", make_state(step=7, config="x: 1\n"))
     loaded = load_checkpoint(tmp_path / "a.ckpt")
-    assert loaded["step"] == 7
-    assert loaded["config"] == "x: 1\n"
+    assert (loaded["step"], loaded["config"]) == (7, "x: 1\n")
     assert torch.equal(loaded["model"]["weight"], torch.arange(1000.0))
-
-
-def test_reads_without_pickled_code(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.ckpt", make_state())
     assert set(torch.load(tmp_path / "a.ckpt", weights_only=True)) >= set(REQUIRED_KEYS)
 
 
@@ -37,16 +32,10 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [b"broken", b"\x80\x02]q\x00.", b"PK\x03\x04"])
+@pytest.mark.parametrize("content", [b"broken", b"\x80\x02]q\x00.", b"PK\x03\x04", b"a longer text\n" * 99])
 def test_other_bytes_are_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.ckpt: not a"):
-        load_checkpoint(tmp_path / "a.ckpt")
-
-
-def test_a_text_file_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "a.ckpt").write_text("hello, I am a text file, long enough to be taken for something\n" * 20)
-    with pytest.raises(UserError, match="not a readable checkpoint"):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
@@ -65,15 +54,14 @@ def test_missing_file_other_format_and_missing_keys(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     with pytest.raises(UserError, match=r"a.ckpt: no such checkpoint"):
         load_checkpoint(path)
-    torch.save({"weight": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match="not a training checkpoint"):
-        load_checkpoint(path)
-    torch.save({"format": 99}, path)
-    with pytest.raises(UserError, match="found checkpoint format 99, expected 1"):
-        load_checkpoint(path)
-    torch.save({"format": 1, "model": {}}, path)
-    with pytest.raises(UserError, match=r"lacks ema, optimizer"):
-        load_checkpoint(path)
+    for content, message in (
+        ({"weight": torch.zeros(2)}, "not a training checkpoint"),
+        ({"format": 99}, "found checkpoint format 99, expected 1"),
+        ({"format": 1, "model": {}}, "lacks ema, optimizer"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=message):
+            load_checkpoint(path)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from superpoint.errors import UserError
 from superpoint.geometry.cells import cells_to_pixels
 from superpoint.models import build_model
 from superpoint.models.heads import DetectorHead, FineBranch
+from tests.conftest import TINY_MODEL
 
-LITE = ModelConfig(encoder="lite", head_channels=16)
-FINE = ModelConfig(encoder="lite", head_channels=16, fine=4)
-COMPACT = ModelConfig(encoder="compact", head_channels=16)
+ENCODERS = pytest.mark.parametrize("encoder", ["lite", "compact"])
 
 
-@pytest.mark.parametrize("config", [LITE, COMPACT], ids=["lite", "compact"])
-def test_network_with_a_fine_branch_starts_as_one_without(config: ModelConfig):
+@ENCODERS
+def test_network_with_a_fine_branch_starts_as_one_without(encoder: str):
+    config = replace(TINY_MODEL, encoder=encoder)
     plain, fine = build_model(config).eval(), build_model(replace(config, fine=4)).eval()
     missing, unexpected = fine.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
@@ -27,7 +27,6 @@ def test_network_with_a_fine_branch_starts_as_one_without(config: ModelConfig):
 
 
 def test_fine_logits_belong_to_their_pixels():
-    """What the branch says of a pixel ends up at that pixel; the dustbin is left alone."""
     head = DetectorHead(6, 8, FineBranch(1, 3)).eval()
     state = {name: torch.zeros_like(tensor) for name, tensor in head.state_dict().items()}
     state["fine.hidden.0.weight"][0, 0, 1, 1] = 1  # a branch that hands its input through
@@ -43,9 +42,9 @@ def test_fine_logits_belong_to_their_pixels():
     assert not logits[:, 64].any()
 
 
-@pytest.mark.parametrize("config", [FINE, replace(COMPACT, fine=4)], ids=["lite", "compact"])
-def test_fine_branch_learns(config: ModelConfig):
-    model = build_model(config)
+@ENCODERS
+def test_fine_branch_learns(encoder: str):
+    model = build_model(replace(TINY_MODEL, encoder=encoder, fine=4))
     image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     model(image)["logits"][:, 3].sum().backward()
     gradient = model.get_parameter("detector.fine.logit.weight").grad
@@ -53,12 +52,9 @@ def test_fine_branch_learns(config: ModelConfig):
     assert gradient.abs().max() > 0
 
 
-def test_detail_must_be_given():
-    with pytest.raises(ValueError, match="detail: found None, expected features of the encoder's first stage"):
+def test_detail_must_be_given_by_an_encoder_that_has_it():
+    with pytest.raises(ValueError, match="detail: found None"):
         DetectorHead(6, 8, FineBranch(1))(torch.zeros(1, 6, 2, 3))
-
-
-def test_only_with_encoders_that_have_detail():
     with pytest.raises(UserError, match=r"model\.fine: found 8, expected 0 with model\.encoder=resnet18"):
         ModelConfig(encoder="resnet18", fine=8)
     with pytest.raises(UserError, match=r"model\.fine"):
