@@ -1,5 +1,3 @@
-"""Learning samples by heart as a user runs it, in miniature: what passes, what fails and why, what is refused."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""The strip of heatmaps over the steps and its animation: which frames, what they show, how large they are."""
-
 import io
 from dataclasses import replace
 from itertools import pairwise
@@ -38,8 +36,9 @@ def make_frames(count: int) -> tuple[np.ndarray, list[Frame]]:
     return image, frames
 
 
-def has_color(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 8) -> int:
-    return int((np.abs(picture.astype(int) - color).max(axis=2) <= tolerance).sum())
+def where(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 8) -> np.ndarray:
+    """Rows and columns of the pixels of that colour, [2, N]."""
+    return np.argwhere(np.abs(picture.astype(int) - color).max(axis=2) <= tolerance).T
 
 
 def test_moments_are_log_spaced_with_first_last_and_the_changes() -> None:
@@ -55,27 +54,22 @@ def test_moments_are_log_spaced_with_first_last_and_the_changes() -> None:
     assert all(b - a <= d - c for (a, b), (c, d) in pairwise(list(pairwise(spaced))[1:-1]))
 
 
-def test_moments_of_few_frames_are_all_of_them() -> None:
-    assert moments([], []) == []
-    assert moments([0], [3]) == [0]
-    assert moments([0, 5], [3, 0]) == [0, 1]
+@pytest.mark.parametrize(("steps", "wrong"), [([], []), ([0], [3]), ([0, 5], [3, 0])])
+def test_moments_of_few_frames_are_all_of_them(steps: list[int], wrong: list[int]) -> None:
+    assert moments(steps, wrong) == list(range(len(steps)))
 
 
 def test_only_the_last_frame_of_the_strip_is_marked() -> None:
     image, frames = make_frames(4)
     strip = heatmap_strip(image, POINTS, POSITIVE, frames, "a title")
     assert strip.dtype == np.uint8
-    rows = np.flatnonzero(has_rows(strip, SKY))
-    assert has_color(strip, ORANGE) > 100  # one cell, 8 x 7 px a side
-    assert len(rows) > 40
+    rows, _ = where(strip, SKY)
+    assert where(strip, ORANGE).shape[1] > 100  # one cell, 8 x 7 px a side
+    assert len(np.unique(rows)) > 40
     assert rows.min() > strip.shape[0] / 2  # three columns: the fourth frame is in the second row
     plain = heatmap_strip(image, POINTS, POSITIVE, [frames[0], frames[-1]], "a title")
-    columns = np.flatnonzero((np.abs(plain.astype(int) - SKY).max(axis=2) <= 8)[:300].any(axis=0))
+    _, columns = where(plain[:300], SKY)
     assert columns.min() > plain.shape[1] / 2
-
-
-def has_rows(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    return (np.abs(picture.astype(int) - color).max(axis=2) <= 8).any(axis=1)
 
 
 def test_animation_has_every_frame_even_if_nothing_has_changed_but_the_step() -> None:
@@ -93,7 +87,7 @@ def test_animation_has_every_frame_even_if_nothing_has_changed_but_the_step() ->
         with pytest.raises(EOFError):
             gif.seek(4)
     assert durations == [MILLISECONDS] * 3 + [PAUSE]
-    assert has_color(last, (253, 231, 37), 40) > 30  # the peak, yellow in viridis, 7 x 7 px
+    assert where(last, (253, 231, 37), 40).shape[1] > 30  # the peak, yellow in viridis, 7 x 7 px
     assert len(data) < 300_000
 
 

@@ -1,5 +1,3 @@
-"""What the watch of a pair says about a network: before training, and about one that is right everywhere."""
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,22 +32,21 @@ class Perfect(nn.Module):
 
 @pytest.mark.parametrize("name", ["dual_softmax", "dense_hinge"])
 def test_an_untrained_network_is_not_right(name: str) -> None:
-    pairs = training_pairs(DATA, 0)
-    watch = Watch(pairs, 3, JointObjective(descriptor=DescriptorLossConfig(name)), every=5, at_once=2)
-    watch.start(build_model(ModelConfig("lite", 16, descriptor_dim=8)))
+    pairs, objective = training_pairs(DATA, 0), JointObjective(descriptor=DescriptorLossConfig(name))
+    model = build_model(ModelConfig("lite", 16, descriptor_dim=8))
+    watch = Watch(pairs, 3, objective, every=5, at_once=2)
+    watch.start(model)
     assert watch.score is None
     assert len(watch.frames) == 1
     with torch.no_grad():
-        found = watch(build_model(ModelConfig("lite", 16, descriptor_dim=8)).eval())
+        found = watch(model)
     assert watch.score is not None
     assert watch.matching is not None
     assert not found["stop"]
     assert found["right_share"] == pytest.approx(min(found["right"] / found["cells"], watch.matching.accuracy))
     assert found["asked"] - found["matched"] == watch.matching.wrong > 0
-    # Of all pairs, whether or not they go through the network together.
-    at_once = Watch(pairs, 3, JointObjective(descriptor=DescriptorLossConfig(name)), every=5, at_once=8)
-    with torch.no_grad():
-        again = at_once(build_model(ModelConfig("lite", 16, descriptor_dim=8)).eval())
+    with torch.no_grad():  # the same if all pairs go through the network together
+        again = Watch(pairs, 3, objective, every=5, at_once=8)(model)
     assert (again["cells"], again["asked"]) == (found["cells"], found["asked"])
     assert found["cells"] == sum(int(part[f"valid_{view}"].sum()) for part in watch.parts for view in "ab")
 

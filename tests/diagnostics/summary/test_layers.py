@@ -6,24 +6,25 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from superpoint.config import ModelConfig
-from superpoint.diagnostics.summary.layers import describe, summarise
+from superpoint.diagnostics.summary.layers import ModelSummary, describe, summarise
 from superpoint.models import SuperPoint, build_model
 from superpoint.models.heads import DetectorHead
 
 
-def counted(model: nn.Module, height: int, width: int) -> int:
+def summed(model: nn.Module) -> ModelSummary:
+    """The summary for an image of 32x40, whose columns add up to what torch counts."""
+    summary = summarise(model, 32, 40)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 1, height, width))
-    return counter.get_total_flops()
+        model.eval()(torch.zeros(1, 1, 32, 40))
+    assert sum(layer.flops for layer in summary.layers) == summary.flops == counter.get_total_flops()
+    assert summary.parameters == sum(p.numel() for p in model.parameters())
+    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
+    return summary
 
 
 @pytest.mark.parametrize("config", [ModelConfig(), ModelConfig("lite", 32, 64)], ids=["vgg", "lite with descriptor"])
-def test_columns_add_up_to_what_torch_counts(config: ModelConfig) -> None:
-    model = build_model(config).eval()
-    summary = summarise(model, 48, 64)
-    assert sum(layer.parameters for layer in summary.layers) == sum(p.numel() for p in model.parameters())
-    assert summary.parameters == sum(p.numel() for p in model.parameters())
-    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model, 48, 64)
+def test_boxes_add_up_to_the_network(config: ModelConfig) -> None:
+    summary = summed(build_model(config))
     assert sum(block.parameters for block in summary.blocks) == summary.parameters
     assert sum(block.flops for block in summary.blocks) == summary.flops
 
@@ -36,11 +37,8 @@ def test_layers_of_the_default_network_by_hand() -> None:
     assert first.flops == 2 * 9 * 64 * 120 * 160
     assert (last.kind, last.shape) == ("conv 1x1", (15, 20, 65))
     assert last.parameters == 256 * 65 + 65
-    assert [layer.shape for layer in layers if layer.name == "encoder.pool"] == [
-        (60, 80, 64),
-        (30, 40, 64),
-        (15, 20, 128),
-    ]
+    pooled = [layer.shape for layer in layers if layer.name == "encoder.pool"]
+    assert pooled == [(60, 80, 64), (30, 40, 64), (15, 20, 128)]
     assert [(layer.kind, layer.shape) for layer in layers[-2:]] == [
         ("softmax, dustbin dropped", (15, 20, 64)),
         ("depth to space 8x8", (120, 160, 1)),
@@ -73,7 +71,7 @@ def test_blocks_are_the_stages_of_the_encoder() -> None:
 
 
 class Residual(nn.Module):
-    """As in ResNets: a sum that no module computes, and a convolution beside the others."""
+    """A sum that no module computes, and a convolution beside the others."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -86,8 +84,6 @@ class Residual(nn.Module):
 
 
 class OtherEncoder(nn.Module):
-    """Layers of its own kind, as encoders to come may have."""
-
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 8, 7, stride=2, padding=3)
@@ -104,10 +100,7 @@ class OtherEncoder(nn.Module):
 
 
 def test_an_encoder_of_another_kind() -> None:
-    model = SuperPoint(OtherEncoder(), DetectorHead(16, 8))
-    summary = summarise(model, 32, 40)
-    assert sum(layer.parameters for layer in summary.layers) == sum(p.numel() for p in model.parameters())
-    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model.eval(), 32, 40)
+    summary = summed(SuperPoint(OtherEncoder(), DetectorHead(16, 8)))
     by_name = {layer.name: layer for layer in summary.layers}
     assert by_name["encoder"].parameters == 16 + 16 * 16
     assert by_name["(outside of modules)"].flops == 2 * 16 * 16 * 4 * 5
@@ -137,8 +130,7 @@ class SharedEncoder(nn.Module):
 
 
 def test_shared_parameters_count_once_and_their_operations_every_time() -> None:
-    model = SuperPoint(SharedEncoder(), DetectorHead(4, 8))
-    summary = summarise(model, 32, 40)
+    summary = summed(SuperPoint(SharedEncoder(), DetectorHead(4, 8)))
     rows = [(layer.name, layer.parameters) for layer in summary.layers if layer.name.startswith("encoder")]
     assert rows == [
         ("encoder.first", 40),
@@ -146,11 +138,8 @@ def test_shared_parameters_count_once_and_their_operations_every_time() -> None:
         ("encoder.twice", 0),
         ("encoder.last", 4),  # its bias
     ]
-    assert summary.parameters == sum(p.numel() for p in model.parameters())
-    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
     assert [block.name for block in summary.blocks].count("encoder.twice") == 2
     assert sum(block.flops for block in summary.blocks) == summary.flops
-    assert sum(layer.flops for layer in summary.layers) == summary.flops == counted(model.eval(), 32, 40)
 
 
 def test_size_that_is_no_multiple_of_8() -> None:
