@@ -5,14 +5,7 @@ from pathlib import Path
 import pytest
 
 from superpoint.classification.config import STUDIES, ClassifierConfig
-from superpoint.classification.study import (
-    Cell,
-    depth_cells,
-    ingredient_cells,
-    is_done,
-    mnist_cells,
-    run_study,
-)
+from superpoint.classification.study import depth_cells, ingredient_cells, is_done, mnist_cells, run_study
 from superpoint.classification.study_figures import Outcome, read_outcome, study_figure
 from superpoint.config import load_config
 from superpoint.errors import UserError
@@ -89,23 +82,15 @@ def test_cells_differ_in_what_they_are_named_for(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_not_ended_is_not_done(tmp_path: Path) -> None:
-    config = settings("mnist", tmp_path)
-    assert not is_done(tmp_path / "absent", config)
-    assert isinstance(Cell("a", "b", "c", config).start, type(None))
+    assert not is_done(tmp_path / "absent", settings("mnist", tmp_path))
 
 
 def test_outcomes_are_read_from_the_log() -> None:
-    history = [
-        {
-            "event": "validate",
-            "step": 10 * epoch,
-            "accuracy": 0.1 * epoch,
-            "train_loss": 1 / epoch,
-            "train_accuracy": 0.5,
-        }
-        for epoch in range(1, 6)
-    ]
-    history.append({"event": "finished", "step": 50, "elapsed": 7.0})  # type: ignore[dict-item]
+    history: list[dict[str, object]] = []
+    for epoch in range(1, 6):
+        figures = {"accuracy": 0.1 * epoch, "train_loss": 1 / epoch, "train_accuracy": 0.5}
+        history.append({"event": "validate", "step": 10 * epoch, **figures})
+    history.append({"event": "finished", "step": 50, "elapsed": 7.0})
     found = read_outcome("g", "l", 7, history, 10)
     assert (found.epochs, found.seconds, found.best_accuracy, found.diverged) == (5.0, 7.0, 0.5, None)
     assert found.test_accuracy == pytest.approx(0.4)
@@ -115,10 +100,16 @@ def test_outcomes_are_read_from_the_log() -> None:
     assert ended.test_accuracy is None
 
 
+CURVE = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
+
+
+def outcome(label: str) -> Outcome:
+    return Outcome("a", label, 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, CURVE)
+
+
 def test_the_figure_shows_what_diverged() -> None:
-    curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
-    outcomes = [Outcome("a", f"rate {n}", 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for n in range(5)]
-    outcomes.append(Outcome("b", "rate 9", 1, 0.3, None, None, None, None, 1.0, 5, {key: [] for key in curve}))
+    outcomes = [outcome(f"rate {n}") for n in range(5)]
+    outcomes.append(Outcome("b", "rate 9", 1, 0.3, None, None, None, None, 1.0, 5, {key: [] for key in CURVE}))
     figure = study_figure(outcomes, "title")
     assert figure_to_image(figure).shape[2] == 3
     losses = [text.get_text() for text in figure.axes[2].get_ymajorticklabels() + figure.axes[2].get_yminorticklabels()]
@@ -126,11 +117,8 @@ def test_the_figure_shows_what_diverged() -> None:
 
 
 def test_rates_are_coloured_by_order_and_kinds_by_kind() -> None:
-    curve = {"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.6], "train_loss": [1.0, 0.5]}
-
     def colors(labels: list[str]) -> list[object]:
-        outcomes = [Outcome("a", label, 1, 2.0, 0.5, 0.6, 0.6, 0.6, 1.0, None, curve) for label in labels]
-        return [line.get_color() for line in study_figure(outcomes, "title").axes[0].get_lines()]
+        return [line.get_color() for line in study_figure([*map(outcome, labels)], "title").axes[0].get_lines()]
 
     assert colors(["rate 0.1", "rate 0.3"]) == colors(["kaiming", "batch norm"])
     assert colors(["rate 0.1", "rate 0.3", "rate 1", "rate 1e+08"]) != colors(["a", "b", "c", "d"])

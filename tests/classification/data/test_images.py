@@ -26,10 +26,9 @@ def test_hidden_places_and_other_files_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_bad_folders_are_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
-        read_class_folder(tmp_path / "absent")
-    with pytest.raises(UserError, match="found no sub-folder"):
-        read_class_folder(tmp_path)
+    for folder, message in ((tmp_path / "absent", "no such folder"), (tmp_path, "found no sub-folder")):
+        with pytest.raises(UserError, match=message):
+            read_class_folder(folder)
     write_folder(tmp_path, count=1, classes=("only",))
     with pytest.raises(UserError, match=r"found one class only \('only'\)"):
         read_class_folder(tmp_path)

@@ -67,25 +67,19 @@ def test_wrong_images_are_named(healthy: Case, change: Callable[[Tensor], Tensor
 
 
 def test_one_image_for_all_is_named(healthy: Case) -> None:
-    class Stuck:
-        def __getitem__(self, index: int) -> Sample:
-            return healthy.dataset[17]
-
-    stuck: Any = Stuck()
-    assert "the index is not used" in input_(replace(healthy, dataset=stuck)).cause
+    stuck = faults.with_images(healthy, lambda _: healthy.dataset[17]["image"])
+    assert "the index is not used" in input_(stuck).cause
 
 
 def test_images_that_are_lost_are_named(healthy: Case) -> None:
-    found = input_(faults.with_images(healthy, lambda image: image // 255 * 3))
-    assert found.status is Status.FAIL
-
-
-class Again(nn.Module):
-    def forward(self, image: Tensor) -> Tensor:
-        return (image - 0.5) * 0.1 - 1
+    assert input_(faults.with_images(healthy, lambda image: image // 255 * 3)).status is Status.FAIL
 
 
 def test_a_second_normalisation_in_the_network_is_seen(healthy: Case) -> None:
+    class Again(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return (image - 0.5) * 0.1 - 1
+
     found = input_(replace(healthy, model=nn.Sequential(Again(), healthy.model).eval()))
     assert found.status is Status.WARN
     assert "normalised twice" in found.cause
