@@ -1,5 +1,3 @@
-"""One grammar for all commands: what each of them must have, and must not."""
-
 import inspect
 import re
 import subprocess

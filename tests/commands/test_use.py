@@ -1,7 +1,7 @@
 """The options of `detect`, `match` and `track` reach the stages."""
 
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,17 +20,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-class Recorder:
-    def __init__(self, result: Any = None) -> None:
-        self.result = result
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self.arguments, self.options = arguments, options
-        return self.result
-
-
 def test_detect(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
-    stage = Recorder()
+    stage = Mock(return_value=None)
     monkeypatch.setattr(detect, "detect_images", stage)
     cli.succeeds(
         *("detect", "a.jpg", "*.jpg", "--out", "pics", "--model", "magicpoint", "--threshold", ".1"),
@@ -38,28 +29,28 @@ def test_detect(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
         *("--precision", "fp32", "--device", "cpu", "--root", "r"),
     )
     config = InferenceConfig("magicpoint", 0.1, 7, 3, 2, 0, "torch", "fp32", "cpu")
-    assert stage.arguments == (["a.jpg", "*.jpg"], Path("pics"), config)
-    assert stage.options == {"root": Path("r"), "resume": False, "overwrite": False}
-    stage.result = 15
+    options = {"root": Path("r"), "resume": False, "overwrite": False}
+    stage.assert_called_once_with(["a.jpg", "*.jpg"], Path("pics"), config, **options)
+    stage.return_value = 15
     code, _, error = cli("detect", "a.jpg", "--out", "f.h5")
     assert code == 143
     assert "superpoint detect a.jpg --out f.h5 --resume" in error
 
 
 def test_match(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
-    stage = Recorder({"matches": 3})
+    stage = Mock(return_value={"matches": 3})
     monkeypatch.setattr(match, "match_images", stage)
     output = cli.succeeds("match", "a.jpg", "b.jpg", "--matcher", "ratio", "--inlier-threshold", "2", "--json")
     assert output == '{\n "matches": 3\n}\n'
-    assert stage.arguments == (Path("a.jpg"), Path("b.jpg"), Path("matches.png"), InferenceConfig())
-    assert stage.options == {"matcher": "ratio", "estimator": "gcransac", "threshold": 2.0}
+    options = {"matcher": "ratio", "estimator": "gcransac", "threshold": 2.0}
+    stage.assert_called_once_with(Path("a.jpg"), Path("b.jpg"), Path("matches.png"), InferenceConfig(), **options)
 
 
 def test_track(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
-    stage = Recorder(TrackResult(5, 2, 2.0, 9.0))
+    stage = Mock(return_value=TrackResult(5, 2, 2.0, 9.0))
     monkeypatch.setattr(track, "track_keypoints", stage)
     cli.succeeds("track", "0", "--out", "t.mp4", "--frames", "9", "--codec", "mp4v", "--keep", "4")
-    assert stage.arguments == ("0", Path("t.mp4"), InferenceConfig())
-    assert stage.options == {"max_distance": 0.7, "keep": 4, "frames": 9, "codec": "mp4v"}
-    stage.result = TrackResult(0, 0, 0.0, 0.0, signal=2)
+    options = {"max_distance": 0.7, "keep": 4, "frames": 9, "codec": "mp4v"}
+    stage.assert_called_once_with("0", Path("t.mp4"), InferenceConfig(), **options)
+    stage.return_value = TrackResult(0, 0, 0.0, 0.0, signal=2)
     assert cli("track", "0", "--out", "t.mp4").code == 130

@@ -45,7 +45,7 @@ def figure(value: Any, digits: int = 3) -> str:
 
 def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return (name, value, unit or aside) of the figures in the heading."""
-    figures = [("diagnosis", verdict(record, passes=False), "")] if record.findings else []
+    figures = [("diagnosis", verdict(record), "")] if record.findings else []
     figures.append(("training loss", figure(record.last("train").get("loss")), "nats"))
     validation = record.last("validate")
     if "loss" in validation:
@@ -65,12 +65,10 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     return figures
 
 
-def verdict(record: RunRecord, *, passes: bool = True) -> str:
-    """Return "1 FAIL, 1 WARN, 13 PASS"; with `passes` false the last only if it is all."""
+def verdict(record: RunRecord) -> str:
+    """Return "1 FAIL, 1 WARN, 13 PASS"."""
     found = [finding.get("status") for finding in record.findings["findings"]]
     counts = {status: found.count(status) for status in ("FAIL", "WARN", "PASS")}
-    if not passes and counts["FAIL"] + counts["WARN"]:
-        counts["PASS"] = 0
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no findings"
 
 

@@ -115,7 +115,7 @@ def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
 def training_section(record: RunRecord) -> Section:
     """Return training samples from where the curriculum ends."""
     text = "From where the curriculum ends, augmented. Crosses: labels as encoded. Darkened: cells the loss ignores."
-    samples = []
+    samples: list[Picture] = []
     try:
         config = load_run_config(record.path / "config.yaml")
         dataset = training_samples(config.data, config.seed)
@@ -125,7 +125,7 @@ def training_section(record: RunRecord) -> Section:
             title = f"sample {index}: {int(inside(points, *image.shape).sum())} labels"
             samples.append(Picture(title, draw_sample(dataset, index, max(1, 256 // config.data.width))))
     except UserError:  # other sections say why
-        samples = []
+        samples.clear()
     return samples_section(samples, text)
 
 

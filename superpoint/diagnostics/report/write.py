@@ -10,20 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from superpoint.config import MagicPointConfig, SuperPointConfig
+from superpoint.diagnostics.report import sections
 from superpoint.diagnostics.report.network import descriptor_section, output_section, training_section
 from superpoint.diagnostics.report.page import Section, render_page
 from superpoint.diagnostics.report.panels import compared_panels, training_panels
 from superpoint.diagnostics.report.record import RunRecord, read_records
-from superpoint.diagnostics.report.sections import (
-    configuration,
-    curves_section,
-    diagnosis,
-    differences,
-    environment,
-    evaluation_section,
-    evaluations_section,
-    inside,
-)
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 
@@ -60,28 +51,28 @@ def write_report(
 
 def detector_sections(records: Sequence[RunRecord]) -> list[Section]:
     """Return the sections of one run of a detector or SuperPoint, or of a comparison of several."""
-    kinds = [SuperPointConfig if record.joint else MagicPointConfig for record in records]
     if len(records) > 1:
-        each = [
-            (one.label, [diagnosis(one), evaluation_section(one), configuration(one, kind), environment(one)])
-            for one, kind in zip(records, kinds, strict=True)
-        ]
         return [
-            curves_section(compared_panels(records), records),
-            differences(records),
-            evaluations_section(records),
+            sections.curves_section(compared_panels(records), records),
+            sections.differences(records),
+            sections.evaluations_section(records),
             output_section(records),
-            Section("runs", "Each run", each, "runs.html"),
+            Section("runs", "Each run", [(record.label, _own_sections(record)) for record in records], "runs.html"),
         ]
     (record,) = records
+    diagnosis, *last = _own_sections(record)
     return [
-        diagnosis(record),
-        curves_section(training_panels(record), records),
+        diagnosis,
+        sections.curves_section(training_panels(record), records),
         *([descriptor_section(record)] if record.joint else []),
-        inside(record),
+        sections.inside(record),
         output_section(records),
         training_section(record),
-        evaluation_section(record),
-        configuration(record, kinds[0]),
-        environment(record),
+        *last,
     ]
+
+
+def _own_sections(record: RunRecord) -> list[Section]:
+    kind = SuperPointConfig if record.joint else MagicPointConfig
+    evaluation, environment = sections.evaluation_section(record), sections.environment(record)
+    return [sections.diagnosis(record), evaluation, sections.configuration(record, kind), environment]

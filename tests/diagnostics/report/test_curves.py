@@ -28,7 +28,7 @@ def test_long_curves_are_averaged_not_cut() -> None:
 
 def test_a_spike_in_a_long_curve_stays_visible() -> None:
     y = np.ones(10_000)
-    y[5000], y[5001], y[:200] = 90.0, -3.0, np.nan
+    y[5000], y[5001], y[:200] = 90.0, -3.0, NAN
     drawn = axes(Panel("t", "u", [Curve("a", list(range(10_000)), y.tolist())]))
     (band,) = drawn.collections
     extent = np.concatenate([path.vertices for path in band.get_paths()])[:, 1]
@@ -40,7 +40,6 @@ def test_svg_is_well_formed_and_the_same_every_time() -> None:
     panel = Panel("Loss", "nats", [Curve("a", [0, 10, 20], [4.0, 1.0, 0.5])], log=True, level=4.17, marks=[10])
     assert panel.svg() == panel.svg()
     assert ET.fromstring(panel.svg()).tag.endswith("svg")
-    assert "DOCTYPE" not in panel.svg()
     assert len(axes(panel).get_lines()) == 3  # curve, level and mark
     assert panel.uri.startswith("data:image/svg+xml;base64,")
 
