@@ -1,6 +1,7 @@
 """A trained network behind one call: images in, features out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import overload
 
@@ -32,9 +33,7 @@ class FeatureDetector:
     """
 
     def __init__(self, network: Network, descriptor_dim: int, name: str = "") -> None:
-        self.network = network
-        self.descriptor_dim = descriptor_dim
-        self.name = name
+        self.network, self.descriptor_dim, self.name = network, descriptor_dim, name
         self.backend, self.precision, self.device = network.backend, network.precision, network.device
 
     def __repr__(self) -> str:
@@ -126,16 +125,11 @@ def _in_original(image: GrayImage, found: Features) -> Features:
     return Features(points, found.scores, found.descriptors, image.size)
 
 
-def _groups(images: Sequence[GrayImage]) -> list[list[GrayImage]]:
-    """Join neighbours of one shape up to BATCH_PIXELS."""
-    groups: list[list[GrayImage]] = []
-    for image in images:
-        alike = bool(groups) and groups[-1][0].pixels.shape == image.pixels.shape
-        if alike and (len(groups[-1]) + 1) * image.pixels.numel() <= BATCH_PIXELS:
-            groups[-1].append(image)
-        else:
-            groups.append([image])
-    return groups
+def _groups(images: Sequence[GrayImage]) -> Iterator[list[GrayImage]]:
+    """Yield neighbours of one shape together, up to BATCH_PIXELS."""
+    for shape, neighbours in groupby(images, key=lambda image: image.pixels.shape):
+        alike, count = list(neighbours), max(1, BATCH_PIXELS // shape.numel())
+        yield from (alike[start : start + count] for start in range(0, len(alike), count))
 
 
 def load_model(
@@ -162,8 +156,7 @@ def load_model(
         raise UserError(f"name_or_path: found {name_or_path!r}, expected the name of pretrained weights or a path")
     if Path(name_or_path).suffix in EXPORTED and not Path(name_or_path).is_dir():
         return _load_exported(Path(name_or_path), device, backend, precision)
-    model = load_network(name_or_path)
-    return _detector(make_network(model, backend, precision, device), name_or_path)
+    return _detector(make_network(load_network(name_or_path), backend, precision, device), name_or_path)
 
 
 def _load_exported(path: Path, device: str, backend: str, precision: str) -> FeatureDetector:

@@ -45,7 +45,7 @@ def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]
 def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
     """Return an image as a grey tensor, its longest side shrunk to `resize` pixels."""
     if isinstance(image, str | os.PathLike):
-        pixels = torch.from_numpy(read_gray(Path(image)))
+        pixels = read_gray(Path(image))
     elif isinstance(image, np.ndarray | Tensor):
         pixels = _gray(image, name)
     else:
@@ -55,8 +55,10 @@ def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
     if max(height, width) > SIDE:
         raise ValueError(f"{name}: found {width} x {height} pixels, expected sides of at most {SIDE}")
     if resize and resize < max(height, width):
-        pixels = torch.from_numpy(shrink(pixels.cpu().numpy(), resize)).to(pixels.device)
-    return GrayImage(_scaled(pixels), (width, height))
+        pixels = shrink(pixels, resize)
+    if pixels.dtype == np.uint8:
+        pixels = np.divide(pixels, np.float32(255), dtype=np.float32)
+    return GrayImage(torch.from_numpy(pixels), (width, height))
 
 
 def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:
@@ -71,7 +73,7 @@ def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _gray(image: NDArray[Any] | Tensor, name: str) -> Tensor:
+def _gray(image: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
     """Return uint8 or float32 [H, W] of an array [H, W], [H, W, 1 or 3] or a tensor [H, W], [1 or 3, H, W]."""
     if isinstance(image, Tensor):
         axis, shapes, types = 0, "[H, W], [1, H, W] or [3, H, W]", "torch.uint8 or floating point 0..1"
@@ -85,8 +87,14 @@ def _gray(image: NDArray[Any] | Tensor, name: str) -> Tensor:
         raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
     if not known:
         raise ValueError(f"{name}: found type {image.dtype}, expected {types}")
-    pixels = image.detach() if isinstance(image, Tensor) else _copied(image)
-    return _checked(_luma(pixels if pixels.dtype == torch.uint8 else pixels.float(), axis), name)
+    if isinstance(image, Tensor):
+        values = (image if image.dtype == torch.uint8 else image.float()).detach().cpu().numpy()
+        values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
+    else:  # 16 bits as from a file: thermal cameras use a small part of their range
+        values = to_8_bits(image, stretch=True) if image.dtype == np.uint16 else image
+    with np.errstate(over="ignore"):
+        pixels = np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
+    return _checked(_luma(pixels), name)
 
 
 def _hint(image: NDArray[Any] | Tensor) -> str:
@@ -97,47 +105,22 @@ def _hint(image: NDArray[Any] | Tensor) -> str:
     return "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
 
 
-def _copied(image: NDArray[Any]) -> Tensor:
-    if image.dtype == np.uint16:
-        image = to_8_bits(image, stretch=True)  # as from a file: thermal cameras use a small part of their range
-    elif image.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            image = image.astype(np.float32)  # float64 has no byte order or precision that matters here
-    return torch.from_numpy(np.array(image, order="C"))
+def _luma(image: NDArray[Any]) -> NDArray[Any]:
+    # By OpenCV: torch's threads would wait for more work for 8 ms, while another runtime runs the network.
+    if image.ndim == 2 or image.shape[2] == 1:
+        return image.reshape(image.shape[:2])
+    values = cv2.transform(np.asarray(image, np.float32), np.array([LUMA], np.float32))
+    return np.rint(values).astype(np.uint8) if image.dtype == np.uint8 else values
 
 
-def _scaled(pixels: Tensor) -> Tensor:
-    """Return float32 0..1 of uint8, or float32 as it is."""
-    if pixels.dtype != torch.uint8:
-        return pixels.float()
-    if pixels.device.type != "cpu":
-        return pixels.float() / 255
-    # Not by torch: its threads would wait for more work for 8 ms, while those of another runtime run the network.
-    return torch.from_numpy(np.divide(pixels.numpy(), np.float32(255), dtype=np.float32))
-
-
-def _luma(image: Tensor, axis: int) -> Tensor:
-    if image.ndim == 2:
-        return image
-    if image.shape[axis] == 1:
-        return image.squeeze(axis)
-    image = image.movedim(axis, -1)
-    if image.device.type == "cpu":  # by OpenCV for the reason in `_scaled`
-        values = cv2.transform(np.ascontiguousarray(image.numpy(), np.float32), np.array([LUMA], np.float32))
-        return torch.from_numpy(np.rint(values).astype(np.uint8) if image.dtype == torch.uint8 else values)
-    gray = image.float() @ torch.tensor(LUMA, device=image.device)
-    return gray.round().to(torch.uint8) if image.dtype == torch.uint8 else gray
-
-
-def _checked(pixels: Tensor, name: str) -> Tensor:
+def _checked(pixels: NDArray[Any], name: str) -> NDArray[Any]:
     """Return uint8, or finite floats clipped to 0..1."""
-    if pixels.dtype == torch.uint8:
+    if pixels.dtype == np.uint8:
         return pixels
-    values = pixels.cpu().numpy()
-    low, high = float(values.min()), float(values.max())  # NaN if any is
+    low, high = float(pixels.min()), float(pixels.max())  # NaN if any is
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: found values that are not finite (NaN or infinity), expected 0..1")
     if low < -ROUNDING or high > 1 + ROUNDING:
         hint = "; divide by 255, or give uint8" if low >= 0 and 1 < high <= 255 else ""
         raise ValueError(f"{name}: found values {low:g}..{high:g}, expected floats of 0..1{hint}")
-    return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)
+    return pixels.clip(0, 1)

@@ -117,15 +117,11 @@ class TestErrors:
         with pytest.raises(UserError, match=rf"found the suffix '\.bin', expected \{SUFFIXES[form]} for --format"):
             write_model(described, form, tmp_path / "a.bin")
 
-    def test_format(self, described: SuperPoint, tmp_path: Path) -> None:
+    def test_not_written(self, described: SuperPoint, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"--format: found 'onxx', expected one of .*did you mean 'onnx'"):
             write_model(described, "onxx", tmp_path / "a.onnx")
-
-    def test_folder(self, described: SuperPoint, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="none: no such folder"):
             write_model(described, "onnx", tmp_path / "none" / "a.onnx")
-
-    def test_settings(self) -> None:
         with pytest.raises(UserError, match="points: found 0, expected"):
             Settings(max_keypoints=0)
 
@@ -139,12 +135,10 @@ class TestErrors:
         with pytest.raises(UserError, match=rf"a\{suffix}: not a readable"):
             open_exported(tmp_path / f"a{suffix}")
 
-    def test_truncated(self, scripted: Path, tmp_path: Path) -> None:
+    def test_incomplete(self, scripted: Path, converted: Path, tmp_path: Path) -> None:
         (tmp_path / "a.pt").write_bytes(scripted.read_bytes()[:-2000])
         with pytest.raises(UserError, match="not a readable TorchScript file"):
             open_exported(tmp_path / "a.pt")
-
-    def test_xml_alone(self, converted: Path, tmp_path: Path) -> None:
         (tmp_path / "a.xml").write_bytes(converted.read_bytes())
         with pytest.raises(UserError, match=r"found no 'a\.bin' beside it"):
             open_exported(tmp_path / "a.xml")
@@ -155,13 +149,11 @@ class TestErrors:
         with pytest.raises(UserError, match="found no metadata of superpoint"):
             open_exported(tmp_path / "a.pt")
 
-    def test_missing_and_unknown(self, tmp_path: Path) -> None:
+    def test_not_opened(self, scripted: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no such file, expected an exported network"):
             open_exported(tmp_path / "a.onnx")
         (tmp_path / "a.tflite").write_bytes(b"x")
         with pytest.raises(UserError, match=r"found the suffix '\.tflite', expected one of"):
             open_exported(tmp_path / "a.tflite")
-
-    def test_precision(self, scripted: Path) -> None:
         with pytest.raises(UserError, match=r"found 'bf16', but \.pt files compute in fp32"):
             open_exported(scripted, "bf16")

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ from superpoint import pretrained
 from superpoint.inference import DEFAULT_MODEL
 from superpoint.visualize import save_image
 from tests.conftest import photograph
-from tests.inference.networks import write_network
 
-MODULES = (*("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.matching"),)
+MODULES = ("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.matching")
 FLAGS = doctest.ELLIPSIS
 
 
@@ -43,8 +43,10 @@ def test_examples_of_the_page(project: Path) -> None:
     assert results.attempted > 15
 
 
-def test_the_default_comes_from_the_released_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_network(tmp_path / f"{DEFAULT_MODEL}.safetensors")
+def test_the_default_comes_from_the_pretrained_weights(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(weights, tmp_path / f"{DEFAULT_MODEL}.safetensors")
     monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
     model = superpoint.load_model(device="cpu", backend="torch")
     assert model.descriptor_dim > 0

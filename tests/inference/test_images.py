@@ -1,5 +1,3 @@
-"""What images can be, and what is said of those that cannot."""
-
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from superpoint.errors import UserError
 from superpoint.inference import FeatureDetector, Features
@@ -31,9 +30,7 @@ GRAY = np.zeros((16, 24), np.uint8)
         (np.zeros((0, 24), np.uint8), "expected at least one pixel"),
         (torch.zeros(0, 24), "expected at least one pixel"),
         (np.zeros((16, 24), np.int64), "image: found type int64, expected uint8, uint16 or float"),
-        (np.zeros((16, 24), bool), "found type bool"),
         (np.zeros((16, 24), complex), "found type complex128"),
-        (np.full((16, 24), "a"), "found type <U1"),
         (torch.zeros(16, 24, dtype=torch.int32), "found type torch.int32"),
         (np.full((16, 24), 128.0), r"found values 128..128, expected floats of 0..1; divide by 255, or give uint8"),
         (np.full((16, 24), -0.5), r"found values -0.5..-0.5, expected floats of 0..1$"),
@@ -42,7 +39,7 @@ GRAY = np.zeros((16, 24), np.uint8)
         (torch.full((16, 24), math.inf), "not finite"),
         (np.zeros((2, 40000), np.uint8), "expected sides of at most 32767"),
         (None, "image: found NoneType, expected a path, a numpy array or a tensor"),
-        (7, "found int"),
+        (Image.new("P", (8, 8)), r"np.asarray\(image.convert\('RGB'\)\)"),
         (b"photo.jpg", "found bytes"),
         ([GRAY, GRAY.astype(int)], "image 1: found type int64"),
         (np.zeros((2, 16, 24, 4), np.uint8), r"image 0: found shape \[16, 24, 4\]"),
@@ -53,21 +50,11 @@ def test_what_cannot_be_an_image(image: Any, message: str) -> None:
         gray_images(image)
 
 
-def test_pil_images_get_a_hint() -> None:
-    from PIL import Image
-
-    with pytest.raises(ValueError, match=r"np.asarray\(image.convert\('RGB'\)\)"):
-        gray_image(Image.new("P", (8, 8)))  # type: ignore[arg-type]
-
-
 def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
-    (tmp_path / "empty.png").touch()
-    for name, message in (("text.jpg", "not an image"), ("empty.png", "empty file"), ("none.png", "no such file")):
-        with pytest.raises(UserError, match=message):
-            gray_image(tmp_path / name)
-    with pytest.raises(UserError, match="found a folder"):
-        gray_image(tmp_path)
+    for path in (tmp_path / "text.jpg", tmp_path / "none.png", tmp_path):
+        with pytest.raises(UserError):
+            gray_image(path)
 
 
 def test_values_are_kept() -> None:
@@ -130,17 +117,12 @@ def arrays(draw: st.DrawFn) -> NDArray[Any]:
     return array[..., ::-1] if array.ndim and draw(st.booleans()) else array
 
 
-def one_line(error: Exception) -> None:
-    assert len(str(error)) > 10
-    assert "\n" not in str(error)
-
-
 def outcome(detector: FeatureDetector, image: Any, **options: Any) -> None:
     """A result that makes sense, or an error of the two kinds."""
     try:
         found = detector.detect(image, **options)
     except (ValueError, UserError) as error:
-        one_line(error)
+        assert "\n" not in str(error)  # noqa: PT017
         return
     for each in found if isinstance(found, list) else [found]:
         assert isinstance(each, Features)

@@ -13,14 +13,12 @@ from superpoint.inference.track_video import track_keypoints
 from superpoint.inference.video import FrameSource, VideoFile
 from superpoint.visualize import save_image
 from tests.conftest import photograph
-from tests.inference.networks import write_network
 
 FRAMES = 6
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> InferenceConfig:
-    weights = write_network(tmp_path_factory.mktemp("weights") / "described.safetensors")
+@pytest.fixture
+def config(weights: Path) -> InferenceConfig:
     return InferenceConfig(str(weights), backend="torch", precision="fp32", device="cpu")
 
 

@@ -7,7 +7,7 @@ from superpoint.inference.tracking import PointTracker
 
 
 def frame(names: list[int], shift: float = 0.0, dim: int = 16) -> Features:
-    """A keypoint for each name, whose descriptor is that name's axis."""
+    """Keypoints whose descriptors are the axes of their names."""
     points = np.array([[10.0 * name + shift, 5.0] for name in names]).reshape(-1, 2)
     return Features(points, np.ones(len(names)), np.eye(dim)[names], (200, 100))
 

@@ -10,7 +10,6 @@ from superpoint.visualize import save_image
 
 
 def frames(count: int = 5, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """Grey levels and one red corner, so that colours in the wrong order show."""
     made = []
     for index in range(count):
         frame = np.full((height, width, 3), 40 * index % 256, np.uint8)

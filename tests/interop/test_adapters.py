@@ -14,17 +14,7 @@ from superpoint.interop.local_feature import KorniaFeature
 from superpoint.interop.opencv import from_dmatches, from_keypoints, to_dmatches, to_keypoints
 from superpoint.matching import Matches
 from superpoint.models import SuperPoint, build_model, extract
-
-
-def features(count: int, seed: int) -> Features:
-    random = np.random.default_rng(seed)
-    described = random.standard_normal((count, 32))
-    return Features(
-        random.random((count, 2)) * np.array([64, 48]),
-        np.sort(random.random(count))[::-1],
-        described / np.linalg.norm(described, axis=1, keepdims=True),
-        (64, 48),
-    )
+from tests.interop.test_files import features
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +24,7 @@ def model() -> SuperPoint:
 
 class TestLightGlue:
     def test_kornia_runs_on_it(self) -> None:
-        """Random weights: nothing is downloaded, and nothing is asked of the matches but that they are some."""
+        """Random weights, so nothing is downloaded."""
         from kornia.feature import LightGlue
 
         with torch.random.fork_rng():
@@ -125,18 +115,11 @@ class TestOpenCV:
 
     def test_opencv_draws_and_matches_them(self) -> None:
         first, second = features(20, 0), features(20, 0)
-        assert first.descriptors is not None
-        assert second.descriptors is not None
-        theirs = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(first.descriptors, second.descriptors)
+        matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+        theirs = matcher.match(first.descriptors, second.descriptors)  # type: ignore[arg-type]
         assert sorted(from_dmatches(theirs).indices.tolist()) == [[index, index] for index in range(20)]
         blank = np.zeros((48, 64), np.uint8)
-        drawn = cv2.drawMatches(
-            blank,
-            to_keypoints(first),
-            blank,
-            to_keypoints(second),
-            to_dmatches(from_dmatches(theirs)),
-            None,  # type: ignore[call-overload]
-        )
+        pair = (blank, to_keypoints(first), blank, to_keypoints(second))
+        drawn = cv2.drawMatches(*pair, to_dmatches(from_dmatches(theirs)), None)  # type: ignore[call-overload]
         assert drawn.shape == (48, 128, 3)
         assert drawn.any()
