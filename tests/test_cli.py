@@ -80,7 +80,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("study ingredients data.train=data --pretrain absent", "data.train=absent: no such file"),
         ("visualize-dataset data.width=-8", "data.width"),
         ("find-lr optimizer.lr=0", "optimizer.lr"),
-        ("overfit train.steps=3", "by --steps"),
         ("overfit --steps 0", "--steps"),
         ("overfit --minutes nan", "minutes"),
         ("summary model.head_channels=100000000", "not enough memory"),

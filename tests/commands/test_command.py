@@ -103,6 +103,8 @@ def test_arguments_are_told_apart() -> None:
         (["train-magicpoint", "--config", "superpoint/lite"], "is a configuration of train-superpoint"),
         (["evaluate", "synthetic", "--model", "magicpoint-lit"], "did you mean 'magicpoint-lite'?"),
         (["evaluate", "pairs", "protocol=papre"], "did you mean 'paper'"),
+        (["study", "mnist", "epochz=3"], "Did you mean: 'epochs'"),
+        (["overfit", "train.steps=3"], "by --steps"),
         (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "did you mean 'onnx'?"),
     ],
 )
