@@ -66,7 +66,7 @@ def measure(encoder: str, arguments: argparse.Namespace) -> dict[str, Any]:
     validate = DetectorValidation(config)
     with processor_time() if arguments.cpu_time else contextlib.nullcontext():
         trained = fit_detector(config, fabric, dataset, validate, resume=run.exists())
-    if trained.interrupted:
+    if trained.signal is not None:
         raise SystemExit(f"{encoder}: stopped at step {trained.step}; the same command goes on from there")
     model = load_network(run)
     metrics = trained.metrics or validate(model)  # none if all its minutes were spent before it was stopped

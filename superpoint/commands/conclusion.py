@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
     """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps its tables."""
-    if result.interrupted or not first_process():
+    if result.signal is not None or not first_process():
         return
     if isinstance(config, MagicPointConfig):
         evaluate(config, keep=not result.trained)

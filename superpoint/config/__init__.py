@@ -7,7 +7,6 @@ from superpoint.config.chains import AdaptConfig, ChainConfig, FinetuneConfig, P
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
 from superpoint.config.labelling import AdaptationConfig, LabellingConfig
 from superpoint.config.loading import dump_config, load_config, read_stage
-from superpoint.config.magicpoint import TEST_SEED, MagicPointConfig, ValidationConfig
 from superpoint.config.model import DecodeConfig, LossConfig, ModelConfig
 from superpoint.config.superpoint import (
     DescriptorLossConfig,
@@ -16,7 +15,14 @@ from superpoint.config.superpoint import (
     SuperPointConfig,
     load_run_config,
 )
-from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
+from superpoint.config.training import (
+    TEST_SEED,
+    MagicPointConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 
 __all__ = [
     "TEST_SEED",

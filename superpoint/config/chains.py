@@ -10,10 +10,9 @@ from typing import Any, ClassVar, TypeVar
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.config.inference import MODEL
 from superpoint.config.labelling import AdaptationConfig, LabellingConfig
-from superpoint.config.magicpoint import MagicPointConfig
 from superpoint.config.model import DecodeConfig, ModelConfig
 from superpoint.config.superpoint import PairDataConfig, PairValidationConfig, SuperPointConfig
-from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
+from superpoint.config.training import MagicPointConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.errors import UserError, check_number
 
 Training = TypeVar("Training", bound=MagicPointConfig)

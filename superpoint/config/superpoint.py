@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from superpoint.config.data import DataConfig, HomographyConfig, PhotometricConfig
 from superpoint.config.loading import load_config, read_stage
-from superpoint.config.magicpoint import MagicPointConfig, ValidationConfig
 from superpoint.config.model import ModelConfig
-from superpoint.config.training import TrainConfig
+from superpoint.config.training import MagicPointConfig, TrainConfig, ValidationConfig
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge", "sampled_hinge")

@@ -72,10 +72,6 @@ class TrainResult:
     signal: int | None = None  # SIGINT or SIGTERM, if one ended the session early
 
     @property
-    def interrupted(self) -> bool:
-        return self.signal is not None
-
-    @property
     def trained(self) -> bool:
         """Return whether this session has trained; a finished run that is resumed does not."""
         return bool(self.metrics)

@@ -3,8 +3,7 @@
     superpoint adapt --config adapt/default images=photos run=runs/adapt
 
 Round n labels the photographs by homographic adaptation (labels<n>.h5) and trains on the labels (round<n>/, a run
-folder as of train-magicpoint). Killed at any instant, the same command with --resume goes on where it was. After each
-round rounds.md and rounds.json say how labels and network have changed from round to round.
+folder as of train-magicpoint). rounds.md and rounds.json say how labels and network change from round to round.
 """
 
 from dataclasses import replace
@@ -40,8 +39,7 @@ COLUMNS = (
 def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
     """Run all rounds. Return the signal that stopped them, None if they are complete.
 
-    Raises: UserError as `chain.begin` and `chain.check_photographs`, or if the weights that training starts from are
-    of another network.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or for weights of another network.
     """
     folder, console = begin(config, resume=resume, remedy=_remedy), Console(stderr=True)
     images = check_photographs(config.images, MIN_IMAGES)
@@ -84,7 +82,7 @@ def _remedy(key: str, old: Any, new: Any) -> str | None:
 
 
 def _check_architecture(config: AdaptConfig) -> None:
-    """Training on from weights of another network fails only after the labels are made: so ask first."""
+    """Refuse weights of another network before the labels are made."""
     weights, wanted = config.labelling.weights, config.training.model
     _, found, _ = load_weights(weights)
     if config.from_previous and found.get("descriptor_dim"):
@@ -103,9 +101,9 @@ def _check_architecture(config: AdaptConfig) -> None:
 
 
 def label_agreement(before: str | Path, after: str | Path) -> float | None:
-    """Compute the share of keypoints in either feature file with one of the other within 1 px, as the network saw them.
+    """Compute the share of keypoints with one of the other feature file within 1 px of the image the network saw.
 
-    Mean over up to COMPARED images that both files hold, evenly chosen; None if there is none.
+    Mean over up to COMPARED images that both files hold; None if there is none.
     """
     with FeatureFile(before) as old, FeatureFile(after) as new:
         names = [name for name in new.names() if name in old]
@@ -117,7 +115,7 @@ def label_agreement(before: str | Path, after: str | Path) -> float | None:
 
 
 def collapse(before: float, after: float) -> str | None:
-    """Return a warning if the median image has so many fewer keypoints that training on them would spiral down."""
+    """Return a warning if the median image has so few keypoints that further rounds would lose them all."""
     if after >= MIN_SHARE * before:
         return None
     return (

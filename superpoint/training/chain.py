@@ -1,7 +1,7 @@
-"""What `finetune`, `adapt` and `pipeline` share: how a recipe of several steps begins, trains and tells its result.
+"""What `finetune`, `adapt` and `pipeline` share: how a recipe of several steps begins, and how it trains.
 
-The folder of a recipe holds its settings, <command>.yaml, and what each step leaves. A step that is complete is not
-done again, so the same command with --resume goes on after any end.
+The folder of a recipe holds its settings, <command>.yaml, and what each step leaves. Killed at any instant, the same
+command with --resume goes on where it was: a step that is complete is not done again.
 """
 
 import os
@@ -24,28 +24,27 @@ FREE = {"run", *(f"labelling.{key}" for key in MAY_CHANGE)}  # settings that dec
 
 
 def begin(config: ChainConfig, *, resume: bool, remedy: Remedy, own: Sequence[str] = ()) -> Path:
-    """Return the folder of a recipe once it is sure that the recipe may go on there. Nothing is written.
+    """Return the folder of a recipe, once it is sure that the recipe may go on there. Nothing is written.
 
     Args:
-        config: its settings.
         resume: whether the folder may hold results.
         remedy: asked about each setting that differs from those of the results.
         own: names in the folder, besides the settings, that are no results.
 
-    Raises: UserError under torchrun, or if the folder is in use, or of other settings.
+    Raises: UserError under torchrun, or if the folder is not empty without `resume`, or of other settings.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             f"{config.stage}: found several processes (torchrun), expected one; for several call its steps in turn"
         )
     folder = Path(config.run)
-    settings = settings_file(config)
-    # What a command that failed before its first step has left behind does not bar the way of its correction.
+    settings = _settings_file(config)
+    # What a command that failed before its first step has left behind does not count.
     begun = folder.is_dir() and any(each.name not in (settings.name, *own) for each in folder.iterdir())
     if begun and not resume:
         raise UserError(f"run={folder}: the folder is not empty; go on with it by --resume, or take another run=...")
     if begun and settings.exists():
-        load_config(type(config), settings)  # damaged, or of another version: said in one line
+        load_config(type(config), settings)  # UserError if it is damaged, or of another version
         for key, old, new in config_differences(settings.read_text(encoding="utf-8"), dump_config(config)):
             advice = remedy(key, old, new)
             if advice is not None:
@@ -54,17 +53,17 @@ def begin(config: ChainConfig, *, resume: bool, remedy: Remedy, own: Sequence[st
 
 
 def keep(key: str, _old: Any, _new: Any) -> str | None:
-    """Refuse any change of what decides about results; a `Remedy`."""
+    """A `Remedy`: refuse any change of what decides about results."""
     return None if key in FREE else "set it back, or take another run=..."
 
 
 def write_settings(config: ChainConfig) -> None:
-    """Make the folder of the recipe, and write its settings."""
+    """Make the folder of the recipe and write its settings."""
     make_folder(config.run)
-    write_text(settings_file(config), dump_config(config))
+    write_text(_settings_file(config), dump_config(config))
 
 
-def settings_file(config: ChainConfig) -> Path:
+def _settings_file(config: ChainConfig) -> Path:
     return Path(config.run) / f"{config.stage}.yaml"
 
 
@@ -76,7 +75,7 @@ def check_photographs(images: str | None, count: int) -> Path:
         raise UserError(f"images: found '{images}', expected a folder of photographs")
     source = open_source([images])
     total, readable, reason = len(source), 0, ""
-    for item in source.read(0, total):  # before the hours that come before they are needed
+    for item in source.read(0, total):
         try:
             item.load()
         except UserError as error:
@@ -92,7 +91,7 @@ def check_photographs(images: str | None, count: int) -> Path:
 def run_training(
     train: Callable[..., TrainResult], config: MagicPointConfig, conclude: Conclude | None = None
 ) -> TrainResult:
-    """Train, or go on with the training, and conclude it if it is complete."""
+    """Train, or go on with the training; conclude it if it is complete."""
     result = train(config, resume=True)
     if conclude is not None and result.signal is None:
         conclude(config, result)

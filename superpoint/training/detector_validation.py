@@ -53,7 +53,7 @@ class DetectorValidation:
         metrics: dict[str, Any] = {}
         for name, samples in self.sets.items():
             metrics |= flat_metrics(evaluate_synthetic(detect, samples), prefix=f"{name}/")
-        # Without a single label in the set (overfitting an image of ellipses) there is no precision to speak of.
+        # Without any label in the set (overfitting an image of ellipses) precision is undefined.
         prefixes = tuple(f"{name}/ap@" for name in self.selecting)
         scores = [value for key, value in metrics.items() if key.startswith(prefixes)]
         return {
@@ -81,9 +81,9 @@ class DetectorValidation:
 
 
 def labelled_batch(scenes: Sequence[tuple[np.ndarray, np.ndarray]], model: nn.Module) -> dict[str, torch.Tensor]:
-    """Scenes of one size (image uint8 [H, W], points [N, 2]) as a batch on the device of `model`, without augmentation.
+    """Return scenes (image uint8 [H, W], points [N, 2]) of one size as a batch on the device of `model`.
 
-    Padded like training samples to multiples of 8; cells in the padding are not valid.
+    Padded to multiples of 8; cells in the padding are not valid.
     """
     height, width = scenes[0][0].shape
     image = pad_to_multiple(torch.from_numpy(np.stack([image for image, _ in scenes]))[:, None].float())

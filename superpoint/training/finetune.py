@@ -5,11 +5,9 @@
     superpoint finetune images=photos run=runs/thermal --resume
 
 Labels the photographs by homographic adaptation (labels/, unless a feature file is given), trains on them (training/, a
-run folder as of train-superpoint), and measures before and after, with SIFT beside, on generated pairs of those
-photographs that were held out: finetune.md, finetune.json, matches_before.png, matches_after.png. Killed at any
-instant, the same command with --resume goes on where it was.
-
-The same held-out photographs, as other pairs, chose the checkpoint that is kept, so "after" is a little flattered.
+run folder as of train-superpoint), and measures before and after, beside SIFT, on generated pairs of held-out
+photographs: finetune.md, finetune.json, matches_before.png, matches_after.png. Other pairs of the same photographs
+chose the checkpoint, so "after" is a little too good.
 """
 
 import json
@@ -43,7 +41,7 @@ NOTICED = 0.01  # of AUC@5: less is noise
 def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
     """Label, train, compare. Return the signal that stopped it, None if it is complete.
 
-    Raises: UserError as `chain.begin` and `chain.check_photographs`, or if weights or labels cannot be used.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or for unusable weights or labels.
     """
     folder, console = begin(config, resume=resume, remedy=keep), Console(stderr=True)
     images = check_photographs(config.images, MIN_IMAGES)
@@ -92,8 +90,8 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
 def start_model(weights: str) -> tuple[ModelConfig, bool]:
     """Return the network of `weights`, with descriptors, and whether they have these already.
 
-    A MagicPoint gets a new descriptor head, of 64 dimensions if it is a small one, else of 256, and a fine branch if
-    its encoder can have one: without it the sharpening of labels is mostly lost.
+    A MagicPoint gets a descriptor head (64 dimensions if it is small, else 256), and a fine branch where its encoder
+    can have one: without it the sharpening of labels is mostly lost.
     """
     load_network(weights)  # whether they fit a network known here
     found = load_weights(weights)[1]
@@ -106,7 +104,7 @@ def start_model(weights: str) -> tuple[ModelConfig, bool]:
 
 
 def check_labels(path: Path, images: Path) -> None:
-    """Check a feature file. Raises: UserError unless it labels at least MIN_IMAGES images below `images`."""
+    """Raise UserError unless the feature file labels at least MIN_IMAGES images below `images`."""
     with FeatureFile(path) as labels:
         named = labels.names()
         usable = sum((images / name).is_file() for name in named)
@@ -120,7 +118,7 @@ def check_labels(path: Path, images: Path) -> None:
 
 
 def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:
-    """Return in a sentence whether it was worth it. Nothing is called better on fewer than FEW held-out photographs."""
+    """Return in words whether AUC@5 has improved; on fewer than FEW held-out photographs nothing is called better."""
     few = too_few(photographs, "training.data.holdout")
     before, after = result["before"].get("auc@5"), result["after"]["auc@5"]
     if before is None:

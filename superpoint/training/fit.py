@@ -1,4 +1,4 @@
-"""What all trainers share: `fit` trains a model in its run folder, `finish` leaves its best weights there."""
+"""What all trainers share: `fit` trains a model in its run folder, `finish` writes its best weights there."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,12 +44,9 @@ def fit(
     expected_initial_loss: float | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> TrainResult:
-    """Train `model` in place in the run folder `config.run`, which is locked meanwhile; arguments as of `engine.train`.
+    """Train `model` in place in the run folder `config.run`; arguments and errors as of `engine.train`.
 
-    Args:
-        prepare: called in the first process once the folder is there: it may write what `config` names in it.
-
-    Raises: UserError if the folder cannot be used, and as `engine.train`.
+    `prepare` is called in the first process once the folder is there.
     """
     with open_run(config.run, dump_config(config), fabric, resume=resume) as run:
         if prepare is not None and fabric.is_global_zero:
@@ -73,7 +70,7 @@ def fit(
 
 
 def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFolder:
-    """Open a run folder in the first process. If that fails all processes end, and the first one says why."""
+    """Open a run folder in the first process; if that fails, all processes end."""
     run = RunFolder(path, config=config, main=False)
 
     def open_folder() -> None:
@@ -85,11 +82,8 @@ def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFold
 
 
 def finish(config: FitConfig, fabric: Fabric, result: TrainResult, export: Callable[[Path, Path], object]) -> None:
-    """Call `export(best checkpoint, weights file)` in the first process, unless the run was stopped or has its weights.
-
-    All processes wait until the weights are written.
-    """
-    if fabric.is_global_zero and not result.interrupted:
+    """Call `export(best checkpoint, weights file)`, unless the run was stopped or has its weights; all wait for it."""
+    if fabric.is_global_zero and result.signal is None:
         run = RunFolder(config.run)
         if result.trained or not run.weights.exists():
             export(run.best, run.weights)

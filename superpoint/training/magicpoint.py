@@ -29,7 +29,7 @@ from superpoint.models.weights import export_weights, load_model_state, load_wei
 from superpoint.training.detector_validation import DetectorValidation, detector_objective
 from superpoint.training.fit import finish, fit
 
-NEW = ("descriptor.", "detector.fine.")  # what the names of tensors begin with that the start may lack
+NEW = ("descriptor.", "detector.fine.")  # parts of the network that `weights` may lack
 
 
 def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
@@ -49,15 +49,13 @@ def fit_detector(
     validate: Validate,
     *,
     resume: bool = False,
-    prepare: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Train the network of `config` by its objective on `dataset`, see `fit`."""
     model = initial_model(config, resume=resume, say=fabric.print)
     expected = INITIAL_DETECTOR_LOSS if config.weights is None else None
     objective = detector_objective(config)
     return fit(
-        config, fabric, model, objective, dataset, validate,
-        resume=resume, expected_initial_loss=expected, prepare=prepare,
+        config, fabric, model, objective, dataset, validate, resume=resume, expected_initial_loss=expected
     )  # fmt: skip
 
 
@@ -71,8 +69,8 @@ def initial_model(
 ) -> SuperPoint:
     """Return the network before its first step: drawn from the seed, or `config.weights`; errors as `load_start`.
 
-    What these weights, or with `resume` a checkpoint, will replace is not read: `model.encoder_weights` may be gone.
-    `say` is called with what `load_start` returns.
+    `model.encoder_weights` are not read if these weights, or with `resume` a checkpoint, replace them. `say` is called
+    with what `load_start` returns.
     """
     replaced = config.weights is not None or (resume and RunFolder(config.run).last.exists())
     model = build_model(config.model, config.seed, pretrained=not replaced)
@@ -86,9 +84,9 @@ def initial_model(
 
 
 def load_start(model: nn.Module, source: str) -> str:
-    """Load what `source` has; the descriptor head or the fine branch, if it has none, stays as drawn.
+    """Load the weights `source` into `model`; a descriptor head or fine branch that they lack stays as drawn.
 
-    Returns: a sentence about which tensors were loaded and which are new.
+    Returns: which tensors were loaded and which are new, in words.
 
     Raises: UserError if there are no such weights, or they are of another architecture.
     """

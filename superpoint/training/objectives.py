@@ -21,10 +21,9 @@ SMALLEST = 0.02  # of a descriptor loss that is balanced: below, it is learnt, a
 class DetectorObjective:
     """The detector loss on a batch of samples; an `engine.loop.Objective`.
 
-    Weighting cells with a keypoint w times would teach the network odds that are w times too high. Where a corner may
-    as well lie in the next cell both cells would overstate it, so that detections crowd along the borders of the 8x8
-    cells. The loss is therefore taken on logits whose dustbin is lowered by log w (the logit adjustment of Menon et al.
-    2021): the gradients are those of the weighted loss, and the network's own output are true probabilities.
+    Weighting cells with a keypoint w times would teach odds w times too high, and detections would crowd along the
+    borders of cells. So the loss sees the dustbin's logit lowered by log w (logit adjustment, Menon et al. 2021): the
+    network itself puts out true probabilities.
     """
 
     positive_weight: float = 1.0
@@ -33,19 +32,19 @@ class DetectorObjective:
 
     @property
     def dustbin_shift(self) -> float:
-        """Return log w, by which the loss sees the dustbin's logit lowered."""
+        """Return log w."""
         return math.log(self.positive_weight / self.dustbin_weight)
 
     def initialise(self, detector: DetectorHead) -> None:
-        """Start at even odds as the loss sees them, so that its first value is ln 65 whatever the weights."""
+        """Set the dustbin's bias so that the first loss is ln 65 whatever the weights."""
         with torch.no_grad():
             detector.logits.get_parameter("bias")[DUSTBIN] = self.dustbin_shift
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss on image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
 
-        Returns: loss; weight, the sum it was divided by; recall, the share of cells with a keypoint in which
-        the network puts less than half of its probability in the dustbin; dustbin, the dustbin's mean probability.
+        Returns: loss; weight, the sum it was divided by; recall, the share of cells with a keypoint whose dustbin has
+        less than half of the probability; dustbin, its mean probability.
         """
         logits = model(batch["image"].float() / 255)["logits"]
         return self.of_logits(logits, batch["target"], batch["valid"])
@@ -74,11 +73,9 @@ def detector_objective(config: MagicPointConfig) -> DetectorObjective:
 class JointObjective:
     """Detector and descriptor loss on a batch of pairs (`data.warped_pairs.WarpedPairs`), in one pass of both views.
 
-    The loss is detector + weight * descriptor. With balance "auto" the second part is scaled, in every batch anew, to
-    the size of the first, so the gradient is detector * grad(log detector + weight * log descriptor). That is the
-    uncertainty weighting of Kendall et al. 2018 with the uncertainties at their optimum for the batch, and needs no
-    state: a resumed run goes on with the same bits. The value of that loss says nothing; the two parts are logged.
-    `position` times the mean distance in pixels of shared keypoints is added, see `position_loss`.
+    The loss is detector + weight * descriptor + position * `position_loss`. With balance "auto" the descriptor's part
+    is scaled in every batch to the size of the detector's: the uncertainty weighting of Kendall et al. 2018 at its
+    optimum for the batch, without state.
     """
 
     detector: DetectorObjective = field(default_factory=DetectorObjective)
@@ -88,14 +85,12 @@ class JointObjective:
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss on a batch of pairs.
 
-        Returns: loss; weight, of the detector loss; detector_loss and descriptor_loss; position_loss, if it has a
-        weight; what `DetectorObjective` and `descriptor_statistics` return.
+        Returns: what `DetectorObjective` and `descriptor_statistics` return, and the loss of each part.
         """
         both = {key: torch.cat([batch[f"{key}_a"], batch[f"{key}_b"]]) for key in ("image", "target", "valid")}
         output = model(both["image"].float() / 255)
         found = self.detector.of_logits(output["logits"], both["target"], both["valid"])
-        # Full precision from here on: in bf16 a similarity errs by 0.004, times 1 / temperature. `.float()` alone would
-        # not do under autocast, which rounds the factors of every product of matrices again.
+        # In bf16 a similarity errs by 0.004, times 1 / temperature; autocast would round products of `.float()` too.
         with torch.autocast(output["descriptors"].device.type, enabled=False):
             part, statistics = self._of_descriptors(output["descriptors"].float(), batch)
         detector, share = found["loss"], self.descriptor.weight
@@ -108,7 +103,7 @@ class JointObjective:
         return found | losses | statistics
 
     def _of_positions(self, logits: Tensor, valid: Tensor, h_a_b: Tensor) -> Tensor:
-        """`position_loss` of logits [2 B, 65, H / 8, W / 8], first views first."""
+        """Position loss of logits [2 B, 65, H / 8, W / 8], first views first."""
         pixels = valid.repeat_interleave(CELL, dim=1).repeat_interleave(CELL, dim=2)
         (map_a, map_b), (mask_a, mask_b) = logits_to_probability(logits).chunk(2), pixels.chunk(2)
         return position_loss(map_a, map_b, h_a_b, mask_a, mask_b)[0]
@@ -131,13 +126,13 @@ class JointObjective:
 
 
 def joint_objective(config: SuperPointConfig) -> JointObjective:
-    """Return the objective of `config`, without the position loss (noise, of new weights) if pairs are overfitted."""
+    """Return the objective of `config`; without the position loss, noise at first, if pairs are overfitted."""
     position = 0.0 if config.data.overfit else config.position
     return JointObjective(detector_objective(config), config.descriptor, position)
 
 
 def weighted_means(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Return the mean of what an objective returned for some batches, by their "weight"; as of one large batch."""
+    """Return the means, by "weight", of what an objective returned for some batches."""
     weights = [float(output["weight"]) for output in outputs]
     total = sum(weights) or 1.0
     return {
@@ -154,12 +149,12 @@ def descriptor_statistics(
     """Compute how well descriptors [B, K, D] of correspondences [B, K, 2] tell them apart; `valid` bool [B, K].
 
     Returns scalars:
-        positive_similarity: mean cosine of the two descriptors of a correspondence; near 1.
-        negative_similarity: mean cosine of descriptors more than NEAR px apart; near 0.
+        positive_similarity: mean cosine of the two descriptors of a correspondence.
+        negative_similarity: mean cosine of descriptors more than NEAR px apart.
         hardest_negative: mean over correspondences of the largest of these.
         matching_accuracy: share of the correspondences whose nearest descriptor in the other view lies within NEAR px
-            of the right one (descriptors are interpolated between cells of 8 px), mean of both directions.
-        collapse: mean cosine of descriptors of different images; 1 = all descriptors are the same. 0 for one image.
+            of the right one, mean of both directions.
+        collapse: mean cosine of descriptors of different images; 1 = all are the same; 0 for one image.
     """
     first, second = descriptors_a.float(), descriptors_b.float()
     similarity = first @ second.transpose(1, 2)  # [B, K, K]

@@ -46,12 +46,10 @@ Both = tuple[Features, Features]  # of the two views of a pair
 class PairValidation:
     """Homography estimation on pairs of held-out photographs or unseen scenes; called with the averaged model.
 
-    "pairs/auc@5", the area under the curve of homography correctness up to 5 px, selects the best checkpoint: a
-    descriptor loss falls long after matching has stopped improving. "loss" and the objective's figures are of held-out
-    training pairs. The metrics of `DetectorValidation` are reported too.
+    "pairs/auc@5" selects the best checkpoint: a descriptor loss falls long after matching has stopped improving.
+    The objective's figures on held-out training pairs, and those of `DetectorValidation`, are reported too.
 
-    With `data.overfit` only the objective's figures, of the overfitted pairs; "matching_accuracy" selects the best
-    checkpoint.
+    With `data.overfit`: the objective's figures on the overfitted pairs; "matching_accuracy" selects.
     """
 
     def __init__(self, config: SuperPointConfig) -> None:
@@ -73,26 +71,20 @@ class PairValidation:
         ]
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
-        found = self._objective(model)
+        device = next(model.parameters()).device
+        batches = [{key: value.to(device) for key, value in batch.items()} for batch in self.batches]
+        losses = weighted_means([self.objective(model, batch) for batch in batches])
         if self.detector is None:
-            return found | {"selected_by": "matching_accuracy"}
-        metrics: dict[str, Any] = {**self.detector(model), **found}
+            return losses | {"selected_by": "matching_accuracy"}
+        metrics: dict[str, Any] = {**self.detector(model), **losses}
         found = network_features(model, self.pairs, self.protocol)
         metrics |= pair_metrics(measure_pairs(self.pairs, found, self.protocol))
         pictures = metrics.pop("images") | {"matches": matches_picture(self.pairs, found, self.protocol)}
         return metrics | {"selected_by": "pairs/auc@5", "images": pictures}
 
-    def _objective(self, model: nn.Module) -> dict[str, float]:
-        """Mean figures of the objective over the batches, by their weight."""
-        device = next(model.parameters()).device
-        found = [
-            self.objective(model, {key: value.to(device) for key, value in batch.items()}) for batch in self.batches
-        ]
-        return weighted_means(found)
-
 
 def too_few(photographs: int, key: str) -> str:
-    """Return a warning if figures on pairs of so few photographs say little, else ""; `key` holds out more."""
+    """Return a warning about figures on so few held-out photographs, empty if they suffice; `key` holds out more."""
     if photographs >= FEW:
         return ""
     return (
@@ -102,12 +94,12 @@ def too_few(photographs: int, key: str) -> str:
 
 
 def protocol(config: SuperPointConfig) -> EvaluatePairsConfig:
-    """Return how pairs are measured: by the defaults of `evaluate pairs`, with the run's number of keypoints."""
+    """Return the protocol: the defaults of `evaluate pairs`, with the run's number of keypoints."""
     return EvaluatePairsConfig(max_keypoints=config.validation.max_keypoints, threshold=THRESHOLD)
 
 
 def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[ViewPair]:
-    """Return generated pairs, the kinds in turn, of held-out photographs in even steps, or of synthetic scenes."""
+    """Return `count` generated pairs, the kinds in turn, of held-out photographs, or of synthetic scenes."""
     size = config.validation.height, config.validation.width
     labelled = config.data.kind == "labelled"
     if labelled:
@@ -140,7 +132,7 @@ def measure_pairs(pairs: Sequence[ViewPair], found: Sequence[Both], protocol: Ev
 
 
 def pair_metrics(records: Sequence[PairRecord]) -> dict[str, float]:
-    """Return means over all pairs ("pairs/...") and per kind of pair, by the names of `FIGURES`; 0 where undefined."""
+    """Return the means of FIGURES over all pairs ("pairs/...") and over each kind; 0 where undefined."""
     metrics: dict[str, float] = {}
     for name in ("pairs", *KINDS):
         chosen = [each for each in records if name in ("pairs", each.change)]
@@ -152,12 +144,12 @@ def pair_metrics(records: Sequence[PairRecord]) -> dict[str, float]:
 
 
 def matches_picture(
-    pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig, shown: int = SHOWN
+    pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig
 ) -> NDArray[np.uint8]:
-    """Draw the first pairs of another viewpoint: green lines are matches right within 3 px, orange dots are wrong."""
+    """Draw the first pairs of another viewpoint: green lines join matches right within 3 px, orange dots are wrong."""
     pictures, titles = [], []
     chosen = [each for each in zip(pairs, found, strict=True) if each[0].change == KINDS[0]]
-    for pair, (a, b) in chosen[:shown]:
+    for pair, (a, b) in chosen[:SHOWN]:
         _, matches, estimates = match_pair(a, b, protocol, [ESTIMATOR])
         start, end = a.keypoints[matches.indices[:, 0]], b.keypoints[matches.indices[:, 1]]
         right = match_errors(start, end, pair.h_a_b) <= 3

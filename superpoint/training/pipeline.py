@@ -4,11 +4,10 @@
     superpoint pipeline --config pipeline/quick images=photos run=runs/quick-pipeline --resume
     superpoint pipeline --config pipeline/quick run=runs/quick-pipeline --from superpoint
 
-Each stage is the command of its name in a folder of its own, and ends by writing stage.json there: that is how a
-finished stage is recognised. Killed at any instant, the same command with --resume goes on where it was. --from does a
-stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. At the end pipeline.md says what
-came of it and where it lies. Its figures are on photographs that were held out; the same ones, as other pairs, chose
-the checkpoint that is kept, so the network is a little flattered.
+Each stage works in a folder of its name and ends by writing stage.json there, by which a finished stage is recognised.
+--from does a stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. pipeline.md says
+what came of it. Its figures are on held-out photographs, other pairs of which chose the checkpoint, so they are a
+little too good.
 """
 
 import itertools
@@ -58,7 +57,7 @@ FIGURES = ("ransac_1", "ransac_3", "ransac_5", "magsac_1", "magsac_3", "magsac_5
 
 
 class Outcome(NamedTuple):
-    """What a stage has reached, in words, or the signal that stopped it."""
+    """The result of a stage, in words, or the signal that stopped it."""
 
     result: str
     signal: int | None = None
@@ -105,7 +104,7 @@ def pipeline(
 
 
 def _remedy(config: PipelineConfig, first: str | None, key: str, _old: Any, _new: Any) -> str | None:
-    """A setting may change of a stage that has not begun, or is done anew."""
+    """A `Remedy`: settings of a stage that has not begun, or is done anew, may change."""
     owner = owner_of(key)
     anew = STAGES[STAGES.index(first) :] if first is not None else ()
     begun = [each for each in STAGES[STAGES.index(owner) :] if (Path(config.run) / each).exists()] if owner else []
@@ -115,7 +114,7 @@ def _remedy(config: PipelineConfig, first: str | None, key: str, _old: Any, _new
 
 
 def owner_of(key: str) -> str | None:
-    """Return the first stage that a key of the configuration decides about, None if it decides about no result."""
+    """Return the first stage that a key of the configuration decides about, None if there is none."""
     for name in (key, key.partition(".")[0]):
         if name in OWNERS:
             return OWNERS[name]
@@ -123,10 +122,7 @@ def owner_of(key: str) -> str | None:
 
 
 def set_aside(folder: Path, first: str) -> list[Path]:
-    """Move the folders of `first` and the stages after it to earlier-<n>. Return where they are now.
-
-    The last one moves first, so that a kill in between leaves a chain without gaps.
-    """
+    """Move the folders of `first` and the stages after it to earlier-<n>, the last one first. Return where they are."""
     made = [folder / stage for stage in STAGES[STAGES.index(first) :] if (folder / stage).exists()]
     if not made:
         return []
@@ -136,7 +132,7 @@ def set_aside(folder: Path, first: str) -> list[Path]:
 
 
 def write_samples(folder: Path) -> None:
-    """Write the photographs of scikit-image as PNG files, those that are not there yet."""
+    """Write the photographs of scikit-image that are not there yet, as PNG files."""
     for name, rgb in sample_photographs():
         if not (folder / f"{name}.png").exists():
             save_image(folder / f"{name}.png", rgb)
@@ -224,7 +220,7 @@ def _write_summary(folder: Path, images: Path) -> None:
 
 
 def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
-    """Return one row per stage: how long its last session took, what it reached, where it lies."""
+    """Return one row per stage: its result, its folder, the minutes of its last session."""
     table = make_table("The chain, stage by stage", ["stage", "result", "folder"], ["minutes"])
     for stage, found in done.items():
         table.add_row(stage, found["result"], str(folder / stage), f"{found['seconds'] / 60:.1f}")
@@ -232,7 +228,7 @@ def stage_table(done: dict[str, dict[str, Any]], folder: Path) -> Table:
 
 
 def figure_table(evaluation: dict[str, Any]) -> Table:
-    """Return the network's and SIFT's figures on the same pairs; pairs.md has more."""
+    """Return the figures of the network and of SIFT on the same pairs."""
     extractors = evaluation["extractors"]
     pairs = next(iter(extractors.values()))["pairs"]
     title = f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px"

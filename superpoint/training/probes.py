@@ -17,20 +17,17 @@ from superpoint.evaluation.statistics import output_statistics
 
 
 class DetectorProbe:
-    """The `engine.loop.Probe` of a network with detector logits.
-
-    Its numbers, of one optimiser step:
+    """The `engine.loop.Probe` of a network with detector logits. Its numbers, of one optimiser step:
         layers.<module path>.mean, std: of the layer's output, after the ReLU if it has one.
         layers.<name>.dead: (blocks with a ReLU) share of the channels that are 0 for the whole batch.
         layers.<name>.grad_norm: of the weight's gradient, as the optimiser gets it (averaged, clipped).
         layers.<name>.weight_norm: Euclidean norm of the weight, before the step.
         layers.<name>.update_ratio: |change of the weight| / |weight|; about 1e-3 when training goes well.
-        output: `evaluation.statistics.output_statistics` of the logits; without recall, which the lines
-            "train" hold, since a probe does not see the target.
+        output: `evaluation.statistics.output_statistics` of the logits.
         weights_norm, grad_norm: of all trainable parameters.
 
-    With `train.accumulate` > 1 activations and logits are of the last part. Under torch.compile the probed step
-    runs uncompiled, since compiled code passes over hooks; it then differs from a compiled one in rounding.
+    With `train.accumulate` > 1 activations and logits are of the last part. Under torch.compile the probed step runs
+    uncompiled, since compiled code passes over hooks.
     """
 
     def __init__(self) -> None:
@@ -43,7 +40,7 @@ class DetectorProbe:
         self._gradient = torch.zeros(())
 
     def before_step(self, model: nn.Module) -> None:
-        """Attach the hooks, and remove what a step that never ended has left."""
+        """Attach the hooks; remove what a step that never ended has left."""
         self.detach()
         self._force_eager(True)
         for name, (module, _) in probed_layers(model).items():
@@ -82,7 +79,7 @@ class DetectorProbe:
         return found
 
     def detach(self) -> None:
-        """Leave nothing behind, whatever has happened since `before_step`."""
+        """Leave nothing behind."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -108,10 +105,7 @@ class DetectorProbe:
 
 
 def probed_layers(model: nn.Module) -> dict[str, tuple[nn.Module, nn.Parameter]]:
-    """Return by module path where to listen, and the weight, of each layer.
-
-    A layer is a `ConvBlock` (convolution, norm, ReLU) or a convolution or matrix outside of one.
-    """
+    """Return by path the module and weight of each layer: `ConvBlock`, or convolution or matrix outside of one."""
     layers: dict[str, tuple[nn.Module, nn.Parameter]] = {}
     inside: set[nn.Module] = set()
     for name, module in model.named_modules():

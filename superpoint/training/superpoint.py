@@ -5,9 +5,8 @@ r"""Stage train-superpoint: labelled photographs and the weights of a detector i
     superpoint train-superpoint data.overfit=1 train.steps=200 train.ema=0 run=runs/one-pair
     torchrun --nproc-per-node 2 scripts/train_superpoint.py --config superpoint/vgg ...
 
-Leaves weights.safetensors; the command adds in evaluation/ the tables of matching and homography estimation on
-generated pairs beside SIFT, some matches drawn, and the synthetic-shapes tables; in doctor/ the findings of the checks;
-and report.html.
+Leaves weights.safetensors; the command adds in evaluation/ tables of matching on generated pairs beside SIFT and of
+synthetic shapes, and a picture of matches; in doctor/ the findings of the checks; and report.html.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +94,7 @@ def measure_generated(
 
 
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return a table of figures on generated pairs by the names of features; "-" where a figure is not there."""
+    """Return a table of figures on generated pairs, by the names of features."""
     validation = config.validation
     title = (
         f"{validation.final_pairs} generated pairs of held-out photographs, {validation.height}x{validation.width}, "

@@ -1,9 +1,7 @@
 """What every way to use a network takes for granted is the same everywhere."""
 
 import inspect
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +28,3 @@ def test_defaults_are_the_same_however_a_network_is_used(user: Callable[..., Any
     assert found.get("border", BORDER) == BORDER
     if user is not EvaluatePairsConfig:  # which compares the strongest of many
         assert found.get("threshold", THRESHOLD) in (THRESHOLD, None)
-
-
-def test_so_says_the_documentation(project: Path) -> None:
-    assert re.findall(r"nms_radius=(\d+)", (project / "docs/api.md").read_text()) == [str(NMS_RADIUS)]

@@ -1,17 +1,17 @@
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from superpoint.models.checkpoint import load_checkpoint
+from tests.engine import tiny_run as tiny
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("default")  # torch's compiler warns about itself
-def test_compiled_run_keeps_names_and_numbers(tiny: ModuleType, tmp_path: Path) -> None:
+def test_compiled_run_keeps_names_and_numbers(tmp_path: Path) -> None:
     for name in ("plain", "compiled"):
         for steps in (4, 6):  # without batch norm: a bias before it has only noise as gradient
             model = tiny.make_model(norm=False)

@@ -3,20 +3,17 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
 from superpoint.engine.run import RunFolder
 from superpoint.models.checkpoint import load_checkpoint
+from tests.engine import tiny_run as tiny
 
 
-def test_two_processes_follow_one(
-    tiny: ModuleType, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_two_processes_follow_one(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     """SGD with rate 1: the first step is the averaged gradient. Then one process goes on where two stopped."""
-    arguments = ["--plain", "--batch-size", "8"]
-    two = start(tmp_path / "two", *arguments, "--steps", "1", torchrun=2)
+    two = start(tmp_path / "two", plain=True, batch_size=8, steps=1, torchrun=2)
     tiny.run_tiny(tmp_path / "one", **tiny.plain(tmp_path / "one"), batch_size=8, steps=1)
     output, _ = two.communicate(timeout=120)
     assert two.returncode == 0, output

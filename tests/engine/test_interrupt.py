@@ -1,5 +1,5 @@
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -31,14 +31,9 @@ def test_second_signal_quits_unless_it_is_an_echo(monkeypatch: pytest.MonkeyPatc
 
 
 def test_other_threads_install_nothing() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    seen = []
-
-    def body() -> None:
+    def inside() -> object:
         with StopRequest():
-            seen.append(signal.getsignal(signal.SIGINT))
+            return signal.getsignal(signal.SIGINT)
 
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    assert seen == [before]
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(inside).result() is signal.getsignal(signal.SIGINT)

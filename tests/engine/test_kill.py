@@ -5,13 +5,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from superpoint.engine.run import RunFolder
 from superpoint.models.checkpoint import load_checkpoint
+from tests.engine import tiny_run as tiny
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -19,12 +18,6 @@ Start = Callable[..., subprocess.Popen[str]]
 def finish(process: subprocess.Popen[str], code: int) -> None:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        return {name: leaf for key in tree for name, leaf in flatten(tree[key], f"{prefix}/{key}").items()}
-    return {prefix: tree}
 
 
 @pytest.mark.parametrize(
@@ -36,30 +29,23 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 )
 def test_killed_and_resumed_has_the_same_bits(start: Start, tmp_path: Path, precision: str, deaths: list[str]) -> None:
     """Deaths: before any checkpoint; between two; after writing one but before its rename; in a validation."""
-    whole = start(tmp_path / "whole", "--precision", precision)
+    alone = start(tmp_path / "whole", precision=precision)
     for number, death in enumerate(deaths):
-        resume = ["--resume"] if number else []
-        killed = start(tmp_path / "killed", "--precision", precision, "--die", death, *resume)
+        killed = start(tmp_path / "killed", precision=precision, die=death, resume=number > 0)
         finish(killed, -signal.SIGKILL)
-    finish(start(tmp_path / "killed", "--precision", precision, "--resume"), 0)
-    finish(whole, 0)
+    finish(start(tmp_path / "killed", precision=precision, resume=True), 0)
+    finish(alone, 0)
 
-    one, two = (flatten(load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")) for name in ("whole", "killed"))
-    assert one["/step"] == 12
-    assert one.keys() == two.keys()
-    for name, leaf in one.items():
-        if isinstance(leaf, torch.Tensor):
-            assert torch.equal(leaf, two[name]), name
-        elif name != "/elapsed":
-            assert leaf == two[name], name
-    lines = [RunFolder(tmp_path / name).history().entries for name in ("whole", "killed")]
-    kept = [[(line["step"], line["event"]) for line in each] for each in lines]
+    whole, parts = (RunFolder(tmp_path / name) for name in ("whole", "killed"))
+    tiny.assert_same_bits(whole.path, parts.path)
+    assert load_checkpoint(parts.last)["step"] == 12
+    kept = [[(line["step"], line["event"]) for line in run.history().entries] for run in (whole, parts)]
     assert kept[0] == kept[1]
     assert not list((tmp_path / "killed").rglob("*.tmp"))
 
 
 def test_ctrl_c_with_workers_saves_and_ends(start: Start, tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--steps", "1000000", "--workers", "1")
+    process = start(tmp_path / "run", steps=1000000, workers=1)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("train") > 2):

@@ -7,28 +7,20 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from superpoint import lock
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
+from tests.engine import tiny_run as tiny
 
 Start = Callable[..., subprocess.Popen[str]]
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_of_two_trainings_started_together_one_goes_on(start: Start, tmp_path: Path, resume: list[str]) -> None:
-    processes = [start(tmp_path / "run", "--steps", "400", *resume) for _ in range(2)]
+@pytest.mark.parametrize("resume", [False, True])
+def test_of_two_trainings_started_together_one_goes_on(start: Start, tmp_path: Path, resume: bool) -> None:
+    processes = [start(tmp_path / "run", steps=400, resume=resume) for _ in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], outputs
@@ -41,10 +33,14 @@ def test_of_two_trainings_started_together_one_goes_on(start: Start, tmp_path: P
     assert not (tmp_path / "run/run.lock").exists()
 
 
-def test_a_killed_training_can_be_resumed_at_once(start: Start, tiny: ModuleType, tmp_path: Path) -> None:
+def test_a_killed_training_can_be_resumed_at_once(start: Start, tmp_path: Path) -> None:
     """Also while its loader process, a fork of it, still lives."""
-    process = start(tmp_path, "--steps", "1000000", "--workers", "1")
-    wait_for(tmp_path / "checkpoints/last.ckpt", process)
+    process = start(tmp_path, steps=1000000, workers=1)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoints/last.ckpt").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
     holder = RunFolder(tmp_path).lock.holder()
     assert holder is not None
     assert str(process.pid) in holder

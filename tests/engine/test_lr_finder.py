@@ -1,5 +1,4 @@
 import copy
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from superpoint.config import OptimizerConfig, TrainConfig
 from superpoint.engine import make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test, steepest_descent
 from superpoint.errors import UserError
+from tests.engine import tiny_run as tiny
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def test_parabola_explodes_where_theory_says(fabric: Fabric) -> None:
     assert 1e-3 < found.suggestion < 0.2
 
 
-def ramp(fabric: Fabric, tiny: ModuleType, model: nn.Module, **options: Any) -> RangeTest:
+def ramp(fabric: Fabric, model: nn.Module, **options: Any) -> RangeTest:
     given = {"objective": tiny.objective, "dataset": tiny.Noise(), "optimizer": OptimizerConfig(), "batch_size": 4}
     return lr_range_test(fabric=fabric, model=model, **given, **options)
 
 
-def test_leaves_the_model_alone_and_suggests_a_rate_that_works(fabric: Fabric, tiny: ModuleType) -> None:
+def test_leaves_the_model_alone_and_suggests_a_rate_that_works(fabric: Fabric) -> None:
     model = tiny.make_model()
     before = copy.deepcopy(model.state_dict())
-    found = ramp(fabric, tiny, model, steps=60, high=10.0)
+    found = ramp(fabric, model, steps=60, high=10.0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert len(found.rates) == len(found.losses) <= 60
     assert np.all(np.diff(np.log(found.rates)) > 0)
@@ -71,6 +71,6 @@ def test_leaves_the_model_alone_and_suggests_a_rate_that_works(fabric: Fabric, t
     assert 1e-4 < found.suggestion < 1.0
 
 
-def test_no_range(fabric: Fabric, tiny: ModuleType) -> None:
+def test_no_range(fabric: Fabric) -> None:
     with pytest.raises(UserError, match=r"learning-rate finder: found low=1.0, high=0.1"):
-        ramp(fabric, tiny, tiny.make_model(), low=1.0, high=0.1)
+        ramp(fabric, tiny.make_model(), low=1.0, high=0.1)

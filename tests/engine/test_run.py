@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.engine.environment import describe_environment
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
 
@@ -19,6 +18,8 @@ def test_files_of_a_session(tmp_path: Path) -> None:
     environment = json.loads(run.environment_file.read_text())
     assert environment["versions"]["torch"]
     assert environment["argv"]
+    assert environment["cpu"]
+    assert environment["git"] is None or len(environment["git"]["revision"]) == 40
     assert run.lock.holder() is None
     assert not (run.path / "run.lock").exists()
     assert run.history().entries == [{"step": 1, "event": "train", "loss": 0.5}]
@@ -26,8 +27,10 @@ def test_files_of_a_session(tmp_path: Path) -> None:
 
 def test_an_occupied_folder_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match=r"run=.*: the folder is not empty; go on with it by --resume, or .*run=\.\.\."):
+    with pytest.raises(UserError, match=r"run=.*: the folder is not empty; go on with it by --resume"):
         RunFolder.open(tmp_path, config="")
+    with pytest.raises(UserError, match="holds other files and no run to resume"):
+        RunFolder.open(tmp_path, config="", resume=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -46,12 +49,6 @@ def test_what_a_session_killed_before_its_first_file_left_bars_nobody(tmp_path: 
     with RunFolder.open(tmp_path, config="", resume=resume) as run:
         run.start(0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.yaml", "environment.json"]
-
-
-def test_a_folder_of_other_files_is_not_resumed(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(UserError, match="holds other files and no run to resume"):
-        RunFolder.open(tmp_path, config="", resume=True)
 
 
 def test_resume_drops_later_lines_and_a_torn_one(tmp_path: Path) -> None:
@@ -88,14 +85,10 @@ def test_numbers_that_json_does_not_know(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path, config="") as run:
         run.start(0)
         run.log("validate", 1, a=math.nan, b={"c": np.float32(0.5), "d": [math.inf, np.int64(3)]}, e=None, f=True)
-    assert json.loads(run.metrics_file.read_text()) == {
-        "step": 1,
-        "event": "validate",
-        "a": None,
-        "b": {"c": 0.5, "d": [None, 3]},
-        "e": None,
-        "f": True,
-    }
+    (entry,) = run.history().entries
+    assert entry == {
+        "step": 1, "event": "validate", "a": None, "b": {"c": 0.5, "d": [None, 3]}, "e": None, "f": True,
+    }  # fmt: skip
 
 
 def test_tensorboard_holds_scalars_and_images(tmp_path: Path) -> None:
@@ -119,10 +112,3 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
         run.log("train", 1, loss=1.0)
         run.log_images(1, {"a": np.zeros((1, 1, 3), np.uint8)})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_environment_is_json() -> None:
-    environment = describe_environment()
-    assert json.loads(json.dumps(environment)) == environment
-    assert environment["cpu"]
-    assert environment["git"] is None or len(environment["git"]["revision"]) == 40

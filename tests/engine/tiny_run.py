@@ -1,12 +1,13 @@
 """A complete small training run, for tests to import and to start as a program that they may kill.
 
-python tests/engine/tiny_run.py RUN [--resume] [--steps 12] [--precision bf16] [--die objective:7]
+python tests/engine/tiny_run.py RUN '{"steps": 12, "die": "objective:7"}'
 """
 
-import argparse
 import atexit
+import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch.utils.data import Dataset
 import superpoint.files
 from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.engine import TrainResult, make_fabric, train
+from superpoint.engine.run import RunFolder, flatten
 from superpoint.errors import UserError
+from superpoint.models.checkpoint import load_checkpoint
 from superpoint.training.fit import open_run
 
 SEED = 3
@@ -52,7 +55,7 @@ def make_model(channels: int = 6, *, norm: bool = True) -> TinyNet:
 
 
 def objective(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Mean over the valid pixels, which differ in number from sample to sample; "weight" is that number."""
+    """Mean over the valid pixels; "weight" is their number, which differs from sample to sample."""
     image = batch["image"].float() / 255
     target = nn.functional.avg_pool2d(image, 3, 1, 1)
     weight = batch["valid"].sum()
@@ -61,7 +64,7 @@ def objective(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def validate(model: nn.Module) -> dict[str, Any]:
-    """Minus the error on fixed samples; also checks how the loop hands over the model."""
+    """Minus the error on fixed samples."""
     assert not model.training
     assert not torch.is_grad_enabled()
     batch = torch.utils.data.default_collate([Noise()[10_000_000 + k] for k in range(8)])
@@ -69,9 +72,7 @@ def validate(model: nn.Module) -> dict[str, Any]:
 
 
 def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
-    """`train` on the above; options: model, objective, dataset, validate, probe, resume, workers,
-    expected_initial_loss, optimizer, schedule, config (YAML text), everything else is a key of TrainConfig.
-    """
+    """`train` on the above; `options` are its arguments, `config` (YAML text), or keys of TrainConfig."""
     keys = {"steps": 12, "minutes": None, "batch_size": 4, "validate_every": 5, "log_every": 2, "ema": 0.9}
     keys |= {"checkpoint_every": 3, "precision": "fp32", "device": "cpu"}
     given = {
@@ -96,21 +97,24 @@ def run_tiny(folder: str | Path, **options: Any) -> TrainResult:
         return train(fabric=fabric, run=run, config=config, seed=SEED, **given)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def assert_same_bits(first: Path, second: Path) -> None:
+    """The last checkpoints of two runs agree in all but the clock."""
+    one, two = (flatten(load_checkpoint(RunFolder(path).last), "/") for path in (first, second))
+    assert one.keys() == two.keys()
+    for name, leaf in one.items():
+        same = torch.equal(leaf, two[name]) if isinstance(leaf, Tensor) else leaf == two[name]
+        assert same or name == "elapsed", name
 
 
 def deadly(place: str) -> dict[str, Any]:
-    """Options that end the process by SIGKILL: "objective:7", at the 7th call; "save:2", before the 2nd rename of
-    last.ckpt, when the new content is on the disk already; "validate:1".
-    """
+    """Options that kill the process: "objective:7", at the 7th call; "save:2", before the 2nd rename of last.ckpt."""
     name, _, count = place.partition(":")
     calls = {"left": int(count)}
 
     def tick() -> None:
         calls["left"] -= 1
         if calls["left"] == 0:
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     if name == "save":
         replace = os.replace
@@ -128,28 +132,15 @@ def deadly(place: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--die", default="")
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--plain", action="store_true", help="one SGD step is the gradient; log the indices seen")
-    arguments = parser.parse_args()
+    run, options = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(1)
     # Registered before that of make_fabric, so run after it. In one piece: torchrun's processes do not buffer, and what
     # two of them write part by part runs into each other.
     atexit.register(lambda: print(f"connected to the end: {torch.distributed.is_initialized()}\n", end=""))
-    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("resume", "steps", "precision", "workers")}
-    options["batch_size"] = arguments.batch_size
-    if arguments.die:
-        options |= deadly(arguments.die)
-    if arguments.plain:
-        options |= plain(Path(arguments.run))
+    death = options.pop("die", None)
+    more = deadly(death) if death else plain(Path(run)) if options.pop("plain", False) else {}
     try:
-        result = run_tiny(arguments.run, **options)
+        result = run_tiny(run, **options, **more)
     except UserError as error:
         print(f"error: {error}")
         raise SystemExit(2) from error

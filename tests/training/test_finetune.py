@@ -44,9 +44,7 @@ def test_before_and_after_on_photographs_that_were_held_out(
 ) -> None:
     folder, start = tmp_path / "run", weights(tmp_path / "start.safetensors", 16, fine=4)
     command = [f"images={photographs}", f"weights={start}", f"run={folder}", *SETTINGS]
-    code, output, error = cli("finetune", *command)
-    assert code == 0, error
-    assert "2 generated pairs of held-out photographs" in output
+    assert "2 generated pairs of held-out photographs" in cli.succeeds("finetune", *command)
     result = json.loads((folder / "finetune.json").read_text())
     assert list(result) == ["before", "after", "sift"]
     assert all(set(stage.COLUMNS) == set(found) for found in result.values())
@@ -59,19 +57,15 @@ def test_before_and_after_on_photographs_that_were_held_out(
     assert f"weights: {start}" in made.config_file.read_text()
     assert load_weights(folder / "training/weights.safetensors")[1]["fine"] == 4
     assert "Too few photographs held out to judge (1)" in (folder / "finetune.md").read_text()
-    assert sum(line["event"] == "train" for line in made.history().entries) == 2
+    assert len(made.history().events("train")) == 2
 
     # What is done is kept; another setting would be another run.
-    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} | {
-        path: path.stat().st_mtime_ns for path in (folder / "training/weights.safetensors", folder / "before.json")
-    }
-    assert cli("finetune", *command, "--resume")[0] == 0
-    assert all(path.stat().st_mtime_ns == time for path, time in files.items())
-    code, _, error = cli("finetune", *command)
-    assert code == 2
-    assert "--resume" in error
-    code, _, error = cli("finetune", *command, "--resume", "training.optimizer.lr=1")
-    assert (code, error.count("\n")) == (2, 1)
+    kept = [folder / name for name in ("labels/labels.h5", "training/weights.safetensors", "before.json")]
+    times = [path.stat().st_mtime_ns for path in kept]
+    cli.succeeds("finetune", *command, "--resume")
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    assert "--resume" in cli.fails("finetune", *command)
+    error = cli.fails("finetune", *command, "--resume", "training.optimizer.lr=1")
     assert "training.optimizer.lr: found 1.0, but the run was begun with 0.0002" in error
 
 
@@ -79,15 +73,10 @@ def test_it_goes_on_where_it_was_stopped(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = weights(tmp_path / "start.safetensors", 16)
-    save_features(
-        tmp_path / "labels.h5",
-        {path.name: Features(np.array([[40.0, 30.0]], np.float32)) for path in photographs.iterdir()},
-        {},
-    )
-    given = {"images": str(photographs), "weights": str(start), "labels": str(tmp_path / "labels.h5")}
-    config = load_config(
-        FinetuneConfig, None, [*SETTINGS, f"run={tmp_path / 'run'}", *(f"{k}={v}" for k, v in given.items())]
-    )
+    keypoint = Features(np.array([[40.0, 30.0]], np.float32))
+    save_features(tmp_path / "labels.h5", {path.name: keypoint for path in photographs.iterdir()}, {})
+    given = [f"images={photographs}", f"weights={start}", f"labels={tmp_path / 'labels.h5'}", f"run={tmp_path / 'run'}"]
+    config = load_config(FinetuneConfig, None, [*SETTINGS, *given])
     measured: list[str | None] = []
     trained: list[int | None] = [signal.SIGTERM, None]
 
@@ -114,12 +103,8 @@ def test_what_it_starts_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoder", "given", "expected"),
     [
-        ("compact", {}, 16),
-        ("lite", {}, 8),
-        ("vgg", {}, 16),
-        ("lite", {"fine": 4}, 4),
-        ("vgg-original", {}, 0),
-        ("resnet18", {}, 0),
+        *(("compact", {}, 16), ("lite", {}, 8), ("lite", {"fine": 4}, 4)),
+        *(("vgg", {}, 16), ("vgg-original", {}, 0), ("resnet18", {}, 0)),
     ],
 )
 def test_a_magicpoint_gets_a_fine_branch(encoder: str, given: dict[str, int], expected: int, tmp_path: Path) -> None:
@@ -144,29 +129,12 @@ def test_verdict() -> None:
     assert "Better" in told(0.5, 0.6)
     assert "WORSE" in told(0.5, 0.4)
     assert "No difference" in told(0.5, 0.505)
-    assert told(None, 0.4).endswith("no descriptors before; now AUC@5 of homographies is 0.400.")
-    for after in (0.6, 0.505):
-        few = told(0.5, after, photographs=3)
-        assert f"0.500 before, {after:.3f} after. Too few photographs held out to judge (3)" in few
+    assert "no descriptors before; now AUC@5 of homographies is 0.400" in told(None, 0.4)
+    for before, after in ((0.5, 0.6), (0.5, 0.505), (None, 0.4)):
+        few = told(before, after, photographs=3)
+        assert "judge (3)" in few
         assert "Better" not in few
-        assert "take the new weights" not in few
     assert "WORSE" in told(0.5, 0.4, photographs=3)  # a warning costs nothing
-    assert "judge (3)" in told(None, 0.4, photographs=3)
-
-
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
-        ("training.run=x", "training.run: is set by this recipe"),
-        ("training.weights=magicpoint", "training.weights: is set"),
-        ("training.model.descriptor_dim=8", "training.model: is set"),
-        ("labelling.weights=x", "labelling.weights: is set"),
-        ("training.data.overfit=2", "training.data.overfit: is set"),
-    ],
-)
-def test_what_the_stage_sets_itself_is_refused(override: str, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        load_config(FinetuneConfig, None, [override])
 
 
 def test_labels_of_other_photographs_are_refused(photographs: Path, tmp_path: Path) -> None:

@@ -3,22 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from superpoint.commands.conclusion import conclude
-from superpoint.config import (
-    DataConfig,
-    MagicPointConfig,
-    ModelConfig,
-    SuperPointConfig,
-    TrainConfig,
-    ValidationConfig,
-    load_config,
-)
+from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, ValidationConfig, load_config
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
@@ -53,20 +45,8 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
     assert load_config(MagicPointConfig, trained / "config.yaml").train.steps == 4
-    events = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
-    first = next(event for event in events if event["event"] == "initial_loss")
+    (first,) = RunFolder(trained).history().events("initial_loss")
     assert first["loss"] == pytest.approx(first["expected"], rel=0.1)
-    assert {"loss", "lr", "grad_norm", "data_wait", "img_per_s"} <= set(
-        next(event for event in events if event["event"] == "train")
-    )
-
-
-class Begun(Exception):
-    """The model was built and training would begin."""
-
-
-def begun(*_: object, **__: object) -> None:
-    raise Begun
 
 
 @pytest.mark.parametrize(
@@ -75,7 +55,7 @@ def begun(*_: object, **__: object) -> None:
 def test_the_file_of_a_replaced_encoder_may_be_gone(
     kind: type[MagicPointConfig], train: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{train.__module__}.fit", begun)
+    monkeypatch.setattr(f"{train.__module__}.fit", Mock(side_effect=StopIteration))  # once the model is built
     network = {"encoder": "shufflenet_v2_x0_5", "head_channels": 16}
     start, run = tmp_path / "start.safetensors", tmp_path / "run"
     save_weights(start, build_model(ModelConfig(**network)), network)
@@ -88,13 +68,13 @@ def test_the_file_of_a_replaced_encoder_may_be_gone(
     for resume in (False, True):
         with pytest.raises(UserError, match=r"gone\.pth: no such file"):
             go(run, "null", resume=resume)
-    with pytest.raises(Begun):
+    with pytest.raises(StopIteration):
         go(run, start)
     resumed = tmp_path / "resumed"
     (resumed / "checkpoints").mkdir(parents=True)
     for name in ("config.yaml", "checkpoints/last.ckpt"):
         (resumed / name).touch()
-    with pytest.raises(Begun):
+    with pytest.raises(StopIteration):
         go(resumed, "null", resume=True)
 
 
@@ -130,13 +110,10 @@ def test_a_finished_run_resumes_to_nothing_and_is_never_overwritten(
 
 def test_detections_are_drawn_on_photographs(trained: Path, cli: CommandLine) -> None:
     output = cli.succeeds("detect-samples", "--model", trained, "--threshold", 0.02, "--max-keypoints", 50)
-    pictures = sorted((trained / "detections").glob("*.png"))
+    pictures = {path.name for path in (trained / "detections").glob("*.png")}
     assert len(pictures) > 8
-    assert (trained / "detections/all.png") in pictures
-    camera = np.asarray(Image.open(trained / "detections/camera.png"))
-    assert camera.ndim == 3
+    assert {"all.png", "camera.png"} <= pictures
     assert "camera" in output
-    assert "border" in output
 
 
 def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
@@ -144,17 +121,14 @@ def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", *more)
     train_magicpoint(config)
     assert not (tmp_path / "run/evaluation").exists()  # there is nothing to generalise to
-    losses = [event["loss"] for event in RunFolder(config.run).history().entries if event["event"] == "train"]
+    losses = [event["loss"] for event in RunFolder(config.run).history().events("train")]
     assert losses[-1] < 0.15 * losses[0]
 
 
 def test_validation_images_do_not_depend_on_what_is_trained() -> None:
     one = MagicPointConfig(validation=ValidationConfig(images=18))
-    other = load_config(
-        MagicPointConfig,
-        None,
-        ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.focal_gamma=2"],
-    )
+    changed = ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.focal_gamma=2"]
+    other = load_config(MagicPointConfig, None, changed)
     for variant in ("clean", "noisy"):
         for a, b in zip(DetectorValidation(one).sets[variant], DetectorValidation(other).sets[variant], strict=True):
             assert a[0] == b[0]
@@ -163,9 +137,6 @@ def test_validation_images_do_not_depend_on_what_is_trained() -> None:
 
 def test_defaults_are_the_default_recipe(project: Path) -> None:
     assert load_config(MagicPointConfig, project / "configs/magicpoint/default.yaml") == MagicPointConfig()
-    assert MagicPointConfig().train == TrainConfig()
-    assert MagicPointConfig().data == DataConfig()
-    assert MagicPointConfig().model == ModelConfig()
 
 
 def test_validation_loss_is_the_objective_on_the_validation_scenes() -> None:

@@ -17,6 +17,8 @@ from superpoint.models import build_model
 from superpoint.models.decode import interpolate_descriptors, logits_to_probability, sample_descriptors
 from superpoint.training.objectives import DetectorObjective, JointObjective, descriptor_statistics
 
+VIEWS = ("image", "target", "valid", "correspondences")  # what a pair has of each of its views
+
 
 def make_batch(seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
@@ -64,11 +66,7 @@ def test_what_is_learnt_are_true_frequencies(positive_weight: float) -> None:
     """Of 16 cells one holds a point: the best constant answer is a dustbin of 15/16, also under a weighted loss."""
     target = torch.full((1, 4, 4), DUSTBIN)
     target[0, 1, 2] = 17
-    batch = {
-        "image": torch.zeros(1, 1, 32, 32, dtype=torch.uint8),
-        "target": target,
-        "valid": torch.ones(1, 4, 4, dtype=torch.bool),
-    }
+    batch = {"image": torch.zeros(1, 1, 32, 32, dtype=torch.uint8), "target": target, "valid": target > -1}
     model, objective = Table(), DetectorObjective(positive_weight)
     optimizer = torch.optim.LBFGS(model.parameters(), lr=1, max_iter=200, line_search_fn="strong_wolfe")
 
@@ -109,10 +107,7 @@ def pair_batch(count: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def swapped(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same pairs with the views exchanged."""
-    other = {
-        key[:-1] + {"a": "b", "b": "a"}[key[-1]]: value for key, value in batch.items() if key[-2:] in ("_a", "_b")
-    }
-    del other["h_a_a"]
+    other = {f"{name}_{to}": batch[f"{name}_{view}"] for name in VIEWS for view, to in ("ab", "ba")}
     return other | {"h_a_b": torch.linalg.inv(batch["h_a_b"]), "matched": batch["matched"]}
 
 
@@ -139,9 +134,7 @@ def test_joint_loss_is_that_of_both_views_and_of_the_descriptors(name: str) -> N
             for values, view in zip(maps, "ab", strict=True)
         ]
         loss = dual_softmax_loss if name == "dual_softmax" else sampled_hinge_loss
-        expected, _ = loss(
-            sampled[0], sampled[1], batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
-        )
+        expected, _ = loss(*sampled, *(batch[f"correspondences_{view}"] for view in "ab"), batch["matched"])
     torch.testing.assert_close(result["descriptor_loss"], expected)
     other = objective(model, swapped(batch))
     for key in ("loss", "descriptor_loss", "matching_accuracy", "positive_similarity", "negative_similarity"):
@@ -196,10 +189,8 @@ def test_automatic_balance_makes_both_parts_pull_equally_hard(scale: float) -> N
 
 
 def test_statistics_of_perfect_collapsed_and_shuffled_descriptors() -> None:
-    points = (
-        torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="xy"), dim=-1).reshape(1, 16, 2) * 20
-    )
-    points, valid = points.expand(2, -1, -1), torch.ones(2, 16, dtype=torch.bool)
+    points = 20 * torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0)).expand(2, -1, -1)
+    valid = torch.ones(2, 16, dtype=torch.bool)
     valid[1, 10:] = False
     perfect = torch.eye(32).reshape(2, 16, 32)
     found = descriptor_statistics(perfect, perfect, points, points, valid)

@@ -21,7 +21,7 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import sample_photographs
 from superpoint.errors import UserError
 from superpoint.training import pipeline as stage
-from superpoint.training.pipeline import owner_of, pipeline, set_aside, write_samples
+from superpoint.training.pipeline import owner_of, pipeline, write_samples
 from tests.conftest import write_photographs
 from tests.training.pipeline_program import SETTINGS
 
@@ -51,15 +51,8 @@ class Stages:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").touch()
         (folder / "weights.safetensors").touch()
-        line = {
-            "step": 4,
-            "event": "validate",
-            "selected_by": "AP",
-            "AP": 0.5,
-            "clean/ap@4": 0.9,
-            "noisy/ap@4": 0.8,
-            "pairs/auc@5": 0.7,
-        }
+        line = {"step": 4, "event": "validate", "selected_by": "AP", "AP": 0.5}
+        line |= {"clean/ap@4": 0.9, "noisy/ap@4": 0.8, "pairs/auc@5": 0.7}
         (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
         return SimpleNamespace(step=4, signal=self.stop.get(name))
 
@@ -100,8 +93,6 @@ def test_a_limit_takes_photographs_in_even_steps(stages: Stages, photographs: Pa
     chosen = [Path(line) for line in Path(inputs[0]).read_text().splitlines()]
     assert [path.name for path in chosen] == [names[0], names[2]]
     assert all(path.exists() for path in chosen)
-    with pytest.raises(UserError, match="limit: found 1, expected 0"):
-        config(run, "limit=1")
 
 
 def test_each_stage_gets_what_the_one_before_has_made(
@@ -113,8 +104,7 @@ def test_each_stage_gets_what_the_one_before_has_made(
     assert tuple(stages.calls) == STAGES
     detector, joint = stages.configs["magicpoint"], stages.configs["superpoint"]
     assert (detector.run, detector.seed, detector.model.encoder) == (f"{run}/magicpoint", 3, "compact")
-    assert (detector.model.descriptor_dim, joint.model.descriptor_dim) == (0, 16)
-    assert detector.model.fine == joint.model.fine == 4
+    assert (detector.model.descriptor_dim, joint.model.descriptor_dim, joint.model.fine) == (0, 16, 4)
     assert (joint.run, joint.seed, joint.weights) == (f"{run}/superpoint", 3, f"{run}/magicpoint/weights.safetensors")
     assert isinstance(joint, SuperPointConfig)
     assert joint.data.kind == "labelled"
@@ -126,10 +116,8 @@ def test_each_stage_gets_what_the_one_before_has_made(
     assert len(held_out) == 1  # of four
     assert Path(held_out[0]).is_file()
     text = (run / "pipeline.md").read_text()
-    assert "0.900 clean, 0.800 noisy" in text
-    assert "0.250" in text
-    assert "| sift |" in text
-    assert "- Too few photographs held out to judge (1), expected at least 4" in text
+    for told in ("0.900 clean, 0.800 noisy", "0.250", "| sift |", "Too few photographs held out to judge (1)"):
+        assert told in text
     assert "superpoint/weights.safetensors" in capsys.readouterr().out
 
     stages.calls.clear()
@@ -155,7 +143,8 @@ def test_a_stage_that_was_stopped_is_gone_on_with(stages: Stages, photographs: P
 def test_from_does_a_stage_and_those_after_it_anew(stages: Stages, photographs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     given = config(run, f"images={photographs}")
-    pipeline(given)
+    pipeline(given, first="magicpoint")
+    assert not (run / "earlier-1").exists()  # nothing was there
     stages.calls.clear()
     changed = config(run, f"images={photographs}", "superpoint.train.steps=6")
     assert pipeline(changed, first="superpoint") is None
@@ -174,15 +163,13 @@ def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
     stages.stop = {"labels": signal.SIGTERM}
     pipeline(config(run, f"images={photographs}"))
     before = (run / "pipeline.yaml").read_bytes()
-    messages = {
-        "magicpoint.train.steps=8": "magicpoint.train.steps: found 8, but .* begun with 4.*--from magicpoint",
-        "model.head_channels=8": "model.head_channels: found 8.*--from magicpoint",
-        "labels.resize=80": "labels.resize: found 80.*--from labels",
-        "seed=1": "seed: found 1.*--from magicpoint",
-    }
-    for changed, message in messages.items():
-        with pytest.raises(UserError, match=f"^[^\n]*{message}[^\n]*$"):
-            pipeline(config(run, f"images={photographs}", changed), resume=True)
+    owners = {
+        "magicpoint.train.steps": "magicpoint", "model.head_channels": "magicpoint", "labels.resize": "labels",
+        "seed": "magicpoint",
+    }  # fmt: skip
+    for key, owner in owners.items():
+        with pytest.raises(UserError, match=f"^.*{key}: found 8, but .*--from {owner}$"):
+            pipeline(config(run, f"images={photographs}", f"{key}=8"), resume=True)
     assert (run / "pipeline.yaml").read_bytes() == before
     # What has not begun, or decides nothing, may be set anew.
     free = ("superpoint.train.steps=8", "evaluation.max_keypoints=60", "model.descriptor_dim=8", "labels.readers=1")
@@ -190,35 +177,12 @@ def test_a_changed_setting_of_a_stage_that_has_begun_is_refused(
 
 
 def test_which_stage_a_key_belongs_to() -> None:
-    found = {key: owner_of(key) for key in ("run", "seed", "images", "model.encoder", "model.descriptor_dim")}
-    assert found == {
+    expected = {
         "run": None, "seed": "magicpoint", "images": "labels", "model.encoder": "magicpoint",
-        "model.descriptor_dim": "superpoint",
+        "model.descriptor_dim": "superpoint", "labels.readers": None, "labels.decode.threshold": "labels",
     }  # fmt: skip
-    assert owner_of("labels.readers") is None
-    assert owner_of("labels.decode.threshold") == "labels"
+    assert {key: owner_of(key) for key in expected} == expected
     assert {owner_of(key) or "run" for key in asdict(PipelineConfig())} <= {*STAGES, "run"}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["magicpoint.run=x"], "magicpoint.run: is set by this recipe"),
-        (["superpoint.weights=x"], "superpoint.weights: is set by this recipe"),
-        (["superpoint.seed=4"], "superpoint.seed: is set by this recipe"),
-        (["superpoint.model.descriptor_dim=64"], "superpoint.model: is set by this recipe"),
-        (["labels.weights=x"], "labels.weights: is set"),
-        (["labels.merge=false"], "labels.merge: is set"),
-        (["model.descriptor_dim=0"], "model.descriptor_dim: found 0"),
-        (["superpoint.data.overfit=1"], "superpoint.data.overfit: is set"),
-        (["seed=1000003"], "seed: found 1000003"),
-        (["magicpoint.train.stepz=1"], "stepz"),
-    ],
-)
-def test_what_the_recipe_sets_itself_is_refused(overrides: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        load_config(PipelineConfig, None, overrides)
-    assert "\n" not in str(caught.value)
 
 
 def test_photographs_of_scikit_image_are_written_once(tmp_path: Path) -> None:
@@ -230,11 +194,6 @@ def test_photographs_of_scikit_image_are_written_once(tmp_path: Path) -> None:
     write_samples(tmp_path)
     assert gone.exists()
     assert all(path.stat().st_mtime_ns == time for path, time in files.items() if path != gone)
-
-
-def test_nothing_is_set_aside_where_nothing_was_made(tmp_path: Path) -> None:
-    assert set_aside(tmp_path, "labels") == []
-    assert not (tmp_path / "earlier-1").exists()
 
 
 def start(run: Path, images: Path, death: str = "none", *overrides: str) -> subprocess.CompletedProcess[str]:

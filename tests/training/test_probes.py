@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from superpoint.config import MagicPointConfig, ModelConfig, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.engine import RunFolder, make_fabric
-from superpoint.errors import UserError
 from superpoint.evaluation.statistics import output_statistics
 from superpoint.models import build_model
 from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.superpoint import SuperPoint
-from superpoint.training.magicpoint import fit_detector, initial_model
+from superpoint.training.magicpoint import fit_detector
 from superpoint.training.probes import DetectorProbe, activation_statistics, probed_layers
 from tests.conftest import TINY_MODEL, TINY_TRAINING
 
@@ -75,7 +74,8 @@ def test_activations_of_a_known_tensor() -> None:
 
 @pytest.mark.parametrize("options", [[], ["train.accumulate=2"], ["train.precision=fp32", "train.channels_last=false"]])
 def test_a_run_logs_probe_lines(tmp_path: Path, options: list[str]) -> None:
-    lines = [line for line in train_tiny(tmp_path / "run", "train.probe_every=2", *options) if line["event"] == "probe"]
+    train_tiny(tmp_path / "run", "train.probe_every=2", *options)
+    lines = RunFolder(tmp_path / "run").history().events("probe")
     assert [line["step"] for line in lines] == [0, 2, 4]
     for line in lines:
         assert {"layers", "output", "weights_norm", "grad_norm", "lr"} <= set(line)
@@ -95,35 +95,14 @@ def test_a_run_logs_probe_lines(tmp_path: Path, options: list[str]) -> None:
 
 
 def test_probes_change_nothing_and_never_is_possible(tmp_path: Path) -> None:
-    states, losses = [], []
+    states = []
     for every in (0, 1):
-        options = [f"train.probe_every={every}", "train.log_every=1"]
-        lines = train_tiny(tmp_path / str(every), *options)
+        lines = train_tiny(tmp_path / str(every), f"train.probe_every={every}")
         assert sum(line["event"] == "probe" for line in lines) == 5 * every
         states.append(load_checkpoint(tmp_path / str(every) / "checkpoints/last.ckpt"))
-        losses.append([line["loss"] for line in lines if line["event"] == "train"])
-    assert losses[0] == losses[1]
     for part in ("model", "ema"):
         for name, tensor in states[0][part].items():
             assert torch.equal(tensor, states[1][part][name]), name
-
-
-def test_nothing_stays_on_the_model_of_a_run_that_ends_with_nan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = []
-
-    def recorded(config: MagicPointConfig, **options: Any) -> SuperPoint:
-        model = initial_model(config, **options)
-        with torch.no_grad():
-            model.detector.logits.weight.fill_(math.inf)
-        models.append(model)
-        return model
-
-    monkeypatch.setattr("superpoint.training.magicpoint.initial_model", recorded)
-    with pytest.raises(UserError, match=r"^step 0: loss"):
-        train_tiny(tmp_path / "run", "train.probe_every=1")
-    assert hooks(models[0]) == 0
 
 
 def test_nothing_stays_on_the_model() -> None:
@@ -136,8 +115,6 @@ def test_nothing_stays_on_the_model() -> None:
     found = step(probe, model, image())
     assert hooks(model) == 0
     json.dumps(found, allow_nan=False)
-    assert probe._logits is None
-    assert [probe._outputs, probe._before, probe._gradients] == [{}, {}, {}]
 
 
 def test_numbers_are_those_of_the_step() -> None:

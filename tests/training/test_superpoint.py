@@ -50,15 +50,14 @@ def test_run_folder_holds_everything(trained: Path) -> None:
         "evaluation/matches.png", "evaluation/synthetic.json", "doctor/findings.json", "report.html",
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
-    lines = RunFolder(trained).history().entries
-    train = next(line for line in lines if line["event"] == "train")
+    history = RunFolder(trained).history()
+    train = history.events("train")[0]
     assert {"loss", "detector_loss", "descriptor_loss", "positive_similarity", "negative_similarity"} <= set(train)
     assert {"matching_accuracy", "collapse", "recall"} <= set(train)
     parts = ("detector_loss", "descriptor_loss", "position_loss")
     assert train["loss"] == pytest.approx(sum(train[part] for part in parts), rel=1e-5)
-    assert any(line["event"] == "probe" and "descriptor.descriptor" in line["layers"] for line in lines)
-    validated = [line for line in lines if line["event"] == "validate"]
-    assert all(line["selected_by"] == "pairs/auc@5" in line for line in validated)
+    assert "descriptor.descriptor" in history.events("probe")[0]["layers"]
+    assert all(line["selected_by"] == "pairs/auc@5" in line for line in history.events("validate"))
     results = json.loads((trained / "evaluation/generated_pairs.json").read_text())
     assert set(results) == {"network", "sift"}
 
@@ -74,15 +73,11 @@ def test_exported_weights_describe(trained: Path) -> None:
 def test_doctor_and_report_recognise_the_run(trained: Path) -> None:
     reading = read_run(trained)
     assert isinstance(reading.case.config, SuperPointConfig)
-    assert set(reading.case.batch(2)) == {"image", "target", "valid"}
     content = json.loads((trained / "doctor/findings.json").read_text())
     found = {finding["check"]: finding["status"] for finding in content["findings"]}
     assert found["initial_loss"] == "PASS"  # ln 65 says nothing about weights trained before and a joint loss
-    assert found["labels"] != "FAIL"
     assert "FAIL" not in set(found.values())
-    page = (trained / "report.html").read_text()
-    assert "descriptor.name" in page
-    assert "No heatmaps" not in page
+    assert "descriptor.name" in (trained / "report.html").read_text()
 
 
 def test_a_finished_run_resumes_to_nothing(
@@ -100,19 +95,13 @@ def test_a_finished_run_resumes_to_nothing(
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_bits(detector: Path, tmp_path: Path) -> None:
-    """As if interrupted after two of its three steps; the balance of the losses must not depend on what was before."""
+    """The balance of the losses does not depend on what was before."""
     more = [f"weights={detector}", "train.report=false", "descriptor.balance=auto", "train.validate_every=100"]
-    short = [
-        *more,
-        "validation.pairs=2",
-        "validation.final_pairs=2",
-        "validation.images=2",
-        "validation.final_images=2",
-    ]
+    more += ["validation.pairs=2", "validation.images=2", "schedule.name=constant"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_superpoint(tiny(whole, *short, "schedule.name=constant", "train.steps=3"))
-    train_superpoint(tiny(parts, *short, "schedule.name=constant", "train.steps=2"))
-    train_superpoint(tiny(parts, *short, "schedule.name=constant", "train.steps=3"), resume=True)
+    train_superpoint(tiny(whole, *more, "train.steps=3"))
+    train_superpoint(tiny(parts, *more, "train.steps=2"))
+    train_superpoint(tiny(parts, *more, "train.steps=3"), resume=True)
     first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, parts))
     assert first["step"] == second["step"] == 3
     assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
@@ -144,11 +133,8 @@ def test_the_command_prints_its_configuration(cli: CommandLine, project: Path, t
     (tmp_path / "config.yaml").write_text(printed)
     loaded = load_run_config(tmp_path / "config.yaml")
     assert isinstance(loaded, SuperPointConfig)
-    assert (loaded.descriptor.name, loaded.model.descriptor_dim, loaded.weights) == (
-        "dense_hinge",
-        64,
-        "magicpoint-compact",
-    )
+    assert (loaded.descriptor.name, loaded.model.descriptor_dim) == ("dense_hinge", 64)
+    assert loaded.weights == "magicpoint-compact"
 
 
 def overfit(run: Path, *overrides: str) -> dict[str, float]:
@@ -172,7 +158,7 @@ def test_one_pair_is_learnt_by_heart(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "accuracy"), [("dual_softmax", 1.0), ("sampled_hinge", 1.0), ("dense_hinge", 0.8)])
 def test_one_pair_is_learnt_by_heart_with_every_loss(name: str, accuracy: float, tmp_path: Path) -> None:
-    """The dense hinge draws cells up to 8 px apart together, so some places are taken for those of the next cell."""
+    """The dense hinge draws cells up to 8 px apart together, so some are taken for the next one."""
     balance = "auto" if name == "dense_hinge" else "fixed"
     metrics = overfit(
         tmp_path / "run", f"descriptor.name={name}", f"descriptor.balance={balance}", "train.steps=250",

@@ -175,7 +175,7 @@ def _judge(
     else:
         found = (watch.figures["loss"] if watch.score else None, watch.score, folder, watch.matching)
         outcome = OverfitResult(watch.right, result.step, result.elapsed, *found, signal=result.signal)
-        if outcome.passed or result.interrupted:
+        if outcome.passed or result.signal is not None:
             return outcome
     # With the schedule of the run that is to come: the advice is for that one.
     case = replace(read_run(folder).case, config=replace(config, schedule=schedule))
