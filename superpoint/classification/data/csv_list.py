@@ -122,7 +122,7 @@ def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0
     images, out = read_class_folder(folder), Path(out)
     test = set(split_numbers(images.labels, test_share, seed)[1].tolist())
     place = make_folder(out.parent).resolve()
-    rows = [COLUMNS]
+    rows: list[Sequence[object]] = [COLUMNS]
     for number in map(int, np.random.default_rng([seed, 1]).permutation(len(images))):
         path = (Path(folder) / images.names[number]).resolve()
         shown = path.relative_to(place) if path.is_relative_to(place) else path
