@@ -60,7 +60,10 @@ def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]
                 title = f"{panel.title}: {curve.name}" if curve.name else panel.title
                 merged.setdefault(title, replace(panel, title=title, marks=(), level=math.nan, note=""))
                 drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, band=False))
-    return [replace(panel, curves=drawn[title], x_end=end) for title, panel in merged.items()]
+    return [
+        replace(panel, curves=drawn[title], x_end=end if panel.x_label == "step" else 0.0)
+        for title, panel in merged.items()
+    ]
 
 
 def optimisation_panels(record: RunRecord) -> list[Panel]:
@@ -96,9 +99,12 @@ def training_panels(record: RunRecord) -> list[Panel]:
     note += " Dashed line: not finite." if broken else ""
     steps, jumps = record.curve("train", "loss_jump")
     jump = Curve("change between steps", steps, [abs(value) for value in jumps], index=1)
+    steps, losses = record.curve("train", "loss")
+    minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
     loss = "loss of both parts" if record.joint else "detector loss, nats"
     shares = {"dustbin": "dustbin probability, mean", "recall": "recall of labelled cells"}
     largest = [*curves(record, "train", {"loss_max": "loss of a step"}), jump]
+    timed = [Curve("", [minutes[step] for step in steps], losses)]
     panels = [
         Panel(
             "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken, note=note.strip(),
@@ -114,8 +120,9 @@ def training_panels(record: RunRecord) -> list[Panel]:
             note="Recall: the dustbin holds less than half.",
         ),
         Panel("Largest loss and largest change", "nats", largest, log=True),
+        Panel("Loss over time", loss, timed, log=True, x_label="minutes of training"),
     ]  # fmt: skip
-    return [replace(panel, x_end=float(record.history.step)) for panel in panels]
+    return [replace(panel, x_end=float(record.history.step)) if panel.x_label == "step" else panel for panel in panels]
 
 
 def probe_panels(record: RunRecord) -> list[Panel]:
