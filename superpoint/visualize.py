@@ -172,7 +172,6 @@ def contact_sheet(
 
 
 def _text(strip: Image, text: str) -> None:
-    """Write into a strip of the sheet (a view)."""
     face, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
     while text and cv2.getTextSize(text, face, size, 1)[0][0] > strip.shape[1]:
         text = text[:-1]

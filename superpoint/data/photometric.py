@@ -63,7 +63,6 @@ def _contrast(image: Image, rng: np.random.Generator, config: PhotometricConfig,
 
 
 def _gamma(image: Image, exponent: float) -> Image:
-    """Grey levels of 0..1 to a power."""
     return np.round(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)[image]
 
 
@@ -82,10 +81,7 @@ def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
 
 
 def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image:
-    """Light of one to three lamps, `darkness` times less in the darkest place than in the brightest.
-
-    It falls with the square of the distance; the brightest place may be overexposed up to three times.
-    """
+    """Light of one to three lamps, `darkness` times less in the darkest place than in the brightest."""
     height, width = image.shape
     y, x = np.mgrid[0 : height // 8 + 2, 0 : width // 8 + 2].astype(np.float32)
     light = np.zeros_like(x)
@@ -102,7 +98,6 @@ def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image
 
 
 def _motion_blur(image: Image, length: float, rng: np.random.Generator) -> Image:
-    """The mean over a straight path of `length` pixels."""
     radius = int(np.ceil(length / 2))
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
     angle = rng.uniform(0, np.pi)

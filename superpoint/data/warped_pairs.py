@@ -186,10 +186,7 @@ class SyntheticScenes:
 def _prepare(
     photograph: NDArray[np.uint8], size: tuple[int, int], zoom: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Matrix, Matrix]:
-    """The photograph at no more than twice the resolution of a view; the matrix to it; its matrix to a random crop.
-
-    The crop covers `size` at a magnification of 1 to `zoom`.
-    """
+    """The photograph at up to twice the resolution of a view; the matrix to it; its matrix to a random crop."""
     cover = max(size[0] / photograph.shape[0], size[1] / photograph.shape[1])
     # Never magnified beyond the photograph's own pixels.
     scale = max(cover, min(1.0, cover * zoom ** rng.uniform()))

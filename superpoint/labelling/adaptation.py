@@ -87,7 +87,6 @@ class HomographicAdaptation:
         return aggregate, found
 
     def _read(self, aggregate: Aggregate) -> Detections:
-        """The points of what has been aggregated so far."""
         valid = aggregate.seen() >= min(self.config.min_views, aggregate.views)
         heatmap = aggregate.heatmap()[None]
         settings = asdict(self.decode) | {"subpixel": False}

@@ -137,10 +137,7 @@ def export_detections(
 
 
 def _resolved(config: LabellingConfig, processes: Processes) -> LabellingConfig:
-    """`config` with "auto" resolved, as each choice gives other last bits.
-
-    Raises: UserError if a choice is impossible, or differs between processes.
-    """
+    """`config` with "auto" resolved, to the same in all processes: each choice gives other last bits."""
     choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
 
     def compare() -> None:
@@ -200,7 +197,6 @@ def _label_share(
     processes: Processes,
     attributes: dict[str, Any],
 ) -> Share:
-    """Label the parts of this process, every `count`-th."""
     finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
     label: Labeller = labeller(model, config)

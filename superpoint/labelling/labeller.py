@@ -81,12 +81,8 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
 def _in_original(features: Features, working: WorkingImage) -> Features:
     (width, height), (small_height, small_width) = working.size, working.image.shape
     scale_x, scale_y = width / small_width, height / small_height
-    return replace(
-        features,
-        keypoints=resize_points(features.keypoints, scale_x, scale_y),
-        image_size=working.size,
-        uncertainty=UNCERTAINTY * (scale_x + scale_y) / 2,
-    )
+    points, uncertainty = resize_points(features.keypoints, scale_x, scale_y), UNCERTAINTY * (scale_x + scale_y) / 2
+    return replace(features, keypoints=points, image_size=working.size, uncertainty=uncertainty)
 
 
 def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:

@@ -115,9 +115,9 @@ def test_names_that_cannot_be_groups(name: str) -> None:
         check_name(name)
 
 
-def test_names_that_can() -> None:
-    for name in ("a.jpg", "Straße/ä b.jpg", ".hidden/..a.jpg", "keypoints/a.jpg"):
-        check_name(name)
+@pytest.mark.parametrize("name", ["a.jpg", "Straße/ä b.jpg", ".hidden/..a.jpg", "keypoints/a.jpg"])
+def test_names_that_can(name: str) -> None:
+    check_name(name)
 
 
 def test_threads_write_at_the_same_time(tmp_path: Path) -> None:

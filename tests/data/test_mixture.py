@@ -22,11 +22,6 @@ def test_proportion_and_order(share: float) -> None:
         assert len(own) == pytest.approx(1000 * expected, abs=1)
     window = [samples is second for samples, _ in located[100:200]]
     assert np.mean(window) == pytest.approx(share, abs=0.011)
-
-
-def test_samples_are_those_of_their_kind() -> None:
-    first, second = shapes(0), shapes(1)
-    mixture = Mixture(first, second, 0.5)
     for index in range(6):
         samples, own = mixture.locate(index)
         assert torch.equal(mixture[index]["image"], samples[own]["image"])

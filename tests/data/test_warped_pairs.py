@@ -154,6 +154,8 @@ def test_overfitting_takes_pairs_with_labels_in_both_views() -> None:
     assert all(len(view.points) for index in range(3) for view in data.draw(index)[:2])
     with pytest.raises(UserError, match=r"data\.overfit: found 0 pairs with labels in both views among 500"):
         WarpedPairs(photographs[:1], config(overfit=1), 0)
+    with pytest.raises(UserError, match="found none"):
+        WarpedPairs([], PairDataConfig(), 0)
 
 
 def test_crops_show_the_photograph_at_up_to_the_zoom_but_never_beyond_its_pixels() -> None:
@@ -188,8 +190,3 @@ def test_without_photographs_pairs_are_of_synthetic_shapes() -> None:
             singles[index]["target"] != DUSTBIN, torch.from_numpy(encode_points(points, 64, 80)) != DUSTBIN
         )
         assert mask.shape == image.shape == (64, 80)
-
-
-def test_an_empty_source() -> None:
-    with pytest.raises(UserError, match="found none"):
-        WarpedPairs([], PairDataConfig(), 0)

@@ -32,9 +32,6 @@ def test_resize_there_and_back_is_the_identity(seed: int, scale_x: float, scale_
 def test_resize_maps_the_outline_to_the_outline() -> None:
     corners = frame_corners(30, 40)
     np.testing.assert_allclose(resize_points(corners, 0.5, 3), frame_corners(90, 20))
-
-
-def test_resize_is_not_a_plain_multiplication() -> None:
     # 960 -> 120: scaling alone would put the first pixel centre 0.44 px too far right.
     assert resize_points(np.zeros((1, 2)), 1 / 8, 1 / 8)[0, 0] == pytest.approx(-0.4375)
 

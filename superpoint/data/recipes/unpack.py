@@ -64,7 +64,7 @@ def _extract(archive: Path, root: Path, max_bytes: int, max_files: int, progress
             extract = partial(source.extract, filter="data")
         else:
             raise UserError(f"{archive}: a tar can be unpacked by Python 3.10.12, 3.11.4 or later only")
-        members: list[tuple[Any, int]] = [(info, size) for info, name, size in found if not _is_litter(name)]
+        members: list[tuple[Any, int]] = [(info, size) for info, name, size in found if not _added_by_macos(name)]
         total, free = sum(size for _, size in members), shutil.disk_usage(root).free
         if len(members) > max_files:
             raise UserError(f"{archive}: found {len(members)} files, expected at most {max_files}; refused")
@@ -84,7 +84,6 @@ def _extract(archive: Path, root: Path, max_bytes: int, max_files: int, progress
     return count
 
 
-def _is_litter(name: str) -> bool:
-    """Whether macOS has added the member."""
+def _added_by_macos(name: str) -> bool:
     *folders, last = name.split("/")
     return "__MACOSX" in folders or last == ".DS_Store" or last.startswith("._")

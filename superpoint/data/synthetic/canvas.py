@@ -222,7 +222,6 @@ def _bounds(polygon: NDArray[np.floating], margin: int) -> tuple[int, int, int, 
 
 
 def _enlarged(image: NDArray[np.float32], factor: int, height: int, width: int) -> NDArray[np.float32]:
-    """Every pixel repeated `factor` times both ways, cropped to [height, width]."""
     return np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)[:height, :width]
 
 
