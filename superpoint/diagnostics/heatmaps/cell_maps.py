@@ -149,7 +149,7 @@ def measure_cells(
 
 
 def judge_cells(argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the `Verdict` of each cell [..., Hc, Wc]; RIGHT where the cell is not valid."""
+    """Return the `Verdict` of each cell [..., Hc, Wc], RIGHT where not valid."""
     verdict = np.full(target.shape, int(Verdict.RIGHT), np.int64)
     wrong = (argmax != target) & valid
     verdict[wrong & (argmax == DUSTBIN)] = Verdict.MISSED

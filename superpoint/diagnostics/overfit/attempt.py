@@ -85,18 +85,19 @@ def overfit(
         raise UserError(f"--out {folder}: found a folder that is not empty, expected a new one, as {free_folder()} is")
     if image is None and labels is not None:
         raise UserError(f"--labels {labels}: found no --image that they belong to")
-    if image is not None and (index is not None or scenes != 1):
-        raise UserError(f"--image {image}: found --index or --scenes too, expected a photograph alone")
     if image is not None:
+        if index is not None or scenes != 1:
+            raise UserError(f"--image {image}: found --index or --scenes too, expected a photograph alone")
         config = replace(config, data=replace(config.data, kind="synthetic", labels=None, images=None))
     schedule, config = config.schedule, overfit_config(config, folder, index or 0, scenes, steps, minutes)
     if image is None:
         subject = configured_samples(config, index)
     else:
         config, subject = single_photograph(config, folder, image, labels)
-    console, joint = Console(soft_wrap=True, highlight=False, markup=False), isinstance(config, SuperPointConfig)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     model = initial_model(config, say=console.print)
-    objective = joint_objective(config) if isinstance(config, SuperPointConfig) else detector_objective(config)
+    joint = isinstance(config, SuperPointConfig)
+    objective = joint_objective(config) if joint else detector_objective(config)
     fabric = make_fabric(config.train)
     if fabric.world_size > 1:
         raise UserError(f"overfit: found {fabric.world_size} processes, expected 1 (no torchrun)")
@@ -154,16 +155,16 @@ def overfit_config(
     )
 
 
-def free_folder(parent: Path = Path("runs")) -> Path:
+def free_folder() -> Path:
     """Return the first of runs/overfit, runs/overfit-2, ... that does not exist or is empty."""
-    folders = (parent / ("overfit" if number == 1 else f"overfit-{number}") for number in count(1))
+    folders = (Path("runs", "overfit" if number == 1 else f"overfit-{number}") for number in count(1))
     return next(each for each in folders if not each.exists() or (each.is_dir() and not any(each.iterdir())))
 
 
 def _judge(
     config: MagicPointConfig, schedule: ScheduleConfig, watch: Watch, result: TrainResult | None
 ) -> OverfitResult:
-    """PASS or, with its causes, FAIL. `result` is None after NaN or infinity, `schedule` is the user's."""
+    """`result` is None after NaN or infinity, `schedule` is the user's."""
     folder = Path(config.run)
     history = RunFolder(folder).history()
     looks = history.events("validate")

@@ -30,7 +30,6 @@ from superpoint.models import build_model
 from superpoint.training.detector_validation import detector_objective
 from superpoint.visualize import save_figure
 
-VERDICTS = ("slow", "good", "oscillates", "stuck", "diverged")
 EXPLOSION = 3.0  # a loss of so many times the first one has diverged
 UNSTEADY = 0.15  # oscillation from which on a curve oscillates; healthy curves on a fixed batch stay below 0.1
 FLAT = 0.02  # share of itself by which a smoothed loss that lies still falls, at most, over the last third
