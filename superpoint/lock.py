@@ -102,7 +102,7 @@ def describe_process() -> str:
 def _try_lock(file: int) -> bool:
     """Lock one byte of the open file; False if another process has it. Raises OSError if there are no locks."""
     if sys.platform == "win32":
-        import msvcrt  # there is no fcntl on Windows, and no msvcrt elsewhere
+        import msvcrt  # on Windows only
 
         os.lseek(file, PLACE, os.SEEK_SET)
         try:
@@ -110,7 +110,7 @@ def _try_lock(file: int) -> bool:
         except PermissionError:
             return False
         return True
-    import fcntl
+    import fcntl  # there is none on Windows
 
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PLACE)

@@ -46,7 +46,7 @@ class OpenVinoNetwork(Network):
     @functools.cached_property
     def _maps_request(self) -> Any:
         """Softmax (fp32) and depth to space in the runtime's threads; bf16 convolutions may round the logits."""
-        import openvino
+        import openvino  # of an extra, like everything that is imported in this module's functions
         from openvino import opset13
 
         openvino_model: Any = openvino.Model  # its stubs know fewer arguments than it takes

@@ -46,7 +46,7 @@ def train_superpoint_command(settings: SuperPointConfig, resume: Resume = False)
 
 @command("finetune", TRAIN, config=FinetuneConfig)
 def finetune_command(settings: FinetuneConfig, resume: Resume = False) -> Outcome:
-    """Train a SuperPoint on, on photographs of your own: labels, training, a table of before and after.
+    """Go on training a pretrained SuperPoint on your own photographs: labels, training, a table of before and after.
 
     superpoint finetune images=photos run=runs/mine training.train.minutes=60
     """

@@ -80,7 +80,7 @@ def _finetuning() -> SuperPointConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(ChainConfig):
-    """Train a SuperPoint on, on photographs of one's own."""
+    """Go on training a pretrained SuperPoint on your own photographs."""
 
     stage: ClassVar[str] = "finetune"
 

@@ -19,7 +19,7 @@ def import_gradio() -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        import gradio
+        import gradio  # of an extra
     except ImportError as error:
         raise UserError("the Python package 'gradio' is not installed: pip install 'superpoint[demo]'") from error
     return gradio

@@ -58,7 +58,7 @@ def _fill(module: nn.Module, state: dict[str, Tensor], path: Path, device: torch
 
 
 def _aliked(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
-    from kornia.feature import ALIKED
+    from kornia.feature import ALIKED  # kornia is slow to import, here and below
 
     message = ""
     for name in ALIKED_MODELS:
