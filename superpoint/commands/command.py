@@ -32,13 +32,13 @@ CONFIG = Annotated[
     str | None, Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names)
 ]
 PRINT_CONFIG = Annotated[bool, Option("--print-config", help="Print the complete configuration and stop.")]
-OVERRIDES = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="over the recipe")]
+OVERRIDES = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="settings, in place of those of the recipe")]
 INPUTS = Annotated[
     list[str] | None,
     Argument(
         metavar="IMAGES... [KEY=VALUE]",
         help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
-        "and key=value, over the recipe",
+        "and settings, in place of those of the recipe",
     ),
 ]
 QUIET = Annotated[bool, Option("--quiet", help="Print errors only.")]
@@ -100,6 +100,7 @@ app = command_group("Keypoints and descriptors: use SuperPoint, label images, tr
 def subgroup(name: str, panel: str, text: str) -> typer.Typer:
     """Return a group of commands below `superpoint NAME`."""
     group = command_group(text)
+    group.info.name = name
     app.add_typer(group, name=name, rich_help_panel=panel)
     return group
 
@@ -126,6 +127,7 @@ def command(
         only: the fields of `options` that become options; default all.
         as_json: take --json, which prints the result of the `Outcome`.
     """
+    title = name if isinstance(place, str) else f"{place.info.name} {name}"
     names = only or ([field.name for field in fields(options)] if options else [])
 
     def register(function: Callable[..., Outcome | None]) -> Callable[..., None]:
@@ -148,7 +150,7 @@ def command(
                 arguments.append([each for each in words if each not in overrides])
                 check_inputs(arguments[1])
             if not quiet and "torch" not in sys.modules and first_process():  # PyTorch takes seconds to import
-                print(f"superpoint {name}: starting", file=sys.stderr, flush=True)
+                print(f"superpoint {title}: starting", file=sys.stderr, flush=True)
             try:
                 with _silence(quiet, as_json):
                     outcome = function(*arguments, **given) or Outcome()

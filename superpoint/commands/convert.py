@@ -53,7 +53,7 @@ def convert_weights_command(
     file: Annotated[Path, Argument(help="weights of SuperPoint from elsewhere"), check_path],
     out: WeightsFile,
 ) -> None:
-    """Bring weights of SuperPoint in one of the two public layouts into ours.
+    """Convert weights of SuperPoint from one of the two public layouts to ours.
 
     superpoint convert-weights superpoint_v1.pth --out converted.safetensors
     """

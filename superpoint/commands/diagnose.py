@@ -38,7 +38,7 @@ def doctor_command(
 ) -> Outcome:
     """Say what is wrong with a run, why, and what to do: 15 checks of data, labels, network, output and history.
 
-    Six more of runs that train descriptors. Exit code 1 if a check fails.
+    Runs that train descriptors get six more. Exit code 1 if a check fails.
 
     superpoint doctor runs/quick
     """

@@ -41,7 +41,11 @@ def evaluate_synthetic_command(
 def evaluate_repeatability_command(
     settings: EvaluateRepeatabilityConfig,
     extractors: Annotated[
-        str, Option(help="Separated by commas: models, adapted:MODEL, fast, harris, shi, sift, orb, random")
+        str,
+        Option(
+            help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, fast, harris, shi, sift, orb, "
+            "random"
+        ),
     ],
     images: Images = None,
     out: Annotated[Path, Option(help="Folder for the tables.")] = Path("runs/repeatability"),
@@ -68,9 +72,9 @@ def evaluate_pairs_command(
     extractors: Annotated[
         str | None,
         Option(
-            help="Separated by commas: models (superpoint:SOURCE), adapted:MODEL, sift, rootsift, orb, akaze, fast, "
-            "harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
-            "+rootsift, the descriptors of its keypoints. Default: a network that ships with this package, sift, orb."
+            help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, akaze, "
+            "fast, harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
+            "+rootsift, the descriptors of its keypoints. Default: superpoint-lite, sift, orb."
         ),
     ] = None,
     data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,

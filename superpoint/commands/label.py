@@ -66,8 +66,8 @@ def labels_show_command(
     file: FeatureFile,
     images: Annotated[Path, Argument(help="folder (or HDF5 file) of the images")],
     out: Annotated[Path, Option(help="The PNG to write.")] = Path("labels.png"),
-    count: Annotated[int, Option(min=1, max=400, help="Images, evenly chosen.")] = 16,
-    columns: Annotated[int, Option(min=1, max=40, help="Of the sheet.")] = 4,
+    count: Annotated[int, Option(min=1, max=400, help="Number of images, evenly chosen.")] = 16,
+    columns: Annotated[int, Option(min=1, max=40, help="Columns of the sheet.")] = 4,
 ) -> None:
     """Draw a contact sheet of images with their keypoints, coloured by score.
 
@@ -80,7 +80,7 @@ def labels_show_command(
 
 @command("check", labels)
 def labels_check_command(file: FeatureFile) -> Outcome:
-    """Find damage, shapes that do not fit, values that cannot be; exit code 1 if there is any.
+    """Check a feature file for damage, wrong shapes and impossible values; exit code 1 if it has any.
 
     superpoint labels check labels.h5
     """
@@ -94,7 +94,7 @@ def list_classes_command(
     folder: Annotated[Path, Argument(help="with a sub-folder of images for each class"), check_path],
     out: Annotated[Path, Option(help="The CSV to write: path,label,split.")] = Path("classes.csv"),
     test_share: Annotated[float, Option(min=0.01, max=0.9, help="Share of each class that is test.")] = 0.2,
-    seed: Annotated[int, Option(min=0, help="Draws the order and the split.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the order and the split.")] = 0,
 ) -> None:
     """Write the list of the images of a folder, shuffled and split into training and test images.
 

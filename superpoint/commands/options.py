@@ -65,7 +65,7 @@ Models = Annotated[list[str], MODEL, check_model]
 OptionalModel = Annotated[str | None, MODEL, check_model]
 Resume = Annotated[bool, Option("--resume", help="Go on with what was stopped, or start it.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]
-Out = Annotated[Path | None, Option(help="Folder for the results.")]
+Out = Annotated[Path | None, Option(help="Folder for the results; default runs/study-NAME.")]
 Root = Annotated[Path | None, Option(help="Folder that image names are relative to.")]
 Images = Annotated[
     Path | None, Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
@@ -79,8 +79,8 @@ FIELDS: dict[str, Any] = {
     "model": Model,
     "threshold": Annotated[float, Option(help="Min probability of a keypoint.")],
     "max_keypoints": Annotated[int, Option(help="Strongest keypoints kept per image; 0 = all.")],
-    "nms_radius": Annotated[int, Option(help="Of peaks no farther apart the weaker is dropped, px.")],
-    "border": Annotated[int, Option(help="Keypoints nearer to the edge are dropped, px.")],
+    "nms_radius": Annotated[int, Option(help="Drop the weaker of two peaks within this distance, px.")],
+    "border": Annotated[int, Option(help="Drop keypoints nearer to the edge than this, px.")],
     "resize": Annotated[int, Option(help="Shrink images to this longest side first, px; 0 = as they are.")],
     "backend": Annotated[Backend, Option(help="Runtime of the network.")],
     "precision": Annotated[Precision, Option(help="Number format of the network.")],

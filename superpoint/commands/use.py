@@ -35,17 +35,17 @@ def match_command(
     config: InferenceConfig,
     first: Annotated[Path, Argument(help="an image"), check_path],
     second: Annotated[Path, Argument(help="another one"), check_path],
-    out: Annotated[Path, Option(help="The picture; the numbers go beside it as .json.")] = Path("matches.png"),
+    out: Annotated[Path, Option(help="The picture (.png); the numbers go beside it as .json.")] = Path("matches.png"),
     matcher: Annotated[
         Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")
     ] = "mutual",
     estimator: Annotated[
         Literal["gcransac", "ransac", "magsac"],
-        Option(help="Of the homography; ransac also takes mirrored images."),
+        Option(help="Estimator of the homography; only ransac takes mirrored images."),
     ] = "gcransac",
     inlier_threshold: Annotated[
         float | None,
-        Option(help="Of the estimator, px at the size of --resize; 2 for gcransac, 3 for ransac, 1 for magsac."),
+        Option(help="Max error of an inlier, px at --resize; default 2 (gcransac), 3 (ransac), 1 (magsac)."),
     ] = None,
 ) -> Outcome:
     """Match two images, estimate the homography between them, and draw both side by side.
@@ -113,7 +113,9 @@ def predict_classes_command(
     model: Annotated[str, Option(help="Run folder or weights of train-classifier.")],
     out: Annotated[Path, Option(help="The CSV to write: id,label.")] = Path("submission.csv"),
     label: Annotated[Literal["name", "number", "probability"], Option(help="What stands for the class.")] = "name",
-    of_class: Annotated[str | None, Option("--class", help="Of --label probability; default the last class.")] = None,
+    of_class: Annotated[
+        str | None, Option("--class", help="The class of --label probability; default the last one.")
+    ] = None,
 ) -> None:
     """Classify the images of a folder; one line per image, in natural order of the files (1, 2, 10).
 

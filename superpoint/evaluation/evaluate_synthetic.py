@@ -33,6 +33,7 @@ from superpoint.evaluation.tables import publish
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
 from superpoint.models.extract import features
+from superpoint.pretrained import run_of
 from superpoint.visualize import precision_recall_figure, save_figure
 
 VARIANTS = ("clean", "noisy")
@@ -75,11 +76,6 @@ def evaluate_synthetic_shapes(
     return results
 
 
-def _is_run(folder: Path) -> bool:
-    """Tell whether a folder holds weights; the package's own folder has the name of pretrained weights."""
-    return (folder / "weights.safetensors").is_file() or any((folder / "checkpoints").glob("*.ckpt"))
-
-
 def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | None = None, keep: bool = False) -> Path:
     """Evaluate a network, print the tables and write them to `out` or, of a run folder, to its folder evaluation.
 
@@ -89,10 +85,13 @@ def evaluate_run(source: str | Path, *, images: int = 1000, out: str | Path | No
 
     Raises: UserError if there is no such network, or `out` is None and `source` is not a run folder.
     """
-    if out is None and not _is_run(Path(source)):
-        load_network(source)  # a name mistyped is not a missing --out
-        raise UserError(f"{source}: not a run folder; say with --out where the tables should go")
-    folder = Path(out) if out is not None else Path(source) / "evaluation"
+    if out is None:
+        run = run_of(source)
+        if run is None:
+            load_network(source)  # a name mistyped is not a missing --out
+            raise UserError(f"{source}: not a run folder; say with --out where the tables should go")
+        out = run / "evaluation"
+    folder = Path(out)
     report = folder / "synthetic.json"
     if keep and report.exists():
         print(f"{folder}: evaluated before, see synthetic.md there")

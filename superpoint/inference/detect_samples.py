@@ -19,6 +19,7 @@ from superpoint.geometry.placement import measure_placement
 from superpoint.inference.images import shrink
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
+from superpoint.pretrained import run_of
 from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap, save_image
 
 
@@ -27,11 +28,13 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
 
     Raises: UserError for weights that cannot be used, or no `out` for a network outside a run folder.
     """
-    source = Path(config.model)
-    if out is None and not source.is_dir():
-        raise UserError(f"{config.model}: not a run folder; say with --out where the pictures should go")
+    if out is None:
+        run = run_of(config.model)
+        if run is None:
+            raise UserError(f"{config.model}: not a run folder; say with --out where the pictures should go")
+        out = run / "detections"
     model = load_detector(config)
-    folder = make_folder(out if out is not None else source / "detections")
+    folder = make_folder(out)
 
     console = Console()
     title = f"Detections on photographs (probability > {config.threshold:g})"

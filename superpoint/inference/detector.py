@@ -138,8 +138,9 @@ def load_model(
     """Load a trained network, ready for use.
 
     Args:
-        name_or_path: name of pretrained weights, a weights file (.safetensors), a checkpoint or a run folder; or a
-            dense graph of `superpoint export-model` (.onnx, .xml or .pt), which sets the backend and needs the CPU.
+        name_or_path: name of pretrained weights, a weights file (.safetensors), a checkpoint, a run folder or the
+            folder of a finetune or pipeline; or a dense graph of `superpoint export-model` (.onnx, .xml or .pt),
+            which sets the backend and needs the CPU.
         device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda" or "mps".
         backend: "auto" (OpenVINO on a CPU if it is installed, else torch), "torch", "openvino" or "onnxruntime".
         precision: "auto" (bf16 where the hardware multiplies it natively, else fp32), "fp32" or "bf16".

@@ -31,6 +31,15 @@ def result_run(folder: str | Path) -> Path:
     return path
 
 
+def run_of(source: str | Path) -> Path | None:
+    """Return the run folder that `source` names, None for weights from elsewhere.
+
+    In a checkout the package's own folder has the name of pretrained weights.
+    """
+    path = result_run(source)
+    return path if any((path / name).is_file() for name in OF_A_RUN) else None
+
+
 def resolve_weights(source: str | Path) -> Path:
     """Return the weights file of `source`.
 

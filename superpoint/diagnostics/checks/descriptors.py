@@ -112,7 +112,7 @@ def observe_pairs(case: Case) -> PairObservation:
 
 
 def pairs(case: Case) -> Finding:
-    """Do both views show the same places where the homography and the sampled correspondences say so?"""
+    """Do the sampled correspondences fit the homography, and do both views show the same there?"""
     shifts, straight, wrong = [], [], []
     for sample in sampled_pairs(case):
         matched = sample["matched"].numpy()
@@ -128,8 +128,8 @@ def pairs(case: Case) -> Finding:
     seen, other = float(np.median(straight)), float(np.median(wrong))
     details = {"shift": shift, "correlation": seen, "correlation_of_another": other, "pairs": len(straight)}
     evidence = (
-        f"Places lie {shift:.2g} px from where the homography sends them (median of {len(straight)} pairs, expected "
-        f"below {SHIFTED:g}); brought onto each other by it the views correlate {seen:.2f} (expected above "
+        f"Correspondences lie {shift:.2g} px from where the homography sends them (median of {len(straight)} pairs, "
+        f"expected below {SHIFTED:g}); brought onto each other by it the views correlate {seen:.2f} (expected above "
         f"{ALIKE:g}; by its inverse, or with x and y exchanged, {other:.2f})."
     )
     if shift <= SHIFTED and seen > ALIKE:
@@ -140,7 +140,7 @@ def pairs(case: Case) -> Finding:
         cause = "The homography goes the wrong way, from b to a, or has x and y exchanged."
     else:
         cause = "The views do not show the same thing: another image, a homography of other pixels, effects too strong."
-    remedy = "Look at both views with their places drawn; bring image, points and homography through the same resize."
+    remedy = "Draw the correspondences on both views; bring image, points and homography through the same resize."
     certain = shift > SHIFTED or other > seen or seen < UNLIKE
     return Finding("pairs", Status.FAIL if certain else Status.WARN, evidence, cause, remedy, details)
 
@@ -192,13 +192,13 @@ def descriptor_collapse(case: Case) -> Finding:
     seen = observe_pairs(case)
     value, what = seen.figures["collapse"], "different images"
     if len(seen.maps) == 2 and len(seen.negative):
-        value, what = float(seen.negative.mean()), "different places of an image"
+        value, what = float(seen.negative.mean()), "different points of an image"
     evidence = f"Mean cosine of descriptors of {what} {value:.2f} (expected below {NEARLY:g}; 1 = all are the same)."
     if value <= NEARLY:
         return Finding(check, Status.PASS, evidence, details={"collapse": value})
-    cause = "Descriptors have a large part in common; what tells places apart is what is left."
+    cause = "Descriptors have a large part in common; what tells points apart is what is left."
     if value > COLLAPSED:
-        cause = "Collapse: every place gets the same descriptor, which a loss without enough negatives rewards."
+        cause = "Collapse: every point gets the same descriptor, which a loss without enough negatives rewards."
     remedy = "Use descriptor.name=dual_softmax (or other weights and margins of the hinges); lower optimizer.lr."
     return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
 
@@ -214,14 +214,14 @@ def descriptor_separation(case: Case) -> Finding:
     hard = seen.figures["hardest_negative"]
     details = {"ordered": ordered, "positive": same, "negative": other, "hardest_negative": hard}
     evidence = (
-        f"Mean cosine of two views of a place {same:.2f}, of different places {other:.2f} (the most similar ones "
+        f"Mean cosine of two views of a point {same:.2f}, of different points {other:.2f} (the most similar ones "
         f"{hard:.2f}); in the right order {ordered:.1%} of the time (chance 50 %, expected above {WEAK:.0%})."
     )
     if ordered > WEAK:
         return Finding(check, Status.PASS, evidence, details=details)
-    cause = "Weak separation: views of a place are hardly more alike than different places."
+    cause = "Weak separation: views of a point are hardly more alike than different points."
     if ordered <= CHANCE:
-        cause = "No separation: the descriptor says nothing about the place, or the loss has wrong correspondences."
+        cause = "No separation: the descriptor says nothing about the point, or the loss has wrong correspondences."
     remedy = "See `pairs` first; then raise descriptor.weight, train longer, learn one pair by `superpoint overfit`."
     return _alarm(check, case, ordered <= CHANCE, evidence, cause, remedy, details)
 
@@ -233,10 +233,10 @@ def descriptor_matching(case: Case) -> Finding:
         return finding
     seen = observe_pairs(case)
     accuracy, chance = seen.figures["matching_accuracy"], seen.chance
-    needed = min(POOR * chance, 0.9)  # of a few places guessing is right often
-    details = {"accuracy": accuracy, "chance": chance, "places": int(seen.forth.asked.sum())}
+    needed = min(POOR * chance, 0.9)  # of a few correspondences guessing is right often
+    details = {"accuracy": accuracy, "chance": chance, "correspondences": int(seen.forth.asked.sum())}
     evidence = (
-        f"{accuracy:.1%} of the places of training pairs find their counterpart by the nearest descriptor, guessing "
+        f"{accuracy:.1%} of the correspondences of training pairs are found by the nearest descriptor, guessing "
         f"{chance:.1%} (expected above {needed:.1%})."
     )
     if accuracy > needed:
@@ -265,7 +265,7 @@ def descriptor_pattern(case: Case) -> Finding:
     )
     if share <= FAINT:
         return Finding(check, Status.PASS, evidence, details={"position": share})
-    cause = "The map has a pattern of its own: places are told apart by where they lie (padding, coordinates)."
+    cause = "The map has a pattern of its own: points are told apart by where they lie (padding, coordinates)."
     remedy = "Warp both views (data.homography.enable=true) and crop at random; see `input_sensitivity`."
     return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
 

@@ -24,7 +24,7 @@ from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
 from superpoint.models.weights import load_weights, model_from_state
-from superpoint.pretrained import result_run
+from superpoint.pretrained import result_run, run_of
 from superpoint.visualize import save_figure
 
 SCENES = 3  # shown by default, the first at full augmentation
@@ -70,8 +70,11 @@ def visualize_heatmaps(
     if labels is not None and len(images) != 1:
         raise UserError(f"--labels {labels}: found {len(images)} times --image, expected the one image it belongs to")
     checkpoints = [load_checkpoint(source, number) for number, source in enumerate(sources, 1)]
-    if out is None and not Path(sources[0]).is_dir():
-        raise UserError(f"{sources[0]}: not a run folder; say with --out where the pictures should go")
+    if out is None:
+        run = run_of(sources[0])
+        if run is None:
+            raise UserError(f"{sources[0]}: not a run folder; say with --out where the pictures should go")
+        out = run / "heatmaps"
     subjects = [labelled_photograph(path, labels, longest) for path in images]
     console = Console()
     if indices:
@@ -83,7 +86,7 @@ def visualize_heatmaps(
         subjects += samples(config, indices)
     elif not images:
         subjects = default_subjects(sources, longest, console)
-    folder = make_folder(out if out is not None else Path(sources[0]) / "heatmaps")
+    folder = make_folder(out)
     written = [path for subject in unique(subjects) for path in draw(checkpoints, subject, folder, worst)]
     for path in written:
         console.print(str(path), soft_wrap=True, highlight=False)
