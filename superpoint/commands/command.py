@@ -22,6 +22,7 @@ from superpoint.config import dump_config, load_config
 from superpoint.config.loading import recipe_names
 
 USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT = "Use", "Label", "Train", "Evaluate", "Diagnose", "Convert"
+LONGEST = 150  # characters of a command's help in the list of commands
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
 
 # A dataclass, or a function (file, overrides, options) -> one, whose annotation names its class.
@@ -74,10 +75,9 @@ class Sections(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
-        width = max(map(len, self.commands)) + 6
         for name, each in self.commands.items():
             heading = getattr(each, "rich_help_panel", None) or "Commands"
-            sections.setdefault(heading, []).append((name, each.get_short_help_str(formatter.width - width)))
+            sections.setdefault(heading, []).append((name, each.get_short_help_str(LONGEST)))
         for heading in sorted(sections, key=[USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT, "Commands"].index):
             with formatter.section(heading):
                 formatter.write_dl(sections[heading])

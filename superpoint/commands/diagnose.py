@@ -183,8 +183,10 @@ def visualize_heatmaps_command(
         Path | None, Option(help="Keypoints of the one --image: text, CSV, .npy or .npz."), check_path
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the figures; default <run>/heatmaps.")] = None,
-    resize: Annotated[int, Option(min=16, help="Longest side at which a cell can be seen, px.")] = 320,
-    worst: Annotated[int, Option(min=0, max=60, help="Cells to enlarge.")] = 6,
+    resize: Annotated[
+        int, Option(min=16, help="Shrink photographs to this longest side, px, to see single cells.")
+    ] = 320,
+    worst: Annotated[int, Option(min=0, max=60, help="Number of wrong cells to enlarge.")] = 6,
 ) -> None:
     """Show heatmap, dustbin, logits and wrong cells on scenes and photographs, of one --model or several.
 
@@ -207,8 +209,8 @@ def network_config(file: str | None, overrides: list[str], options: dict[str, An
 def summary_command(
     settings: ModelConfig,
     model: OptionalModel = None,
-    height: Annotated[int, Option(help="Of the image, in px.")] = 120,
-    width: Annotated[int, Option(help="Of the image, in px.")] = 160,
+    height: Annotated[int, Option(help="Height of the image, px.")] = 120,
+    width: Annotated[int, Option(help="Width of the image, px.")] = 160,
     out: Annotated[Path | None, Option(help="Draw the architecture to this .svg or .png.")] = None,
 ) -> Outcome:
     """List layers, output shapes, parameters and FLOPs of a network; with --out its architecture drawn.

@@ -108,6 +108,7 @@ def decode_maps(
     if smoothing is None:
         smoothing = 0.0 if descriptors is None else SMOOTHING
     settings = asdict(decode or DecodeConfig())
+    valid = valid if valid is None else valid.to(probability.device)
     found = probability_to_keypoints(probability, **settings, valid=valid, smoothing=smoothing)
     described = [None] * len(found)
     if descriptors is not None:
