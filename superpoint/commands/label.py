@@ -31,7 +31,7 @@ def labelling_config(file: str | None, overrides: list[str], options: dict[str, 
 def export_detections_command(
     settings: LabellingConfig,
     images: list[str],
-    out: Annotated[Path | None, Option(help="The feature file to write (.h5).")] = None,
+    out: Annotated[Path | None, Option(help="The feature file to write (.h5). [required]")] = None,
     model: Model = "magicpoint",  # part of `settings`
     root: Root = None,
     resume: Resume = False,

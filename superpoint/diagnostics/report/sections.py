@@ -47,7 +47,7 @@ def inside(record: RunRecord) -> Section:
     """Return layers and output in the steps that were probed."""
     layers = layer_maps(record)
     panels = ({"Layers": layers} if layers else {}) | plots(probe_panels(record), "Output")
-    text = "Single steps, train.probe_every apart. Layers: a row each, input on top."
+    text = "Single steps, train.probe_every apart. Layers: one row per layer, input on top."
     absent = ["The log holds no line of the event probe; train.probe_every sets how often one is written."]
     return Section("inside", "Inside the network", Content(text, panels) if panels else Content(notes=absent))
 
