@@ -31,7 +31,8 @@ def begin(config: ChainConfig, *, resume: bool, remedy: Remedy, own: Sequence[st
         remedy: asked about each setting that differs from those of the results.
         own: names in the folder, besides the settings, that are no results.
 
-    Raises: UserError under torchrun, or if the folder is not empty without `resume`, or of other settings.
+    Raises: UserError under torchrun, or if the folder is not empty without `resume`, of another command, or of other
+        settings.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
@@ -43,7 +44,9 @@ def begin(config: ChainConfig, *, resume: bool, remedy: Remedy, own: Sequence[st
     begun = folder.is_dir() and any(each.name not in (settings.name, *own) for each in folder.iterdir())
     if begun and not resume:
         raise UserError(f"run={folder}: the folder is not empty; go on with it by --resume, or take another run=...")
-    if begun and settings.exists():
+    if begun and not settings.exists():
+        raise UserError(f"run={folder}: the folder holds no {config.stage} to resume; take another run=...")
+    if begun:
         load_config(type(config), settings)  # UserError if it is damaged, or of another version
         for key, old, new in config_differences(settings.read_text(encoding="utf-8"), dump_config(config)):
             advice = remedy(key, old, new)

@@ -64,3 +64,6 @@ def test_settings_bind_once_there_are_results(tmp_path: Path) -> None:
     settings.write_text("rounds: [")
     with pytest.raises(UserError, match="not valid YAML"):
         start()
+    settings.unlink()
+    with pytest.raises(UserError, match="holds no adapt to resume"):
+        start()
