@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ def read_status(folder: str | Path) -> RunStatus:
     state = ends[-1] if ends and ends[-1] in ("finished", "interrupted") else "crashed"
     if run.lock.holder() is not None:
         state = "running"
-    files = [file.stat() for file in run.path.rglob("*") if file.is_file()]
+    files = []
+    for file in run.path.rglob("*"):
+        with suppress(FileNotFoundError):  # a training renames its temporary files
+            files += [file.stat()] if file.is_file() else []
     return RunStatus(
         path=run.path,
         stage=run.stage,

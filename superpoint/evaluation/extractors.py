@@ -162,7 +162,7 @@ def network_extractor(network: AnyNetwork, decode: DecodeConfig) -> Extract:
 def _random(count: int, image: Image) -> Features:
     height, width = image.shape
     rng = np.random.Generator(np.random.SFC64(zlib.crc32(image.tobytes())))
-    points = rng.uniform((4, 4), (width - 5, height - 5), (1000, 2))
+    points = rng.uniform((4, 4), np.maximum((width - 5, height - 5), 4), (1000, 2))
     return Features(points[:count], image_size=(width, height))
 
 

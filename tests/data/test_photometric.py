@@ -34,8 +34,8 @@ def test_pure_function_that_leaves_its_input_alone() -> None:
 
 def test_nothing_happens_when_off() -> None:
     rng = np.random.default_rng(0)
-    for off in ({"enable": False}, {"strength": 0.0}, {"probability": 0.0}):
-        np.testing.assert_array_equal(augment_photometric(IMAGE, PhotometricConfig(**off), rng), IMAGE)
+    for off in (PhotometricConfig(enable=False), PhotometricConfig(strength=0.0), PhotometricConfig(probability=0.0)):
+        np.testing.assert_array_equal(augment_photometric(IMAGE, off, rng), IMAGE)
     np.testing.assert_array_equal(augment_photometric(IMAGE, PhotometricConfig(), rng, strength=0.0), IMAGE)
     assert np.abs(apply().astype(int) - IMAGE).max() <= 1
 

@@ -40,7 +40,7 @@ def test_match_figure_tells_inliers_from_others() -> None:
     labels = axes.get_legend_handles_labels()[1]
     assert labels == ["without a match (20)", "other matches (387)", "inliers (3)", "first image by the homography"]
     (outline,) = axes.patches
-    np.testing.assert_allclose(outline.get_path().vertices[0], [120 + 12 - 0.5 + 10, 4.5])
+    np.testing.assert_allclose(np.asarray(outline.get_path().vertices)[0], [120 + 12 - 0.5 + 10, 4.5])
     picture = figure_to_image(figure).astype(int)
     for colour in (BLUE, GREEN):
         assert (np.abs(picture - colour).sum(axis=2) < 30).any()

@@ -129,12 +129,13 @@ def test_joint_loss_is_that_of_both_views_and_of_the_descriptors(name: str) -> N
     if name == "dense_hinge":
         expected, _ = dense_hinge_loss(maps[0], maps[1], batch["h_a_b"], batch["valid_a"], batch["valid_b"])
     else:
-        sampled = [
+        first, second = (
             torch.stack(sample_descriptors(values, batch[f"correspondences_{view}"]))
             for values, view in zip(maps, "ab", strict=True)
-        ]
+        )
         loss = dual_softmax_loss if name == "dual_softmax" else sampled_hinge_loss
-        expected, _ = loss(*sampled, *(batch[f"correspondences_{view}"] for view in "ab"), batch["matched"])
+        keypoints = batch["correspondences_a"], batch["correspondences_b"]
+        expected, _ = loss(first, second, *keypoints, batch["matched"])
     torch.testing.assert_close(result["descriptor_loss"], expected)
     other = objective(model, swapped(batch))
     for key in ("loss", "descriptor_loss", "matching_accuracy", "positive_similarity", "negative_similarity"):

@@ -35,7 +35,7 @@ def test_the_range_test_alone_warns(healthy: Case) -> None:
     ids=["learns", "finds nothing"],
 )
 def test_a_rate_beyond_the_range_is_judged_by_what_it_finds(
-    healthy: Case, figures: dict[str, float], status: Status
+    healthy: Case, figures: dict[str, Any], status: Status
 ) -> None:
     config = configured(healthy, "optimizer.lr=1")
     case = replace(healthy, history=trained(healthy, **figures), rate_curve=CURVE, config=config)
@@ -56,7 +56,7 @@ def test_what_is_not_the_rate_is_not_blamed_on_it(healthy: Case) -> None:
     ids=["young", "warm-up"],
 )
 def test_a_run_that_has_just_begun_is_not_failed(
-    healthy: Case, last: int, figures: dict[str, float], status: Status
+    healthy: Case, last: int, figures: dict[str, Any], status: Status
 ) -> None:
     assert learning_rate(replace(healthy, history=trained(healthy, last, **figures))).status is status
 
