@@ -98,7 +98,7 @@ def test_one_pair_is_judged_by_its_own_places(joint: Case) -> None:
     data = replace(joint.config.data, overfit=1)
     alone = replace(joint, config=replace(joint.config, data=data))
     assert fired(alone) == {}
-    assert "different places of an image" in descriptor_collapse(alone).evidence
+    assert "different points of an image" in descriptor_collapse(alone).evidence
     assert "Too few different images" in descriptor_pattern(alone).evidence
 
 
