@@ -11,16 +11,18 @@ import torch
 from rich.console import Console
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import sample_photographs
+from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation.tables import make_table
 from superpoint.files import make_folder
 from superpoint.geometry.placement import measure_placement
-from superpoint.inference.images import shrink
+from superpoint.inference.images import shrink, shrunk_size
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.pretrained import run_of
 from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap, save_image
+
+CELL_SIDE = 480  # px, longest side of a photograph on the sheet of all
 
 
 def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Path:
@@ -53,7 +55,8 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
         table.add_row(name, f"{small.shape[1]}x{small.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
         keypoints.append(xy)
         sizes.append(small.shape)
-        sheet.append(marked)
+        cell, points = resize_with_points(small, xy, shrunk_size(small.shape[0], small.shape[1], CELL_SIDE))
+        sheet.append(draw_keypoints(cell, points))
         names.append(f"{name}: {len(xy)} keypoints")
     save_image(folder / "all.png", contact_sheet(sheet, names, columns=4))
     total = measure_placement(keypoints, sizes)

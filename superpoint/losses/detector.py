@@ -29,7 +29,8 @@ def detector_loss(
     Returns:
         The loss, and the sum of weights it was averaged over (so that means over parts of a batch can be combined).
 
-    Source: DeTone et al. 2018, equations 2 and 3.
+    By logsumexp, which subtracts the maximum first: exp() alone overflows above 88. Source: DeTone et al. 2018,
+    equations 2 and 3.
     """
     logits = logits.float()
     chosen = logits.gather(1, target.unsqueeze(1)).squeeze(1)

@@ -29,7 +29,7 @@ def position_loss(
         valid_a, valid_b: bool [B, H, W], pixels that hold photograph.
 
     Returns:
-        The loss, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
+        The loss in pixels, 0 if no two peaks belong together, and the number of pairs that it is averaged over.
     """
     first, first_found = _places(probability_a, valid_a)
     second, second_found = _places(probability_b, valid_b)

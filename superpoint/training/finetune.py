@@ -64,7 +64,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     if not (folder / BEFORE).exists():
         console.rule("before")
         found = measure_generated(training, pairs, weights, folder / "matches_before.png" if described else None)
-        write_json(folder / BEFORE, {key: found[f"pairs/{key}"] for key in (COLUMNS if described else DETECTION)})
+        write_json(folder / BEFORE, {key: found.get(f"pairs/{key}") for key in (COLUMNS if described else DETECTION)})
     console.rule("training")
     trained = run_training(train_superpoint, training, conclude)
     if trained.signal is not None:
@@ -74,7 +74,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
         after = measure_generated(training, pairs, training.run, folder / "matches_after.png")
         rows = {"after": after, "sift": measure_generated(training, pairs)}
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-        rest = {name: {key: found[f"pairs/{key}"] for key in COLUMNS} for name, found in rows.items()}
+        rest = {name: {key: found.get(f"pairs/{key}") for key in COLUMNS} for name, found in rows.items()}
         write_json(folder / RESULT, {"before": before, **rest})
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     lines = [

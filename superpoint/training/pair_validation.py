@@ -132,14 +132,18 @@ def measure_pairs(pairs: Sequence[ViewPair], found: Sequence[Both], protocol: Ev
 
 
 def pair_metrics(records: Sequence[PairRecord]) -> dict[str, float]:
-    """Return the means of FIGURES over all pairs ("pairs/...") and over each kind; 0 where undefined."""
+    """Return the means of FIGURES over all pairs ("pairs/...") and over each kind.
+
+    0 where undefined, for nothing was found; a localisation error of nothing is left out instead.
+    """
     metrics: dict[str, float] = {}
     for name in ("pairs", *KINDS):
         chosen = [each for each in records if name in ("pairs", each.change)]
         values = figures(chosen) if chosen else {}
         for key, figure in FIGURES.items() if chosen else ():
             known = values[figure][np.isfinite(values[figure])]
-            metrics[f"{name}/{key}"] = float(known.mean()) if known.size else 0.0
+            if known.size or key != "localisation":
+                metrics[f"{name}/{key}"] = float(known.mean()) if known.size else 0.0
     return metrics
 
 

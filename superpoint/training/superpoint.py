@@ -69,7 +69,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
     network = measure_generated(config, pairs, config.run, folder / "matches.png")
     results = {"network": network, "sift": measure_generated(config, pairs)}
     rows = {
-        f"{name}, {'all' if kind == 'pairs' else kind}": {key: found[f"{kind}/{key}"] for key in COLUMNS}
+        f"{name}, {'all' if kind == 'pairs' else kind}": {key: found.get(f"{kind}/{key}") for key in COLUMNS}
         for name, found in results.items()
         for kind in ("pairs", *KINDS)
     }
@@ -93,7 +93,7 @@ def measure_generated(
     return pair_metrics(measure_pairs(pairs, found, settings))
 
 
-def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float]]) -> Table:
+def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Return a table of figures on generated pairs, by the names of features."""
     validation = config.validation
     title = (
