@@ -13,7 +13,6 @@ import yaml
 
 import superpoint
 from superpoint.cli import app
-from superpoint.config.loading import recipe_folder
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.visualize import save_image
 from tests.conftest import CommandLine
@@ -171,16 +170,6 @@ def test_what_to_open_exists() -> None:
 def test_names_stand_in_the_files_that_are_said_to_have_them(page: Path) -> None:
     for name, file in re.findall(r"`([A-Za-z_.]+)` of `(superpoint/[\w/]+\.py)`", page.read_text(encoding="utf-8")):
         assert name.split(".")[0] in (ROOT / file).read_text(), name
-
-
-def test_recipes_and_the_evaluation_page_have_the_same_figures() -> None:
-    page = (DOCS / "evaluation.md").read_text()
-    for name in ("default", "compact", "lite", "quick"):
-        header = (recipe_folder() / f"magicpoint/{name}.yaml").read_text().partition("stage:")[0]
-        clean, noisy, error = re.findall(
-            r"AP (\.\d+) clean, (\.\d+) noisy \(4 px\), localisation error ([\d.]+)", header
-        )[0]
-        assert re.search(rf"^\| `{name}`.*\| {clean} / {noisy} \|.*\| {error} / ", page, re.MULTILINE), name
 
 
 def test_the_citation_is_of_this_version() -> None:
