@@ -21,7 +21,7 @@ def export_model_command(
         Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
         Option("--format", help="onnx-full has the decoder inside, set by the options below."),
     ] = "onnx",
-    keypoints: Annotated[int, Option(min=1, help="Keypoints that onnx-full gives for every image.")] = MAX_KEYPOINTS,
+    max_keypoints: Annotated[int, Option(min=1, help="Keypoints per image of onnx-full.")] = MAX_KEYPOINTS,
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch.
 
@@ -30,7 +30,7 @@ def export_model_command(
     from superpoint.export.formats import Settings
     from superpoint.export.model import export_model
 
-    export_model(model, form, out, Settings(keypoints, config.nms_radius, config.threshold, config.border))
+    export_model(model, form, out, Settings(max_keypoints, config.nms_radius, config.threshold, config.border))
 
 
 @command("export-weights", CONVERT)

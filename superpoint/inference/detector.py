@@ -15,7 +15,7 @@ from superpoint.errors import UserError, check_number
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
-from superpoint.models.extract import features
+from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
 
 DEFAULT_MODEL = "superpoint-lite"
@@ -177,8 +177,11 @@ def _load_exported(path: Path, device: str, backend: str, precision: str) -> Fea
 
 
 def _detector(network: Network, name: str | Path) -> FeatureDetector:
-    """Warm up the network, which tells the length of its descriptors."""
+    """Warm up the network, which tells the length of its descriptors and whether its weights are broken."""
     with torch.inference_mode():
-        output = network.maps(torch.zeros(1, 1, 16, 16, device=network.device))
-    dim = output["descriptors"].shape[1] if "descriptors" in output else 0
+        try:
+            descriptors = dense_maps(network, torch.zeros(1, 1, 16, 16)).descriptors
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    dim = 0 if descriptors is None else descriptors.shape[1]
     return FeatureDetector(network, dim, str(name))

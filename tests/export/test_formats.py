@@ -92,7 +92,7 @@ class TestFast:
 def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / f"model{SUFFIXES[form]}"
-    output = cli.succeeds("export-model", "--model", weights, "--format", form, "--out", out, "--keypoints", "150")
+    output = cli.succeeds("export-model", "--model", weights, "--format", form, "--out", out, "--max-keypoints", "150")
     assert "of the keypoints within 0.5 px of torch's" in output
     report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
     assert report["parity"][0]["agreement"] >= 0.995

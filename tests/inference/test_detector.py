@@ -20,6 +20,7 @@ from superpoint.inference import detector as module
 from superpoint.labelling import agreement
 from superpoint.models import load_network
 from superpoint.models.extract import features
+from superpoint.models.weights import load_weights, save_weights
 from tests.conftest import photograph
 from tests.inference.conftest import DIM
 
@@ -259,13 +260,16 @@ def test_options_out_of_range(detector: FeatureDetector, options: dict[str, floa
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_broken_weights_are_named(backend: str, value: float) -> None:
+def test_broken_weights_are_named(backend: str, value: float, tmp_path: Path) -> None:
     pytest.importorskip(backend)
     model = load_network("magicpoint-lite")
     with torch.no_grad():
         model.get_parameter("detector.logits.bias")[5] = value
     with pytest.raises(UserError, match="the weights are broken"):
         FeatureDetector(make_network(model, backend, "fp32", "cpu"), 0).detect(photograph())
+    save_weights(tmp_path / "broken.safetensors", model, load_weights("magicpoint-lite")[1])
+    with pytest.raises(UserError, match=r"broken\.safetensors: .*the weights are broken"):
+        load_model(tmp_path / "broken.safetensors", backend=backend)
 
 
 def test_import_and_loading_are_light(tmp_path: Path) -> None:
