@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(2) from None
         _fail(_usage_line(error, context))
     except typer.Abort:  # Ctrl-C before the command began
-        _end(Stopped(signal.SIGINT, False), arguments)
+        _end(Stopped(signal.SIGINT), arguments)
     except Stopped as stopped:
         _end(stopped, arguments)
     except (UserError, MemoryError, RuntimeError, OSError) as error:
@@ -71,10 +71,12 @@ def _fail(message: str) -> None:
 
 def _end(stopped: Stopped, arguments: list[str]) -> None:
     """Say what is kept and how to go on."""
-    line = "stopped; no unfinished file stays behind"
-    if stopped.resume:
-        again = shlex.join(["superpoint", *arguments, *([] if "--resume" in arguments else ["--resume"])])
-        line = f"stopped; what is done is kept, go on by: {again}"
+    line = f"stopped; no unfinished file stays behind, begin anew by: {shlex.join(['superpoint', *arguments])}"
+    if stopped.again is not None:
+        # What was replaced or set aside at the start must not be so again.
+        kept = shlex.join(word for word in arguments if word not in ("--overwrite", *stopped.again))
+        kept = re.sub(r" --from[ =]\S+", "", kept)
+        line = f"stopped; what is done is kept, go on by: {' '.join(['superpoint', kept, *stopped.again])}"
     if first_process():
         print(line, file=sys.stderr)
     raise SystemExit(128 + stopped.number) from None

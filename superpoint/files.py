@@ -62,6 +62,22 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append `text` to a file, whole or not at all. Raises: UserError as `write_atomically`."""
+    content = text.encode()
+    try:
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while content:
+                    content = content[file.write(content) :]
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON; see `write_atomically`."""
     write_text(path, json.dumps(content, indent=1))

@@ -21,17 +21,17 @@ SHOWN_SIDE = 144  # pixels: smaller images are enlarged to about this
 
 
 def predict(
-    model: nn.Module, images: ClassImages, spec: ClassifierInput
+    model: nn.Module, images: ClassImages, spec: ClassifierInput, *, shown: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the numbers of the readable images [M] and their class probabilities [M, K], means over the test views.
 
-    The model must be in evaluation mode; it runs under the caller's autocast.
+    The model must be in evaluation mode; it runs under the caller's autocast. `shown`: with a bar.
     """
     device = next(model.parameters()).device
     numbers: list[NDArray[np.int64]] = []
     found: list[NDArray[np.float32]] = []
     with torch.no_grad():
-        for chosen, views in evaluation_batches(images, spec):
+        for chosen, views in evaluation_batches(images, spec, shown=shown):
             logits = model(spec.normalise(views.flatten(0, 1).to(device))).float()
             probability = logits.softmax(1).unflatten(0, views.shape[:2]).mean(1)
             numbers.append(chosen)

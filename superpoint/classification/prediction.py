@@ -63,7 +63,7 @@ def predict_classes(
     fabric = make_fabric(TrainConfig())
     model.to(fabric.device)
     with fabric.autocast():
-        numbers, probability = predict(model, images, spec)
+        numbers, probability = predict(model, images, spec, shown=True)
     if not len(numbers):
         raise UserError(f"{root}: none of its {len(names)} images can be read")
     kept = [names[number] for number in numbers.tolist()]

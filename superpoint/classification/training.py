@@ -163,7 +163,7 @@ def evaluate_classifier(
     metadata = {"stage": "classifier", "run": Path(config.run).name, "input": asdict(data.spec), "step": found["step"]}
     model.eval().to(fabric.device)
     with fabric.autocast():
-        numbers, probability = predict(model, data.test, data.spec)
+        numbers, probability = predict(model, data.test, data.spec, shown=True)
     results = measure(data.test.labels[numbers], probability)
     last = run.history().events("validate")[-1:]
     extra = {"step": found["step"], "crops": data.spec.test_crops, "parameters": parameters(model)}

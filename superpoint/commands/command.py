@@ -62,12 +62,12 @@ class Outcome:
 
 
 class Stopped(Exception):
-    """A command was stopped by a signal; `resume`: the same command goes on where it was."""
+    """A command was stopped by a signal; with the words `again` it goes on where it was (None: it begins anew)."""
 
-    def __init__(self, number: int, resume: bool) -> None:
+    def __init__(self, number: int, again: Sequence[str] | None = None) -> None:
         super().__init__(number)
         self.number = number
-        self.resume = resume
+        self.again = again
 
 
 class Sections(TyperGroup):
@@ -114,6 +114,7 @@ def command(
     options: type | None = None,
     only: Sequence[str] = (),
     as_json: bool = False,
+    continues: bool = False,
 ) -> Callable[[Callable[..., Outcome | None]], Callable[..., None]]:
     """Make a function a command: its parameters become options, its docstring the help.
 
@@ -126,6 +127,7 @@ def command(
         options: a dataclass whose fields become options (`options.FIELDS`); the function gets it first.
         only: the fields of `options` that become options; default all.
         as_json: take --json, which prints the result of the `Outcome`.
+        continues: given again after a stop, the command goes on where it was; one that has --resume, with that.
     """
     title = name if isinstance(place, str) else f"{place.info.name} {name}"
     names = only or ([field.name for field in fields(options)] if options else [])
@@ -155,10 +157,11 @@ def command(
                 with _silence(quiet, as_json):
                     outcome = function(*arguments, **given) or Outcome()
             except KeyboardInterrupt:
-                raise Stopped(signal.SIGINT, "resume" in given) from None
-            _end(outcome, as_json, "resume" in given)
+                raise Stopped(signal.SIGINT, again) from None
+            _end(outcome, as_json, again)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())
+        again = ["--resume"] if any(each.name == "resume" for each in own) else [] if continues else None
         own = own[(config is not None) + (options is not None) + inputs :]
         shared = [_parameter(key, FIELDS[key], getattr(options, key)) for key in names]
         if config is not None:
@@ -197,14 +200,14 @@ def _check(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) ->
             check(given[each.name])
 
 
-def _end(outcome: Outcome, as_json: bool, resume: bool) -> None:
+def _end(outcome: Outcome, as_json: bool, again: Sequence[str] | None) -> None:
     if as_json:
         result = outcome.result
         if isinstance(result, Path):
             result = json.loads(result.read_text(encoding="utf-8"))
         typer.echo(json.dumps(result, indent=1, default=str))
     if outcome.signal is not None:
-        raise Stopped(outcome.signal, resume)
+        raise Stopped(outcome.signal, again)
     if outcome.failed:
         raise typer.Exit(1)
 

@@ -66,7 +66,7 @@ def pairs_config(file: str | None, overrides: list[str], options: dict[str, Any]
     return load_pairs_config(file, overrides)
 
 
-@command("pairs", evaluate, config=pairs_config, as_json=True)
+@command("pairs", evaluate, config=pairs_config, as_json=True, continues=True)
 def evaluate_pairs_command(
     settings: EvaluatePairsConfig,
     extractors: Annotated[
@@ -101,7 +101,7 @@ def grid_config(name: str, file: str | None, overrides: list[str], options: dict
     return load_config(ClassifierConfig, file, [*([] if file else STUDIES[name]), *overrides])
 
 
-@command("mnist", study, config=partial(grid_config, "mnist"))
+@command("mnist", study, config=partial(grid_config, "mnist"), continues=True)
 def study_mnist_command(
     settings: ClassifierConfig, out: Out = None, rates: Rates = "0.01,0.03,0.1,0.3", momenta: Momenta = "0,0.9"
 ) -> Outcome:
@@ -115,7 +115,7 @@ def study_mnist_command(
     return _run_study("mnist", mnist_cells(settings, *grid), out)
 
 
-@command("depth", study, config=partial(grid_config, "depth"))
+@command("depth", study, config=partial(grid_config, "depth"), continues=True)
 def study_depth_command(
     settings: ClassifierConfig,
     out: Out = None,
@@ -134,7 +134,7 @@ def study_depth_command(
     return _run_study("depth", depth_cells(settings, [int(depth) for depth in chosen]), out)
 
 
-@command("ingredients", study, config=partial(grid_config, "ingredients"))
+@command("ingredients", study, config=partial(grid_config, "ingredients"), continues=True)
 def study_ingredients_command(
     settings: ClassifierConfig,
     out: Out = None,

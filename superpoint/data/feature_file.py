@@ -18,7 +18,7 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,13 +167,16 @@ class Problem(NamedTuple):
     text: str
 
 
-def check_features(file: FeatureFile) -> Iterator[Problem]:
-    """Yield what is wrong: bad checksums (where the file has them), shapes that do not fit, impossible values."""
+def check_features(file: FeatureFile, names: Iterable[str] | None = None) -> Iterator[Problem]:
+    """Yield what is wrong: bad checksums (where the file has them), shapes that do not fit, impossible values.
+
+    `names`: the images to look at; None = all.
+    """
     attributes = file.attributes
     expected = attributes.get("images")
     if len(file.files) == 1 and attributes.get("format") == FORMAT and expected != len(file):
         yield Problem("", f"holds {len(file)} images, its header says {expected}")
-    for name in file.names():
+    for name in file.names() if names is None else names:
         try:
             yield from (Problem(name, text) for text in _check_group(file.group(name)))
         except DAMAGE as error:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.feature_file import FeatureFile
@@ -16,6 +18,9 @@ from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs
 from superpoint.errors import UserError
+from superpoint.geometry.cells import DUSTBIN
+
+DRAWN = 1000  # samples at most that are looked through for a label before a training
 
 
 def training_samples(config: DataConfig, seed: int) -> KeypointSamples | Mixture | SingleViews:
@@ -63,14 +68,59 @@ def held_out_source(config: DataConfig) -> LabelledPhotographs:
     return _photographs(config, held_out=True)
 
 
+def demand_labels(config: DataConfig) -> None:
+    """Raise UserError if no label of the training photographs reaches `config.label_threshold`.
+
+    Reads no image, and labels up to the first label that is left.
+    """
+    if config.kind == "synthetic":
+        return
+    labels, names = _labels(config, held_out=False)
+    count, highest = 0, 0.0
+    for name in names:
+        scores = labels.read(name, descriptors=False).scores
+        if (scores >= config.label_threshold).any():
+            return
+        count, highest = count + len(scores), max(highest, float(scores.max(initial=0)))
+    if not count:
+        raise UserError(
+            f"data.labels={config.labels}: found {len(names)} training images and no label on them; make labels with a "
+            "lower decode.threshold, or by another network"
+        )
+    raise UserError(
+        f"data.label_threshold={config.label_threshold:g} leaves none of {count} labels in {config.labels}; the "
+        f"highest score is {highest:.4g}"
+    )
+
+
+def demand_targets(config: DataConfig, samples: Dataset[dict[str, torch.Tensor]]) -> None:
+    """Raise UserError if none of DRAWN training samples has a label: all lie outside the images, or under masks."""
+    for index in range(DRAWN):
+        sample = samples[index]
+        for view in ("", "_a", "_b"):
+            if f"target{view}" in sample and ((sample[f"target{view}"] != DUSTBIN) & sample[f"valid{view}"]).any():
+                return
+    key = "data.synthetic.primitives" if config.kind == "synthetic" else f"data.labels={config.labels}"
+    raise UserError(
+        f"{key}: none of the first {DRAWN} samples has a label within its {config.width}x{config.height} pixels and "
+        "its mask, expected some"
+    )
+
+
 def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
-    assert config.labels is not None
     assert config.images is not None
+    labels, chosen = _labels(config, held_out=held_out)
+    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold)
+
+
+def _labels(config: DataConfig, *, held_out: bool) -> tuple[FeatureFile, list[str]]:
+    """Return the label file, and the names of its training or held-out photographs."""
+    assert config.labels is not None
     labels = FeatureFile(config.labels)
     chosen = labels.names()
     if held_out or not config.overfit:  # to overfit, any photograph will do, even the only one
         chosen = split_names(chosen, config.holdout)[1 if held_out else 0]
-    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold)
+    return labels, chosen
 
 
 def split_names(names: Sequence[str], holdout: float) -> tuple[list[str], list[str]]:

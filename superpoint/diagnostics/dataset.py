@@ -9,6 +9,7 @@ from superpoint.config import MagicPointConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.synthetic import PRIMITIVES
 from superpoint.diagnostics.case import Labelled
+from superpoint.engine.display import watch
 from superpoint.files import make_folder
 from superpoint.geometry.cells import CELL, valid_cells
 from superpoint.visualize import contact_sheet, draw_keypoints, save_image
@@ -24,7 +25,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
     dataset = SyntheticShapes(config.data, config.seed)
 
     pictures, titles = [], []
-    for name in PRIMITIVES:
+    for name in watch(PRIMITIVES, "primitives"):
         for i in range(columns):
             scene = dataset.generator.scene(i, name)
             pictures.append(draw_keypoints(scene.image, [], truth=scene.points, scale=2))
@@ -32,7 +33,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
     save_image(folder / "primitives.png", contact_sheet(pictures, titles, columns=columns))
 
     shown = range(config.data.curriculum, config.data.curriculum + columns * 6)  # where the augmentation is at its full
-    pictures = [draw_sample(dataset, i) for i in shown]
+    pictures = [draw_sample(dataset, i) for i in watch(shown, "samples")]
     save_image(folder / "samples.png", contact_sheet(pictures, [f"sample {i}" for i in shown], columns=columns))
     if index is not None:
         save_image(folder / f"sample_{index}.png", draw_sample(dataset, index, scale=6))

@@ -1,6 +1,6 @@
 """All checks, and their result in words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.descriptors import (
@@ -20,6 +20,7 @@ from superpoint.diagnostics.checks.network import batchnorm, dead_relu, precisio
 from superpoint.diagnostics.checks.output import border, cell_pattern, dustbin, input_sensitivity, logit_scale
 from superpoint.diagnostics.checks.rate import learning_rate
 from superpoint.diagnostics.finding import Check, Finding, Status
+from superpoint.engine.display import watch
 
 # By `Finding.check`, in the order of looking for a cause: input, output, history, arithmetic.
 CHECKS: dict[str, Check] = {
@@ -59,19 +60,9 @@ def checks_of(case: Case) -> dict[str, Check]:
     return {**CHECKS, **DESCRIPTOR_CHECKS} if is_joint(case) else CHECKS
 
 
-def diagnose(
-    case: Case, announce: Callable[[str], None] | None = None, checks: Mapping[str, Check] | None = None
-) -> list[Finding]:
-    """Return the findings of all checks on `case`, in their order: the data first.
-
-    announce: called with the name of each check before it runs. checks: default `checks_of(case)`.
-    """
-    findings = []
-    for name, check in (checks_of(case) if checks is None else checks).items():
-        if announce is not None:
-            announce(name)
-        findings.append(check(case))
-    return findings
+def diagnose(case: Case, checks: Mapping[str, Check] | None = None) -> list[Finding]:
+    """Return the findings of all checks (default `checks_of(case)`) on `case`, in their order: the data first."""
+    return [check(case) for check in watch((checks_of(case) if checks is None else checks).values(), "checks")]
 
 
 def verdict(findings: Sequence[Finding]) -> str:

@@ -58,12 +58,11 @@ def doctor(
     weights = str(reading.weights.relative_to(run))
     console.print(f"{run}: step {reading.step}, weights {weights}")
     case = reading.case
-    with console.status("range test of the learning rate") as status:
-        if range_test:
-            curve = _range_test(case)
-            _save_curve(folder / "lr_finder.png", curve, case.config.optimizer.lr)
-            case = replace(case, rate_curve=(curve.rates.tolist(), curve.losses.tolist()))
-        findings = diagnose(case, lambda name: status.update(f"checking {name}"), reading.checks)
+    if range_test:
+        curve = _range_test(case)
+        _save_curve(folder / "lr_finder.png", curve, case.config.optimizer.lr)
+        case = replace(case, rate_curve=(curve.rates.tolist(), curve.losses.tolist()))
+    findings = diagnose(case, reading.checks)
 
     content = {
         "run": str(run),

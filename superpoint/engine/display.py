@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-PLAIN_SECONDS = 30.0  # between lines where there is no terminal
+T = TypeVar("T")
+FIRST_SECONDS, PLAIN_SECONDS = 3.0, 30.0  # until the first line, and between lines, where there is no terminal
 
 
 class Display:
     """Progress on stderr: a bar in a terminal, a line now and then elsewhere. Use as a context manager.
 
     Args:
-        total: units of work, of which `done` were finished before.
+        total: units of work (None: unknown), of which `done` were finished before.
         enabled: False is silent.
         progress: False shows messages alone.
     """
 
     def __init__(
         self,
-        total: float = 1.0,
+        total: float | None = 1.0,
         done: int = 0,
         *,
         enabled: bool = True,
@@ -34,7 +36,7 @@ class Display:
         self.enabled, self.progress = enabled, enabled and progress
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
-        self._shown = time.monotonic()
+        self._shown = time.monotonic() - PLAIN_SECONDS + FIRST_SECONDS
         if self.progress and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
@@ -68,6 +70,17 @@ class Display:
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in fields.items())
         progress = min(progress, 1.0)
         self.show(progress, f"{100 * progress:5.1f} %", f"step {step}  {numbers}  ETA {format_seconds(left)}")
+
+
+def watch(items: Iterable[T], what: str, total: int | None = None, *, enabled: bool = True) -> Iterator[T]:
+    """Yield `items` while a `Display` says how far `what` is; `total`: their number, where they do not know it."""
+    total = len(items) if total is None and isinstance(items, Sized) else total or 0
+    began = time.monotonic()
+    with Display(total or None, enabled=enabled) as display:
+        for done, item in enumerate(items):
+            left = (time.monotonic() - began) / done * (total - done) if done and total else float("nan")
+            display.show(done, f"{done}/{total}" if total else f"{done}", f"{what}  ETA {format_seconds(left)}")
+            yield item
 
 
 def format_seconds(seconds: float) -> str:

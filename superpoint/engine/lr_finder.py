@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from superpoint.config import OptimizerConfig
 from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
+from superpoint.engine.display import watch
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.errors import UserError
 
@@ -70,7 +71,7 @@ def lr_range_test(
     rates: list[float] = []
     losses: list[float] = []
     average = 0.0
-    for step in range(steps):
+    for step in watch(range(steps), "range test of the learning rate"):
         rate = low * (high / low) ** (step / (steps - 1))
         for group in optim.param_groups:
             group["lr"] = rate

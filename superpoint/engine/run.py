@@ -17,13 +17,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from superpoint.engine.environment import describe_environment
 from superpoint.errors import UserError
-from superpoint.files import write_json, write_text
+from superpoint.files import append_text, write_json, write_text
 from superpoint.lock import UNSUPPORTED, FolderLock
 from superpoint.pretrained import result_run
 
@@ -95,7 +95,6 @@ class RunFolder:
         self.best = self.checkpoints / "best.ckpt"
         self.weights = self.path / WEIGHTS
         self.lock = FolderLock(self.path)
-        self._metrics: TextIO | None = None
         self._writer: SummaryWriter | None = None
         self._first_step = 0
 
@@ -193,11 +192,8 @@ class RunFolder:
         """Append one line to metrics.jsonl (nan and inf become null) and its numbers to TensorBoard."""
         if not self.main:
             return
-        if self._metrics is None:
-            self._metrics = open(self.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
         entry = {"step": step, "event": event, **{key: _plain(value) for key, value in values.items()}}
-        self._metrics.write(json.dumps(entry, allow_nan=False) + "\n")
-        self._metrics.flush()
+        append_text(self.metrics_file, json.dumps(entry, allow_nan=False) + "\n")
         if event in ("train", "validate"):
             for key, value in flatten(entry, "/").items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
@@ -221,9 +217,6 @@ class RunFolder:
         return History(entries, damaged[:-1] if truncated else damaged, truncated)
 
     def close(self) -> None:
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -10,6 +10,7 @@ from typing import Any
 from superpoint.engine.run import RunFolder, score
 from superpoint.errors import UserError
 
+ATTEMPT = "overfit.json"  # in a run of `overfit`, which begins anew
 CHAINS = ("pipeline", "finetune", "adapt")  # commands whose folder holds runs and their settings, <command>.yaml
 
 
@@ -68,12 +69,12 @@ def read_status(folder: str | Path) -> RunStatus:
 
 
 def resume_command(run: RunFolder) -> str | None:
-    """Return the command that goes on with a run, or with the chain it is part of; None for an unknown stage."""
+    """Return the command that goes on with a run, or with the chain it is part of; None if there is none."""
     stage, folder, settings = run.stage, run.path, run.config_file
     for chain in CHAINS:
         above = run.path.parent / f"{chain}.yaml"
         if above.is_file():
             stage, folder, settings = chain, run.path.parent, above
-    if not stage:
+    if not stage or (run.path / ATTEMPT).exists():
         return None
     return shlex.join(["superpoint", stage, "--config", str(settings), f"run={folder}", "--resume"])

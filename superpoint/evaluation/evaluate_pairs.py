@@ -17,9 +17,9 @@ from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.engine.display import watch
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import make_extractor
@@ -109,7 +109,7 @@ def measure_jobs(
     share = jobs[first : len(jobs) * (processes.rank + 1) // processes.count]
 
     def measure_share() -> tuple[list[PairRecord], list[str]]:
-        progress = track(share, "pairs", transient=True, disable=not processes.first)
+        progress = watch(share, "pairs", enabled=processes.first)
         measured = measure_pairs(load_views(progress, skipped), stores, config)
         return list(chain.from_iterable(measured)), skipped
 

@@ -18,6 +18,7 @@ from torch import nn
 from superpoint.config import TEST_SEED, PhotometricConfig, SyntheticConfig
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.synthetic import PRIMITIVES, ShapeGenerator
+from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import classical_detector
 from superpoint.evaluation.synthetic import (
@@ -67,9 +68,10 @@ def evaluate_synthetic_shapes(
         detectors[name] = partial(map, find)
     results = []
     for variant in VARIANTS:
-        samples = list(shape_samples(variant, height, width, images, seed))
+        samples = list(watch(shape_samples(variant, height, width, images, seed), f"{variant} shapes", images))
         for name, detect in detectors.items():
-            results.append(evaluate_synthetic(detect, samples, detector=name, variant=variant))
+            shown = watch(samples, f"{name} on {variant} shapes")
+            results.append(evaluate_synthetic(detect, shown, detector=name, variant=variant))
     for result in results:
         result["scenes"] = {"generator": "default SyntheticConfig", "height": height, "width": width, "seed": seed}
         result["scenes"]["noise"] = "default PhotometricConfig" if result["variant"] == "noisy" else None

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.engine.display import watch
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import match_errors
 from superpoint.evaluation.tables import format_cell, make_table, markdown_table
@@ -212,18 +213,19 @@ def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, c
     make_folder(folder)
     for old in folder.glob("*.png"):
         old.unlink()  # of an earlier run with other extractors
-    written = []
+    drawn: list[tuple[Path, PairRecord]] = []
     for extractor in dict.fromkeys(record.extractor for record in records):
         mine = [record for record in records if record.extractor == extractor]
         order = sorted(mine, key=lambda record: (record.errors["ransac"][0], -record.mma[2]))
         best = order[: min(count, (len(order) + 1) // 2)]
         worst = order[::-1][: min(count, len(order) // 2)]
+        name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in extractor)
         for kind, chosen in (("best", best), ("worst", worst)):
-            for place, record in enumerate(chosen, 1):
-                figure = pair_figure(*redraw(extractor, record.pair), record)
-                name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in extractor)
-                written.append(save_figure(folder / f"{name}-{kind}-{place}.png", figure))
-    return written
+            drawn += [(folder / f"{name}-{kind}-{place}.png", record) for place, record in enumerate(chosen, 1)]
+    return [
+        save_figure(path, pair_figure(*redraw(record.extractor, record.pair), record))
+        for path, record in watch(drawn, "gallery")
+    ]
 
 
 def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> Figure:

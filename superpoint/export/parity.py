@@ -14,6 +14,7 @@ from superpoint.backends import resolve
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig, SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
+from superpoint.engine.display import watch
 from superpoint.export.graph import Settings
 from superpoint.features import Features
 from superpoint.labelling import agreement
@@ -62,11 +63,11 @@ def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings)
     """Compare an exported file with its model on synthetic shapes, in each precision of the runtime."""
     images = list(parity_images())
     decode = DecodeConfig(**asdict(settings))
-    expected = [features(model, image, decode, smoothing=0)[0] for image in images]
+    expected = [features(model, image, decode, smoothing=0)[0] for image in watch(images, "torch")]
     found = []
     for precision in ("fp32", "bf16") if form == "openvino" and resolve("openvino")[1] == "bf16" else ("fp32",):
         run, runtime = _runner(form, path, precision)
-        results = [_from_file(run, image, decode) for image in images]
+        results = [_from_file(run, image, decode) for image in watch(images, f"{runtime} {precision}")]
         found.append(_compare(runtime, precision, expected, results))
     return found
 

@@ -117,6 +117,7 @@ class VideoFile:
         make_folder(self.path.parent)
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{suffix}")
         self._writer: cv2.VideoWriter | None = None
+        self._count = 0  # frames added
 
     def add(self, frame: Frame) -> None:
         """Write a frame. Raises: UserError if there is no such codec, or the place cannot be written."""
@@ -134,22 +135,39 @@ class VideoFile:
             self._writer = writer
         with silent():
             self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._count += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name, if it has a frame."""
+        """Finish the file and give it its name, if it has a frame.
+
+        Raises: UserError unless it holds all frames: OpenCV says nothing about a full disk.
+        """
         if self._writer is None:
             return
         with silent():
             self._writer.release()
         self._writer = None
         try:
-            if not self._temporary.is_file() or not self._temporary.stat().st_size:
-                raise UserError(f"{self.path}: nothing could be written with the codec '{self.codec}'")
+            held = self._held()
+            if held < self._count:
+                raise UserError(
+                    f"{self.path}: cannot be written: {held} of {self._count} frames can be read back; disk full?"
+                )
             os.replace(self._temporary, self.path)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
         finally:
             self._temporary.unlink(missing_ok=True)
+
+    def _held(self) -> int:
+        """Return how many frames the temporary file holds."""
+        with silent():
+            capture = cv2.VideoCapture(str(self._temporary))
+            count = 0
+            while capture.grab():
+                count += 1
+            capture.release()
+        return count
 
     def __enter__(self) -> VideoFile:
         return self

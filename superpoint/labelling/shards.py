@@ -3,6 +3,7 @@
     <out>.shards/plan.json          settings, hash of the weights, and the images, fixed by the first session
                  run.lock               held by the export that works here
                  000007-000000-end.h5   part 7, first shard of it and its last
+                 000008-000000.part     what is done of a shard of part 8, written every KEEP_SECONDS and at a stop
 
 A shard is a feature file, written whole or not at all. A part is `shard_size` images in one shard, or a tar in several.
 """
@@ -12,7 +13,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ from superpoint.lock import FolderLock
 
 PLAN_VERSION = 4
 SHARD = re.compile(r"(\d{6,})-(\d{6,})(-end)?\.h5")
+KEEP_SECONDS = 30.0  # of work that a kill may cost, besides the image it meets
+
+
+@dataclass
+class Collected:
+    """The images of a shard so far; `count`: all of them, those skipped too."""
+
+    features: dict[str, Features] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    count: int = 0
 
 
 class ShardFolder:
@@ -100,20 +113,34 @@ class ShardFolder:
                 done[part] = (count + 1, end)
         return done
 
-    def write(
-        self,
-        part: int,
-        shard: int,
-        features: Mapping[str, Features],
-        skipped: Mapping[str, str],
-        *,
-        end: bool,
-        attributes: Mapping[str, Any],
-    ) -> None:
+    def kept(self, parts: Collection[int], finished: Mapping[int, tuple[int, bool]]) -> dict[int, Collected]:
+        """Return part -> what a session before had done of the shard that comes next, of those of `parts` that have it.
+
+        Raises: UserError if it is damaged.
+        """
+        found: dict[int, Collected] = {}
+        for path in self.path.glob("*.part"):
+            part, shard = (int(number) for number in path.stem.split("-"))
+            if part in parts and finished.get(part, (0, False)) == (shard, False):
+                with FeatureFile(path) as file:
+                    found[part] = Collected(dict(file), file.skipped(), int(file.attributes["done"]))
+        return found
+
+    def keep(self, part: int, shard: int, collected: Collected) -> None:
+        """Write what is done of a shard that goes on. Raises: UserError as `write`."""
+        self._save(self._begun(part, shard), collected, {"done": collected.count})
+
+    def write(self, part: int, shard: int, collected: Collected, *, end: bool, attributes: Mapping[str, Any]) -> None:
         """Write a finished shard. Raises: UserError if the disk is full or cannot be written."""
-        name = f"{part:06d}-{shard:06d}{'-end' if end else ''}.h5"
+        self._save(self.path / f"{part:06d}-{shard:06d}{'-end' if end else ''}.h5", collected, attributes)
+        self._begun(part, shard).unlink(missing_ok=True)
+
+    def _begun(self, part: int, shard: int) -> Path:
+        return self.path / f"{part:06d}-{shard:06d}.part"
+
+    def _save(self, path: Path, collected: Collected, attributes: Mapping[str, Any]) -> None:
         try:
-            save_features(self.path / name, features, {**attributes, "skipped": json.dumps(skipped)})
+            save_features(path, collected.features, {**attributes, "skipped": json.dumps(collected.skipped)})
         except UserError as error:
             raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
 
@@ -159,7 +186,10 @@ class ShardFolder:
 
 
 class PartWriter:
-    """Collects the images of a part and writes them in shards; the last shard of a part bears a mark."""
+    """Collects the images of a part and writes them in shards; the last shard of a part bears a mark.
+
+    Args: kept, part -> what a session before had done of the shard that comes next.
+    """
 
     def __init__(
         self,
@@ -168,40 +198,58 @@ class PartWriter:
         size: int,
         attributes: dict[str, Any],
         resize: int,
+        kept: Mapping[int, Collected] | None = None,
     ) -> None:
         self.shards, self.size, self.attributes, self.resize = shards, size, attributes, resize
         self.next = {part: count for part, (count, _) in finished.items()}
+        self.kept = dict(kept or {})
         self.discard()
 
     def discard(self) -> None:
-        self.features: dict[str, Features] = {}
-        self.skipped: dict[str, str] = {}
-        self.count = 0
+        """Forget the part in progress."""
+        self.part: int | None = None
+        self.collected = Collected()
+        self._written = time.monotonic()
 
     def add(self, part: int, name: str, outcome: Features | str) -> None:
-        if self.count == self.size:
+        self._open(part)
+        if self.collected.count == self.size:
             self._write(part, end=False)
-        self.count += 1
+        self.collected.count += 1
         if isinstance(outcome, str):
-            self.skipped[name] = outcome
-        elif name in self.features:
-            self.skipped[name] = SAME_NAME
+            self.collected.skipped[name] = outcome
+        elif name in self.collected.features:
+            self.collected.skipped[name] = SAME_NAME
         else:
-            self.features[name] = outcome
+            self.collected.features[name] = outcome
+        if time.monotonic() - self._written > KEEP_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what is collected of a part that goes on."""
+        if self.part is not None and self.collected.count:
+            self.shards.keep(self.part, self.next.get(self.part, 0), self.collected)
+            self._written = time.monotonic()
 
     def end(self, part: int, error: UserError | None = None) -> None:
+        self._open(part)
         if error is not None:
-            self.skipped[f"(part {part})"] = str(error)
+            self.collected.skipped[f"(part {part})"] = str(error)
         self._write(part, end=True)
+        self.discard()
+
+    def _open(self, part: int) -> None:
+        if self.part != part:
+            self.part, self.collected = part, self.kept.pop(part, Collected())
 
     def _write(self, part: int, *, end: bool) -> None:
         shard, tally = self.next.get(part, 0), Tally()
-        for features in self.features.values():
+        for features in self.collected.features.values():
             tally.add(features, self.resize)
         attributes = {**self.attributes, "tally": json.dumps(tally.as_dict())}
-        self.shards.write(part, shard, self.features, self.skipped, end=end, attributes=attributes)
+        self.shards.write(part, shard, self.collected, end=end, attributes=attributes)
         self.next[part] = shard + 1
-        self.discard()
+        self.collected, self._written = Collected(), time.monotonic()
 
 
 def digest(content: Any) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.images import resize_with_points
 from superpoint.data.sources.photographs import LabelledPhotographs
+from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.labelling.summary import Summary, summarise, working_size
 from superpoint.visualize import contact_sheet, draw_keypoints, save_image
@@ -60,7 +61,7 @@ def labels_info(path: str | Path) -> Summary:
         config = yaml.safe_load(str(attributes.get("config", "{}")))
         resize = config.get("resize", 0)
         names = labels.names()
-        features = (labels.read(name, descriptors=False) for name in names)
+        features = (labels.read(name, descriptors=False) for name in watch(names, "images"))
         summary = summarise(features, resize, len(skipped))
         first = labels.read(names[0]) if names else None
     print_summary(Path(path), summary, skipped)
@@ -84,7 +85,7 @@ def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count:
         names = labels.names()
         chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)).tolist()
         photographs = LabelledPhotographs(labels, images, [names[index] for index in chosen])
-        for index, name in enumerate(photographs.names):
+        for index, name in enumerate(watch(photographs.names, "images")):
             try:
                 gray, features = photographs.read(index)
             except UserError as error:
@@ -107,7 +108,7 @@ def labels_check(path: str | Path) -> int:
     console = Console()
     with FeatureFile(path) as labels:
         count = 0
-        for problem in check_features(labels):
+        for problem in check_features(labels, watch(labels.names(), "images")):
             count += 1
             if count <= SHOWN:
                 where = f"{problem.name}: " if problem.name else ""

@@ -20,8 +20,12 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (dicts, lists, tensors, numbers, strings); `torch.load(path, weights_only=True)` reads it."""
     missing = [key for key in REQUIRED_KEYS if key not in state]
     assert not missing, f"checkpoint without {missing}"
+    _write(path, {"format": FORMAT_VERSION, **state})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()  # serialised in memory first: a full disk is then an OSError, not one of torch's own kinds
-    torch.save({"format": FORMAT_VERSION, **state}, buffer)
+    torch.save(content, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
@@ -58,5 +62,5 @@ def write_nonfinite(
     path = run / f"nonfinite_step_{found['step']}{f'_rank_{rank}' if rank else ''}.pt"
     hosted = [{name: tensor.cpu() for name, tensor in batch.items()} for batch in batches]
     content = {**found, "batches": hosted, "model": model.state_dict()}
-    write_atomically(path, lambda file: torch.save(content, file))
+    _write(path, content)
     return path

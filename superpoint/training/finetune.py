@@ -20,7 +20,7 @@ from rich.console import Console
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.training_set import held_out_source
+from superpoint.data.training_set import demand_labels, held_out_source
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
 from superpoint.evaluation.tables import publish
@@ -60,6 +60,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
             return exported.signal
         check_labels(labels, images)
     training = config.of_training(model, weights, str(labels), str(images))
+    demand_labels(training.data)
     pairs = validation_pairs(training, training.validation.final_pairs, TEST_SEED)
     if not (folder / BEFORE).exists():
         console.rule("before")

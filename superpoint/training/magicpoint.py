@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from superpoint.config import MagicPointConfig
-from superpoint.data.training_set import training_samples
+from superpoint.data.training_set import demand_labels, demand_targets, training_samples
 from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.engine.loop import Validate
 from superpoint.losses import INITIAL_DETECTOR_LOSS
@@ -34,7 +34,9 @@ NEW = ("descriptor.", "detector.fine.")  # parts of the network that `weights` m
 
 def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
+    demand_labels(config.data)
     dataset = training_samples(config.data, config.seed)
+    demand_targets(config.data, dataset)
     validate = DetectorValidation(config)
     fabric = make_fabric(config.train)
     result = fit_detector(config, fabric, dataset, validate, resume=resume)

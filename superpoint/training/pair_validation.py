@@ -1,6 +1,6 @@
 """Validation of a joint training: matching and homography estimation on unseen generated pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
@@ -124,7 +124,7 @@ def network_features(model: nn.Module, pairs: Sequence[ViewPair], protocol: Eval
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def measure_pairs(pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig) -> list[PairRecord]:
+def measure_pairs(pairs: Iterable[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig) -> list[PairRecord]:
     """Return the figures of each pair."""
     return [
         measure_pair("", pair, *both, protocol, estimators=[ESTIMATOR]) for pair, both in zip(pairs, found, strict=True)

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from superpoint.config import TEST_SEED, SuperPointConfig
 from superpoint.data.pairs import KINDS
-from superpoint.data.training_set import training_pairs
+from superpoint.data.training_set import demand_labels, demand_targets, training_pairs
 from superpoint.engine import TrainResult, make_fabric
+from superpoint.engine.display import watch
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.evaluation.views import ViewPair
@@ -38,6 +39,7 @@ from superpoint.training.pair_validation import (
 )
 from superpoint.visualize import save_image
 
+PART = 4  # pairs between two looks at the progress
 COLUMNS = {  # figures of a table of generated pairs, and their formats
     **dict.fromkeys(("correct@1", "correct@3", "correct@5", "auc@5", "mma@1", "mma@3"), ".3f"),
     **{"repeatability@1": ".3f", "repeatability@3": ".3f", "localisation": ".2f", "matches": ".0f"},
@@ -46,7 +48,9 @@ COLUMNS = {  # figures of a table of generated pairs, and their formats
 
 def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
+    demand_labels(config.data)
     dataset = training_pairs(config.data, config.seed)
+    demand_targets(config.data, dataset)
     validate = PairValidation(config)
     fabric = make_fabric(config.train)
     model = initial_model(config, resume=resume, say=fabric.print)
@@ -85,12 +89,13 @@ def measure_generated(
     settings = protocol(config)
     if weights is None:
         sift = make_extractor("sift", settings)
-        found = [(sift(pair.image_a), sift(pair.image_b)) for pair in pairs]
+        found = [(sift(pair.image_a), sift(pair.image_b)) for pair in watch(pairs, "SIFT on pairs")]
     else:
-        found = network_features(load_network(weights), pairs, settings)
+        model, parts = load_network(weights), [pairs[start : start + PART] for start in range(0, len(pairs), PART)]
+        found = [both for part in watch(parts, "pairs") for both in network_features(model, part, settings)]
     if picture is not None:
         save_image(picture, matches_picture(pairs, found, settings))
-    return pair_metrics(measure_pairs(pairs, found, settings))
+    return pair_metrics(measure_pairs(watch(pairs, "homographies"), found, settings))
 
 
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float | None]]) -> Table:

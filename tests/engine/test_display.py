@@ -17,11 +17,11 @@ def test_format_seconds(seconds: float, expected: str) -> None:
 
 
 def test_plain_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 31.0, 31.0, 40.0])
+    clock = iter([0.0, 1.0, 3.0, 3.0, 31.0])
     monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
     stream = io.StringIO()
     with Display(console=Console(file=stream, force_terminal=False, width=20)) as shown:
-        shown.update(0.1, 60.0, 10, {"loss": 1.0})  # after 1 s: too early
+        shown.update(0.1, 60.0, 10, {"loss": 1.0})  # after 1 s: too early; after 3 s the first, then every 30 s
         shown.update(0.25, 60.0, 20, {"loss": 0.5})
         shown.update(0.3, 60.0, 30, {"loss": 0.4})
     assert stream.getvalue() == " 25.0 %  step 20  loss 0.5  ETA 3:00\n"

@@ -10,7 +10,7 @@ import pytest
 from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.labelling.shards import ShardFolder, digest
+from superpoint.labelling.shards import Collected, ShardFolder, digest
 
 ATTRIBUTES = {"key": "k"}
 PLAN: dict[str, Any] = {
@@ -20,8 +20,9 @@ PLAN: dict[str, Any] = {
 }
 
 
-def features(*names: str) -> dict[str, Features]:
-    return {name: Features(np.ones((3, 2), np.float32)) for name in names}
+def labelled(*names: str, **skipped: str) -> Collected:
+    found = {name: Features(np.ones((3, 2), np.float32)) for name in names}
+    return Collected(found, {f"{name}.jpg": reason for name, reason in skipped.items()}, len(names) + len(skipped))
 
 
 @pytest.fixture
@@ -33,14 +34,20 @@ def shards(tmp_path: Path) -> Iterator[ShardFolder]:
 
 def test_finished_parts_are_told_by_names(shards: ShardFolder) -> None:
     for part, shard, end in [(0, 0, True), (3, 0, False), (3, 1, False), (5, 0, False), (5, 1, True), (7, 1, True)]:
-        shards.write(part, shard, features(f"{part}-{shard}.jpg"), {}, end=end, attributes=ATTRIBUTES)
+        shards.write(part, shard, labelled(f"{part}-{shard}.jpg"), end=end, attributes=ATTRIBUTES)
     (shards.path / "000009-000000.h5.123.tmp").write_bytes(b"half")
-    assert shards.finished() == {0: (1, True), 3: (2, False), 5: (2, True)}  # the first of part 7 is missing
+    finished = {0: (1, True), 3: (2, False), 5: (2, True)}  # the first of part 7 is missing
+    assert shards.finished() == finished
+    for part, shard in ((0, 0), (3, 1), (3, 2), (4, 0), (8, 0)):  # of shards finished since, and in progress
+        shards.keep(part, shard, labelled("new.jpg", old="bad"))
+    kept = shards.kept(range(8), finished)
+    assert sorted(kept) == [3, 4]
+    assert (list(kept[3].features), kept[3].skipped, kept[3].count) == (["new.jpg"], {"old.jpg": "bad"}, 2)
 
 
 def test_merge(shards: ShardFolder) -> None:
-    shards.write(0, 0, features("a.jpg"), {"x.jpg": "bad"}, end=True, attributes=ATTRIBUTES)
-    shards.write(1, 0, features("b.jpg"), {"y.jpg": "worse"}, end=True, attributes=ATTRIBUTES)
+    shards.write(0, 0, labelled("a.jpg", x="bad"), end=True, attributes=ATTRIBUTES)
+    shards.write(1, 0, labelled("b.jpg", y="worse"), end=True, attributes=ATTRIBUTES)
     assert FeatureFile(shards.path).names() == ["a.jpg", "b.jpg"]  # usable before
     shards.merge(ATTRIBUTES)
     labels = FeatureFile(shards.out)
@@ -51,13 +58,13 @@ def test_merge(shards: ShardFolder) -> None:
 
 
 def test_shards_of_other_settings_are_not_merged(shards: ShardFolder) -> None:
-    shards.write(0, 0, features("a.jpg"), {}, end=True, attributes={"key": "other"})
+    shards.write(0, 0, labelled("a.jpg"), end=True, attributes={"key": "other"})
     with pytest.raises(UserError, match=r"000000-000000-end\.h5: found a shard of other settings"):
         shards.merge(ATTRIBUTES)
 
 
 def test_a_disk_without_room_for_both_is_told_before(shards: ShardFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards.write(0, 0, features("a.jpg"), {}, end=True, attributes=ATTRIBUTES)
+    shards.write(0, 0, labelled("a.jpg"), end=True, attributes=ATTRIBUTES)
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr("superpoint.labelling.shards.shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"merging needs .* are complete: make room, then --resume"):
@@ -108,7 +115,7 @@ def test_damaged_plans(shards: ShardFolder) -> None:
     with pytest.raises(UserError, match="found version 9, expected 4"):
         shards.start(PLAN, resume=True)
     shards.plan_file.unlink()
-    shards.write(0, 0, features("a.jpg"), {}, end=True, attributes=ATTRIBUTES)
+    shards.write(0, 0, labelled("a.jpg"), end=True, attributes=ATTRIBUTES)
     with pytest.raises(UserError, match=r"holds shards but no plan\.json"):
         shards.start(PLAN, resume=True)
 

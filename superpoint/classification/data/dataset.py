@@ -19,6 +19,7 @@ from superpoint.classification.data.csv_list import read_csv_list, split_numbers
 from superpoint.classification.data.idx import is_idx, read_idx_pair
 from superpoint.classification.data.images import ClassImages, in_channels, read_class_folder
 from superpoint.classification.data.transforms import colour_axes, evaluation_views, training_view
+from superpoint.engine.display import watch
 from superpoint.errors import UserError
 
 MEASURED = 2000  # training images whose colours are measured
@@ -163,7 +164,7 @@ def measure_input(
     chosen = np.linspace(0, len(images) - 1, min(len(images), MEASURED)).round().astype(int)
     channels = config.channels
     mean, products = np.zeros(channels), np.zeros((channels, channels))
-    for number in chosen.tolist():
+    for number in watch(chosen.tolist(), "colours of the images"):
         pixels = in_channels(readable(images, number)[1], channels).reshape(-1, channels).astype(np.float64)
         mean += pixels.mean(axis=0) / len(chosen)  # every image counts the same, whatever its size
         products += pixels.T @ pixels / len(pixels) / len(chosen)
@@ -224,11 +225,11 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
 
 
 def evaluation_batches(
-    images: ClassImages, spec: ClassifierInput, batch_size: int = 128
+    images: ClassImages, spec: ClassifierInput, batch_size: int = 128, *, shown: bool = False
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield (numbers of the images [B], views uint8 [B, V, C, H, W]); images that cannot be decoded are left out."""
     step = max(1, batch_size // spec.test_crops)
-    for start in range(0, len(images), step):
+    for start in watch(range(0, len(images), step), "images", enabled=shown):
         numbers, views = [], []
         for number in range(start, min(start + step, len(images))):
             with contextlib.suppress(UserError):

@@ -20,6 +20,7 @@ from superpoint.data.labelled import read_points
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.heatmaps.detector_output import Subject, observe
 from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels
+from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.files import make_folder
 from superpoint.models import SuperPoint
@@ -87,7 +88,9 @@ def visualize_heatmaps(
     elif not images:
         subjects = default_subjects(sources, longest, console)
     folder = make_folder(out)
-    written = [path for subject in unique(subjects) for path in draw(checkpoints, subject, folder, worst)]
+    written = [
+        path for subject in watch(unique(subjects), "heatmaps") for path in draw(checkpoints, subject, folder, worst)
+    ]
     for path in written:
         console.print(str(path), soft_wrap=True, highlight=False)
     return written

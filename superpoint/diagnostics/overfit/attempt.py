@@ -21,6 +21,7 @@ from superpoint.diagnostics.overfit.subjects import configured_samples, single_p
 from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder, TrainResult, make_fabric
+from superpoint.engine.runs import ATTEMPT
 from superpoint.errors import UserError
 from superpoint.files import write_atomically, write_json
 from superpoint.geometry.cells import DUSTBIN
@@ -109,10 +110,16 @@ def overfit(
     watch.start(model.to(fabric.device))
     result = None
     expected = None if joint or config.weights else INITIAL_DETECTOR_LOSS
+
+    def prepare() -> None:
+        write_json(folder / ATTEMPT, {"passed": False, "about": subject.about})  # until `_write` knows more
+        if subject.keep is not None:
+            subject.keep()
+
     try:
         result = fit(
             config, fabric, model, objective, subject.dataset, watch,
-            expected_initial_loss=expected, prepare=subject.keep,
+            expected_initial_loss=expected, prepare=prepare,
         )  # fmt: skip
     except UserError:
         if not RunFolder(folder).history().nonfinite:
@@ -224,4 +231,4 @@ def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
         "frames": [frame.step for frame in frames],
         "findings": [finding.as_dict() for finding in outcome.findings],
     }
-    write_json(outcome.folder / "overfit.json", content)
+    write_json(outcome.folder / ATTEMPT, content)

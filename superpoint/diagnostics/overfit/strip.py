@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from superpoint.diagnostics.heatmaps.panels import SMALL, STYLE, name_axes
+from superpoint.engine.display import watch
 from superpoint.geometry.cells import CELL
 from superpoint.visualize import ORANGE, SKY, figure_to_image, overlay_heatmap, plot_color
 
@@ -132,7 +133,7 @@ def heatmap_animation(
 ) -> bytes:
     """Draw the frames as an endless GIF; arguments as for `heatmap_strip`."""
     marked = [*[None] * (len(frames) - 1), positive]
-    drawn = zip(marked, frames, strict=True)
+    drawn = zip(marked, watch(frames, "strip.gif"), strict=True)
     pictures = [with_palette(heatmap_strip(image, points, cells, [frame], title)) for cells, frame in drawn]
     durations = [MILLISECONDS] * (len(pictures) - 1) + [PAUSE]
     stream = io.BytesIO()

@@ -17,7 +17,7 @@ from superpoint.data.images import read_gray
 from superpoint.data.labelled import LabelledImages, cover, read_points
 from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.data.sources.photographs import LabelledPhotographs
-from superpoint.data.training_set import training_pairs, training_samples
+from superpoint.data.training_set import demand_labels, training_pairs, training_samples
 from superpoint.data.warped_pairs import WarpedPairs
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -47,6 +47,7 @@ def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
     kind, joint = config.data.kind, isinstance(config.data, PairDataConfig)
     if index is not None and kind != "synthetic":
         raise UserError(f"--index {index}: found data.kind={kind}, expected synthetic: it is the number of a scene")
+    demand_labels(config.data)
     if isinstance(config.data, PairDataConfig):
         dataset = training_pairs(config.data, config.seed)
     else:

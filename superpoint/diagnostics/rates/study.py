@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from superpoint.config import MagicPointConfig, OptimizerConfig
 from superpoint.data.samples import SyntheticShapes
 from superpoint.engine import make_fabric
+from superpoint.engine.display import watch
 from superpoint.engine.loop import Batch, Objective
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.errors import UserError, check_number
@@ -101,18 +102,17 @@ def lr_study(
     objective = detector_objective(config)
 
     console, curves, rows = Console(), [], []
-    for momentum in momenta:
-        for rate in rates:
-            model = build_model(config.model, config.seed)
-            objective.initialise(model.detector)
-            if config.train.channels_last:
-                model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            optimizer = OptimizerConfig("sgd", rate, config.optimizer.weight_decay, momentum=momentum)
-            curves.append(_descend(fabric, model, objective, batch, optimizer, steps))
-            if not curves[-1].losses:
-                raise UserError("lr-study: the loss of the untrained network is not finite")
-            rows.append(judge(curves[-1]))
-            console.print(f"rate {rate:g}, momentum {momentum:g}: {rows[-1].verdict}", highlight=False)
+    for momentum, rate in watch([(momentum, rate) for momentum in momenta for rate in rates], "runs"):
+        model = build_model(config.model, config.seed)
+        objective.initialise(model.detector)
+        if config.train.channels_last:
+            model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        optimizer = OptimizerConfig("sgd", rate, config.optimizer.weight_decay, momentum=momentum)
+        curves.append(_descend(fabric, model, objective, batch, optimizer, steps))
+        if not curves[-1].losses:
+            raise UserError("lr-study: the loss of the untrained network is not finite")
+        rows.append(judge(curves[-1]))
+        console.print(f"rate {rate:g}, momentum {momentum:g}: {rows[-1].verdict}", highlight=False)
 
     scenes = f"{size} scenes of {config.data.height}x{config.data.width}"
     title = f"Learning rate and momentum: SGD, {scenes}, {config.model.encoder}, {steps} steps"

@@ -6,7 +6,7 @@
 Reads the run folder and the images that are installed; trains nothing. The page needs no network and no other file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from superpoint.config import MagicPointConfig, SuperPointConfig
@@ -15,10 +15,11 @@ from superpoint.diagnostics.report.network import descriptor_section, output_sec
 from superpoint.diagnostics.report.page import Section, render_page
 from superpoint.diagnostics.report.panels import compared_panels, training_panels
 from superpoint.diagnostics.report.record import RunRecord, read_records
+from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.files import make_folder, write_atomically
 
-Sections = Callable[[Sequence[RunRecord]], list[Section]]
+Sections = Callable[[Sequence[RunRecord]], Iterable[Section]]
 
 
 def write_report(
@@ -43,33 +44,31 @@ def write_report(
     if len(makers) > 1:
         found = ", ".join(f"{label} ({stage or 'of no known stage'})" for label, stage in stages.items())
         raise UserError(f"report: found {found}, expected runs of one kind")
-    text = render_page(records, makers.pop()(records))
+    text = render_page(records, list(watch(makers.pop()(records), "sections of the report")))
     make_folder(target.parent)
     write_atomically(target, lambda file: file.write(text.encode()))
     return target
 
 
-def detector_sections(records: Sequence[RunRecord]) -> list[Section]:
-    """Return the sections of one run of a detector or SuperPoint, or of a comparison of several."""
+def detector_sections(records: Sequence[RunRecord]) -> Iterator[Section]:
+    """Yield the sections of one run of a detector or SuperPoint, or of a comparison of several."""
     if len(records) > 1:
-        return [
-            sections.curves_section(compared_panels(records), records),
-            sections.differences(records),
-            sections.evaluations_section(records),
-            output_section(records),
-            Section("runs", "Each run", [(record.label, _own_sections(record)) for record in records], "runs.html"),
-        ]
+        yield sections.curves_section(compared_panels(records), records)
+        yield sections.differences(records)
+        yield sections.evaluations_section(records)
+        yield output_section(records)
+        yield Section("runs", "Each run", [(record.label, _own_sections(record)) for record in records], "runs.html")
+        return
     (record,) = records
     diagnosis, *last = _own_sections(record)
-    return [
-        diagnosis,
-        sections.curves_section(training_panels(record), records),
-        *([descriptor_section(record)] if record.joint else []),
-        sections.inside(record),
-        output_section(records),
-        training_section(record),
-        *last,
-    ]
+    yield diagnosis
+    yield sections.curves_section(training_panels(record), records)
+    if record.joint:
+        yield descriptor_section(record)
+    yield sections.inside(record)
+    yield output_section(records)
+    yield training_section(record)
+    yield from last
 
 
 def _own_sections(record: RunRecord) -> list[Section]:
