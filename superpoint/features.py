@@ -1,9 +1,13 @@
 """What an extractor finds in an image."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from superpoint.geometry.orientation import Frame, turned_back, turned_points, turned_size
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -11,12 +15,14 @@ class Features:
     """Keypoints of one image, strongest first.
 
     Attributes:
-        keypoints: float32 [N, 2], (x, y) in pixels of the original image, pixel centres at integers.
+        keypoints: float32 [N, 2], (x, y) in pixels of the original image in `frame`, pixel centres at integers.
         scores: float32 [N], probability of the peak, 0..1; ones if none are given.
         descriptors: float32 [N, D] of unit length, or None. Feature files hold the transpose, [D, N].
-        image_size: (width, height) of the original image; (0, 0) if unknown.
+        image_size: (width, height) of the original image in `frame`; (0, 0) if unknown.
         uncertainty: standard deviation of the keypoints in pixels, None if unknown.
         views: number of views of homographic adaptation, None without it.
+        orientation: EXIF orientation of the image file, 1..8; 0 if it had one that is not known.
+        frame: "upright", turned by `orientation`, or "stored", as the pixels lie in the file; see `in_frame`.
 
     Raises: ValueError for arrays of other shapes, or values that are not finite.
 
@@ -32,6 +38,8 @@ class Features:
     image_size: tuple[int, int]
     uncertainty: float | None
     views: int | None
+    orientation: int
+    frame: Frame
 
     def __init__(
         self,
@@ -41,6 +49,8 @@ class Features:
         image_size: tuple[int, int] = (0, 0),
         uncertainty: float | None = None,
         views: int | None = None,
+        orientation: int = 1,
+        frame: Frame = "upright",
     ) -> None:
         xy = finite("keypoints", keypoints)
         if xy.ndim != 2 or xy.shape[1] != 2:
@@ -64,12 +74,30 @@ class Features:
             "image_size": (int(image_size[0]), int(image_size[1])),
             "uncertainty": uncertainty,
             "views": views,
+            "orientation": orientation,
+            "frame": frame,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def in_frame(self, frame: Frame) -> Features:
+        """Return the features in the frame "stored" or "upright".
+
+        Raises: ValueError if the image is turned, and its size or orientation are not known.
+        """
+        if frame == self.frame or self.orientation == 1:
+            return replace(self, frame=frame)
+        if self.orientation == 0 or self.image_size == (0, 0):
+            raise ValueError(
+                f"features: found the {self.frame} frame of an image whose EXIF orientation or size is not known, "
+                f"expected the {frame} one; detect the keypoints anew"
+            )
+        turn = self.orientation if frame == "upright" else turned_back(self.orientation)
+        points = turned_points(self.keypoints, self.image_size, turn)
+        return replace(self, keypoints=points, image_size=turned_size(self.image_size, turn), frame=frame)
 
 
 def finite(name: str, values: object) -> NDArray[np.float32]:

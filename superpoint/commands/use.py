@@ -19,6 +19,9 @@ def detect_command(
     root: Root = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    frame: Annotated[
+        Literal["stored", "upright"], Option(help="Frame of a feature file: pixels as stored, or turned by EXIF.")
+    ] = "stored",
 ) -> Outcome:
     """Find keypoints in images: drawn (--out FOLDER), or with their descriptors in a file (--out features.h5).
 
@@ -27,7 +30,8 @@ def detect_command(
     """
     from superpoint.inference.detect_images import detect_images
 
-    return Outcome(signal=detect_images(images, out, config, root=root, resume=resume, overwrite=overwrite))
+    options = {"root": root, "resume": resume, "overwrite": overwrite, "frame": frame}
+    return Outcome(signal=detect_images(images, out, config, **options))
 
 
 @command("match", USE, options=InferenceConfig, as_json=True)

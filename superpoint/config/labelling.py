@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from superpoint.config.inference import check_resize, check_runtime
 from superpoint.config.model import DecodeConfig
-from superpoint.errors import UserError, check_number, check_numbers
+from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 from superpoint.geometry.ranges import HomographyRanges
 
 
@@ -46,6 +46,7 @@ class LabellingConfig:
     max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
     sharpen: bool = False  # move labels to the nearest corner at up to 1.5 times `resize`: `labelling/corners.py`
     corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
+    frame: str = "stored"  # stored: keypoints in pixels as they lie in the file, as COLMAP and hloc expect | upright
     descriptors: bool = True  # written too, if the network has them and adaptation is off
     shard_size: int = 64  # images between two writes to the disk: the max that a kill can cost
     prefix: bool = False  # image names of tars begin with the name of their tar
@@ -61,6 +62,7 @@ class LabellingConfig:
 
     def __post_init__(self) -> None:
         check_resize("resize", self.resize)
+        check_one_of("frame", self.frame, ["stored", "upright"])
         check_number("max_megapixels", self.max_megapixels, 0, above=True)
         check_numbers(self, corners=(0, 200), shard_size=(1, 100_000), readers=(1, 256))
         if self.corners and not self.sharpen:

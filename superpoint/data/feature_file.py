@@ -1,15 +1,16 @@
 """Read feature files: the keypoints of images in HDF5, in the layout of hloc. `feature_writer` writes them.
 
-    photos/one.jpg/keypoints      float32 [N, 2], (x, y) in pixels of the original image, strongest first;
+    photos/one.jpg/keypoints      float32 [N, 2], (x, y) in pixels of the image in the file's frame, strongest first;
                                   attribute "uncertainty": standard deviation in those pixels
                   /scores         float32 [N], probability
                   /descriptors    float16 [D, N], if the network has them
                   /image_size     int64 [2], (width, height)
 
-A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation) and
-"crc32" of its arrays. File attributes: "format", "version", "images" (number of groups), "model" (hash of the weights),
-"config" (YAML) and "skipped" (JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file
-holds no other dataset.
+A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation),
+"orientation" (of EXIF, 2..8) and "crc32" of its arrays. File attributes: "format", "version", "frame" ("stored" or
+"upright", see `geometry.orientation`; files of version 1 are upright, those of hloc stored), "images" (number of
+groups), "model" (hash of the weights), "config" (YAML) and "skipped" (JSON, name -> reason). hloc takes the parent of
+every dataset for an image, so the file holds no other dataset.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -29,9 +30,10 @@ from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import natural_order
 from superpoint.geometry.homography import inside
+from superpoint.geometry.orientation import Frame
 
 FORMAT = "superpoint features"
-VERSION = 1
+VERSION = 2
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what HDF5 raises for a damaged file
 KEYPOINTS = b"/keypoints"
 CACHE = 1 << 20  # bytes of HDF5's cache of visited objects; the default keeps 7 KB per image
@@ -42,8 +44,10 @@ OUTSIDE = 0.01  # share of the image side by which a keypoint may lie outside
 class FeatureFile:
     """A feature file, or a folder of them (the shards of an export), read on demand.
 
-    Worker processes may share it (pickled or forked); threads may not.
+    Worker processes may share it (pickled or forked); threads may not. `frame` is that of keypoints and image sizes.
     """
+
+    frame: Frame
 
     def __init__(self, path: str | Path) -> None:
         """Raises: UserError if the path is missing or is not a readable HDF5 file."""
@@ -56,7 +60,12 @@ class FeatureFile:
         self._where: dict[str, int] | None = None  # name -> index into files, in natural order
         self._handle: tuple[int, int, h5py.File] | None = None  # process, index into files, file
         self._reads = 0
-        self.open()
+        attributes = self.attributes
+        old = attributes.get("format") == FORMAT and "frame" not in attributes
+        self.frame = attributes.get("frame", "upright" if old else "stored")
+        self._untold = 0 if old else 1  # orientation of images without that attribute: unknown, or none
+        if self.frame not in get_args(Frame):
+            raise UserError(f"{self.path}: found the frame '{self.frame}', expected {' or '.join(get_args(Frame))}")
 
     def names(self) -> list[str]:
         """Return the image names in natural order: image2 before image10."""
@@ -89,7 +98,7 @@ class FeatureFile:
     def read(self, name: str, *, descriptors: bool = True) -> Features:
         """Return the features of an image. Raises: UserError if it is missing or damaged."""
         with _readable(f"{self.path}: '{name}' cannot be read"):
-            return features_of(self.group(name), descriptors=descriptors)
+            return features_of(self.group(name), self.frame, self._untold, descriptors=descriptors)
 
     def group(self, name: str) -> h5py.Group:
         """Return the group of an image, valid until the next call. Raises: UserError if there is none."""
@@ -148,8 +157,13 @@ class FeatureFile:
         return self._where
 
 
-def features_of(group: h5py.Group, *, descriptors: bool = True) -> Features:
-    """Return the features of the group of an image. Raises: ValueError, or an error of HDF5, for damage."""
+def features_of(
+    group: h5py.Group, frame: Frame = "stored", orientation: int = 1, *, descriptors: bool = True
+) -> Features:
+    """Return the features of the group of an image; `orientation` is that of a group that names none.
+
+    Raises: ValueError, or an error of HDF5, for damage.
+    """
     keypoints = group["keypoints"]
     uncertainty, views = keypoints.attrs.get("uncertainty"), group.attrs.get("views")
     return Features(
@@ -159,6 +173,8 @@ def features_of(group: h5py.Group, *, descriptors: bool = True) -> Features:
         tuple(np.asarray(group["image_size"]).reshape(-1)) if "image_size" in group else (0, 0),
         None if uncertainty is None else float(uncertainty),
         None if views is None else int(views),
+        int(group.attrs.get("orientation", orientation)),
+        frame,
     )
 
 

@@ -32,17 +32,20 @@ def save_features(
     """Write a feature file, whole or not at all.
 
     Args:
-        features: by image path relative to the image root, POSIX.
-        attributes: of the file (text or numbers); "format", "version" and "images" are added.
+        features: by image path relative to the image root, POSIX; each is written in the frame of the file.
+        attributes: of the file (text or numbers); "format", "version" and "images" are added, and "frame": "stored" (as
+            COLMAP and hloc expect) unless it is there.
 
-    Raises: ValueError for a bad name (see `check_name`), UserError if the file cannot be written.
+    Raises: ValueError for a bad name (see `check_name`) and as `Features.in_frame`, UserError if the file cannot be
+        written.
     """
+    attributes = {"frame": "stored", **(attributes or {})}
     # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
     with _create(b"features-%d" % next(_NUMBERS), in_memory=True) as file:
         made: set[str] = set()
         for name, item in features.items():
-            _add(file, name, item, made)
-        _describe(file, len(features), attributes or {})
+            _add(file, name, item.in_frame(attributes["frame"]), made)
+        _describe(file, len(features), attributes)
         file.flush()
         content = file.id.get_file_image()
     write_atomically(Path(path), lambda target: target.write(content))
@@ -52,8 +55,9 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
     """Copy the features of several files into one, in order, whole or not at all.
 
     Returns: name -> reason for the images left out because their name came before; "skipped" names them too.
-    Raises: UserError if a part is damaged, or the file cannot be written.
+    Raises: UserError if a part is damaged or of another frame, or the file cannot be written.
     """
+    attributes = {"frame": "stored", **attributes}
     left_out: dict[str, str] = {}
 
     def write(temporary: str) -> None:
@@ -63,6 +67,8 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
             with _create(temporary.encode()) as file:
                 for part in parts:
                     with FeatureFile(part) as source:
+                        if source.frame != attributes["frame"]:
+                            raise UserError(f"{part}: found the {source.frame} frame, expected {attributes['frame']}")
                         for name in source.names():
                             if name in names:
                                 left_out[name] = SAME_NAME
@@ -135,6 +141,8 @@ def _add(file: h5py.File, name: str, features: Features, made: set[str]) -> None
         group["keypoints"].attrs["uncertainty"] = float(features.uncertainty)
     if features.views is not None:
         group.attrs["views"] = np.int32(features.views)
+    if features.orientation != 1:
+        group.attrs["orientation"] = np.int32(features.orientation)
     group.attrs["crc32"] = checksum(arrays)
 
 

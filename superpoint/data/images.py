@@ -1,10 +1,10 @@
 """Read images of any kind as uint8, resize them with their points; the sample photographs."""
 
+import importlib
 import importlib.util
 import io
-import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from superpoint.data.levels import convert
+from superpoint.data.tiff import ORIENTATION, Page, page_of, valid_orientation
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import resize_points
+from superpoint.geometry.orientation import turned_back, turned_image
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of RGB
-PERCENTILES = (0.1, 99.9)  # the range that is shown of more than 8 bits
-BLOCK = 1 << 20  # values of more than 8 bits converted at once
-SAMPLED = 1 << 22  # values that percentiles are taken from: sorting all may take half a minute
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
@@ -37,26 +37,46 @@ def own_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def read_gray(path: str | Path, *, stretch: bool = True, content: bytes | None = None) -> NDArray[np.uint8]:
-    """Read an image as grey levels uint8 [H, W], upright by its EXIF orientation.
+def read_gray(
+    path: str | Path, *, stretch: bool = True, content: bytes | None = None, upright: bool = True
+) -> NDArray[np.uint8]:
+    """Read an image as grey levels uint8 [H, W].
 
-    Palettes, CMYK, transparency (laid on white) and animations (first frame) are converted; colours become the luma of
-    ITU-R BT.601. More than 8 bits are mapped linearly from their 0.1 .. 99.9 percentiles to 0..255; NaN and infinity
-    become the lowest value.
+    Palettes, CMYK, transparency (laid on white, unless the alpha is the same everywhere), animations (first frame) and
+    TIFFs of several pages (first of full resolution) are converted; colours become the luma of ITU-R BT.601. More than
+    8 bits are mapped linearly from their 0.1 .. 99.9 percentiles to 0..255, without a few hot or dead pixels that would
+    leave the others less than a quarter of the grey levels. NaN, infinity and the value that a GeoTIFF has for "no
+    data" become the lowest value.
 
     Args:
         path: any format that Pillow or OpenCV decodes.
         stretch: False maps the full range of the type instead: 0..65535 (divided by 257) or 0.0..1.0, clipped.
         content: bytes of the file, if it is in memory; `path` then only names it in errors.
+        upright: turn it by its EXIF orientation; False = the pixels as stored.
 
     Raises: UserError if it is missing, empty, truncated, not an image, or above 178 megapixels.
     """
-    return _read(Path(path), "L", stretch, content)
+    return _read(Path(path), "L", stretch, content, upright)
 
 
-def read_rgb(path: str | Path, *, stretch: bool = True) -> NDArray[np.uint8]:
+def read_rgb(path: str | Path, *, stretch: bool = True, upright: bool = True) -> NDArray[np.uint8]:
     """Read an image as uint8 [H, W, 3] RGB; see `read_gray`."""
-    return _read(Path(path), "RGB", stretch)
+    return _read(Path(path), "RGB", stretch, upright=upright)
+
+
+def read_orientation(path: str | Path, content: bytes | None = None) -> int:
+    """Return the EXIF orientation of an image, 1..8; 1 also for a file that `read_gray` would refuse."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            page = page_of(path, content)
+        except Exception:  # decoders raise nearly anything for damaged files
+            return 1
+        try:
+            with _open(path, content, page) as image:
+                return _orientation(image)
+        except Exception:
+            return page.orientation
 
 
 def resize_with_points(
@@ -89,7 +109,14 @@ def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
     return samples
 
 
-def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) -> NDArray[np.uint8]:
+def _read(
+    path: Path, mode: str, stretch: bool, content: bytes | None = None, upright: bool = True
+) -> NDArray[np.uint8]:
+    return guarded(path, content, lambda: _decode(path, mode, stretch, content, upright))
+
+
+def guarded(path: Path, content: bytes | None, decode: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return what `decode` makes of a file, or of its `content`. Raises: UserError as `read_gray`."""
     try:
         if content is None and path.is_dir():
             raise UserError(f"{path}: found a folder, expected an image file")
@@ -97,7 +124,7 @@ def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) ->
             raise UserError(f"{path}: found an empty file, expected an image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on odd metadata, transparency, size: handled here or of no consequence
-            return _decode(path, mode, stretch, content)
+            return decode()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file, expected an image") from error
     except (UserError, MemoryError):
@@ -108,119 +135,109 @@ def _read(path: Path, mode: str, stretch: bool, content: bytes | None = None) ->
         raise UserError(f"{path}: cannot be read as an image ({one_line(error)})") from error
 
 
-def _decode(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
+def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright: bool) -> NDArray[np.uint8]:
+    page = page_of(path, content)
     try:
-        image = Image.open(path if content is None else io.BytesIO(content))
+        image = _open(path, content, page)
     except UnidentifiedImageError:
-        return _decode_with_opencv(path, mode, stretch, content)
+        pixels = convert(read_with_opencv(path, content), mode, stretch, page.nodata)
+        return turned_image(pixels, page.orientation) if upright else pixels
     with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"{path}: {_too_large(f'{image.width} x {image.height} pixels')}")
-        if image.mode not in WIDE_MODES and any(";16" in str(tile) for tile in image.tile):
-            return _decode_with_opencv(path, mode, stretch, content)
+        check_size(path, image.height, image.width)
+        orientation = _orientation(image)
+        if image.mode not in WIDE_MODES and any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+            pixels = convert(read_with_opencv(path, content), mode, stretch, page.nodata)
+            return turned_image(pixels, orientation) if upright else pixels
         if mode == "L" and image.format == "JPEG" and image.mode == "RGB":
             image.draft("L", image.size)  # decodes the luma only: half the time
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in WIDE_MODES:
-            return _in_mode(to_8_bits(np.asarray(image), stretch), mode)
-        if image.has_transparency_data:
-            colours = image.convert("RGBA")
-            white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
-            return np.array(Image.alpha_composite(white, colours).convert(mode))
-        if image.mode == "P":
-            return np.array(image.convert("RGB").convert(mode))
-        return np.array(image.convert(mode))
+        if page.is_tiff:  # newer versions of Pillow turn these while they load them
+            ImageOps.exif_transpose(image, in_place=True)
+            return turned_image(
+                _converted(image, mode, stretch, page.nodata), 1 if upright else turned_back(orientation)
+            )
+        return turned_image(_converted(image, mode, stretch, page.nodata), orientation if upright else 1)
 
 
-def _decode_with_opencv(path: Path, mode: str, stretch: bool, content: bytes | None) -> NDArray[np.uint8]:
-    """Decode what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR."""
+def _open(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
+    """Open an image by Pillow. Raises: UnidentifiedImageError."""
+    try:
+        image = Image.open(path if content is None else io.BytesIO(content))
+    except UnidentifiedImageError:
+        if importlib.util.find_spec("pillow_heif") is None:
+            raise
+        importlib.import_module("pillow_heif").register_heif_opener()
+        image = Image.open(path if content is None else io.BytesIO(content))
+    if page.number:
+        image.seek(page.number)
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation of an image that is not loaded yet.
+
+    PngImageFile's own method decodes the image first, for the sake of tags that follow the pixels.
+    """
+    return valid_orientation(Image.Image.getexif(image).get(ORIENTATION))
+
+
+def _converted(image: Image.Image, mode: str, stretch: bool, nodata: float | None) -> NDArray[np.uint8]:
+    if image.mode in WIDE_MODES or (nodata is not None and image.mode in ("L", "RGB")):
+        if image.mode == "I" and nodata is not None and nodata >= 2**31:
+            nodata -= 2**32  # Pillow reads unsigned numbers of 32 bits as signed ones
+        return convert(np.asarray(image), mode, stretch, nodata)
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        low, high = colours.getchannel("A").getextrema()
+        if low == high:  # an alpha that hides everything, or is not used
+            return np.array(colours.convert("RGB").convert(mode))
+        white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(white, colours).convert(mode))
+    return np.array((image.convert("RGB") if image.mode == "P" else image).convert(mode))
+
+
+def read_with_opencv(path: Path, content: bytes | None) -> NDArray[np.generic]:
+    """Decode what Pillow does not know or cuts to 8 bits: colours of 16 bits or floating point, 64-bit floats, HDR.
+
+    Return numbers [H, W] or [H, W, 3 or 4] (RGB), as stored.
+    """
+    page = page_of(path, content)
     data = np.fromfile(path, np.uint8) if content is None else np.frombuffer(content, np.uint8)
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if page.number:
+            _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page.number, page.number + 1))
+            pixels = pages[0] if pages else None
+        else:
+            pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     finally:
         cv2.utils.logging.setLogLevel(level)
     if pixels is None:
-        raise UserError(f"{path}: found a file that is not an image, or one too damaged to tell")
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        raise UserError(f"{path}: {_too_large(f'{pixels.shape[1]} x {pixels.shape[0]} pixels')}")
+        raise UserError(f"{path}: {_foreign(data[:12].tobytes())}")
+    check_size(path, *pixels.shape[:2])
+    if page.is_tiff:  # OpenCV turns these whatever it is told
+        pixels = turned_image(pixels, turned_back(page.orientation))
     if pixels.ndim == 3:
         pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2] > 2 else pixels[:, :, 0]
-    return convert(pixels, mode, stretch)
+    return pixels
 
 
-def convert(pixels: NDArray[np.generic], mode: str = "L", stretch: bool = True) -> NDArray[np.uint8]:
-    """Convert numbers [H, W] or [H, W, 3 or 4] as `read_gray` ("L") or `read_rgb` ("RGB") converts an image."""
-    if pixels.ndim == 2:
-        return _in_mode(to_8_bits(pixels, stretch), mode)
-    rgb = to_8_bits(pixels[:, :, :3], stretch)
-    if pixels.shape[2] == 4:
-        for rows in _blocks(pixels):
-            alpha = to_8_bits(pixels[rows, :, 3:], stretch=False) / 255.0
-            rgb[rows] = np.rint(rgb[rows] * alpha + 255.0 * (1 - alpha)).astype(np.uint8)
-    return _in_mode(rgb, mode)
+def _foreign(head: bytes) -> str:
+    """What is wrong with a file that no decoder knows, by its first bytes."""
+    if head[4:8] != b"ftyp":
+        return "found a file that is not an image, or one too damaged to tell"
+    if head[8:11] == b"avi":
+        return "found AVIF, which needs Pillow 11.3 or newer: pip install -U pillow"
+    return "found HEIC (or a video), which needs pillow-heif: pip install 'superpoint[heif]'"
 
 
-def to_8_bits(pixels: NDArray[np.generic], stretch: bool) -> NDArray[np.uint8]:
-    """Return integers or floats of any shape as uint8, by the rule of `read_gray`.
-
-    Works block by block: a 16-bit image of 108 megapixels would take 4 GB as floats.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.uint8)
-    lowest, highest = _extremes(pixels)
-    if lowest > highest:  # nothing is finite
-        return np.zeros(pixels.shape, np.uint8)
-    limits = _range(pixels, lowest, highest) if stretch else (0.0, 1.0 if pixels.dtype.kind == "f" else 65535.0)
-    result = np.empty(pixels.shape, np.uint8)
-    for rows in _blocks(pixels):
-        result[rows] = _scaled(pixels[rows], lowest, *limits)
-    return result
-
-
-def _scaled(pixels: NDArray[np.generic], lowest: float, low: float, high: float) -> NDArray[np.uint8]:
-    """Map low..high linearly to 0..255; values that are not finite count as `lowest`."""
-    values = pixels.astype(np.float64)
-    values = np.where(np.isfinite(values), values, lowest)
-    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
-
-
-def _blocks(pixels: NDArray[np.generic]) -> Iterator[slice]:
-    """The rows in groups of about BLOCK values."""
-    step = max(1, BLOCK * len(pixels) // max(pixels.size, 1))
-    return (slice(start, start + step) for start in range(0, len(pixels), step))
-
-
-def _range(pixels: NDArray[np.generic], lowest: float, highest: float) -> tuple[float, float]:
-    """Percentiles of the finite values, of an even grid of pixels beyond SAMPLED values."""
-    step = max(1, math.ceil(math.sqrt(pixels.size / SAMPLED)))
-    sample = pixels[::step, ::step].astype(np.float64)
-    finite = sample[np.isfinite(sample)]
-    low, high = np.percentile(finite, PERCENTILES) if finite.size else (lowest, lowest)
-    if high == low:  # nearly all pixels alike: show what differs
-        low, high = lowest, highest
-    return float(low), float(high)
-
-
-def _extremes(pixels: NDArray[np.generic]) -> tuple[float, float]:
-    """Least and greatest finite value; (inf, -inf) if there is none."""
-    least, greatest = math.inf, -math.inf
-    for rows in _blocks(pixels):
-        values = pixels[rows].astype(np.float64)
-        finite = values[np.isfinite(values)]
-        least, greatest = min(least, finite.min(initial=math.inf)), max(greatest, finite.max(initial=-math.inf))
-    return float(least), float(greatest)
-
-
-def _in_mode(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
-    if pixels.ndim == 2 and mode == "L":
-        return pixels
-    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).convert(mode))
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raise UserError for an image of more than MAX_PIXELS."""
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{path}: {_too_large(f'{width} x {height} pixels')}")
 
 
 def _too_large(found: str) -> str:

@@ -40,17 +40,19 @@ def detect_images(
     root: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    frame: str = "stored",
 ) -> int | None:
     """Draw the keypoints of all images of `inputs` (see `data.sources.open_source`) into PNGs in the folder `out`.
 
-    With an `out` that ends in .h5, write a feature file; only this uses `resume` and `overwrite`. Unreadable images
-    are skipped and named. Return the signal that stopped a feature file, else None.
+    With an `out` that ends in .h5, write a feature file; only this uses `resume`, `overwrite` and `frame` ("stored" or
+    "upright", see `geometry.orientation`). Unreadable images are skipped and named. Return the signal that stopped a
+    feature file, else None.
 
     Raises: UserError if no image can be read, nothing can be written, or a picture would replace an image.
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):
-        return _write_features(inputs, out, config, root=root, resume=resume, overwrite=overwrite)
+        return _write_features(inputs, out, config, root=root, resume=resume, overwrite=overwrite, frame=frame)
     if resume:
         raise UserError("--resume: only a feature file (--out features.h5) can be resumed")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
@@ -61,7 +63,7 @@ def detect_images(
         folder = make_folder(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
         found: list[tuple[str, Seen, float]] = []
-        skipped, written = 0, set[Path]()
+        skipped, oriented, written = 0, 0, set[Path]()
         items = (item for part in range(source.parts(PART)) for item in source.read(part, PART))
         begin = perf_counter()
         for item in items:
@@ -75,6 +77,7 @@ def detect_images(
                 skipped += 1
                 continue
             now = perf_counter()
+            oriented += item.orientation() > 1
             found.append((item.name, seen, now - start))
             share = (len(found) + skipped) / len(files) if files else 0.0
             display.update(share, now - begin, len(found), {"keypoints": len(seen.features)})
@@ -91,6 +94,8 @@ def detect_images(
     if len(found) <= ROWS:
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
+    if oriented:
+        console.print(f"{oriented} images carry an EXIF orientation; they are drawn upright")
     console.print(
         f"{keypoints} keypoints on {len(found)} images, {skipped} skipped, {len(found) / max(seconds, 1e-9):.1f} "
         f"images/s\npictures: {folder}",
@@ -99,10 +104,13 @@ def detect_images(
     return None
 
 
-def _write_features(inputs: Sequence[str], out: str | Path, config: InferenceConfig, **options: Any) -> int | None:
+def _write_features(
+    inputs: Sequence[str], out: str | Path, config: InferenceConfig, *, frame: str, **options: Any
+) -> int | None:
     shared = {key: getattr(config, key) for key in ("resize", "backend", "precision", "device")}
     adaptation = AdaptationConfig(homographies=0, memory=256)  # `memory` as export-detections has it
-    settings = LabellingConfig(weights=config.model, adaptation=adaptation, decode=decode_config(config), **shared)
+    shared |= {"weights": config.model, "decode": decode_config(config), "frame": frame}
+    settings = LabellingConfig(adaptation=adaptation, **shared)
     result = export_detections(settings, inputs, out, **options)
     if result.summary is not None and not result.summary.images:
         raise UserError(

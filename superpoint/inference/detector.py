@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import overload
+from typing import get_args, overload
 
 import torch
 
@@ -11,9 +11,10 @@ from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
 from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_runtime
-from superpoint.errors import UserError, check_number
+from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
+from superpoint.geometry.orientation import Frame
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
@@ -51,6 +52,7 @@ class FeatureDetector:
         border: int = ...,
         subpixel: bool = ...,
         resize: int | None = ...,
+        frame: Frame = ...,
     ) -> Features: ...
 
     @overload
@@ -64,6 +66,7 @@ class FeatureDetector:
         border: int = ...,
         subpixel: bool = ...,
         resize: int | None = ...,
+        frame: Frame = ...,
     ) -> list[Features]: ...
 
     def detect(
@@ -76,6 +79,7 @@ class FeatureDetector:
         border: int = BORDER,
         subpixel: bool = True,
         resize: int | None = None,
+        frame: Frame = "upright",
     ) -> Features | list[Features]:
         """Find keypoints in one image or several of any sizes, and describe them if the network can.
 
@@ -90,6 +94,8 @@ class FeatureDetector:
             subpixel: refine peaks; otherwise keypoints are whole pixels of the image that the network sees.
             resize: shrink images to this longest side first, in pixels; None or 0 = as they are. Distances above are
                 in pixels of the shrunk image, keypoints in pixels of the original.
+            frame: of keypoints and image size where a file has an EXIF orientation: "upright" (as it is shown) or
+                "stored" (as its pixels lie in the file). The network sees it upright either way.
 
         Returns: features, strongest first; for several images a list in their order.
         Raises: UserError for an unreadable file or a value out of range; ValueError for another array or tensor.
@@ -106,6 +112,7 @@ class FeatureDetector:
         """
         check_number("threshold", threshold, 0, 1)
         check_number("nms_radius", nms_radius, 0, 1000, whole=True)
+        check_one_of("frame", frame, get_args(Frame))
         for key, value in (("max_keypoints", max_keypoints), ("border", border), ("resize", resize)):
             check_number(key, value, 0, whole=True)
         grays, several = gray_images(images, resize or 0)
@@ -115,6 +122,7 @@ class FeatureDetector:
         for group in _groups(grays):
             pixels = torch.cat([image.pixels.to(self.device)[None, None] for image in group])
             found += map(_in_original, group, features(self.network, pixels, decode))
+        found = [each.in_frame(frame) for each in found]
         return found if several else found[0]
 
 
@@ -122,7 +130,7 @@ def _in_original(image: GrayImage, found: Features) -> Features:
     """Return features of the shrunk image in pixels of the original one."""
     height, width = image.pixels.shape
     points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
-    return Features(points, found.scores, found.descriptors, image.size)
+    return Features(points, found.scores, found.descriptors, image.size, orientation=image.orientation)
 
 
 def _groups(images: Sequence[GrayImage]) -> Iterator[list[GrayImage]]:

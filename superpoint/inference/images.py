@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.data.images import read_gray, resize_with_points, to_8_bits
+from superpoint.data.images import read_gray, read_orientation, resize_with_points
+from superpoint.data.levels import to_8_bits
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
@@ -24,10 +25,14 @@ Images: TypeAlias = Image | Sequence[Image]
 
 
 class GrayImage(NamedTuple):
-    """`pixels`: float32 [h, w], 0..1, perhaps shrunk. `size`: (width, height) of the image as it came."""
+    """`pixels`: float32 [h, w], 0..1, perhaps shrunk. `size`: (width, height) of the image as it came.
+
+    `orientation`: of EXIF, by which it was turned upright.
+    """
 
     pixels: Tensor
     size: tuple[int, int]
+    orientation: int = 1
 
 
 def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]:
@@ -44,8 +49,9 @@ def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]
 
 def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
     """Return an image as a grey tensor, its longest side shrunk to `resize` pixels."""
+    orientation = 1
     if isinstance(image, str | os.PathLike):
-        pixels = read_gray(Path(image))
+        pixels, orientation = read_gray(Path(image)), read_orientation(Path(image))
     elif isinstance(image, np.ndarray | Tensor):
         pixels = _gray(image, name)
     else:
@@ -58,7 +64,7 @@ def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
         pixels = shrink(pixels, resize)
     if pixels.dtype == np.uint8:
         pixels = np.divide(pixels, np.float32(255), dtype=np.float32)
-    return GrayImage(torch.from_numpy(pixels), (width, height))
+    return GrayImage(torch.from_numpy(pixels), (width, height), orientation)
 
 
 def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:

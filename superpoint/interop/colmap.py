@@ -55,12 +55,12 @@ def write_database(
     COLMAP's geometric verification (`colmap matches_importer`, `pycolmap.verify_matches`) comes next.
 
     Args:
-        features: by image name below COLMAP's image path.
+        features: by image name below COLMAP's image path; they are written in the frame of the stored pixels.
         matches: by the names of both images.
         shared_camera: all images are of one camera and size; otherwise each has its own.
 
-    Raises: ValueError as `check_pairs`, or for several sizes with `shared_camera`; UserError if the file exists or
-        cannot be written.
+    Raises: ValueError as `check_pairs` and `Features.in_frame`, or for several sizes with `shared_camera`; UserError if
+        the file exists or cannot be written.
     """
     path = Path(path)
     if path.exists():
@@ -68,6 +68,7 @@ def write_database(
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
     check_pairs(matches, {name: len(found) for name, found in features.items()})
+    features = {name: found.in_frame("stored") for name, found in features.items()}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         connection = sqlite3.connect(temporary)
@@ -95,14 +96,14 @@ def write_text(folder: str | Path, features: Mapping[str, Features], matches: Ma
     Import with `colmap feature_importer --import_path FOLDER` and `colmap matches_importer --match_list_path
     FOLDER/matches.txt --match_type raw`. Scale is 1, orientation 0, descriptors are the 128 zeros that COLMAP expects.
 
-    Raises: ValueError as `check_pairs`; UserError if the folder cannot be written.
+    Raises: ValueError as `check_pairs` and `Features.in_frame`; UserError if the folder cannot be written.
     """
     check_pairs(matches, {name: len(found) for name, found in features.items()})
     folder = files.make_folder(folder)
     zeros = " 0" * 128
     for name, found in features.items():
         lines = [f"{len(found)} 128"]
-        lines += [f"{x:.6f} {y:.6f} 1 0{zeros}" for x, y in (found.keypoints + OFFSET).tolist()]
+        lines += [f"{x:.6f} {y:.6f} 1 0{zeros}" for x, y in (found.in_frame("stored").keypoints + OFFSET).tolist()]
         files.make_folder((folder / f"{name}.txt").parent)
         files.write_text(folder / f"{name}.txt", "\n".join([*lines, ""]))
     lines = []

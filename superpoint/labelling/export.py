@@ -118,6 +118,7 @@ def export_detections(
         attributes = {
             "writer": f"superpoint {importlib.metadata.version('superpoint')}",
             "model": settings["model"],
+            "frame": config.frame,
             "config": dump_config(replace(config, **kept)),
             "key": digest(settings),
             "plan": digest(plan),
@@ -231,7 +232,7 @@ def _label_share(
             return task, None
         try:
             check_name(task.item.name)
-            return task, shrink(task.item.load(), config)
+            return task, shrink(task.item.load(), config, task.item.orientation())
         except UserError as error:
             return task, error
         except MemoryError:
@@ -322,9 +323,9 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
     else:
         tally, skipped = shards.tally()
         summary = tally.summary(len(skipped))
-    report = {**summary.as_dict(), "model": model, "reasons": skipped}
+    report = {**summary.as_dict(), "frame": config.frame, "model": model, "reasons": skipped}
     write_json(shards.out.with_name(f"{shards.out.name}.summary.json"), report)
     if path == shards.out and shards.path.exists():
         shards.remove()
-    print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "")
+    print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "", frame=config.frame)
     return summary

@@ -30,13 +30,14 @@ class WorkingImage(NamedTuple):
 
     image: NDArray[np.uint8]
     size: tuple[int, int]  # (width, height) it came in
+    orientation: int = 1  # of EXIF, by which it was turned upright
     sharp: NDArray[np.uint8] | None = None  # at up to SHARP times the size, if labels are to be moved to its corners
 
 
 Labeller = Callable[[WorkingImage, str], Features]
 
 
-def shrink(image: NDArray[np.uint8], config: LabellingConfig) -> WorkingImage:
+def shrink(image: NDArray[np.uint8], config: LabellingConfig, orientation: int = 1) -> WorkingImage:
     """Shrink an image uint8 [H, W] to the size the network works at. Raises: UserError if that is still too large."""
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
@@ -50,11 +51,11 @@ def shrink(image: NDArray[np.uint8], config: LabellingConfig) -> WorkingImage:
     if config.sharpen:
         sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
         sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
-    return WorkingImage(small, (width, height), sharp)
+    return WorkingImage(small, (width, height), orientation, sharp)
 
 
 def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
-    """Return the function (image, name) -> features in pixels of the image as it came.
+    """Return the function (image, name) -> features in pixels of the image as it came, upright.
 
     It raises NoRoomError for an image that does not fit into the memory.
     """
@@ -82,7 +83,8 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
     (width, height), (small_height, small_width) = working.size, working.image.shape
     scale_x, scale_y = width / small_width, height / small_height
     points, uncertainty = resize_points(features.keypoints, scale_x, scale_y), UNCERTAINTY * (scale_x + scale_y) / 2
-    return replace(features, keypoints=points, image_size=working.size, uncertainty=uncertainty)
+    size, orientation = working.size, working.orientation
+    return replace(features, keypoints=points, image_size=size, uncertainty=uncertainty, orientation=orientation)
 
 
 def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:

@@ -27,7 +27,7 @@ SHOWN = 5  # reasons and problems listed before "and more"
 CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
 
 
-def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note: str = "") -> None:
+def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note: str = "", *, frame: str) -> None:
     """Print the figures of `summary` as a table, the reasons for skipped images, the alarms."""
     console = Console()
     placement = summary.placement
@@ -47,6 +47,9 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
     for key, value in rows.items():
         table.add_row(key, Text(value))
     console.print(table)
+    if summary.oriented:
+        where = "of the stored pixels" if frame == "stored" else "of the upright images"
+        console.print(f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame {where}")
     if skipped:
         for kind, count in Counter(skipped.values()).most_common(SHOWN):
             console.print(Text(f"skipped {count}: {kind}"), soft_wrap=True)
@@ -64,7 +67,7 @@ def labels_info(path: str | Path) -> Summary:
         features = (labels.read(name, descriptors=False) for name in watch(names, "images"))
         summary = summarise(features, resize, len(skipped))
         first = labels.read(names[0]) if names else None
-    print_summary(Path(path), summary, skipped)
+    print_summary(Path(path), summary, skipped, frame=labels.frame)
     console = Console()
     if first is not None:
         described = "none" if first.descriptors is None else f"{first.descriptors.shape[1]} x float16"

@@ -31,6 +31,7 @@ class Summary(NamedTuple):
     median: float
     max: int
     empty: int  # images without a keypoint
+    oriented: int  # images that EXIF turns
     density: float  # keypoints in 100 x 100 pixels as the network saw them, median of the images
     coverage: float  # share of 16 x 16 blocks that hold a keypoint, mean of the images
     views: float  # of homographic adaptation, mean; NaN if there was none
@@ -51,14 +52,17 @@ class Tally:
         self.areas = array("q")  # its pixels as the network saw it, 0 if the size is not known
         self.coverage = 0.0  # sum over the images of known size
         self.views, self.adapted = 0, 0  # sum, and number of images, of adaptation
+        self.oriented = 0  # images that EXIF turns
         self.placed = PlacementTally()
 
     def add(self, item: Features, resize: int) -> None:
-        """Add the features of an image that the network saw at `resize`, see `working_size`."""
+        """Add the features of an image that the network saw at `resize`, see `working_size`, and upright."""
+        item = item.in_frame("upright")
         self.counts.append(len(item.keypoints))
         if item.views is not None:
             self.views += item.views
             self.adapted += 1
+        self.oriented += item.orientation > 1
         if item.image_size == (0, 0):
             self.areas.append(0)
             return
@@ -77,7 +81,7 @@ class Tally:
         """Add the tally of other images."""
         for key in ("counts", "areas"):
             getattr(self, key).extend(other[key])
-        for key in ("coverage", "views", "adapted"):
+        for key in ("coverage", "views", "adapted", "oriented"):
             setattr(self, key, getattr(self, key) + other[key])
         for key, value in other["placed"].items():
             setattr(self.placed, key, getattr(self.placed, key) + (np.array(value) if key == "places" else value))
@@ -94,6 +98,7 @@ class Tally:
             median=float(np.median(counts)) if len(counts) else 0.0,
             max=int(counts.max(initial=0)),
             empty=int((counts == 0).sum()),
+            oriented=self.oriented,
             density=float(np.median(counts[sized] / areas[sized] * 1e4)) if sized.any() else math.nan,
             coverage=self.coverage / int(sized.sum()) if sized.any() else math.nan,
             views=self.views / self.adapted if self.adapted else math.nan,

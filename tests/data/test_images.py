@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from superpoint.data import images
+from superpoint.data import levels
 from superpoint.data.images import own_limit, read_gray, read_rgb, resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from tests.drawing import centroid, gray_spots
@@ -179,20 +179,20 @@ class TestBlocks:
     @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
     @pytest.mark.parametrize("block", [1, 130, 1 << 20])
     def test_block_size_changes_nothing(self, dtype: type, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "BLOCK", block)
+        monkeypatch.setattr(levels, "BLOCK", block)
         pixels = np.random.default_rng(0).gamma(2, 900, (41, 53)).astype(dtype)
         if dtype is np.float32:
             pixels[3, 4], pixels[40, 52] = np.nan, -np.inf
-        assert np.array_equal(images.to_8_bits(pixels, stretch=True), float_rule(pixels))
+        assert np.array_equal(levels.to_8_bits(pixels, stretch=True), float_rule(pixels))
 
     @pytest.mark.parametrize("dtype", [np.int32, np.float32])
     def test_percentiles_of_a_large_image(self, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "SAMPLED", 2500)
+        monkeypatch.setattr(levels, "SAMPLED", 2500)
         pixels = np.random.default_rng(0).uniform(0, 1e6, (200, 200)).astype(dtype)
-        assert np.abs(images.to_8_bits(pixels, stretch=True).astype(int) - float_rule(pixels)).max() <= 2
+        assert np.abs(levels.to_8_bits(pixels, stretch=True).astype(int) - float_rule(pixels)).max() <= 2
         lonely = np.full((200, 200), 5000, dtype)
         lonely[3, 3] = 6000  # between the pixels that are looked at
-        assert images.to_8_bits(lonely, stretch=True)[3, 3] == 255
+        assert levels.to_8_bits(lonely, stretch=True)[3, 3] == 255
 
     @pytest.mark.slow
     def test_108_megapixels_of_16_bits(self, tmp_path: Path) -> None:

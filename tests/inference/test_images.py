@@ -59,7 +59,7 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
 
 def test_values_are_kept() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    pixels, size = gray_image(levels)
+    pixels, size, *_ = gray_image(levels)
     torch.testing.assert_close(pixels, torch.from_numpy(levels).float() / 255)
     assert size == (16, 16)
     floats = np.random.default_rng(0).random((5, 7))
@@ -73,7 +73,7 @@ def test_values_are_kept() -> None:
 def test_the_array_given_is_not_changed_and_not_kept() -> None:
     image = np.random.default_rng(0).random((9, 9)).astype(np.float32)
     before = image.copy()
-    pixels, _ = gray_image(image)
+    pixels, *_ = gray_image(image)
     pixels += 1
     np.testing.assert_array_equal(image, before)
     read_only = before.copy()

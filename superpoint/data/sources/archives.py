@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.feature_file import READS, limit_cache
-from superpoint.data.images import convert, read_gray
+from superpoint.data.images import read_gray, read_orientation
+from superpoint.data.levels import convert
 from superpoint.data.sources.streams import never, open_stream
 from superpoint.errors import UserError, one_line
 from superpoint.files import natural_order
@@ -31,10 +32,11 @@ PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
 
 
 class Item(NamedTuple):
-    """An image not yet decoded; `load` returns uint8 [H, W] or raises UserError."""
+    """An image not yet decoded; `load` returns uint8 [H, W], upright, or raises UserError."""
 
     name: str  # path below the root, POSIX
     load: Callable[[], NDArray[np.uint8]]
+    orientation: Callable[[], int]  # of EXIF, 1..8
 
 
 class ImageSource(Protocol):
@@ -69,6 +71,9 @@ class NamedImages(ImageSource):
     def load(self, name: str) -> NDArray[np.uint8]:
         raise NotImplementedError
 
+    def orientation(self, name: str) -> int:
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -77,7 +82,7 @@ class NamedImages(ImageSource):
 
     def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
         for name in self.names[part * size + skip : (part + 1) * size]:
-            yield Item(name, lambda name=name: self.load(name))
+            yield Item(name, lambda name=name: self.load(name), lambda name=name: self.orientation(name))
 
 
 def is_tar(text: str) -> bool:
@@ -148,7 +153,11 @@ class TarImages(ImageSource):
                         continue
                     file = tar.extractfile(member)
                     content = file.read() if file is not None else b""
-                    yield Item(name, lambda content=content, name=name: read_gray(name, content=content))
+                    yield Item(
+                        name,
+                        lambda content=content, name=name: read_gray(name, content=content),
+                        lambda content=content, name=name: read_orientation(name, content),
+                    )
                 check_end(tar)
         except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{url}: breaks off after {count} images ({one_line(error)})") from error
@@ -183,8 +192,16 @@ class Hdf5Images(NamedImages):
         with READING:
             return self._find(name) is not None
 
-    def load(self, name: str) -> NDArray[np.uint8]:
-        """Return image `name` as uint8 [H, W]; may be called by several threads."""
+    def load(self, name: str, *, upright: bool = True) -> NDArray[np.uint8]:
+        """Return image `name` as uint8 [H, W], see `read_gray`; may be called by several threads."""
+        return gray_of(self._array(name), name, upright=upright)
+
+    def orientation(self, name: str) -> int:
+        """Return the EXIF orientation of an image, 1 for one that is not stored as an encoded file."""
+        pixels = self._array(name)
+        return read_orientation(name, pixels.tobytes()) if pixels.ndim == 1 else 1
+
+    def _array(self, name: str) -> NDArray[np.generic]:
         self._reads += 1
         if self._reads % READS == 0:
             self.close()
@@ -196,7 +213,7 @@ class Hdf5Images(NamedImages):
             raise UserError(f"{self.path}: '{name}' cannot be read ({one_line(error)})") from error
         if pixels is None:
             raise UserError(f"{self.path}: found no '{name}'")
-        return gray_of(np.asarray(pixels), name)
+        return np.asarray(pixels)
 
     def _find(self, name: str) -> tuple[h5py.Dataset, tuple[()] | int] | None:
         """The dataset of an image, and its place in a stack."""
@@ -229,7 +246,7 @@ class Hdf5Images(NamedImages):
         names: list[str] = []
 
         def visit(name: str, item: object) -> None:
-            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "uif" or 0 in item.shape:
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "buif" or 0 in item.shape:
                 return
             if _is_stack(item.shape):
                 names.extend(f"{name}/{index}" for index in range(item.shape[0]))
@@ -246,10 +263,10 @@ def _is_stack(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 or (len(shape) == 3 and shape[2] not in CHANNELS and shape[0] not in PLANES)
 
 
-def gray_of(pixels: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+def gray_of(pixels: NDArray[np.generic], name: str, *, upright: bool = True) -> NDArray[np.uint8]:
     """Return an array as uint8 [H, W], by the rules of `read_gray`. Raises: UserError if it cannot be an image."""
     if pixels.ndim == 1 and pixels.dtype == np.uint8:
-        return read_gray(name, content=pixels.tobytes())
+        return read_gray(name, content=pixels.tobytes(), upright=upright)
     if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in PLANES:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:

@@ -31,6 +31,7 @@ class LabelledPhotographs:
         self.root = Path(root)
         self.threshold = threshold
         self.names = labels.names() if names is None else list(names)
+        self.upright = labels.frame == "upright"
         labels.close()  # every worker opens its own
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
@@ -67,12 +68,15 @@ class LabelledPhotographs:
         raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], Features]:
-        """Return image uint8 [H, W], upright, and its labels.
+        """Return image uint8 [H, W] and its labels, both in the frame of the feature file.
 
         Raises: UserError if the image is gone, unreadable, or of another size than its labels say.
         """
         name = self.names[index]
-        gray = read_gray(self.root / name) if self.store is None else self.store.load(name)
+        if self.store is None:
+            gray = read_gray(self.root / name, upright=self.upright)
+        else:
+            gray = self.store.load(name, upright=self.upright)
         features = self.labels.read(name)
         size = (gray.shape[1], gray.shape[0])
         if features.image_size not in (size, (0, 0)):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.images import read_gray
+from superpoint.data.images import read_gray, read_orientation
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, NamedImages, TarImages, is_tar
 from superpoint.errors import UserError
 from superpoint.files import natural_order
@@ -49,6 +49,9 @@ class Files(NamedImages):
             return read_gray(self.root / name)
         except UserError as error:  # the feature file shall not name this machine's folders
             raise UserError(str(error).replace(str(self.root / name), name)) from error
+
+    def orientation(self, name: str) -> int:
+        return read_orientation(self.root / name)
 
 
 def _size(path: Path) -> int | None:
