@@ -1,5 +1,6 @@
 """Weights of classification networks: torchvision's checkpoints, safetensors, run folders."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from superpoint.errors import UserError
 
 GREY_CENTRE, GREY_GAIN = 0.5, 4.0  # `models.SuperPoint` gives its encoder (grey - 0.5) * 4
 LISTED = 3  # mismatches that an error names
+IN_FOLDERS = ("weights.safetensors", "checkpoints/best.ckpt", "model.safetensors", "pytorch_model.bin")
 NESTED = ("ema", "model", "state_dict", "extractor")  # keys that checkpoints have around the weights
 COUNTER = "num_batches_tracked"  # of batch norm: checkpoints from before PyTorch 0.4.1 have none, and nobody needs it
 
@@ -29,27 +31,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Raises: UserError: missing, damaged, or no such file.
     """
-    path = Path(path)
-    if path.is_dir():
-        found = [path / name for name in ("weights.safetensors", "checkpoints/best.ckpt") if (path / name).is_file()]
-        if not found:
-            raise UserError(f"{path}: found no weights, expected weights.safetensors or checkpoints/best.ckpt in it")
-        path = found[0]
-    if not path.is_file():
-        raise UserError(f"{path}: no such file, expected weights (.pth, .safetensors) or a run folder")
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with warnings.catch_warnings():  # of foreign pickles; whether they can be read shows by itself
-                warnings.simplefilter("ignore")
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the unpickler raise nearly everything
-        reason = "damaged, or it holds more than tensors"
-        if isinstance(error, (SafetensorError, OSError, RuntimeError)) and str(error):
-            reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+    content = read_content(path)
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -59,6 +41,36 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         str(name).removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in content.items()
     }
+
+
+def read_content(path: str | Path) -> Any:
+    """Load what a file of weights holds, as it is, on the CPU; nothing in the file is executed.
+
+    path: .safetensors, a file of `torch.save`, a run folder, or one of Hugging Face's.
+
+    Raises: UserError: missing, damaged, or more than tensors and plain values.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+        if not found:
+            raise UserError(f"{path}: found no weights, expected {' or '.join(IN_FOLDERS)} in it")
+        path = found[0]
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected weights (.pth, .safetensors) or a run folder")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():  # of foreign pickles; whether they can be read shows by itself
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files make the unpickler raise nearly everything
+        reason, more = "damaged, or it holds more than tensors", re.search(r"GLOBAL (\S+)", str(error))
+        if more:
+            reason = f"it holds {more[1]}, which takes running its code; save the state_dict alone where it was made"
+        elif isinstance(error, (SafetensorError, OSError, RuntimeError)) and str(error):
+            reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
 
 
 def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_classes: bool = False) -> list[str]:

@@ -50,10 +50,14 @@ def export_weights_command(
 
 @command("convert-weights", CONVERT)
 def convert_weights_command(
-    file: Annotated[Path, Argument(help="weights of SuperPoint from elsewhere"), check_path],
+    file: Annotated[
+        Path,
+        Argument(help="weights of SuperPoint from elsewhere: .pth, .pt, .safetensors, or Hugging Face's folder"),
+        check_path,
+    ],
     out: WeightsFile,
 ) -> None:
-    """Convert weights of SuperPoint from one of the two public layouts to ours.
+    """Convert weights of SuperPoint from one of the public layouts to ours.
 
     superpoint convert-weights superpoint_v1.pth --out converted.safetensors
     """

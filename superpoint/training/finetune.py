@@ -6,15 +6,17 @@
 
 Labels the photographs by homographic adaptation (labels/, unless a feature file is given), trains on them (training/, a
 run folder as of train-superpoint), and measures before and after, beside SIFT, on generated pairs of held-out
-photographs: finetune.md, finetune.json, matches_before.png, matches_after.png. Other pairs of the same photographs
-chose the checkpoint, so "after" is a little too good.
+photographs: finetune.md, finetune.json, matches_before.png, matches_after.png. A paired test over the photographs says
+which figures have changed. Other pairs of the same photographs chose the checkpoint, so "after" is a little too good.
 """
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig
@@ -23,19 +25,23 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.training_set import demand_labels, held_out_source
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
+from superpoint.evaluation.pair_metrics import PairRecord
+from superpoint.evaluation.pairs import paired_test
 from superpoint.evaluation.tables import publish
 from superpoint.files import make_folder, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
 from superpoint.training.chain import Conclude, begin, check_photographs, keep, run_training, write_settings
-from superpoint.training.pair_validation import too_few, validation_pairs
+from superpoint.training.pair_validation import pair_metrics, per_photograph, too_few, validation_pairs
 from superpoint.training.superpoint import COLUMNS, measure_generated, pair_table, train_superpoint
 
 BEFORE, RESULT, LABELS = "before.json", "finetune.json", "labels.h5"
 MIN_IMAGES = 8  # photographs
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
-NOTICED = 0.01  # of AUC@5: less is noise
+COMPARED = tuple(column for column in COLUMNS if column != "matches")  # more of these is neither better nor worse
+PerPhotograph = Mapping[str, Sequence[float | None]]  # column -> values; None: undefined
+LEVEL = 0.05  # chance that a network which is as good gets another verdict
 
 
 def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
@@ -65,18 +71,18 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     if not (folder / BEFORE).exists():
         console.rule("before")
         found = measure_generated(training, pairs, weights, folder / "matches_before.png" if described else None)
-        write_json(folder / BEFORE, {key: found.get(f"pairs/{key}") for key in (COLUMNS if described else DETECTION)})
+        write_json(folder / BEFORE, _figures(found, COLUMNS if described else DETECTION))
     console.rule("training")
     trained = run_training(train_superpoint, training, conclude)
     if trained.signal is not None:
         return trained.signal
     if not (folder / RESULT).exists():
         console.rule("after")
-        after = measure_generated(training, pairs, training.run, folder / "matches_after.png")
-        rows = {"after": after, "sift": measure_generated(training, pairs)}
+        after = _figures(measure_generated(training, pairs, training.run, folder / "matches_after.png"), COLUMNS)
+        sift = _figures(measure_generated(training, pairs), COLUMNS)
         before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-        rest = {name: {key: found.get(f"pairs/{key}") for key in COLUMNS} for name, found in rows.items()}
-        write_json(folder / RESULT, {"before": before, **rest})
+        rows = {"before": before["mean"], "after": after["mean"], "sift": sift["mean"]}
+        write_json(folder / RESULT, {**rows, "change": compare(before["photographs"], after["photographs"])})
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     lines = [
         verdict(result, len(held_out_source(training.data))),
@@ -84,7 +90,8 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
         f"report: {Path(training.run) / 'report.html'}",
         f"tables: {folder}",
     ]
-    publish(folder / "finetune.md", [pair_table(training, result)], lines)
+    rows = {name: result[name] for name in ("before", "after", "sift")}
+    publish(folder / "finetune.md", [pair_table(training, rows)], lines)
     return None
 
 
@@ -118,18 +125,48 @@ def check_labels(path: Path, images: Path) -> None:
         )
 
 
-def verdict(result: dict[str, dict[str, Any]], photographs: int) -> str:
-    """Return in words whether AUC@5 has improved; on fewer than FEW held-out photographs nothing is called better."""
+def _figures(records: Sequence[PairRecord], columns: Iterable[str]) -> dict[str, Any]:
+    means = pair_metrics(records)
+    return {
+        "mean": {key: means.get(f"pairs/{key}") for key in columns},
+        "photographs": per_photograph(records, columns),
+    }
+
+
+def compare(before: PerPhotograph, after: PerPhotograph) -> dict[str, Any]:
+    """Compare the figures per photograph (`per_photograph`) by `paired_test`, those that both have.
+
+    Returns: column -> {"difference": mean of after - before, None if undefined; "p"; "verdict": "better", "worse" or
+        "no measurable difference"}.
+    """
+    columns = [column for column in COMPARED if column in before]
+    apart = np.stack([np.array(after[key], float) - np.array(before[key], float) for key in columns], axis=1)
+    found: dict[str, Any] = {}
+    for index, (column, p) in enumerate(zip(columns, paired_test(apart), strict=True)):
+        known = apart[:, index][~np.isnan(apart[:, index])]
+        difference = float(known.mean()) if known.size else None
+        better = difference is not None and (difference > 0) != (column == "localisation")
+        verdict = ("better" if better else "worse") if p <= LEVEL else "no measurable difference"
+        found[column] = {"difference": difference, "p": float(p), "verdict": verdict}
+    return found
+
+
+def verdict(result: Mapping[str, Any], photographs: int) -> str:
+    """Return in words what has changed; on fewer than FEW held-out photographs nothing is called better."""
     few = too_few(photographs, "training.data.holdout")
     before, after = result["before"].get("auc@5"), result["after"]["auc@5"]
+    change = f"AUC@5 of homographies on held-out photographs: {before or 0:.3f} before, {after:.3f} after"
     if before is None:
-        return f"The weights had no descriptors before; now AUC@5 of homographies is {after:.3f}. {few}".rstrip()
-    change = f"AUC@5 of homographies on held-out photographs: {before:.3f} before, {after:.3f} after"
-    if after < before - NOTICED:
-        advice = "keep the weights you had; try a lower training.optimizer.lr, or more photographs"
-        return f"{change}. WORSE: {advice}. {few}".rstrip()
-    if few:
-        return f"{change}. {few}"
-    if after > before + NOTICED:
-        return f"{change}. Better: take the new weights."
-    return f"{change}. No difference to speak of: train longer (training.train.minutes), or on more photographs."
+        change = f"The weights had no descriptors before; now AUC@5 of homographies is {after:.3f}"
+    verdicts = {key: each["verdict"] for key, each in result["change"].items()}
+    better, worse = ([key for key, each in verdicts.items() if each == kind] for kind in ("better", "worse"))
+    if not better and not worse:
+        advice = few or "Train longer (training.train.minutes), or on more photographs."
+        return f"{change}. No measurable difference in any column (paired test, level {LEVEL:g}). {advice}"
+    told = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in (("better", better), ("worse", worse)) if keys)
+    advice = "Better: take the new weights."
+    if worse:
+        advice = "WORSE: keep the weights you had; try a lower training.optimizer.lr, or more photographs."
+    if worse and better:
+        advice = "Some columns gain and others lose: choose by what you need."
+    return f"{change}. Measurably {told}; no measurable difference elsewhere. {few or advice}"

@@ -147,6 +147,17 @@ def pair_metrics(records: Sequence[PairRecord]) -> dict[str, float]:
     return metrics
 
 
+def per_photograph(records: Sequence[PairRecord], columns: Iterable[str]) -> dict[str, list[float | None]]:
+    """Return each of `columns` (FIGURES) as a mean over the pairs of a photograph, in order; None if undefined."""
+    found: dict[str, list[float | None]] = {column: [] for column in columns}
+    for name in dict.fromkeys(each.sequence for each in records):
+        values = figures([each for each in records if each.sequence == name])
+        for column, means in found.items():
+            known = values[FIGURES[column]][np.isfinite(values[FIGURES[column]])]
+            means.append(float(known.mean()) if known.size else None)
+    return found
+
+
 def matches_picture(
     pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig
 ) -> NDArray[np.uint8]:

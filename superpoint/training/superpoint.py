@@ -21,6 +21,7 @@ from superpoint.data.training_set import demand_labels, demand_targets, training
 from superpoint.engine import TrainResult, make_fabric
 from superpoint.engine.display import watch
 from superpoint.evaluation.extractors import make_extractor
+from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.evaluation.views import ViewPair
 from superpoint.files import make_folder, write_json
@@ -71,7 +72,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
         return report
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
     network = measure_generated(config, pairs, config.run, folder / "matches.png")
-    results = {"network": network, "sift": measure_generated(config, pairs)}
+    results = {"network": pair_metrics(network), "sift": pair_metrics(measure_generated(config, pairs))}
     rows = {
         f"{name}, {'all' if kind == 'pairs' else kind}": {key: found.get(f"{kind}/{key}") for key in COLUMNS}
         for name, found in results.items()
@@ -84,8 +85,8 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
 
 def measure_generated(
     config: SuperPointConfig, pairs: Sequence[ViewPair], weights: str | None = None, picture: Path | None = None
-) -> dict[str, float]:
-    """Return `pair_metrics` of a network, or of SIFT (None), on `pairs`; matches are drawn to `picture`."""
+) -> list[PairRecord]:
+    """Measure a network, or SIFT (None), on each of `pairs`; matches are drawn to `picture`."""
     settings = protocol(config)
     if weights is None:
         sift = make_extractor("sift", settings)
@@ -95,7 +96,7 @@ def measure_generated(
         found = [both for part in watch(parts, "pairs") for both in network_features(model, part, settings)]
     if picture is not None:
         save_image(picture, matches_picture(pairs, found, settings))
-    return pair_metrics(measure_pairs(watch(pairs, "homographies"), found, settings))
+    return measure_pairs(watch(pairs, "homographies"), found, settings)
 
 
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -13,6 +13,7 @@ from superpoint.evaluation.pairs import (
     matching_accuracy,
     matching_score,
     nearest_neighbour_precision,
+    paired_test,
     repeatability,
 )
 from superpoint.features import Features
@@ -167,3 +168,17 @@ def test_bootstrap_interval() -> None:
     assert bootstrap_interval(values) == (low, high)
     assert bootstrap_interval([1.0, math.nan, 1.0]) == (1.0, 1.0)
     assert all(map(math.isnan, bootstrap_interval([])))
+
+
+def test_paired_test() -> None:
+    # Five equal gains: of the 32 ways to flip them, two are as large.
+    one = np.ones((5, 1))
+    assert float(paired_test(one, draws=40_000)[0]) == pytest.approx(2 / 32, abs=0.004)
+    # A second column beside it shares the flips: the larger of the two counts.
+    rng = np.random.default_rng(1)
+    assert paired_test(np.hstack([one, rng.normal(0, 1, (5, 1))]))[0] >= paired_test(one)[0]
+    assert paired_test(np.zeros((9, 1)))[0] == 1
+    assert paired_test(np.full((3, 1), np.nan))[0] == 1
+    # Equal methods, nine columns: some verdict in one case of twenty, not in one of three.
+    lowest = np.array([paired_test(rng.normal(0, 1, (20, 9)), draws=400).min() for _ in range(400)])
+    assert 0.02 < (lowest <= 0.05).mean() < 0.09

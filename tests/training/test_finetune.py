@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from superpoint.config import FinetuneConfig, ModelConfig, load_config
+from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.feature_writer import save_features
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
+from superpoint.evaluation.pair_metrics import PairRecord
+from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights
 from superpoint.training import finetune as stage
-from superpoint.training.finetune import MIN_IMAGES, check_labels, finetune, start_model, verdict
+from superpoint.training.finetune import MIN_IMAGES, check_labels, compare, finetune, start_model, verdict
 from superpoint.training.magicpoint import load_start
+from superpoint.training.pair_validation import measure_pairs
 from tests.conftest import TINY_DATA, CommandLine, under
 
 SETTINGS = [
@@ -46,8 +50,10 @@ def test_before_and_after_on_photographs_that_were_held_out(
     command = [f"images={photographs}", f"weights={start}", f"run={folder}", *SETTINGS]
     assert "2 generated pairs of held-out photographs" in cli.succeeds("finetune", *command)
     result = json.loads((folder / "finetune.json").read_text())
-    assert list(result) == ["before", "after", "sift"]
-    assert all(set(stage.COLUMNS) == set(found) for found in result.values())
+    assert list(result) == ["before", "after", "sift", "change"]
+    assert all(set(stage.COLUMNS) == set(result[name]) for name in ("before", "after", "sift"))
+    # One photograph: whatever has changed, chance does as much.
+    assert {each["verdict"] for each in result["change"].values()} == {"no measurable difference"}
     assert "| before |" in (folder / "finetune.md").read_text()
     for name in (
         "finetune.yaml", "labels/labels.h5", "matches_before.png", "matches_after.png", "training/weights.safetensors",
@@ -80,9 +86,10 @@ def test_it_goes_on_where_it_was_stopped(
     measured: list[str | None] = []
     trained: list[int | None] = [signal.SIGTERM, None]
 
-    def measure(training: object, pairs: object, source: str | None = None, *_: object) -> dict[str, float]:
+    def measure(training: object, pairs: list[ViewPair], source: str | None = None, *_: object) -> list[PairRecord]:
         measured.append(source)
-        return {f"pairs/{key}": 0.5 for key in stage.COLUMNS}
+        nothing = Features(np.zeros((0, 2)), None, np.zeros((0, 2)), (80, 64))
+        return measure_pairs(pairs, [(nothing, nothing)] * len(pairs), EvaluatePairsConfig())
 
     monkeypatch.setattr(stage, "measure_generated", measure)
     monkeypatch.setattr(stage, "train_superpoint", lambda training, resume: SimpleNamespace(signal=trained.pop(0)))
@@ -121,20 +128,37 @@ def test_the_file_of_an_encoder_may_be_gone(tmp_path: Path) -> None:
     assert (model.encoder, model.encoder_weights) == ("resnet18", None)
 
 
-def test_verdict() -> None:
-    def told(before: float | None, after: float, photographs: int = 4) -> str:
-        figures = {"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": after}}
-        return verdict(figures, photographs)
+def test_columns_are_compared_over_the_photographs() -> None:
+    rng = np.random.default_rng(0)
+    before = {key: list(rng.uniform(0.3, 0.6, 20)) for key in stage.COMPARED}
+    after = {key: list(np.add(each, rng.normal(0, 0.01, 20))) for key, each in before.items()}
+    after["mma@1"] = list(np.add(before["mma@1"], rng.normal(0.02, 0.01, 20)))
+    after["localisation"] = [None, *np.add(before["localisation"], 0.1)[1:]]
+    found = compare(before, after)
+    assert found["mma@1"]["verdict"] == "better"
+    assert found["localisation"]["verdict"] == "worse"  # an error that grows
+    assert found["localisation"]["difference"] == pytest.approx(0.1)
+    rest = {each["verdict"] for key, each in found.items() if key not in ("mma@1", "localisation")}
+    assert rest == {"no measurable difference"}
+    # .944 -> .933 because three photographs of forty fail
+    auc = [*[0.95] * 37, 0.0, 0.9, 1.0]
+    same = compare({"auc@5": [0.95] * 40}, {"auc@5": auc})["auc@5"]
+    assert same["verdict"] == "no measurable difference"
 
-    assert "Better" in told(0.5, 0.6)
-    assert "WORSE" in told(0.5, 0.4)
-    assert "No difference" in told(0.5, 0.505)
-    assert "no descriptors before; now AUC@5 of homographies is 0.400" in told(None, 0.4)
-    for before, after in ((0.5, 0.6), (0.5, 0.505), (None, 0.4)):
-        few = told(before, after, photographs=3)
-        assert "judge (3)" in few
-        assert "Better" not in few
-    assert "WORSE" in told(0.5, 0.4, photographs=3)  # a warning costs nothing
+
+def test_verdict() -> None:
+    def told(before: float | None, photographs: int = 4, **change: str) -> str:
+        figures = {"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": 0.4}}
+        return verdict({**figures, "change": {key: {"verdict": each} for key, each in change.items()}}, photographs)
+
+    assert "Better" in told(0.5, mma="better", auc="no measurable difference")
+    assert "WORSE" in told(0.5, auc="worse")
+    assert "better: mma; worse: auc; no measurable" in told(0.5, auc="worse", mma="better")
+    assert "No measurable difference" in told(0.5, auc="no measurable difference")
+    assert "no descriptors before; now AUC@5 of homographies is 0.400" in told(None)
+    few = told(0.5, 3, mma="better")
+    assert "judge (3)" in few
+    assert "Better" not in few
 
 
 def test_labels_of_other_photographs_are_refused(photographs: Path, tmp_path: Path) -> None:
