@@ -29,7 +29,7 @@ SETTINGS = [
     "labelling.sharpen=true", "labelling.corners=20",
     "labelling.resize=64", "labelling.backend=torch", "labelling.precision=fp32", "labelling.adaptation.homographies=2",
     "labelling.decode.threshold=0.001", "labelling.decode.max_keypoints=40", *under("training", TINY_DATA),
-    "training.train.minutes=null", "training.train.steps=2",
+    "training.train.minutes=null", "training.train.steps=2", "training.data.label_threshold=0",
     "training.train.batch_size=2", "training.train.log_every=1", "training.train.report=false",
     "training.validation.images=2", "training.validation.final_images=9", "training.validation.pairs=2",
     "training.validation.final_pairs=2", "training.validation.height=64", "training.validation.width=80",
