@@ -1,5 +1,7 @@
 """The commands that use a trained network: `detect`, `match`, `track`; and the defaults that every stage shares."""
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,6 +22,7 @@ RESIZE = 1024  # px; longest side at which a network sees an image
 # The weaker of two peaks this near along both axes is dropped. At the paper's 4, more keypoints lack their counterpart
 # in the other view: 91.5 % of the matches on generated pairs are within 3 px, at 3 92.8 % (docs/benchmarks.md).
 NMS_RADIUS = 3  # px
+MIN_TILE = 256  # px; a quarter of the pixels of a smaller tile would count
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,11 @@ class InferenceConfig:
     max_keypoints: int = 0  # strongest keypoints kept; 0 = all
     nms_radius: int = NMS_RADIUS
     border: int = BORDER
+    grid: str | None = None  # COLUMNSxROWS
+    per_cell: int = 0  # strongest keypoints kept in each cell of `grid`
+    spread: bool = False  # max_keypoints that cover the image, in place of the strongest
     resize: int = RESIZE  # never enlarged; 0 = as it is
+    tile: str = "auto"  # px, side of the tiles that an image goes through the network in; auto | 0 = whole
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
     precision: str = "auto"  # auto | fp32 | bf16
     device: str = "auto"  # auto | cpu | cuda | mps
@@ -41,7 +48,12 @@ class InferenceConfig:
         check_number("--max-keypoints", self.max_keypoints, 0)
         check_number("--nms-radius", self.nms_radius, 0, 1000)
         check_number("--border", self.border, 0)
+        check_distribution(
+            parse_grid("--grid", self.grid), self.per_cell, self.spread, self.max_keypoints,
+            lambda key: "--" + key.replace("_", "-"),
+        )  # fmt: skip
         check_resize("--resize", self.resize)
+        check_tile("--tile", self.tile)
         check_runtime(self.backend, self.precision, self.device, prefix="--")
 
 
@@ -50,6 +62,35 @@ def check_resize(key: str, value: int) -> None:
     check_number(key, value, 0)
     if 0 < value < 8:
         raise UserError(f"{key}: found {value}, expected 0 or at least 8 pixels")
+
+
+def check_tile(key: str, value: int | str) -> None:
+    """Raise UserError unless `value` is the side of tiles in pixels, 0 (whole images) or "auto"."""
+    if value != "auto" and not (str(value).isdecimal() and (int(value) == 0 or int(value) >= MIN_TILE)):
+        raise UserError(f"{key}: found '{value}', expected auto, 0 or at least {MIN_TILE} pixels")
+
+
+def parse_grid(key: str, text: str | None) -> list[int]:
+    """Return columns and rows of "8x8", [] of None. Raises: UserError for anything else."""
+    if text is None:
+        return []
+    if not re.fullmatch(r"\d+x\d+", text):
+        raise UserError(f"{key}: found '{text}', expected COLUMNSxROWS, e.g. 8x8")
+    return [int(number) for number in text.split("x")]
+
+
+def check_distribution(
+    grid: Sequence[int], per_cell: int, spread: bool, max_keypoints: int, name: Callable[[str], str] = str
+) -> None:
+    """Raise UserError unless the settings of the distribution of keypoints fit; `name` makes keys of their names."""
+    if len(grid) not in (0, 2) or not all(1 <= number <= 10_000 for number in grid):
+        raise UserError(f"{name('grid')}: found {list(grid)}, expected columns and rows, 1 to 10000 each, e.g. [8, 8]")
+    check_number(name("per_cell"), per_cell, 0, whole=True)
+    if bool(grid) != bool(per_cell):
+        found = f"{per_cell} with a grid, expected 1 or more" if grid else f"{per_cell} without {name('grid')}"
+        raise UserError(f"{name('per_cell')}: found {found}")
+    if spread and not max_keypoints:
+        raise UserError(f"{name('spread')}: found no {name('max_keypoints')}, expected it: how many are spread")
 
 
 def check_runtime(backend: str, precision: str, device: str, prefix: str = "") -> None:

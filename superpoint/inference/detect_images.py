@@ -107,7 +107,7 @@ def detect_images(
 def _write_features(
     inputs: Sequence[str], out: str | Path, config: InferenceConfig, *, frame: str, **options: Any
 ) -> int | None:
-    shared = {key: getattr(config, key) for key in ("resize", "backend", "precision", "device")}
+    shared = {key: getattr(config, key) for key in ("resize", "tile", "backend", "precision", "device")}
     adaptation = AdaptationConfig(homographies=0, memory=256)  # `memory` as export-detections has it
     shared |= {"weights": config.model, "decode": decode_config(config), "frame": frame}
     settings = LabellingConfig(adaptation=adaptation, **shared)

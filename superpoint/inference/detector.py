@@ -10,12 +10,13 @@ import torch
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_runtime
+from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_distribution, check_runtime, check_tile
 from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import Frame
 from superpoint.inference.images import GrayImage, Image, Images, gray_images
+from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
 
@@ -53,6 +54,10 @@ class FeatureDetector:
         subpixel: bool = ...,
         resize: int | None = ...,
         frame: Frame = ...,
+        tile: int | str = ...,
+        grid: Sequence[int] | None = ...,
+        per_cell: int = ...,
+        spread: bool = ...,
     ) -> Features: ...
 
     @overload
@@ -67,6 +72,10 @@ class FeatureDetector:
         subpixel: bool = ...,
         resize: int | None = ...,
         frame: Frame = ...,
+        tile: int | str = ...,
+        grid: Sequence[int] | None = ...,
+        per_cell: int = ...,
+        spread: bool = ...,
     ) -> list[Features]: ...
 
     def detect(
@@ -80,6 +89,10 @@ class FeatureDetector:
         subpixel: bool = True,
         resize: int | None = None,
         frame: Frame = "upright",
+        tile: int | str = "auto",
+        grid: Sequence[int] | None = None,
+        per_cell: int = 0,
+        spread: bool = False,
     ) -> Features | list[Features]:
         """Find keypoints in one image or several of any sizes, and describe them if the network can.
 
@@ -96,6 +109,10 @@ class FeatureDetector:
                 in pixels of the shrunk image, keypoints in pixels of the original.
             frame: of keypoints and image size where a file has an EXIF orientation: "upright" (as it is shown) or
                 "stored" (as its pixels lie in the file). The network sees it upright either way.
+            tile: side in pixels of overlapping tiles, for images that do not fit into the memory; the keypoints are
+                those of the whole image. "auto" where the memory asks for it; 0 = never.
+            grid: columns and rows of cells: keep the `per_cell` strongest in each, before `max_keypoints`.
+            spread: keep `max_keypoints` that cover the image (`models.suppression.spread_points`), not the strongest.
 
         Returns: features, strongest first; for several images a list in their order.
         Raises: UserError for an unreadable file or a value out of range; ValueError for another array or tensor.
@@ -115,13 +132,17 @@ class FeatureDetector:
         check_one_of("frame", frame, get_args(Frame))
         for key, value in (("max_keypoints", max_keypoints), ("border", border), ("resize", resize)):
             check_number(key, value, 0, whole=True)
+        check_tile("tile", tile)
+        check_distribution(grid or (), per_cell, spread, max_keypoints or 0)
         grays, several = gray_images(images, resize or 0)
         threshold = THRESHOLD if threshold is None else threshold
-        decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel)
+        cells = list(grid or ())
+        decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, cells, per_cell, spread)
         found: list[Features] = []
         for group in _groups(grays):
-            pixels = torch.cat([image.pixels.to(self.device)[None, None] for image in group])
-            found += map(_in_original, group, features(self.network, pixels, decode))
+            pixels = torch.stack([image.pixels for image in group])[:, None]
+            side = fitting_tile(tile, (pixels.shape[-2], pixels.shape[-1]), self.device, "image")
+            found += map(_in_original, group, features(self.network, pixels, decode, tile=side))
         found = [each.in_frame(frame) for each in found]
         return found if several else found[0]
 
@@ -135,7 +156,7 @@ def _in_original(image: GrayImage, found: Features) -> Features:
 
 def _groups(images: Sequence[GrayImage]) -> Iterator[list[GrayImage]]:
     """Yield neighbours of one shape together, up to BATCH_PIXELS."""
-    for shape, neighbours in groupby(images, key=lambda image: image.pixels.shape):
+    for (shape, _), neighbours in groupby(images, key=lambda image: (image.pixels.shape, image.pixels.dtype)):
         alike, count = list(neighbours), max(1, BATCH_PIXELS // shape.numel())
         yield from (alike[start : start + count] for start in range(0, len(alike), count))
 

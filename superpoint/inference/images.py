@@ -14,6 +14,7 @@ from torch import Tensor
 
 from superpoint.data.images import read_gray, read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
+from superpoint.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
@@ -25,7 +26,7 @@ Images: TypeAlias = Image | Sequence[Image]
 
 
 class GrayImage(NamedTuple):
-    """`pixels`: float32 [h, w], 0..1, perhaps shrunk. `size`: (width, height) of the image as it came.
+    """`pixels`: uint8 or float32 of 0..1 [h, w], perhaps shrunk. `size`: (width, height) of the image as it came.
 
     `orientation`: of EXIF, by which it was turned upright.
     """
@@ -58,17 +59,19 @@ def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
         hint = "; a PIL image goes in as np.asarray(image.convert('RGB'))" if hasattr(image, "convert") else ""
         raise ValueError(f"{name}: found {type(image).__name__}, expected a path, a numpy array or a tensor{hint}")
     height, width = pixels.shape
-    if max(height, width) > SIDE:
-        raise ValueError(f"{name}: found {width} x {height} pixels, expected sides of at most {SIDE}")
     if resize and resize < max(height, width):
         pixels = shrink(pixels, resize)
-    if pixels.dtype == np.uint8:
-        pixels = np.divide(pixels, np.float32(255), dtype=np.float32)
     return GrayImage(torch.from_numpy(pixels), (width, height), orientation)
 
 
 def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:
-    """Return an image with the longest side shrunk to `longest` px, unless that is 0."""
+    """Return an image with the longest side shrunk to `longest` px, unless that is 0.
+
+    Raises: UserError for a side above SIDE that would have to shrink.
+    """
+    if longest and max(image.shape[:2]) > SIDE:
+        found = f"{image.shape[1]} x {image.shape[0]} pixels"
+        raise UserError(f"resize: found an image of {found}, expected sides of at most {SIDE} to shrink, or resize 0")
     size = shrunk_size(image.shape[0], image.shape[1], longest)
     return resize_with_points(image, NO_KEYPOINTS, size)[0]
 

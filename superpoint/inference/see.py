@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import InferenceConfig
+from superpoint.config.inference import InferenceConfig, parse_grid
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.inference.images import shrink, shrunk_size
-from superpoint.labelling.memory import largest_chunk
+from superpoint.labelling.memory import fitting_tile
 
 
 class Seen(NamedTuple):
@@ -29,7 +29,7 @@ def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfi
     """
     height, width = image.shape[:2]
     size = shrunk_size(height, width, config.resize)
-    largest_chunk(0, size, model.device, name)  # does it fit?
+    tile = fitting_tile(config.tile, size, model.device, name)
     small = shrink(image, config.resize)
     found = model.detect(
         small,
@@ -37,6 +37,10 @@ def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfi
         max_keypoints=config.max_keypoints,
         nms_radius=config.nms_radius,
         border=config.border,
+        tile=tile,
+        grid=parse_grid("--grid", config.grid),
+        per_cell=config.per_cell,
+        spread=config.spread,
     )
     return Seen(small, found, (width, height))
 
@@ -51,4 +55,12 @@ def load_detector(config: InferenceConfig, *, described: bool = False) -> Featur
 
 def decode_config(config: InferenceConfig) -> DecodeConfig:
     """Return how a network's output becomes keypoints."""
-    return DecodeConfig(config.nms_radius, config.threshold, config.border, config.max_keypoints)
+    return DecodeConfig(
+        config.nms_radius,
+        config.threshold,
+        config.border,
+        config.max_keypoints,
+        grid=parse_grid("--grid", config.grid),
+        per_cell=config.per_cell,
+        spread=config.spread,
+    )

@@ -10,9 +10,8 @@ from torch import Tensor
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
 from superpoint.features import Features
-from superpoint.geometry.peaks import refine_peaks
 from superpoint.labelling.aggregate import Aggregate
-from superpoint.labelling.memory import give_back_freed_memory, largest_chunk
+from superpoint.labelling.memory import fitting_tile, give_back_freed_memory, largest_chunk
 from superpoint.labelling.views import chunks, sample_views, warp_views
 from superpoint.models.decode import Detections, probability_to_keypoints
 from superpoint.models.extract import AnyNetwork, dense_maps, features
@@ -32,15 +31,18 @@ class HomographicAdaptation:
         config: AdaptationConfig,
         decode: DecodeConfig,
         device: str | torch.device = "cpu",
+        tile: int | str = "auto",
     ) -> None:
         """Label with a network of `backends.make_network`, or a `SuperPoint` in evaluation mode on `device`.
 
-        The threshold of `decode` means the same as for plain detection.
+        The threshold of `decode` means the same as for plain detection. `tile`, see `memory.fitting_tile`, is for that
+        alone: a view is a whole image.
         """
         self.network = network
         self.config = config
         self.decode = decode
         self.device = torch.device(device)
+        self.tile = tile
         self._images = 0
 
     def __call__(self, image: NDArray[np.uint8], name: str) -> Features:
@@ -53,11 +55,11 @@ class HomographicAdaptation:
             raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
         with torch.no_grad():
             if self.config.homographies <= 1:
-                largest_chunk(self.config.memory, image.shape, self.device, name)  # does it fit?
-                found = replace(features(self.network, [image], self.decode)[0], views=1)
+                tile = fitting_tile(self.tile, image.shape, self.device, name)
+                found = replace(features(self.network, [image], self.decode, tile=tile)[0], views=1)
             else:
                 aggregate, detections = self._adapted(image, name)
-                xy, scores = (each.cpu().numpy() for each in detections)
+                xy, scores = detections.points.cpu().numpy(), detections.scores.cpu().numpy()
                 found = Features(xy, scores, None, (image.shape[1], image.shape[0]), views=aggregate.views)
         self._images += 1
         if found.views != 1 or self._images % TRIM_EVERY == 0:
@@ -89,13 +91,8 @@ class HomographicAdaptation:
     def _read(self, aggregate: Aggregate) -> Detections:
         valid = aggregate.seen() >= min(self.config.min_views, aggregate.views)
         heatmap = aggregate.heatmap()[None]
-        settings = asdict(self.decode) | {"subpixel": False}
-        (found,) = probability_to_keypoints(heatmap, **settings, valid=valid)
-        if self.decode.subpixel and len(found.points):
-            x, y = found.points.long().unbind(dim=1)
-            points = refine_peaks(aggregate.density()[None], torch.zeros_like(x), y, x)
-            found = Detections(points, found.scores)
-        return found
+        density = aggregate.density()[None]
+        return probability_to_keypoints(heatmap, valid=valid, density=density, **asdict(self.decode))[0]
 
     def _source(self, image: NDArray[np.uint8], height: int, width: int) -> Tensor:
         if (height, width) != image.shape:

@@ -61,7 +61,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
     """
     network = make_network(model, config.backend, config.precision, config.device)
     adapts = config.adaptation.homographies > 1
-    detect = HomographicAdaptation(network, config.adaptation, config.decode, network.device)
+    detect = HomographicAdaptation(network, config.adaptation, config.decode, network.device, config.tile)
 
     def label(working: WorkingImage, name: str) -> Features:
         try:

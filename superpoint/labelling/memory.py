@@ -11,6 +11,8 @@ from superpoint.errors import UserError
 BYTES_PER_PIXEL = 700  # of a view: two fp32 activations of 64 channels at full resolution, grid, maps; VGG encoder
 SHARE = 4  # a quarter of the free memory is used
 MOST = {"cpu": 512 << 20, "cuda": 4 << 30}  # bytes; more at once is no faster
+WHOLE = 3 << 30  # bytes: larger images go through the network in tiles, wherever there is more memory
+TILE = 1024  # px
 UNKNOWN = 2 << 30  # bytes that are taken to be free where the system does not say
 
 
@@ -36,6 +38,21 @@ def largest_chunk(megabytes: int, size: tuple[int, int], device: torch.device, n
         )
     budget = megabytes << 20 if megabytes else min(free // SHARE, MOST.get(device.type, MOST["cpu"]))
     return budget // BYTES_PER_PIXEL
+
+
+def fitting_tile(tile: int | str, size: tuple[int, int], device: torch.device, name: str) -> int:
+    """Return the side in pixels of the tiles that an image of `size` (height, width) is seen in, 0 = whole.
+
+    "auto" is TILE where the whole image would take more than WHOLE, or than half of what is free.
+
+    Raises: NoRoomError if not even a tile fits, or the image with `tile` 0.
+    """
+    if tile == "auto":
+        needed = size[0] * size[1] * BYTES_PER_PIXEL
+        tile = TILE if needed > WHOLE or needed > free_memory(device) // 2 else 0
+    side = int(tile)
+    largest_chunk(0, (min(size[0], side), min(size[1], side)) if side else size, device, name)
+    return side
 
 
 def give_back_freed_memory() -> bool:

@@ -4,7 +4,7 @@ Keypoints are float32 (x, y) in the network's image, pixel centres at integers.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from superpoint.config.inference import BORDER, THRESHOLD
+from superpoint.config import DecodeConfig
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
 from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
-from superpoint.models.suppression import suppress_non_maxima
+from superpoint.models.suppression import choose_points, suppress_strip
 
 DECODER_VERSION = 4  # raise it when keypoints change: features that older code left in a cache are then made anew
 
@@ -23,11 +23,14 @@ DECODER_VERSION = 4  # raise it when keypoints change: features that older code 
 class Detections(NamedTuple):
     """Keypoints of one image, strongest first; equal scores in raster order.
 
-    points: float32 [N, 2], (x, y), pixel centres at integers. scores: float32 [N], 0..1.
+    points: float32 [N, 2], (x, y), pixel centres at integers. scores: float32 [N], 0..1. descriptors: float32 [N, D] of
+    unit length, None without a map of them. places: int64 [N], of the peaks before refinement, in raster order.
     """
 
     points: Tensor
     scores: Tensor
+    descriptors: Tensor | None
+    places: Tensor
 
 
 def logits_to_probability(logits: Tensor) -> Tensor:
@@ -49,48 +52,138 @@ def logits_to_probability(logits: Tensor) -> Tensor:
 def probability_to_keypoints(
     probability: Tensor,
     *,
-    nms_radius: int = 4,
-    threshold: float = THRESHOLD,
-    border: int = BORDER,
-    max_keypoints: int = 0,
-    subpixel: bool = True,
     valid: Tensor | None = None,
     smoothing: float = 0.0,
+    density: Tensor | None = None,
+    **settings: Any,
 ) -> list[Detections]:
-    """Find the keypoints of each image of a batch of probability maps.
+    """Find the keypoints of each image of a batch of probability maps float32 [B, H, W], 0..1.
+
+    Args: `settings` are fields of `DecodeConfig`; for the others see `Decoder`.
+    """
+    height, width = probability.shape[-2:]
+    decode = DecodeConfig(**settings)
+    decoder = Decoder((width, height), decode, valid=valid, smoothing=smoothing, density=density)
+    decoder.add(probability)
+    return decoder.found()
+
+
+class Decoder:
+    """Makes keypoints of probability maps, which come whole or in strips of rows from the top: both give the same.
+
+    Suppression sees the maps as one: what the next strip may change waits for it.
 
     Args:
-        probability: float32 [B, H, W], 0..1.
-        nms_radius: see `suppress_non_maxima`.
-        threshold: keypoints have a probability > threshold.
-        border: peaks nearer to the edge than this many pixels are dropped, after the suppression and before refinement.
-        max_keypoints: strongest keypoints kept per image; 0 = all.
-        subpixel: see `refine_peaks`; otherwise coordinates are whole numbers.
+        size: (width, height) of the images.
+        decode: `nms_radius`, see `suppress_non_maxima`; keypoints have a probability > `threshold`; peaks nearer to the
+            edge than `border` pixels are dropped, after the suppression and before refinement; `subpixel`, see
+            `refine_peaks`, otherwise coordinates are whole numbers; for the others see `choose_points`.
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
         smoothing: pixels, see `smooth_probability`; scores are of the smoothed map. 0 = none.
-
-    Returns:
-        B Detections, on the device of `probability`.
+        density: float32 [B, H, W], refines peaks in place of the probability; for whole maps only.
     """
-    strength = smooth_probability(probability, smoothing) if smoothing else probability
-    candidates = strength if valid is None else torch.where(valid, strength, 0.0)
-    kept = suppress_non_maxima(candidates, nms_radius, threshold, max_keypoints=max_keypoints, border=border)
-    if border > 0:
-        kept[:, :border] = kept[:, -border:] = False
-        kept[:, :, :border] = kept[:, :, -border:] = False
-    detections = []
-    for index, mask in enumerate(kept):
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        decode: DecodeConfig,
+        *,
+        valid: Tensor | None = None,
+        smoothing: float = 0.0,
+        density: Tensor | None = None,
+    ) -> None:
+        self.size, self.decode, self.valid, self.smoothing, self.density = size, decode, valid, smoothing, density
+        self._strongest = 0 if decode.grid or decode.spread else decode.max_keypoints  # no others can be chosen
+        self._parts: list[list[Detections]] = []  # of each image
+        self._top = 0  # row of the image where the rows begin that the next strip needs
+        self._rows: tuple[Tensor, Tensor | None] | None = None  # their probability and descriptors
+        self._decided: Tensor | None = None  # bool [B, n, W], of the first n of them: no candidates any more
+
+    def add(self, probability: Tensor, descriptors: Tensor | None = None) -> None:
+        """Take the next rows of the maps, float32 [B, h, W] and [B, D, ceil(h / 8), ceil(W / 8)].
+
+        The height of a strip is a multiple of 8, but of the last.
+        """
+        if self._rows is not None:
+            probability = torch.cat([self._rows[0], probability], dim=1)
+            if descriptors is not None and self._rows[1] is not None:
+                descriptors = torch.cat([self._rows[1], descriptors], dim=2)
+        height, top, decode = self.size[1], self._top, self.decode
+        last = top + probability.shape[1] == height
+        # Smoothing, refinement and descriptors look at a few rows more.
+        ready = probability.shape[1] if last else probability.shape[1] - CELL
+        strength = smooth_probability(probability, self.smoothing) if self.smoothing else probability
+        candidates = strength[:, :ready]
+        if self.valid is not None:
+            allowed = self.valid[..., top : top + ready, :].to(probability.device)
+            candidates = torch.where(allowed, candidates, 0.0)
+        if self._decided is not None:
+            candidates = candidates.clone()
+            candidates[:, : self._decided.shape[1]].masked_fill_(self._decided, 0.0)
+        kept, undecided = suppress_strip(
+            candidates, decode.nms_radius, decode.threshold, self._strongest, decode.border, last=last
+        )
+        border = decode.border
+        if border > 0:
+            kept[:, : max(border - top, 0)] = kept[:, max(height - border - top, 0) :] = False
+            kept[:, :, :border] = kept[:, :, -border:] = False
+        self._parts = self._parts or [[] for _ in kept]
+        for index, (parts, mask) in enumerate(zip(self._parts, kept, strict=True)):
+            parts.append(self._detections(index, mask, probability, strength, descriptors))
+            if self._strongest:
+                parts[:] = [self._joined(parts)]
+        if not last:
+            waiting = undecided.any(dim=2).any(dim=0).nonzero()
+            first = max((int(waiting[0]) if len(waiting) else ready) // CELL - 1, 0)  # row of cells
+            self._rows = probability[:, first * CELL :], None if descriptors is None else descriptors[:, :, first:]
+            self._decided = ~undecided[:, first * CELL :]
+            self._top += first * CELL
+
+    def found(self) -> list[Detections]:
+        """Return the keypoints of each image after the last strip."""
+        return [self._joined(parts) for parts in self._parts]
+
+    def _detections(
+        self, index: int, mask: Tensor, probability: Tensor, strength: Tensor, descriptors: Tensor | None
+    ) -> Detections:
+        """Return the keypoints at the true pixels of `mask`, strongest first."""
         y, x = raster_places(mask)
         scores, order = values_at(strength, torch.full_like(y, index), y, x).sort(descending=True, stable=True)
-        if max_keypoints > 0:
-            scores, order = scores[:max_keypoints], order[:max_keypoints]
+        if self._strongest:
+            scores, order = scores[: self._strongest], order[: self._strongest]
         y, x = y[order], x[order]
-        if subpixel:
-            points = refine_peaks(probability, torch.full_like(y, index), y, x)
+        if self.decode.subpixel:
+            points = refine_peaks(
+                probability if self.density is None else self.density, torch.full_like(y, index), y, x
+            )
         else:
-            points = torch.stack([x, y], dim=1)
-        detections.append(Detections(points.float(), scores.float()))
-    return detections
+            points = torch.stack([x, y], dim=1).float()
+        described = None
+        if descriptors is not None:
+            (described,) = sample_descriptors(descriptors[index : index + 1], [points])
+        points[:, 1] += self._top
+        return Detections(points, scores.float(), described, (y + self._top) * self.size[0] + x)
+
+    def _joined(self, parts: list[Detections]) -> Detections:
+        """Return the keypoints chosen from the parts, whose list it empties."""
+        points = torch.cat([each.points for each in parts])
+        scores = torch.cat([each.scores for each in parts])
+        places = torch.cat([each.places for each in parts])
+        order = torch.arange(len(points), device=points.device)
+        if len(parts) > 1:
+            order = places.argsort()
+            order = order[scores[order].sort(descending=True, stable=True).indices]
+        chosen = choose_points(points[order].cpu().numpy(), self.size, self.decode)
+        order = order[torch.from_numpy(chosen).to(order.device)]
+        described = None
+        if parts[0].descriptors is not None:
+            place = torch.full_like(scores, -1, dtype=torch.int64)
+            place[order] = torch.arange(len(order), device=order.device)
+            described = parts[0].descriptors.new_empty(len(order), parts[0].descriptors.shape[1])
+            for rows in place.split([len(each.points) for each in parts]):
+                # One part after the other is freed: descriptors may take most of the memory.
+                described[rows[rows >= 0]] = cast(Tensor, parts.pop(0).descriptors)[rows >= 0]
+        return Detections(points[order], scores[order], described, places[order])
 
 
 def pad_to_multiple(image: Tensor, multiple: int = CELL) -> Tensor:

@@ -1,8 +1,8 @@
 """From images to features: `features` is the only way from a network to keypoints and descriptors."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from superpoint.config import DecodeConfig
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.geometry.cells import CELL
 from superpoint.geometry.peaks import all_finite
-from superpoint.models.decode import (
-    logits_to_probability,
-    pad_to_multiple,
-    probability_to_keypoints,
-    sample_descriptors,
-)
+from superpoint.models.decode import Decoder, logits_to_probability, pad_to_multiple
 
 # Pixels, for networks that were trained jointly with descriptors: their points are matched, and ranked for that.
 SMOOTHING = 1.0
+# Pixels of a tile beside what is taken of it. Our own encoders look 40 px beyond a cell, so that tiles change nothing;
+# the descriptors of VGG16 and ResNets change by 1e-5 (cosine); squeeze-and-excitation sees the whole tile.
+OVERLAP = 56
 
 # [B, 1, H, W], sides multiples of 8 -> "logits" and, with a descriptor head, "descriptors": a `SuperPoint` in
 # evaluation mode, a `backends.Network`, or a function.
@@ -47,13 +46,62 @@ def features(
     *,
     valid: Tensor | None = None,
     smoothing: float | None = None,
+    tile: int = 0,
 ) -> list[Features]:
     """Find the keypoints of images of one size and, with a descriptor head, describe them.
 
     Keypoints are in pixels of the images. See `dense_maps` for the images and errors, `decode_maps` for the options.
+
+    Args:
+        tile: side in pixels of the overlapping tiles that larger images go through the network in; 0 = whole images.
+            Their maps are joined, so keypoints differ only as far as the network looks beyond OVERLAP.
     """
+    pixels = _tensor(images)
     with torch.no_grad():
-        return decode_maps(dense_maps(network, images), decode, valid=valid, smoothing=smoothing)
+        if not tile or max(pixels.shape[-2:]) <= tile:
+            return decode_maps(dense_maps(network, pixels), decode, valid=valid, smoothing=smoothing)
+        strips = _strips(network, pixels, max(tile // CELL * CELL, 2 * OVERLAP + CELL))
+        return _decoded(strips, pixels.shape[-2:], decode, valid, smoothing)
+
+
+class _Span(NamedTuple):
+    """Where a tile lies along an axis: pixels `start` .. `stop` - 1, of which `first` .. `last` - 1 are taken."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    def taken(self, origin: int, pixels: int = 1) -> slice:
+        """Return the slice of what is taken from maps that begin at `origin` and have a value per `pixels` pixels."""
+        return slice((self.first - origin) // pixels, -((origin - self.last) // pixels))
+
+
+def _spans(size: int, tile: int) -> list[_Span]:
+    """Return the spans of tiles that cover an axis; those within the image lie at multiples of 8."""
+    padded, stops = -(-size // CELL) * CELL, [tile]
+    while stops[-1] < padded:
+        stops.append(min(stops[-1] + tile - 2 * OVERLAP, padded))
+    borders = [0, *(stop - OVERLAP for stop in stops[:-1]), size]
+    return [_Span(stop - tile, min(stop, size), *own) for stop, own in zip(stops, pairwise(borders), strict=True)]
+
+
+def _strips(network: AnyNetwork, images: Tensor, tile: int) -> Iterator[Maps]:
+    """Yield the maps of images in strips of rows, each put together from a row of tiles."""
+    height, width = images.shape[-2:]
+    for rows in _spans(height, tile):
+        strip: list[Tensor | None] = [None, None]
+        for columns in _spans(width, tile):
+            maps = dense_maps(network, images[..., rows.start : rows.stop, columns.start : columns.stop])
+            for index, (values, step) in enumerate(zip(maps, (1, CELL), strict=True)):
+                if values is None:
+                    continue
+                own = values[..., rows.taken(rows.start, step), columns.taken(columns.start, step)]
+                joined = strip[index]
+                if joined is None:
+                    joined = strip[index] = own.new_empty(*own.shape[:-1], -(-width // step))
+                joined[..., columns.taken(0, step)] = own
+        yield Maps(cast(Tensor, strip[0]), strip[1])
 
 
 def dense_maps(network: AnyNetwork, images: Images) -> Maps:
@@ -72,12 +120,14 @@ def dense_maps(network: AnyNetwork, images: Images) -> Maps:
     """
     if isinstance(network, nn.Module) and network.training:
         raise ValueError("network: found training mode, expected evaluation mode; call network.eval() first")
-    pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))[:, None]
+    pixels = _tensor(images)
     device = getattr(network, "device", None)
     if isinstance(network, nn.Module):
         device = next((each.device for each in network.parameters()), None)
     pixels = pixels.to(device or pixels.device)
-    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    if pixels.dtype == torch.uint8:  # by NumPy if possible: torch's threads would wait for more work for 8 ms
+        on_cpu = pixels.device.type == "cpu"
+        pixels = torch.from_numpy(np.divide(pixels.numpy(), np.float32(255))) if on_cpu else pixels.float() / 255
     run = getattr(network, "maps", network)  # runtimes make the probability themselves where they can
     return output_maps(run(pad_to_multiple(pixels)), *pixels.shape[-2:])
 
@@ -104,17 +154,34 @@ def decode_maps(
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
         smoothing: pixels; None = SMOOTHING if there are descriptors, else none.
     """
-    probability, descriptors = maps
-    if smoothing is None:
-        smoothing = 0.0 if descriptors is None else SMOOTHING
-    settings = asdict(decode or DecodeConfig())
-    valid = valid if valid is None else valid.to(probability.device)
-    found = probability_to_keypoints(probability, **settings, valid=valid, smoothing=smoothing)
-    described = [None] * len(found)
-    if descriptors is not None:
-        described = [each.cpu().numpy() for each in sample_descriptors(descriptors, [each.points for each in found])]
-    height, width = probability.shape[-2:]
+    return _decoded([maps], maps.probability.shape[-2:], decode, valid, smoothing)
+
+
+def _tensor(images: Images) -> Tensor:
+    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))[:, None]
+
+
+def _decoded(
+    strips: Iterable[Maps],
+    size: Sequence[int],
+    decode: DecodeConfig | None,
+    valid: Tensor | None,
+    smoothing: float | None,
+) -> list[Features]:
+    height, width = size
+    decoder = None
+    for probability, descriptors in strips:
+        if smoothing is None:
+            smoothing = 0.0 if descriptors is None else SMOOTHING
+        decoder = decoder or Decoder((width, height), decode or DecodeConfig(), valid=valid, smoothing=smoothing)
+        decoder.add(probability, descriptors)
+    assert decoder is not None
     return [
-        Features(each.points.cpu().numpy(), each.scores.cpu().numpy(), values, (width, height))
-        for each, values in zip(found, described, strict=True)
+        Features(
+            each.points.cpu().numpy(),
+            each.scores.cpu().numpy(),
+            None if each.descriptors is None else each.descriptors.cpu().numpy(),
+            (width, height),
+        )
+        for each in decoder.found()
     ]

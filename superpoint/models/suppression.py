@@ -1,4 +1,10 @@
-"""Exact non-maximum suppression, in rounds over all pixels; on a CPU the sequential rule takes the last candidates."""
+"""Exact non-maximum suppression, in rounds over all pixels; on a CPU the sequential rule takes the last candidates.
+
+Also the choice of keypoints that are spread over the image.
+"""
+
+import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -7,7 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from superpoint.config import DecodeConfig
+
 PIXELS = 150  # whose part of a round on a CPU takes as long as the sequential rule with one candidate: 0.5 us
+FINEST = 1.02  # ratio of two sizes of cells that `spread_points` tells apart
 WIDEST = 64  # pixels: OpenCV's dilation costs by the radius, the rounds in torch by its logarithm
 
 
@@ -29,18 +38,96 @@ def suppress_non_maxima(
     Returns:
         bool [B, H, W], true at the peaks kept. NaN is never a candidate.
     """
+    return suppress_strip(probability, radius, threshold, max_keypoints, border)[0]
+
+
+def suppress_strip(
+    probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int, *, last: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Suppress as `suppress_non_maxima` in rows of larger maps: the rows below are unknown unless these are the `last`.
+
+    Returns:
+        kept, undecided: bool [B, H, W] each. Peaks kept are those of the whole map; undecided are candidates that the
+        rows below may suppress, directly or by way of others.
+    """
     probability, threshold = probability.detach(), max(threshold, 0.0)
     if radius == 0:
-        return probability > threshold
+        kept = probability > threshold
+        return kept, torch.zeros_like(kept)
+    known = probability.shape[1] if last else max(probability.shape[1] - radius, 0)  # rows that see their whole window
     if _has_cpu_way(probability, radius):
-        return _suppress_on_cpu(probability, radius, threshold, max_keypoints, border)
+        return _suppress_on_cpu(probability, radius, threshold, max_keypoints, border, known)
     left = torch.where(probability > threshold, probability, 0.0)
     kept = torch.zeros_like(left, dtype=torch.bool)
     while left.count_nonzero():
         peaks = _window_peaks(left, radius)
+        peaks[:, known:] = False
+        if not last and not peaks.any():
+            break
         kept |= peaks
         left = torch.where(_within(peaks, radius), 0.0, left)
-    return kept
+    return kept, left > 0
+
+
+def choose_points(points: NDArray[np.floating], size: tuple[int, int], decode: DecodeConfig) -> NDArray[np.int64]:
+    """Return the indices, ascending, of the points that count, of points [N, 2] (x, y) in pixels, best first.
+
+    `decode.grid` leaves up to `per_cell` of each cell; then come `max_keypoints`: the best, or with `spread` those that
+    cover the image of `size` (width, height).
+    """
+    chosen = np.arange(len(points))
+    if decode.grid:
+        chosen = limit_per_cell(points, size, decode.grid, decode.per_cell)
+    if decode.spread:
+        return chosen[spread_points(points[chosen], size, decode.max_keypoints)]
+    return chosen[: decode.max_keypoints or None]
+
+
+def limit_per_cell(
+    points: NDArray[np.floating], size: tuple[int, int], grid: Sequence[int], per_cell: int
+) -> NDArray[np.int64]:
+    """Return the indices, ascending, of the first `per_cell` points in each cell of an image.
+
+    Args:
+        points: [N, 2] (x, y) in pixels, best first.
+        size: (width, height) of the image, which reaches from -0.5 to width - 0.5.
+        grid: (columns, rows) of cells.
+    """
+    column, row = np.floor((points + 0.5) * (np.array(grid) / size)).clip(0, np.array(grid) - 1).T.astype(np.int64)
+    order = np.argsort(row * grid[0] + column, kind="stable")
+    counts = np.bincount(row * grid[0] + column)
+    place = np.arange(len(points)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its cell, of `order`
+    return np.sort(order[place < per_cell])
+
+
+def spread_points(points: NDArray[np.floating], size: tuple[int, int], count: int) -> NDArray[np.int64]:
+    """Return the indices, ascending, of `count` points that cover the image: suppression via square covering.
+
+    Best first, each point taken covers the square cells up to two away from its own; cells are as large as leaves
+    `count` points. Source: Bailo et al. 2018, "Efficient adaptive non-maximal suppression algorithms for homogeneous
+    spatial keypoint distribution", section 3.3.
+
+    Args: as `limit_per_cell`.
+    """
+    if len(points) <= count:
+        return np.arange(len(points))
+    chosen = np.arange(count)
+    low, high = 1.0, max(2.0, math.sqrt(size[0] * size[1] / count))
+    while high > FINEST * low:
+        side = math.sqrt(low * high)
+        taken = _covering(points, count, side)
+        if len(taken) < count:
+            high = side
+        else:
+            low, chosen = side, taken
+    return chosen
+
+
+def _covering(points: NDArray[np.floating], count: int, side: float) -> NDArray[np.int64]:
+    """Return the indices of the first `count` points that lie in no cell covered before."""
+    x, y = np.floor((points + 0.5) / side).astype(np.int64).clip(0).T
+    cells = (int(y.max()) + 1, int(x.max()) + 1)
+    return np.array(_in_sequence(y, x, cells, 2, cells[0], count)[0], np.int64)
 
 
 def _window_peaks(values: Tensor, radius: int) -> Tensor:
@@ -76,20 +163,23 @@ def _has_cpu_way(probability: Tensor, radius: int) -> bool:
     return probability.device.type == "cpu" and probability.dtype in short and radius <= WIDEST
 
 
-def _suppress_on_cpu(probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int) -> Tensor:
+def _suppress_on_cpu(
+    probability: Tensor, radius: int, threshold: float, max_keypoints: int, border: int, known: int
+) -> tuple[Tensor, Tensor]:
     """Suppress in one thread: torch's threads wait in a loop for more work, 8 ms of each core."""
     if probability.dtype != torch.float32:  # what the threshold is in a short type differs from what it is in float32
         probability, threshold = torch.where(probability > threshold, probability, 0.0).float(), 0.0
-    kept = np.zeros(tuple(probability.shape), np.bool_)
+    kept, undecided = (np.zeros(tuple(probability.shape), np.bool_) for _ in range(2))
     if kept.size:
-        for index, image in enumerate(probability.numpy()):
-            kept[index] = _suppress_image(np.ascontiguousarray(image), radius, threshold, max_keypoints, border)
-    return torch.from_numpy(kept)
+        for index, each in enumerate(probability.numpy()):
+            image = np.ascontiguousarray(each)
+            kept[index], undecided[index] = _suppress_image(image, radius, threshold, max_keypoints, border, known)
+    return torch.from_numpy(kept), torch.from_numpy(undecided)
 
 
 def _suppress_image(
-    image: NDArray[np.float32], radius: int, threshold: float, max_keypoints: int, border: int
-) -> NDArray[np.bool_]:
+    image: NDArray[np.float32], radius: int, threshold: float, max_keypoints: int, border: int, known: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     height, width = image.shape
     left = image > np.float32(threshold)  # NaN is not
     kept = np.zeros_like(left)
@@ -97,6 +187,7 @@ def _suppress_image(
     count = np.count_nonzero(left)
     while count * PIXELS > image.size:
         peaks = _certain_peaks(image, left, radius)
+        peaks[known:] = False
         kept |= peaks
         left &= cv2.dilate(peaks.view(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) == 0
         if max_keypoints:
@@ -107,8 +198,13 @@ def _suppress_image(
         before, count = count, np.count_nonzero(left)
         if (before - count) * PIXELS < image.size:  # a ramp or a plateau, of which a round takes but an edge
             break
-    kept.reshape(-1)[_in_sequence(image, left, radius)] = True
-    return kept
+    places = np.flatnonzero(left)
+    places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]
+    y, x = np.divmod(places, width)
+    found, unsure = _in_sequence(y, x, (height, width), radius, known)
+    undecided = np.zeros_like(left)
+    kept.reshape(-1)[places[found]] = undecided.reshape(-1)[places[unsure]] = True
+    return kept, undecided
 
 
 def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
@@ -128,20 +224,34 @@ def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: 
     return peaks
 
 
-def _in_sequence(image: NDArray[np.float32], left: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
-    """Return the flat indices of peaks among the candidates `left`, by the sequential rule itself."""
-    height, width = image.shape
-    places = np.flatnonzero(left)
-    places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]
-    # A byte map padded by `radius`, so that no window leaves it.
-    stride, side = width + 2 * radius, 2 * radius + 1
-    taken, ones = bytearray(stride * (height + 2 * radius)), b"\1" * side
-    y, x = np.divmod(places, width)
-    starts, middle = (y * stride + x).tolist(), radius * stride + radius
-    found = []
-    for place, start in zip(places.tolist(), starts, strict=True):
-        if not taken[start + middle]:
-            found.append(place)
-            for first in range(start, start + side * stride, stride):
-                taken[first : first + side] = ones
-    return np.array(found, np.int64)
+def _in_sequence(
+    y: NDArray[np.int64], x: NDArray[np.int64], size: tuple[int, int], radius: int, known: int, count: int = 0
+) -> tuple[list[int], list[int]]:
+    """Take places, best first, by the sequential rule itself; return the indices of those taken, and undecided.
+
+    Args:
+        size: (height, width) that the places lie in.
+        known: rows in which a place depends on no row below `size`.
+        count: stop when so many are taken; 0 = never.
+    """
+    # Byte maps padded by `radius`, so that no window leaves them.
+    stride, side = size[1] + 2 * radius, 2 * radius + 1
+    covered, unsure = (bytearray(stride * (size[0] + 2 * radius)) for _ in range(2))
+    unsure[(known + radius) * stride :] = b"\1" * (stride * (size[0] + radius - known))
+    ones, middle = b"\1" * side, radius * stride + radius
+    taken: list[int] = []
+    undecided: list[int] = []
+    for index, start in enumerate((y * stride + x).tolist()):
+        if covered[start + middle]:
+            continue
+        if unsure[start + middle]:
+            undecided.append(index)
+            marks = unsure
+        else:
+            taken.append(index)
+            marks = covered
+        for first in range(start, start + side * stride, stride):
+            marks[first : first + side] = ones
+        if taken and len(taken) == count:
+            break
+    return taken, undecided

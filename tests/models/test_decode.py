@@ -128,7 +128,7 @@ class TestPoints:
     @pytest.mark.parametrize("border", [0, 1, 4])
     def test_border(self, border: int) -> None:
         probability = torch.rand(1, 30, 50, generator=generator())
-        (found,) = probability_to_keypoints(probability, nms_radius=0, threshold=-1, border=border, subpixel=False)
+        (found,) = probability_to_keypoints(probability, nms_radius=0, threshold=0, border=border, subpixel=False)
         assert len(found.points) == (30 - 2 * border) * (50 - 2 * border)
         assert found.points.amin(0).tolist() == [border, border]
         assert found.points.amax(0).tolist() == [49 - border, 29 - border]
