@@ -1,5 +1,6 @@
 """Write files so that a reader, after any crash, finds the old content or the new one; sort their names."""
 
+import codecs
 import csv
 import io
 import json
@@ -55,6 +56,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def read_text(path: str | Path) -> str:
+    """Return a text without its byte order mark, each line ended by a newline; UTF-8, or UTF-16 by its mark.
+
+    Raises: OSError, UnicodeDecodeError.
+    """
+    content = Path(path).read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_text(path: Path, text: str) -> None:

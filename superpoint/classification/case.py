@@ -17,6 +17,7 @@ from superpoint.config import load_config
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.reading import RunReading, read_weights
 from superpoint.engine.run import RunFolder
+from superpoint.files import read_text
 from superpoint.models.weights import load_model_state
 
 
@@ -75,7 +76,7 @@ def read_classifier_run(run: str | Path) -> RunReading:
     data = read_data(config)
     written = source.path / INPUT
     if written.is_file():
-        found = json.loads(written.read_text(encoding="utf-8"))
+        found = json.loads(read_text(written))
         data = replace(data, spec=replace(ClassifierInput.from_json(found, written), test_crops=1))
     model = build(config.model, data.spec)
     load_model_state(model, state, path)

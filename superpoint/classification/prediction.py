@@ -20,7 +20,7 @@ from superpoint.data.images import read_rgb
 from superpoint.engine import make_fabric
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError, check_one_of
-from superpoint.files import make_folder, write_csv
+from superpoint.files import make_folder, read_text, write_csv
 from superpoint.models.weights import load_model_state, load_weights
 
 LABELS = ("name", "number", "probability")
@@ -96,7 +96,7 @@ def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:
         folder = path if path.is_dir() else path.parent.parent
         if not (folder / INPUT).is_file():
             raise UserError(f"{run}: not weights of a classifier, expected those of train-classifier ({INPUT})")
-        content = json.loads((folder / INPUT).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / INPUT))
     spec = ClassifierInput.from_json(content, run)
     try:
         config = ClassifierModelConfig(**model_config)

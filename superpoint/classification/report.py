@@ -25,6 +25,7 @@ from superpoint.diagnostics.report.sections import (
     samples_section,
 )
 from superpoint.errors import UserError
+from superpoint.files import read_text
 
 RESULTS = "evaluation/classes.json"
 SAMPLES = 24
@@ -89,7 +90,7 @@ def panels(record: RunRecord) -> list[Panel]:
 def read_results(record: RunRecord) -> dict[str, Any]:
     """Return the content of evaluation/classes.json; empty if it cannot be read."""
     try:
-        found = json.loads((record.path / RESULTS).read_text(encoding="utf-8"))
+        found = json.loads(read_text(record.path / RESULTS))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and {"accuracy", "confusion", "classes", "images"} <= set(found) else {}

@@ -26,7 +26,7 @@ from superpoint.config import dump_config
 from superpoint.engine.resume import config_differences
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_csv, write_json, write_text
+from superpoint.files import make_folder, read_text, write_csv, write_json, write_text
 from superpoint.visualize import save_figure
 
 TITLES = {
@@ -171,7 +171,7 @@ def is_done(place: Path, config: ClassifierConfig) -> bool:
     run = RunFolder(place)
     if not run.config_file.is_file():
         return False
-    for key, old, new in config_differences(run.config_file.read_text(encoding="utf-8"), dump_config(config)):
+    for key, old, new in config_differences(read_text(run.config_file), dump_config(config)):
         if key not in ("run", "weights"):
             raise UserError(
                 f"{place}: {key}: found {new!r}, but this run of the study was begun with {old!r}; take another --out"

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from superpoint.commands.options import FIELDS, check_inputs
 from superpoint.config import dump_config, load_config
 from superpoint.config.loading import recipe_names
+from superpoint.files import read_text
 
 USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT = "Use", "Label", "Train", "Evaluate", "Diagnose", "Convert"
 LONGEST = 150  # characters of a command's help in the list of commands
@@ -204,7 +205,7 @@ def _end(outcome: Outcome, as_json: bool, again: Sequence[str] | None) -> None:
     if as_json:
         result = outcome.result
         if isinstance(result, Path):
-            result = json.loads(result.read_text(encoding="utf-8"))
+            result = json.loads(read_text(result))
         typer.echo(json.dumps(result, indent=1, default=str))
     if outcome.signal is not None:
         raise Stopped(outcome.signal, again)

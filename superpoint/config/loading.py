@@ -1,5 +1,6 @@
 """From YAML and `key.path=value` to frozen dataclasses, and back."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -9,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from superpoint.errors import UserError, did_you_mean, one_line
+from superpoint.files import read_text
 
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ def _pop_stage(file: Path, content: DictConfig, example: str = "") -> str:
 def _read_yaml(path: str | Path) -> tuple[Path, DictConfig]:
     path = find_config(path)
     try:
-        content = OmegaConf.load(path)
+        content = OmegaConf.load(io.StringIO(read_text(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     except YAMLError as error:

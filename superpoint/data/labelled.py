@@ -13,6 +13,7 @@ from superpoint.config import DataConfig
 from superpoint.data.images import resize_with_points
 from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.errors import UserError, one_line
+from superpoint.files import read_text
 from superpoint.geometry.homography import inside
 
 CROP_STREAM = 7003  # of random numbers, apart from those of the augmentation (7001) and of the encoding (7002)
@@ -149,7 +150,7 @@ def _read_array(file: Path) -> NDArray[np.float64]:
 
 def _read_text(file: Path) -> NDArray[np.float64]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file).splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: found bytes that are no text, expected lines of x y") from error
     points: list[list[float]] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from superpoint.errors import UserError
-from superpoint.files import natural_order
+from superpoint.files import natural_order, read_text
 from superpoint.geometry.homography import Matrix
 
 SUFFIXES = (".ppm", ".pgm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -113,7 +113,7 @@ def read_homography(path: str | Path) -> Matrix:
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected a homography of nine numbers")
     try:
-        values = [float(value) for value in path.read_text(encoding="utf-8").replace(",", " ").split()]
+        values = [float(value) for value in read_text(path).replace(",", " ").split()]
     except ValueError as error:  # UnicodeDecodeError is one
         raise UserError(f"{path}: not a homography ({error})") from error
     if len(values) != 9:

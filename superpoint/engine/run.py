@@ -23,7 +23,7 @@ import numpy as np
 
 from superpoint.engine.environment import describe_environment
 from superpoint.errors import UserError
-from superpoint.files import append_text, write_json, write_text
+from superpoint.files import append_text, read_text, write_json, write_text
 from superpoint.lock import UNSUPPORTED, FolderLock
 from superpoint.pretrained import result_run
 
@@ -116,10 +116,10 @@ class RunFolder:
     @property
     def stage(self) -> str:
         """Return the command of the run, from the first line of config.yaml; empty if it says none."""
-        if not self.config_file.is_file():
+        try:
+            key, _, value = read_text(self.config_file).partition("\n")[0].partition(":")
+        except (OSError, UnicodeDecodeError):
             return ""
-        first, _, _ = self.config_file.read_text(encoding="utf-8", errors="replace").partition("\n")
-        key, _, value = first.partition(":")
         return value.strip() if key == "stage" else ""
 
     @classmethod
@@ -180,7 +180,7 @@ class RunFolder:
             leftover.unlink()  # of a session that was killed while it wrote
         environment = describe_environment()
         if self.environment_file.exists():
-            earlier = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            earlier = json.loads(read_text(self.environment_file))
             environment["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
         write_json(self.environment_file, environment)
         write_text(self.config_file, self.config)

@@ -19,7 +19,7 @@ import numpy as np
 from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError, one_line
 from superpoint.features import Features
-from superpoint.files import write_atomically, write_text
+from superpoint.files import read_text, write_atomically, write_text
 from superpoint.matching import Matches
 
 Pair = tuple[str, str]
@@ -114,7 +114,7 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
 def read_pairs(path: str | Path) -> list[Pair]:
     """Return the pairs of a list without empty lines. Raises: UserError with the number of a bad line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a list of pairs ({one_line(error)})") from error
     pairs = [line.split() for line in lines]

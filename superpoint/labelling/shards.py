@@ -24,7 +24,7 @@ from superpoint.data.feature_writer import SAME_NAME, merge_features, save_featu
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.files import make_folder, write_atomically
+from superpoint.files import make_folder, read_text, write_atomically
 from superpoint.labelling.summary import Tally
 from superpoint.lock import FolderLock
 
@@ -89,7 +89,7 @@ class ShardFolder:
 
     def read_plan(self) -> dict[str, Any]:
         try:
-            plan = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            plan = json.loads(read_text(self.plan_file))
             if plan["version"] == PLAN_VERSION:
                 return plan
         except (OSError, ValueError, KeyError, TypeError) as error:

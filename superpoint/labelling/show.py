@@ -49,7 +49,8 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
     console.print(table)
     if summary.oriented:
         where = "of the stored pixels" if frame == "stored" else "of the upright images"
-        console.print(f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame {where}")
+        note = f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame {where}"
+        console.print(note, soft_wrap=True)
     if skipped:
         for kind, count in Counter(skipped.values()).most_common(SHOWN):
             console.print(Text(f"skipped {count}: {kind}"), soft_wrap=True)

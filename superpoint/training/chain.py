@@ -15,7 +15,7 @@ from superpoint.data.sources.source import open_source
 from superpoint.engine import TrainResult
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
-from superpoint.files import make_folder, write_text
+from superpoint.files import make_folder, read_text, write_text
 
 Conclude = Callable[[Any, TrainResult], object]  # (config of a run, its result): evaluates and reports a complete run
 Remedy = Callable[[str, Any, Any], str | None]  # (key, old, new): what to do about a changed setting; None = it may
@@ -48,7 +48,7 @@ def begin(config: ChainConfig, *, resume: bool, remedy: Remedy, own: Sequence[st
         raise UserError(f"run={folder}: the folder holds no {config.stage} to resume; take another run=...")
     if begun:
         load_config(type(config), settings)  # UserError if it is damaged, or of another version
-        for key, old, new in config_differences(settings.read_text(encoding="utf-8"), dump_config(config)):
+        for key, old, new in config_differences(read_text(settings), dump_config(config)):
             advice = remedy(key, old, new)
             if advice is not None:
                 raise UserError(f"{settings}: {key}: found {new}, but the run was begun with {old}; {advice}")

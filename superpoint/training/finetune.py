@@ -28,7 +28,7 @@ from superpoint.errors import UserError
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.pairs import paired_test
 from superpoint.evaluation.tables import publish
-from superpoint.files import make_folder, write_json
+from superpoint.files import make_folder, read_text, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
@@ -80,10 +80,10 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
         console.rule("after")
         after = _figures(measure_generated(training, pairs, training.run, folder / "matches_after.png"), COLUMNS)
         sift = _figures(measure_generated(training, pairs), COLUMNS)
-        before = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+        before = json.loads(read_text(folder / BEFORE))
         rows = {"before": before["mean"], "after": after["mean"], "sift": sift["mean"]}
         write_json(folder / RESULT, {**rows, "change": compare(before["photographs"], after["photographs"])})
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    result = json.loads(read_text(folder / RESULT))
     lines = [
         verdict(result, len(held_out_source(training.data))),
         f"weights: {Path(training.run) / WEIGHTS}",

@@ -35,7 +35,7 @@ from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.pair_report import summaries
 from superpoint.evaluation.tables import format_cell, make_table, publish
-from superpoint.files import make_folder, write_json, write_text
+from superpoint.files import make_folder, read_text, write_json, write_text
 from superpoint.labelling.export import export_detections
 from superpoint.training.chain import Conclude, begin, check_photographs, run_training, write_settings
 from superpoint.training.magicpoint import train_magicpoint
@@ -205,7 +205,7 @@ DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
 
 def _write_summary(folder: Path, images: Path) -> None:
     """Print what came of it, and write it to pipeline.md."""
-    done = {stage: json.loads((folder / stage / DONE).read_text(encoding="utf-8")) for stage in STAGES}
+    done = {stage: json.loads(read_text(folder / stage / DONE)) for stage in STAGES}
     few = too_few(done["evaluation"]["photographs"], "superpoint.data.holdout")
     lines = [
         *([few] if few else []),

@@ -10,7 +10,7 @@ import numpy as np
 from superpoint.classification.data.images import ClassImages, read_class_folder
 from superpoint.data.images import read_rgb
 from superpoint.errors import UserError
-from superpoint.files import make_folder, natural_order, write_csv
+from superpoint.files import make_folder, natural_order, read_text, write_csv
 
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "test")
@@ -55,7 +55,7 @@ def read_csv_list(
 
 def _rows(file: Path) -> list[tuple[int, str, str, str]]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as a CSV list ({error})") from error
     reader = csv.reader(io.StringIO(text))

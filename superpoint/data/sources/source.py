@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from superpoint.data.images import read_gray, read_orientation
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, NamedImages, TarImages, is_tar
 from superpoint.errors import UserError
-from superpoint.files import natural_order
+from superpoint.files import natural_order, read_text
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"),
@@ -123,7 +123,7 @@ def _find(text: str, root: Path | None) -> _Found:
     if suffix in LISTS:
         base = os.path.abspath(root if root is not None else path.parent)
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in read_text(path).splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read as a list of paths ({error})") from error
         named = [line for line in lines if line and not line.startswith("#")]

@@ -15,6 +15,7 @@ from superpoint.config import SuperPointConfig
 from superpoint.engine.run import History, RunFolder, flatten, score
 from superpoint.engine.runs import read_status
 from superpoint.errors import UserError
+from superpoint.files import read_text
 
 T = TypeVar("T")
 SYNTHETIC, PAIRS = "evaluation/synthetic.json", "evaluation/generated_pairs.json"
@@ -94,7 +95,7 @@ def read_record(path: str | Path, label: str = "run") -> RunRecord:
             missing[name] = f"{name} is missing."
             return default
         try:
-            return parse((folder / name).read_text(encoding="utf-8"))
+            return parse(read_text(folder / name))
         except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: of JSON and of UTF-8 too
             missing[name] = f"{name} cannot be read ({' '.join(str(error).split())[:200]})."
             return default
