@@ -44,7 +44,6 @@ class LabellingConfig:
     weights: str = "magicpoint"  # name of pretrained weights, run folder or file
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     tile: str = "auto"  # px, of tiles, for plain detection on large images; auto = where memory asks for it | 0 = none
-    max_megapixels: float = 4.0  # larger images (after `resize`) are skipped, lest one of them take all memory
     sharpen: bool = False  # move labels to the nearest corner at up to 1.5 times `resize`: `labelling/corners.py`
     corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
     frame: str = "stored"  # stored: keypoints in pixels as they lie in the file, as COLMAP and hloc expect | upright
@@ -65,7 +64,6 @@ class LabellingConfig:
         check_resize("resize", self.resize)
         check_one_of("frame", self.frame, ["stored", "upright"])
         check_tile("tile", self.tile)
-        check_number("max_megapixels", self.max_megapixels, 0, above=True)
         check_numbers(self, corners=(0, 200), shard_size=(1, 100_000), readers=(1, 256))
         if self.corners and not self.sharpen:
             raise UserError(f"corners: found {self.corners:g} with sharpen=false, expected sharpen=true")

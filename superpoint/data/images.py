@@ -96,6 +96,16 @@ def resize_with_points(
     return image, resize_points(points, width / old_width, height / old_height)
 
 
+def check_thin(size: tuple[int, ...], shrunk: tuple[int, ...], border: int) -> None:
+    """Raise UserError if an image of `size` (height, width) has become too thin for a keypoint off its border."""
+    height, width = shrunk
+    if shrunk != size and min(shrunk) <= 2 * border:
+        raise UserError(
+            f"its resize to {width} x {height} pixels makes it too thin for keypoints, expected sides of at least "
+            f"{2 * border + 1}; cut it into pieces, or resize it less"
+        )
+
+
 def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
     """Return the photographs of scikit-image as (name, uint8 [H, W, 3] RGB). Raises: UserError without it."""
     package = importlib.util.find_spec("skimage")

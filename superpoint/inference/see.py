@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from superpoint.config import DecodeConfig
 from superpoint.config.inference import InferenceConfig, parse_grid
+from superpoint.data.images import check_thin
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector, load_model
@@ -25,10 +26,11 @@ class Seen(NamedTuple):
 def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str) -> Seen:
     """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features.
 
-    Raises: NoRoomError if it does not fit into the memory; as `FeatureDetector.detect`.
+    Raises: NoRoomError if it does not fit into the memory; UserError if it becomes too thin; as the detector's `detect`.
     """
     height, width = image.shape[:2]
     size = shrunk_size(height, width, config.resize)
+    check_thin((height, width), size, config.border)
     tile = fitting_tile(config.tile, size, model.device, name)
     small = shrink(image, config.resize)
     found = model.detect(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from superpoint.backends import make_network
 from superpoint.config import LabellingConfig
-from superpoint.data.images import resize_with_points
-from superpoint.errors import UserError
+from superpoint.data.images import check_thin, resize_with_points
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.labelling import HomographicAdaptation
@@ -38,14 +37,10 @@ Labeller = Callable[[WorkingImage, str], Features]
 
 
 def shrink(image: NDArray[np.uint8], config: LabellingConfig, orientation: int = 1) -> WorkingImage:
-    """Shrink an image uint8 [H, W] to the size the network works at. Raises: UserError if that is still too large."""
+    """Shrink an image uint8 [H, W] to the size the network works at. Raises: UserError if that is too thin."""
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
-    if to_width * to_height > config.max_megapixels * 1e6:
-        raise UserError(
-            f"{to_width} x {to_height} pixels are more than max_megapixels={config.max_megapixels:g}; shrink it "
-            f"with resize=1600 for instance"
-        )
+    check_thin(image.shape, (to_height, to_width), config.decode.border)
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
     sharp = None
     if config.sharpen:

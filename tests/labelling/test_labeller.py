@@ -63,7 +63,7 @@ def test_descriptors_go_with_plain_detection_only() -> None:
     assert (found.descriptors, found.views) == (None, 3)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (9, 8), (300, 5)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 60), (9, 8), (60, 5)])
 def test_odd_sizes(size: tuple[int, int]) -> None:
     config = settings(resize=64)
     label = labeller(build_model(TINY_MODEL).eval(), config)
@@ -115,9 +115,12 @@ def test_sharpening_is_for_labels() -> None:
         LabellingConfig(corners=20)
 
 
-def test_too_large_an_image_is_refused_with_the_remedy() -> None:
-    with pytest.raises(UserError, match="3000 x 2000 pixels are more than max_megapixels=4; shrink it with resize="):
-        shrink(np.zeros((2000, 3000), np.uint8), LabellingConfig(resize=0))
+def test_an_image_that_a_resize_makes_too_thin_is_refused() -> None:
+    """With a border of 4 px there is room for a keypoint from a side of 9 px on."""
+    with pytest.raises(UserError, match="its resize to 320 x 8 pixels makes it too thin"):
+        shrink(np.zeros((40, 1600), np.uint8), settings(resize=320))
+    assert shrink(np.zeros((45, 1600), np.uint8), settings(resize=320)).image.shape == (9, 320)
+    assert shrink(np.zeros((3, 300), np.uint8), settings(resize=320)).image.shape == (3, 300)  # it came like that
 
 
 def test_an_image_without_room_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
