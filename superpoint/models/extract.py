@@ -58,9 +58,9 @@ def features(
     """
     pixels = _tensor(images)
     with torch.no_grad():
-        if not tile or max(pixels.shape[-2:]) <= tile:
-            return decode_maps(dense_maps(network, pixels), decode, valid=valid, smoothing=smoothing)
-        strips = _strips(network, pixels, max(tile // CELL * CELL, 2 * OVERLAP + CELL))
+        side = max(tile // CELL * CELL, 2 * OVERLAP + CELL)
+        whole = not tile or max(pixels.shape[-2:]) <= side
+        strips = [dense_maps(network, pixels)] if whole else _strips(network, pixels, side)
         return _decoded(strips, pixels.shape[-2:], decode, valid, smoothing)
 
 

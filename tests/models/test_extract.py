@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from superpoint.config import DecodeConfig
 from superpoint.errors import UserError
-from superpoint.models import load_network
+from superpoint.models import extract, load_network
 from superpoint.models.extract import dense_maps, features
+from tests.conftest import photograph
 
 WHOLE = DecodeConfig(threshold=0.1, border=0, subpixel=False)
 
@@ -139,3 +140,68 @@ def test_a_logit_of_minus_infinity_is_a_probability_of_0() -> None:
     logits = torch.zeros(1, 65, 2, 2)
     logits[0, 3, 1, 1] = -torch.inf
     assert dense_maps(lambda _: {"logits": logits}, torch.zeros(1, 1, 16, 16)).probability.isfinite().all()
+
+
+class TestTiles:
+    """The whole image is the definition, for a network that sees no pixel but its own."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extract, "OVERLAP", 8)
+        self.sizes = set[int]()
+
+    def network(self, image: Tensor) -> dict[str, Tensor]:
+        self.sizes |= set(image.shape[-2:])
+        cells = 1 + nn.functional.pixel_unshuffle(image, 8)[:, :5]
+        return {"probability": image[:, 0], "descriptors": nn.functional.normalize(cells, dim=1)}
+
+    @pytest.mark.parametrize(
+        ("height", "width"), [(70, 101), (64, 96), (33, 32), (16, 130), (130, 9), (1, 90), (90, 1), (31, 31), (80, 96)]
+    )
+    @pytest.mark.parametrize(
+        "decode",
+        [
+            DecodeConfig(threshold=0.001, border=0),
+            DecodeConfig(nms_radius=12, threshold=0.001, max_keypoints=9),
+            DecodeConfig(nms_radius=0, threshold=0.01, border=20, subpixel=False),
+            DecodeConfig(nms_radius=2, threshold=0.001, border=0, grid=[3, 2], per_cell=2),
+            DecodeConfig(nms_radius=2, threshold=0.001, border=0, max_keypoints=12, spread=True),
+        ],
+    )
+    @pytest.mark.parametrize("levels", [0, 4])  # 4 grey levels: plateaus, of which ties decide, across all tiles
+    def test_give_what_the_whole_gives(self, height: int, width: int, decode: DecodeConfig, levels: int) -> None:
+        images = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(height))
+        images[1] **= 6
+        if levels:
+            images = (images * levels).floor() / levels
+            images[0, 0, height // 4 : height // 2] = 0.5
+        valid = torch.rand(height, width, generator=torch.Generator().manual_seed(1)) > 0.1
+        whole = features(self.network, images, decode, valid=valid)
+        self.sizes.clear()
+        tiled = features(self.network, images, decode, valid=valid, tile=37)
+        assert max(self.sizes) <= 32
+        for one, other in zip(whole, tiled, strict=True):
+            assert one.image_size == other.image_size
+            np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-4)
+            np.testing.assert_array_equal(one.scores, other.scores)
+            np.testing.assert_allclose(one.descriptors, other.descriptors, atol=1e-4)
+
+    def test_a_ramp_across_all_strips(self) -> None:
+        """Each pixel waits for the one below it, down to the last row."""
+        image = torch.linspace(0.2, 0.9, 100)[:, None].expand(100, 20)[None, None]
+        (whole,), (tiled,) = (features(self.network, image, WHOLE, smoothing=0, tile=each) for each in (0, 32))
+        assert whole.keypoints[0].tolist() == [0, 99]
+        np.testing.assert_array_equal(whole.keypoints, tiled.keypoints)
+
+
+def test_tiles_of_a_network_that_looks_around() -> None:
+    """The pretrained networks look 40 px beyond a cell, less than tiles overlap."""
+    image = photograph(height=180, width=210)
+    for name in ("superpoint-lite", "magicpoint-compact"):
+        network = load_network(name)
+        (whole,), (tiled,) = (features(network, [image], DecodeConfig(3), tile=tile) for tile in (0, 136))
+        assert len(whole) > 50
+        np.testing.assert_allclose(whole.keypoints, tiled.keypoints, atol=1e-3)
+        np.testing.assert_allclose(whole.scores, tiled.scores, atol=1e-5)
+        if whole.descriptors is not None:
+            np.testing.assert_allclose(whole.descriptors, tiled.descriptors, atol=1e-4)

@@ -1,12 +1,24 @@
 """Suppression in rounds against the sequential rule: ties, plateaus, few and many candidates, the strongest only."""
 
+from collections import Counter
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from superpoint.config import DecodeConfig
+from superpoint.errors import UserError
 from superpoint.models import suppression
 from superpoint.models.decode import probability_to_keypoints
-from superpoint.models.suppression import suppress_non_maxima
+from superpoint.models.suppression import (
+    choose_points,
+    limit_per_cell,
+    spread_points,
+    suppress_non_maxima,
+    suppress_strip,
+)
 from tests.models.sequential import naive_suppression
 
 
@@ -98,6 +110,21 @@ class TestSuppression:
         probability[0, 4, 4], probability[0, 4, 7], probability[0, 4, 10] = 0.9, 0.6, 0.3  # 3 px apart, radius 4
         assert suppress_non_maxima(probability, 4)[0].nonzero().tolist() == [[4, 4], [4, 10]]
 
+    @pytest.mark.parametrize("levels", [0, 4])
+    @pytest.mark.parametrize("radius", [0, 1, 3, 9])
+    def test_rows_whose_continuation_is_unknown(self, radius: int, levels: int) -> None:
+        """What is decided holds whatever follows; what is undecided depends on what follows."""
+        probability = torch.rand(1, 40, 31, generator=generator(radius)) ** 4
+        if levels:
+            probability = (probability * levels).ceil() / levels
+        known, undecided = suppress_strip(probability[:, :26], radius, 0.02, 0, 0, last=False)
+        assert not (known & undecided).any()
+        for seed in range(5):
+            probability[:, 26:] = torch.rand(1, 14, 31, generator=generator(seed)) ** seed
+            whole = naive_suppression(probability[0], radius, 0.02)[:26]
+            assert torch.equal(whole & ~undecided[0], known[0])
+        assert bool(undecided.any()) == (radius > 0)
+
     def test_radius_zero_is_the_threshold_alone(self) -> None:
         probability = torch.rand(2, 9, 9, generator=generator())
         assert torch.equal(suppress_non_maxima(probability, 0, 0.4), probability > 0.4)
@@ -108,6 +135,79 @@ class TestSuppression:
         assert not suppress_non_maxima(probability, 1, 0.25).any()
         assert not suppress_non_maxima(0 * probability, 1).any()
         assert suppress_non_maxima(probability, 1, 0.2499).sum() == 1
+
+
+class TestChoosing:
+    """By definition, one point after the other, best first."""
+
+    def points(self, seed: int, count: int = 400, size: tuple[int, int] = (97, 61)) -> np.ndarray:
+        points = np.random.default_rng(seed).random((count, 2)) ** 2 * np.array(size) - 0.5
+        return points.astype(np.float32)
+
+    @pytest.mark.parametrize("grid", [(8, 8), (3, 7), (1, 1), (97, 61)])
+    def test_limit_per_cell(self, grid: tuple[int, int]) -> None:
+        points, counts, expected = self.points(0), Counter[tuple[int, int]](), []
+        for index, (x, y) in enumerate(points.tolist()):
+            cell = int((x + 0.5) * grid[0] / 97), int((y + 0.5) * grid[1] / 61)
+            counts[cell] += 1
+            if counts[cell] <= 3:
+                expected.append(index)
+        assert limit_per_cell(points, (97, 61), grid, 3).tolist() == expected
+        assert limit_per_cell(points[:0], (97, 61), grid, 3).tolist() == []
+
+    def test_points_beyond_the_outline_count_for_the_outermost_cells(self) -> None:
+        assert limit_per_cell(np.array([[-1, -1], [0, 0], [64, 48], [63, 47]]), (64, 48), (2, 2), 1).tolist() == [0, 2]
+
+    @pytest.mark.parametrize("side", [1.0, 2.5, 11.0, 200.0])
+    def test_points_taken_cover_squares(self, side: float) -> None:
+        cells, expected = np.floor((self.points(2) + 0.5) / side), list[int]()
+        for index, cell in enumerate(cells):
+            if all(np.abs(cell - cells[other]).max() > 2 for other in expected):
+                expected.append(index)
+        assert suppression._covering(self.points(2), 1000, side).tolist() == expected
+        assert suppression._covering(self.points(2), 5, side).tolist() == expected[:5]
+
+    @pytest.mark.parametrize("count", [1, 10, 50])
+    def test_cells_are_as_large_as_leaves_enough(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: dict[float, list[int]] = {}
+        covering = suppression._covering
+
+        def spy(points: np.ndarray, count: int, side: float) -> np.ndarray:
+            tried[side] = covering(points, count, side).tolist()
+            return np.array(tried[side])
+
+        monkeypatch.setattr(suppression, "_covering", spy)
+        chosen = spread_points(self.points(count), (97, 61), count).tolist()
+        side = max(side for side, found in tried.items() if len(found) == count)
+        assert chosen == tried[side]
+        assert count == 1 or any(side < larger <= 1.02 * side for larger in tried)
+
+    def test_spread_covers_more_than_the_best(self) -> None:
+        points = self.points(1)
+
+        def cells(chosen: np.ndarray) -> int:
+            return len(np.unique(np.floor((points[chosen] + 0.5) / (97, 61) * 8), axis=0))
+
+        assert cells(spread_points(points, (97, 61), 40)) > 1.3 * cells(np.arange(40))
+        few = spread_points(points[:30], (97, 61), 40)
+        assert few.tolist() == list(range(30))
+        assert len(spread_points(np.zeros((30, 2)), (97, 61), 20)) == 20  # all in one place
+
+    def test_grid_comes_before_the_max(self) -> None:
+        points = np.array([[1, 1], [2, 2], [3, 3], [40, 40], [41, 41]], np.float32)
+        settings = {"grid": [2, 2], "per_cell": 1}
+        assert choose_points(points, (64, 64), DecodeConfig(**settings)).tolist() == [0, 3]  # type: ignore[arg-type]
+        assert choose_points(points, (64, 64), DecodeConfig(max_keypoints=2)).tolist() == [0, 1]
+        both = DecodeConfig(max_keypoints=1, **settings)  # type: ignore[arg-type]
+        assert choose_points(points, (64, 64), both).tolist() == [0]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"grid": [8]}, {"grid": [8, 8]}, {"grid": [0, 8], "per_cell": 1}, {"per_cell": 2}, {"spread": True}],
+    )
+    def test_settings_that_do_not_fit(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(UserError, match=r"^decode\."):
+            DecodeConfig(**settings)
 
 
 class TestChoice:
