@@ -26,14 +26,14 @@ class ConvBlock(ConvNorm):
 class PooledStages(nn.Module):
     """Stages with 2x2 max-pooling between them, image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
 
-    `detail_channels` and `detail_stride` describe the output of the first stage.
+    `widths` are the channels of the stages; `detail_channels`, `detail_stride` describe the output of the first one.
     """
 
     def __init__(self, stages: Sequence[nn.Module], widths: Sequence[int], detail_stride: int = 1) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = nn.MaxPool2d(2)
-        self.detail_channels, self.out_channels = widths[0], widths[-1]
+        self.widths, self.detail_channels, self.out_channels = list(widths), widths[0], widths[-1]
         self.detail_stride = detail_stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -16,12 +16,18 @@ WeightsFile = Annotated[Path, Option(help="The .safetensors file to write.")]
 def export_model_command(
     config: InferenceConfig,
     model: Model,
-    out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt or .pt2.")],
+    out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt, .pt2 or .pth; for transformers a folder.")],
     form: Annotated[
-        Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export"],
-        Option("--format", help="onnx-full has the decoder inside, set by the options below."),
+        Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export", "superpoint-v1", "transformers"],
+        Option(
+            "--format",
+            help="onnx-full has the decoder inside, set by the options below, and transformers the same settings. "
+            "superpoint-v1 is the file of the paper's authors; these two take the paper's network alone.",
+        ),
     ] = "onnx",
-    max_keypoints: Annotated[int, Option(min=1, help="Keypoints per image of onnx-full.")] = MAX_KEYPOINTS,
+    max_keypoints: Annotated[
+        int, Option(min=1, help="Keypoints per image of onnx-full; max of transformers.")
+    ] = MAX_KEYPOINTS,
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch.
 

@@ -1,4 +1,4 @@
-"""Trained networks as files for other runtimes: ONNX, OpenVINO, TorchScript, torch.export."""
+"""Trained networks as files for other runtimes and programs."""
 
 from superpoint.backends.exported import ExportedNetwork, open_exported
 from superpoint.export.formats import FORMATS, Settings, write_model

@@ -1,4 +1,4 @@
-"""Writers of the exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export."""
+"""Writers of the exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export; those of weights are in `plain`."""
 
 import io
 import json
@@ -18,11 +18,15 @@ from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
 from superpoint.errors import UserError, check_one_of, one_line
 from superpoint.export.graph import DenseGraph, FullGraph, Settings
+from superpoint.export.plain import LAYERS, check_plain, write_plain
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
 
-SUFFIXES = {"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"}
+SUFFIXES = {
+    **{"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"},
+    **{"superpoint-v1": ".pth", "transformers": ""},  # the latter is a folder of any name
+}
 FORMATS = tuple(SUFFIXES)
 
 
@@ -49,19 +53,22 @@ def write_model(
 
     Args:
         path: ends in the format's suffix (`SUFFIXES`); OpenVINO adds a .bin beside its .xml.
-        settings: of the decoder in "onnx-full".
+        settings: of the decoder in "onnx-full" and "transformers".
         metadata: further JSON values to keep in the file.
 
-    Raises: UserError for an unknown format, another suffix, a missing runtime, or a place that cannot be written.
+    Raises: UserError for an unknown format, another suffix, a missing runtime, a network that the format cannot express
+        (`check_plain`), or a place that cannot be written.
     """
     check_one_of("--format", form, FORMATS)
     path, settings = Path(path), settings or Settings()
-    if path.suffix != SUFFIXES[form]:
+    if SUFFIXES[form] and path.suffix != SUFFIXES[form]:
         raise UserError(f"{path}: found the suffix '{path.suffix}', expected {SUFFIXES[form]} for --format {form}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
+    if form in LAYERS:
+        check_plain(model, form)
     content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), **(metadata or {})}
-    if form == "onnx-full":
+    if form in ("onnx-full", "transformers"):
         content["decoder"] = asdict(settings)
     graph = make_graph(model, form, settings)
     # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
@@ -127,4 +134,6 @@ WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, dict[str, Any]], None]] = 
     "openvino": _openvino,
     "torchscript": _torchscript,
     "torch-export": _torch_export,
+    "superpoint-v1": write_plain,
+    "transformers": write_plain,
 }

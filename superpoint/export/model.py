@@ -21,7 +21,7 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
     Args:
         source: see `models.load_network`.
         form: one of `superpoint.export.FORMATS`.
-        settings: of the decoder in "onnx-full" and in the comparison.
+        settings: of the decoder in "onnx-full" and "transformers", and in the comparison.
 
     Returns: one `Parity` per precision.
     Raises: UserError for missing weights, an unknown format, a place that cannot be written, or other keypoints than
@@ -44,7 +44,8 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
     console = Console()
     for each in found:
         console.print(_line(each), soft_wrap=True)
-    console.print(f"{form}: {out} ({out.stat().st_size / 1e6:.1f} MB), {beside.name} beside it", soft_wrap=True)
+    size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
+    console.print(f"{form}: {out} ({size / 1e6:.1f} MB), {beside.name} beside it", soft_wrap=True)
     for each in found:
         if not each.passed:
             raise UserError(

@@ -16,6 +16,7 @@ from superpoint.config import DecodeConfig, SyntheticConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.engine.display import watch
 from superpoint.export.graph import Settings
+from superpoint.export.plain import LAYERS, open_plain
 from superpoint.features import Features
 from superpoint.labelling import agreement
 from superpoint.models.extract import decode_maps, features, output_maps
@@ -81,6 +82,8 @@ def parity_images() -> Iterator[Tensor]:
 
 
 def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
+    if form in LAYERS:
+        return open_plain(path, form), "torch"
     if form != "torch-export":
         network = open_exported(path, precision)
         return network, network.backend

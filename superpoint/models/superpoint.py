@@ -10,7 +10,7 @@ from torch import nn
 from superpoint.backbones import ENCODERS
 from superpoint.backbones.encoders import TrunkEncoder
 from superpoint.backbones.initialisation import initialise_weights
-from superpoint.backbones.pretrained import load_encoder
+from superpoint.backbones.pretrained import GREY_CENTRE, GREY_GAIN, load_encoder
 from superpoint.backbones.vgg import PooledStages
 from superpoint.config import ModelConfig
 from superpoint.errors import check_number, check_one_of
@@ -22,10 +22,17 @@ class SuperPoint(nn.Module):
     """Image in, detector logits and descriptors out, in one pass; MagicPoint without a descriptor head.
 
     Source: DeTone, Malisiewicz, Rabinovich 2018, arXiv 1712.07629, section 3.
+
+    Args:
+        centring: give the encoder (grey - 0.5) * 4: centred, with a spread near 1, so that the first layer starts in
+            the range its initialisation assumes. Else it gets the grey levels 0..1, as the paper's.
     """
 
-    def __init__(self, encoder: nn.Module, detector: DetectorHead, descriptor: nn.Module | None = None) -> None:
+    def __init__(
+        self, encoder: nn.Module, detector: DetectorHead, descriptor: nn.Module | None = None, *, centring: bool = True
+    ) -> None:
         super().__init__()
+        self.centring = centring
         self.encoder = encoder
         self.detector = detector
         self.descriptor = descriptor
@@ -56,8 +63,8 @@ class SuperPoint(nn.Module):
             raise ValueError(
                 f"image: found shape {list(image.shape)}, expected [B, 1, H, W], sides multiples of {CELL}"
             )
-        # Centred, with a spread near 1, so that the first layer starts in the range its initialisation assumes.
-        image = (image - 0.5) * 4
+        if self.centring:
+            image = (image - GREY_CENTRE) * GREY_GAIN
         if self.detector.fine is None:
             features = self.encoder(image)
             output = {"logits": self.detector(features)}
@@ -103,7 +110,9 @@ def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) 
         if config.fine:
             detailed = cast(PooledStages, encoder)
             fine = FineBranch(detailed.detail_channels, config.fine, detailed.detail_stride)
-        model = SuperPoint(encoder, DetectorHead(channels, config.head_channels, fine), descriptor)
+        model = SuperPoint(
+            encoder, DetectorHead(channels, config.head_channels, fine), descriptor, centring=config.centring
+        )
         initialise(model, config.init)
     if config.encoder_weights is not None and pretrained:
         load_encoder(cast(TrunkEncoder, encoder), config.encoder_weights)

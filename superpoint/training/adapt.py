@@ -90,7 +90,7 @@ def _check_architecture(config: AdaptConfig) -> None:
             f"labelling.weights: {weights} has descriptors of {found['descriptor_dim']} dimensions, which this stage "
             "does not train; start from weights of train-magicpoint, or set from_previous=false"
         )
-    # A start without the fine branch gets one, see `load_start`; one that has it cannot lose it, nor change its width.
+    # A start without the fine branch gets one, see `load_start`; one that has it shall keep it, at its width.
     for key in ("encoder", "head_channels", *(("fine",) if found.get("fine") else ())):
         expected = getattr(wanted, key)
         if config.from_previous and found.get(key, expected) != expected:

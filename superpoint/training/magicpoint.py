@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
+from superpoint.backbones.pretrained import GREY_CENTRE, GREY_GAIN
+from superpoint.backbones.vgg import ConvBlock
 from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import demand_labels, demand_targets, training_samples
 from superpoint.engine import RunFolder, TrainResult, make_fabric
@@ -85,20 +88,43 @@ def initial_model(
     return model
 
 
-def load_start(model: nn.Module, source: str) -> str:
+def load_start(model: SuperPoint, source: str) -> str:
     """Load the weights `source` into `model`; a descriptor head or fine branch that they lack stays as drawn.
 
-    Returns: which tensors were loaded and which are new, in words.
+    A fine branch that the model lacks is dropped. The first layer is adapted where only one of both centres its input.
+
+    Returns: which tensors were loaded, which are new and which were dropped, in words.
 
     Raises: UserError if there are no such weights, or they are of another architecture.
     """
-    state = load_weights(source)[0]
+    state, settings, _ = load_weights(source)
+    dropped = [name for name in state if name.startswith("detector.fine.") and model.detector.fine is None]
+    state = {name: tensor for name, tensor in state.items() if name not in dropped}
     new: dict[str, torch.Tensor] = {}
     for part in NEW:
         if not any(name.startswith(part) for name in state):
             new |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(part)}
     load_model_state(model, {**state, **new}, source)
+    centred = settings.get("centring", True)
+    if centred != model.centring:
+        _carry_centring(model, centred)
     parts = Counter(name.partition(".")[0] for name in state)
     loaded = ", ".join(f"{part} ({count})" for part, count in parts.items())
     fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
+    fresh += "; dropped: the fine branch, without which it detects little until it is trained" if dropped else ""
+    fresh += "; the first layer adapted to model.centring" if centred != model.centring else ""
     return f"starting from {source}: loaded {len(state)} tensors: {loaded}{fresh}"
+
+
+def _carry_centring(model: SuperPoint, centred: bool) -> None:
+    """Let the first layer compute from its input what it did with the other centring, but for the zero padding.
+
+    With it a kernel w gives sum w (4 grey - 2): a kernel 4 w less a constant, which goes into the mean of its norm.
+    """
+    first = next(block for block in model.encoder.modules() if isinstance(block, ConvBlock))
+    convolution, norm = cast(nn.Conv2d, first[0]), cast(nn.BatchNorm2d, first[1])
+    with torch.no_grad():
+        norm.get_buffer("running_mean").add_(
+            convolution.weight.sum((1, 2, 3)) * (GREY_GAIN * GREY_CENTRE if centred else -GREY_CENTRE)
+        )
+        convolution.weight.mul_(GREY_GAIN if centred else 1 / GREY_GAIN)

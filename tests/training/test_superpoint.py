@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from superpoint.commands.conclusion import conclude
 from superpoint.config import ModelConfig, SuperPointConfig, load_config, load_run_config
@@ -125,6 +126,30 @@ def test_which_weights_are_loaded_and_which_are_new(detector: Path, tmp_path: Pa
     wider = build_model(tiny(tmp_path, "train.steps=1", "model.descriptor_dim=32").model)
     with pytest.raises(UserError, match=r"superpoint\.safetensors: another architecture: found 'descriptor"):
         load_start(wider, str(path))
+
+
+@pytest.mark.parametrize("encoder", ["vgg", "compact"])
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_start_with_the_other_centring_and_without_the_fine_branch(
+    encoder: str, centred: bool, tmp_path: Path
+) -> None:
+    before, after = {"encoder": encoder, "fine": 4, "centring": centred}, {"encoder": encoder, "centring": not centred}
+    source, model = build_model(ModelConfig(**before)), build_model(ModelConfig(**after), seed=1)
+    images = torch.rand((2, 1, 32, 40), generator=torch.Generator().manual_seed(0))
+    source.train()(images)  # norms with statistics
+    save_weights(tmp_path / "w.safetensors", source, before)
+    text = load_start(model, str(tmp_path / "w.safetensors"))
+    assert "nothing is new; dropped: the fine branch" in text
+    assert text.endswith("the first layer adapted to model.centring")
+    outputs = []
+    for network in (source, model):
+        first = next(layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+        first.register_forward_hook(lambda *call: outputs.append(call[2].detach().clone()))
+        network.eval()(images)
+    difference = (outputs[0] - outputs[1]).abs()
+    assert difference[..., 1:-1, 1:-1].max() < 1e-4
+    assert difference.max() > 0.1  # at the border zeros stand for another grey level
+    assert torch.equal(source.detector.logits.weight, model.detector.logits.weight)
 
 
 def test_the_command_prints_its_configuration(cli: CommandLine, project: Path, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def input_(case: Case) -> Finding:
     spread = image.flatten(1).std(dim=1) if image.numel() else torch.zeros(1)
     low, high = (float(image.min()), float(image.max())) if image.numel() else (0.0, 0.0)
     grey = _greys(case)
-    centre = None if seen.first is None else (float(seen.first.mean()), float(seen.first.std()))
+    centre = None  # of what the first convolution gets
+    if seen.first is not None and case.config.model.centring:
+        centre = float(seen.first.mean()), float(seen.first.std())
     details = {
         "shape": list(image.shape),
         "range": [low, high],
