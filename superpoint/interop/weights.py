@@ -17,6 +17,7 @@ from superpoint.backbones.pretrained import read_content
 from superpoint.backbones.vgg import ORIGINAL_EPS
 from superpoint.config import ModelConfig
 from superpoint.errors import UserError, one_line
+from superpoint.export.plain import LAYERS
 from superpoint.models.superpoint import SuperPoint, build_model
 from superpoint.models.weights import check_target, save_weights
 
@@ -61,7 +62,7 @@ _BLOCKS = [f"backbone.block{stage}_{i}" for stage in (1, 2, 3, 4) for i in (1, 2
 _HEADS = [f"{'detector' if head[0] == 'P' else 'descriptor'}_head.{{}}{head}" for head in HEADS]
 LAYOUTS = {
     "original": Layout(  # magicleap/SuperPointPretrainedNetwork; with norms, in others' programs
-        [f"conv{name}" for name in BLOCKS + HEADS],
+        [*LAYERS["superpoint-v1"]],
         [f"bn{name}" for name in BLOCKS + HEADS],
         licence="The weights published with the paper (magicleap/SuperPointPretrainedNetwork) are licensed for "
         "non-commercial research only.",
@@ -75,11 +76,7 @@ LAYOUTS = {
         "under licences of their own.",
     ),
     "transformers": Layout(  # Hugging Face, SuperPointForKeypointDetection
-        [
-            *(f"encoder.conv_blocks.{stage}.conv_{layer}" for stage in range(4) for layer in "ab"),
-            *(f"keypoint_decoder.conv_score_{layer}" for layer in "ab"),
-            *(f"descriptor_decoder.conv_descriptor_{layer}" for layer in "ab"),
-        ],
+        [*LAYERS["transformers"]],
         [],
         licence="Hugging Face's magic-leap-community/superpoint holds the weights published with the paper, which are "
         "licensed for non-commercial research only.",
