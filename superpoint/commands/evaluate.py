@@ -8,7 +8,7 @@ from typer import Option
 
 from superpoint.classification.config import STUDIES, ClassifierConfig
 from superpoint.commands.command import EVALUATE, Outcome, command, subgroup
-from superpoint.commands.options import Images, Model, Momenta, Out, Rates, check_path, numbers, words
+from superpoint.commands.options import Images, MaskFolder, Model, Momenta, Out, Rates, check_path, numbers, words
 from superpoint.config import load_config
 from superpoint.config.evaluation import (
     EvaluatePairsConfig,
@@ -48,6 +48,7 @@ def evaluate_repeatability_command(
         ),
     ],
     images: Images = None,
+    masks: MaskFolder = None,
     out: Annotated[Path, Option(help="Folder for the tables.")] = Path("runs/repeatability"),
 ) -> Outcome:
     """Measure repeatability under known homographies and photometric change, on pairs generated from photographs.
@@ -56,7 +57,7 @@ def evaluate_repeatability_command(
     """
     from superpoint.evaluation.evaluate_repeatability import evaluate_repeatability
 
-    return Outcome(evaluate_repeatability(settings, words(extractors), images=images, out=out))
+    return Outcome(evaluate_repeatability(settings, words(extractors), images=images, masks=masks, out=out))
 
 
 def pairs_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> EvaluatePairsConfig:
@@ -79,6 +80,7 @@ def evaluate_pairs_command(
     ] = None,
     data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,
     images: Images = None,
+    masks: MaskFolder = None,
     out: Annotated[Path, Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
     gallery: Annotated[int, Option(min=0, max=100, help="Best and worst pairs to draw per extractor.")] = 3,
     cache: Annotated[bool, Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
@@ -92,7 +94,7 @@ def evaluate_pairs_command(
     from superpoint.evaluation.extractors import default_extractors
 
     names = default_extractors() if extractors is None else words(extractors)
-    evaluate_pairs(settings, names, data=data, images=images, out=out, gallery=gallery, cache=cache)
+    evaluate_pairs(settings, names, data=data, images=images, masks=masks, out=out, gallery=gallery, cache=cache)
     return Outcome(out / "pairs.json")
 
 

@@ -67,6 +67,9 @@ Resume = Annotated[bool, Option("--resume", help="Go on with what was stopped, o
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]
 Out = Annotated[Path | None, Option(help="Folder for the results; default runs/study-NAME.")]
 Root = Annotated[Path | None, Option(help="Folder that image names are relative to.")]
+MaskFolder = Annotated[
+    Path | None, Option("--masks", help="Folder of masks, name.jpg.png or name.png; 0 = ignore."), check_path
+]
 Images = Annotated[
     Path | None, Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
 ]

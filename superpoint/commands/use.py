@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from superpoint.commands.command import EVALUATE, USE, Outcome, command
-from superpoint.commands.options import RUNTIME, Overwrite, Resume, Root, check_inputs, check_path
+from superpoint.commands.options import RUNTIME, MaskFolder, Overwrite, Resume, Root, check_inputs, check_path
 from superpoint.config.inference import InferenceConfig
 
 
@@ -16,6 +16,7 @@ def detect_command(
     config: InferenceConfig,
     images: Annotated[list[str], Argument(help="folders, globs, lists (.txt), images, HDF5, tar shards"), check_inputs],
     out: Annotated[Path, Option(help="Folder for pictures, or feature file (.h5).")],
+    masks: MaskFolder = None,
     root: Root = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -30,7 +31,7 @@ def detect_command(
     """
     from superpoint.inference.detect_images import detect_images
 
-    options = {"root": root, "resume": resume, "overwrite": overwrite, "frame": frame}
+    options = {"masks": masks, "root": root, "resume": resume, "overwrite": overwrite, "frame": frame}
     return Outcome(signal=detect_images(images, out, config, **options))
 
 

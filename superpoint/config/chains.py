@@ -29,13 +29,14 @@ class ChainConfig:
     run: str = "runs/chain"  # folder of all steps
     seed: int = 0  # of all trainings
     images: str | None = None  # folder of photographs
+    masks: str | None = None  # folder of their masks, for labels, training and evaluation; 0 = ignore
 
     def __post_init__(self) -> None:
         check_number("seed", self.seed, 0, 2**63)
 
     def _labelled(self, training: Training, name: str, weights: str | None, labels: str, images: str) -> Training:
         """Return the training in the folder `name`, from `weights` and on `labels` of `images`."""
-        data = replace(training.data, kind="labelled", labels=labels, images=images)
+        data = replace(training.data, kind="labelled", labels=labels, images=images, masks=self.masks)
         return replace(training, run=f"{self.run}/{name}", seed=self.seed, weights=weights, data=data)
 
 
@@ -54,8 +55,8 @@ class AdaptConfig(ChainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("rounds", self.rounds, 1, 20)
-        _refuse("training", self.training, MagicPointConfig(), ("run", "seed", "weights", "data.kind"))
-        _refuse("labelling", self.labelling, LabellingConfig(), ("merge",))
+        _refuse("training", self.training, MagicPointConfig(), ("run", "seed", "weights", "data.kind", "data.masks"))
+        _refuse("labelling", self.labelling, LabellingConfig(), ("merge", "masks"))
         check_number("labelling.adaptation.homographies", self.labelling.adaptation.homographies, 2)
 
     def of_round(self, number: int, weights: str, labels: str) -> MagicPointConfig:
@@ -99,7 +100,7 @@ class FinetuneConfig(ChainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse("training", self.training, _finetuning(), SET_BY_RECIPE)
-        _refuse("labelling", self.labelling, LabellingConfig(), ("weights", "merge"))
+        _refuse("labelling", self.labelling, LabellingConfig(), ("weights", "merge", "masks"))
         self.of_training(ModelConfig(descriptor_dim=64), "weights", "labels", "images")
 
     def of_training(self, model: ModelConfig, weights: str, labels: str, images: str) -> SuperPointConfig:
@@ -131,7 +132,7 @@ class PipelineConfig(ChainConfig):
             raise UserError("limit: found 1, expected 0 (all) or at least 2: one is held out")
         _refuse("magicpoint", self.magicpoint, MagicPointConfig(), SET_BY_RECIPE)
         _refuse("superpoint", self.superpoint, SuperPointConfig(), SET_BY_RECIPE)
-        _refuse("labels", self.labels, LabellingConfig(), ("weights", "merge"))
+        _refuse("labels", self.labels, LabellingConfig(), ("weights", "merge", "masks"))
         self.of_magicpoint()
         self.of_superpoint("weights", "labels", "images")
 
@@ -145,7 +146,7 @@ class PipelineConfig(ChainConfig):
         return replace(self._labelled(self.superpoint, "superpoint", weights, labels, images), model=self.model)
 
 
-SET_BY_RECIPE = ("run", "seed", "weights", "model", "data.kind", "data.overfit")
+SET_BY_RECIPE = ("run", "seed", "weights", "model", "data.kind", "data.overfit", "data.masks")
 
 
 def _refuse(name: str, section: Any, default: Any, keys: Sequence[str]) -> None:

@@ -77,6 +77,7 @@ class DataConfig:
     kind: str = "synthetic"  # synthetic | labelled (photographs with a feature file) | mixed
     labels: str | None = None  # labelled, mixed: feature file, as `superpoint export-detections` writes it
     images: str | None = None  # labelled, mixed: the folder that was labelled, or the HDF5 file of images
+    masks: str | None = None  # labelled, mixed: folder of masks by the images' names, 0 = ignore: `data/masks.py`
     label_threshold: float = 0.0  # labels with a lower score are not used; of a file without scores all are
     labelled_share: float = 0.5  # mixed: share of the samples that are photographs
     holdout: float = 0.05  # share of the photographs, drawn by name, that is validated on and not trained on
@@ -92,9 +93,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_one_of("data.kind", self.kind, ["synthetic", "labelled", "mixed"])
-        if self.kind == "synthetic" and (self.labels or self.images):
+        if self.kind == "synthetic" and (self.labels or self.images or self.masks):
             raise UserError(
-                "data.kind: found 'synthetic' beside data.labels or data.images, expected labelled or mixed"
+                "data.kind: found 'synthetic' beside data.labels, images or masks, expected labelled or mixed"
             )
         if self.kind != "synthetic" and not (self.labels and self.images):
             missing = "data.images" if self.labels else "data.labels"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from superpoint.config import DataConfig
 from superpoint.data.images import resize_with_points
+from superpoint.data.masks import Mask, resize_mask
 from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.errors import UserError, one_line
 from superpoint.files import read_text
@@ -22,11 +23,14 @@ ARRAY_NAMES = ("points", "keypoints")  # in an .npz file that holds several arra
 
 
 class LabelSource(Protocol):
-    """Images uint8 [H, W] of any size, each with its points [N, 2] (x, y); NaN and points outside are ignored."""
+    """Images uint8 [H, W] of any size, each with its points [N, 2] (x, y) and its mask, bool [H, W] or None.
+
+    NaN and points outside are ignored.
+    """
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> tuple[NDArray[np.uint8], NDArray[np.floating]]: ...
+    def __getitem__(self, index: int, /) -> tuple[NDArray[np.uint8], NDArray[np.floating], Mask | None]: ...
 
 
 class LabelledImages(KeypointSamples):
@@ -54,13 +58,13 @@ class LabelledImages(KeypointSamples):
         return epoch_order(self.seed, index, len(self.source))
 
     def scene(self, index: int) -> Scene:
-        image, points = self.source[self.number(index)]
+        image, points, mask = self.source[self.number(index)]
         rng = np.random.Generator(np.random.SFC64([self.seed, index, CROP_STREAM]))
-        return cover(image, points, (self.config.height, self.config.width), rng)
+        return cover(image, points, (self.config.height, self.config.width), rng, mask)
 
     def still(self, number: int) -> Scene:
-        image, points = self.source[number]
-        return cover(image, points, (self.config.height, self.config.width))
+        image, points, mask = self.source[number]
+        return cover(image, points, (self.config.height, self.config.width), mask=mask)
 
 
 def epoch_order(seed: int, index: int, count: int) -> int:
@@ -79,8 +83,9 @@ def cover(
     points: NDArray[np.floating],
     size: tuple[int, int],
     rng: np.random.Generator | None = None,
+    mask: Mask | None = None,
 ) -> Scene:
-    """Resize an image and its points [N, 2] to cover `size` (height, width), proportions kept; crop the rest.
+    """Resize an image, its points [N, 2] and its mask to cover `size` (height, width), proportions kept; crop the rest.
 
     `rng` draws where the crop lies (None: in the middle). Points outside it are left out.
     """
@@ -91,7 +96,9 @@ def cover(
     spare = np.array([resized[1] - width, resized[0] - height])
     left, top = (spare // 2 if rng is None else rng.integers(0, spare + 1)).tolist()
     xy = xy - np.array([left, top], np.float32)
-    return np.ascontiguousarray(image[top : top + height, left : left + width]), xy[inside(xy, height, width)]
+    crop = slice(top, top + height), slice(left, left + width)
+    mask = None if mask is None else resize_mask(mask, resized)[crop]
+    return np.ascontiguousarray(image[crop]), xy[inside(xy, height, width)], mask
 
 
 def read_points(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:

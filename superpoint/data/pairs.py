@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import HomographyConfig, PhotometricConfig
+from superpoint.data.masks import Mask, resize_mask, warp_inner
 from superpoint.data.photometric import augment_photometric
 from superpoint.geometry.homography import Matrix, resize_matrix, sample_homography, warp_image
 
@@ -17,12 +18,17 @@ KINDS = ("viewpoint", "photometric")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two views, uint8 [H, W] each, and the homography `h_a_b` that maps points of the first to the second."""
+    """Two views, uint8 [H, W] each, and the homography `h_a_b` that maps points of the first to the second.
+
+    `valid_a`, `valid_b`: bool [H, W], what counts of them; None = all.
+    """
 
     name: str
     image_a: NDArray[np.uint8]
     image_b: NDArray[np.uint8]
     h_a_b: Matrix
+    valid_a: Mask | None = None
+    valid_b: Mask | None = None
 
 
 def generated_pair(
@@ -35,8 +41,9 @@ def generated_pair(
     seed: int = 0,
     homography: HomographyConfig | None = None,
     photometric: PhotometricConfig | None = None,
+    mask: Mask | None = None,
 ) -> Pair:
-    """Return pair `index` of a photograph uint8 [H, W], a pure function of (seed, name, index, kind).
+    """Return pair `index` of a photograph uint8 [H, W] and its mask, a pure function of (seed, name, index, kind).
 
     The first view is the photograph, scaled to cover `size` (height, width) and cut about its centre. The second is a
     random homography of the photograph ("viewpoint") or the first with other light, noise and blur ("photometric").
@@ -47,11 +54,15 @@ def generated_pair(
     source = at_twice(photograph, cover)
     h_source_a = centred(source.shape, size, cover if source is photograph else 0.5)
     image_a = resample(source, h_source_a, size)
+    mask = None if mask is None else resize_mask(mask, source.shape)
+    valid_a = None if mask is None else warp_inner(mask, h_source_a, size)
     if kind == "photometric":
         change = photometric or PhotometricConfig()
-        return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3))
+        return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3), valid_a, valid_a)
     h_a_b = sample_homography(rng, height, width, homography or HomographyConfig())
-    return Pair(name, image_a, resample(source, h_a_b @ h_source_a, size), h_a_b)
+    h_source_b = h_a_b @ h_source_a
+    valid_b = None if mask is None else warp_inner(mask, h_source_b, size)
+    return Pair(name, image_a, resample(source, h_source_b, size), h_a_b, valid_a, valid_b)
 
 
 def at_twice(photograph: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from superpoint.config import DataConfig, HomographyConfig
+from superpoint.data.masks import Mask, inner, warp_inner
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, encode_points, valid_cells
 from superpoint.geometry.homography import inside, sample_homography, warp_image, warp_points, warp_valid
 
-Scene = tuple[NDArray[np.uint8], NDArray[np.float32]]  # image [H, W] and points [N, 2] (x, y)
+# Image [H, W], points [N, 2] (x, y), and the mask, bool [H, W] or None.
+Scene = tuple[NDArray[np.uint8], NDArray[np.float32], Mask | None]
 
 SEARCHED = 2000  # scenes looked through for those with labels
 AUGMENT_STREAM = 7001  # keeps the augmentation's random numbers apart from the generator's
@@ -59,12 +61,12 @@ class KeypointSamples(Dataset[dict[str, torch.Tensor]]):
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return sample `index` before encoding: image uint8 [H, W], points float32 [N, 2], mask bool [H, W]."""
         if self.repeated:
-            image, points = self.still(self.repeated[index % len(self.repeated)])
-            return image, points, np.ones(image.shape, bool)
-        image, points = self.scene(index)
+            image, points, mask = self.still(self.repeated[index % len(self.repeated)])
+            return image, points, valid_pixels(image, mask)
+        image, points, mask = self.scene(index)
         rng = np.random.Generator(np.random.SFC64([self.seed, index, AUGMENT_STREAM]))
         strength = min(1.0, index / self.config.curriculum) if self.config.curriculum else 1.0
-        image, points, mask = _warp(image, points, self.config.homography, rng, strength)
+        image, points, mask = _warp(image, points, mask, self.config.homography, rng, strength)
         return augment_photometric(image, self.config.photometric, rng, strength), points, mask
 
     def first_labelled(self, numbers: Iterable[int]) -> list[int]:
@@ -87,24 +89,36 @@ class SyntheticShapes(KeypointSamples):
 
     def scene(self, index: int) -> Scene:
         scene = self.generator.scene(index)
-        return scene.image, scene.points
+        return scene.image, scene.points, None
 
     def still(self, number: int) -> Scene:
         return self.scene(number)
 
 
+def valid_pixels(image: NDArray[np.uint8], mask: Mask | None) -> Mask:
+    """Return the pixels of an image [H, W] that count: all without a mask."""
+    return np.ones(image.shape, bool) if mask is None else inner(mask)
+
+
 def _warp(
-    image: np.ndarray, points: np.ndarray, config: HomographyConfig, rng: np.random.Generator, share: float
+    image: np.ndarray,
+    points: np.ndarray,
+    kept: Mask | None,
+    config: HomographyConfig,
+    rng: np.random.Generator,
+    share: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, points and valid mask under a random homography, drawn in `share` of the configured cases."""
+    """Image, points and valid mask (on what is `kept`) under a random homography, drawn in `share` of the cases."""
     size = image.shape[0], image.shape[1]
     if not config.enable or rng.random() >= config.probability * share:
-        return image, points, np.ones(size, bool)
+        return image, points, valid_pixels(image, kept)
     h_scene_sample = sample_homography(rng, *size, config)
     # Beyond the scene's outline: black, as in homographic adaptation, or its last pixels drawn out.
     border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
     warped = warp_image(image, h_scene_sample, size, border)
     mask = warp_valid(h_scene_sample, size, size, config.border_margin)
+    if kept is not None:
+        mask &= warp_inner(kept, h_scene_sample, size)
     return warped, warp_points(points, h_scene_sample), mask
 
 

@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.labelled import LabelledImages, cover
+from superpoint.data.masks import Mask
 from superpoint.data.mixture import Mixture
-from superpoint.data.samples import KeypointSamples, SyntheticShapes
+from superpoint.data.samples import KeypointSamples, SyntheticShapes, valid_pixels
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.warped_pairs import SingleViews, SyntheticScenes, WarpedPairs
@@ -53,14 +54,22 @@ def _pairs(config: PairDataConfig, seed: int, *, held_out: bool) -> WarpedPairs:
     )
 
 
-def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Return up to `count` photographs that training leaves out, cropped; with `config.overfit`, those overfitted."""
+def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32], Mask]]:
+    """Return up to `count` photographs that training leaves out, cropped, their points, and the pixels that count.
+
+    With `config.overfit`, those overfitted.
+    """
     if config.overfit:
         samples = LabelledImages(_photographs(config, held_out=False), config, 0)
-        return [samples.draw(index)[:2] for index in range(config.overfit)]
+        return [samples.draw(index) for index in range(config.overfit)]
     source = _photographs(config, held_out=True)
     size = (config.height, config.width)
-    return [cover(*source[index], size) for index in range(min(count, len(source)))]
+    scenes = []
+    for index in range(min(count, len(source))):
+        image, points, mask = source[index]
+        image, points, mask = cover(image, points, size, mask=mask)
+        scenes.append((image, points, valid_pixels(image, mask)))
+    return scenes
 
 
 def held_out_source(config: DataConfig) -> LabelledPhotographs:
@@ -110,7 +119,7 @@ def demand_targets(config: DataConfig, samples: Dataset[dict[str, torch.Tensor]]
 def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
     assert config.images is not None
     labels, chosen = _labels(config, held_out=held_out)
-    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold)
+    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold, config.masks)
 
 
 def _labels(config: DataConfig, *, held_out: bool) -> tuple[FeatureFile, list[str]]:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from superpoint.config import HomographyConfig, PairDataConfig
 from superpoint.data.labelled import LabelSource, epoch_order
+from superpoint.data.masks import on_mask, resize_mask, warp_inner
 from superpoint.data.pairs import at_twice, centred, resample
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.samples import encode
@@ -37,7 +38,7 @@ ENDLESS = 2**31  # a source this long is read in its own order
 class View:
     """A view before encoding.
 
-    image: uint8 [H, W]. points: float32 [N, 2] (x, y), its labels. mask: bool [H, W], what is photograph.
+    image: uint8 [H, W]. points: float32 [N, 2] (x, y), its labels. mask: bool [H, W], photograph that counts.
     correspondences: float32 [K, 2]; row k shows the same place as row k of the other view.
     """
 
@@ -106,10 +107,12 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     def _draw(self, index: int) -> tuple[View, View, Matrix]:
         config, size = self.config, (self.config.height, self.config.width)
         count = len(self.source)
-        photograph, labels = self.source[index % count if count >= ENDLESS else epoch_order(self.seed, index, count)]
+        number = index % count if count >= ENDLESS else epoch_order(self.seed, index, count)
+        photograph, labels, kept = self.source[number]
         rng = self._rng(index, VIEW_STREAM)
         strength = min(1.0, index / config.curriculum) if config.curriculum and not config.overfit else 1.0
         source, h_photo_source, h_source_crop = _prepare(photograph, size, config.zoom, rng)
+        kept = None if kept is None else resize_mask(kept, source.shape)
         h_a, h_b = _two_warps(rng, size, config.homography, strength, config.min_overlap)
         h_a_b = h_b @ inverse(h_a)
         images, points, masks = [], [], []
@@ -118,7 +121,8 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
             view = resample(source, h_source_view, size)
             images.append(view if config.overfit else augment_photometric(view, config.photometric, rng, strength))
             points.append(warp_points(labels, h_source_view @ h_photo_source))
-            masks.append(warp_valid(h_source_view, source.shape[:2], size, config.homography.border_margin))
+            mask = warp_valid(h_source_view, source.shape[:2], size, config.homography.border_margin)
+            masks.append(mask if kept is None else mask & warp_inner(kept, h_source_view, size))
         both = self._correspondences(points, h_a_b, masks, rng)
         first_view, second_view = (
             View(image, xy[inside(xy, *size)], mask, rows)
@@ -133,7 +137,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         (height, width), count = masks[0].shape, self.config.rows
         anywhere = rng.uniform((-0.5, -0.5), (width - 0.5, height - 0.5), (4 * count, 2)).astype(np.float32)
         candidates = ((labels[0], labels[1]), (anywhere, warp_points(anywhere, h_a_b)))
-        seen = [_on(a, masks[0]) & _on(b, masks[1]) for a, b in candidates]
+        seen = [on_mask(a, masks[0]) & on_mask(b, masks[1]) for a, b in candidates]
         chosen = rng.permutation(np.flatnonzero(seen[0]))[: count // 2]
         others = np.flatnonzero(seen[1])[: count - len(chosen)]
         first, second = (np.concatenate([candidates[0][i][chosen], candidates[1][i][others]]) for i in (0, 1))
@@ -178,9 +182,9 @@ class SyntheticScenes:
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], None]:
         scene = self.generator.scene(index)
-        return scene.image, scene.points
+        return scene.image, scene.points, None
 
 
 def _prepare(
@@ -227,10 +231,3 @@ def _random_warp(rng: np.random.Generator, size: tuple[int, int], config: Homogr
         translation=config.translation * strength,
     )
     return sample_homography(rng, *size, ranges)
-
-
-def _on(points: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which points [N, 2] lie on the mask; NaN does not."""
-    seen = inside(points, *mask.shape)
-    x, y = np.floor(np.where(seen[:, None], points, 0) + 0.5).astype(int).T
-    return seen & mask[y, x]

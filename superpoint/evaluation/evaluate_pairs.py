@@ -26,7 +26,7 @@ from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair
 from superpoint.evaluation.pair_report import write_gallery, write_report
-from superpoint.evaluation.views import Job, ViewPair, find_jobs, fit_pair, load_views
+from superpoint.evaluation.views import Job, ViewPair, features_of_both, find_jobs, fit_pair, load_views
 from superpoint.features import Features
 from superpoint.files import make_folder
 
@@ -50,6 +50,8 @@ def evaluate_pairs(
     *,
     data: str | Path | None = None,
     images: str | Path | None = None,
+    masks: str | Path | None = None,
+    root: str | Path | None = None,
     out: str | Path = "runs/pairs",
     gallery: int = 3,
     cache: bool = True,
@@ -58,7 +60,7 @@ def evaluate_pairs(
 
     Args:
         extractors: see `evaluation.extractors`.
-        data, images: see `views.find_jobs`.
+        data, images, masks, root: see `views.find_jobs`.
         gallery: number of best and of worst pairs drawn per extractor; 0 = none.
         cache: keep features in `out`/features and reuse those that are there.
 
@@ -70,7 +72,7 @@ def evaluate_pairs(
         folder = processes.decide(lambda: make_folder(out))
         stores = [make_stores(name, config, folder / "features" if cache else None) for name in different(extractors)]
         different([each.name for each in stores])
-        jobs, skipped = find_jobs(config, data, images)
+        jobs, skipped = find_jobs(config, data, images, masks, root)
         records, skipped = measure_jobs(jobs, skipped, stores, config, processes)
         if processes.first:
             source = str(data or images or "the photographs of scikit-image")
@@ -143,8 +145,9 @@ def measure_pairs(
                 views = fit_pair(pair, config.longest, config.size)
                 other = config.repeatability_size
                 small = fit_pair(pair, config.longest, other) if other else views
+                both = features_of_both
                 found = [
-                    (each.name, _both(each.matching, views), _both(each.detection, small) if other else None)
+                    (each.name, both(each.matching, views), both(each.detection, small) if other else None)
                     for each in stores
                 ]
                 waiting.append(pool.submit(_figures, views, small, found, config))
@@ -172,10 +175,6 @@ def _every(stores: Sequence[Stores]) -> list[FeatureStore]:
     return list(dict.fromkeys(store for each in stores for store in (each.matching, each.detection)))
 
 
-def _both(store: FeatureStore, views: ViewPair) -> tuple[Features, Features]:
-    return store(views.image_a), store(views.image_b)
-
-
 def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairsConfig):
     """Return a function (extractor, pair's name) -> what the gallery draws."""
     by_name = {job.name: job for job in jobs}
@@ -183,7 +182,7 @@ def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairs
 
     def redraw(extractor: str, name: str):
         views = fit_pair(by_name[name].load(), config.longest, config.size)
-        a, b = _both(by_extractor[extractor], views)
+        a, b = features_of_both(by_extractor[extractor], views)
         return views, a, b, match_pair(a, b, replace(config, orders=1))
 
     return redraw

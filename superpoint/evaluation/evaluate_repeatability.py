@@ -37,6 +37,7 @@ def evaluate_repeatability(
     extractors: Sequence[str],
     *,
     images: str | Path | None = None,
+    masks: str | Path | None = None,
     out: str | Path = "runs/repeatability",
 ) -> list[dict[str, Any]]:
     """Measure the repeatability of extractors. Return one row per extractor, as written to repeatability.json and .md.
@@ -44,6 +45,7 @@ def evaluate_repeatability(
     Args:
         extractors: see `evaluation.extractors`.
         images: folder of photographs; None = the photographs of scikit-image.
+        masks: folder of their masks; no keypoint on what they ignore is counted.
 
     Raises: UserError for an unknown extractor or no readable photograph.
     """
@@ -64,7 +66,7 @@ def evaluate_repeatability(
         stores.append(Stores(store.extractor.name, store, store))
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
-        jobs, skipped = find_jobs(protocol, None, images)
+        jobs, skipped = find_jobs(protocol, None, images, masks)
         records, _ = measure_jobs(jobs, skipped, stores, protocol, processes)
         rows = [summary(each.name, [one for one in records if one.extractor == each.name]) for each in stores]
         if processes.first:

@@ -6,7 +6,7 @@ Scenes of 120x160, the nine primitives in turn, default settings whatever the ne
 evaluation/synthetic.json, .md and precision_recall_*.png into the run folder.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from superpoint.evaluation.classical import classical_detector
 from superpoint.evaluation.synthetic import (
     DECODE,
     Detect,
+    Image,
     Sample,
     evaluate_synthetic,
     precision_recall_curves,
@@ -31,6 +32,7 @@ from superpoint.evaluation.synthetic import (
     summary_table,
 )
 from superpoint.evaluation.tables import publish
+from superpoint.features import Features
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
 from superpoint.models.extract import features
@@ -41,9 +43,15 @@ VARIANTS = ("clean", "noisy")
 CLASSICAL = ("fast", "harris", "shi")
 
 
-def network_detector(model: nn.Module) -> Detect:
-    """Return `model` as a function of images, by the protocol."""
-    return lambda images: features(model, images, DECODE)
+def network_detector(model: nn.Module, valid: Sequence[np.ndarray] = ()) -> Detect:
+    """Return `model` as a function of images, by the protocol; `valid`: where keypoints count, image by image."""
+    masks = iter(valid)
+
+    def detect(images: Sequence[Image]) -> list[Features]:
+        allowed = torch.from_numpy(np.stack([next(masks) for _ in images])) if len(valid) else None
+        return features(model, images, DECODE, valid=allowed)
+
+    return detect
 
 
 def shape_samples(variant: str, height: int, width: int, count: int, seed: int) -> Iterator[Sample]:

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,11 +14,22 @@ from numpy.typing import NDArray
 from superpoint.config import HomographyConfig, PhotometricConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import read_gray, resize_with_points, sample_photographs
+from superpoint.data.masks import Mask, Masks, on_mask
 from superpoint.data.pairs import KINDS, generated_pair
 from superpoint.data.sequences import PairFiles, find_pairs
+from superpoint.data.sources.archives import Item
 from superpoint.data.sources.source import open_source
 from superpoint.errors import UserError
-from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, resize_matrix, warp_points
+from superpoint.features import Features
+from superpoint.geometry.homography import (
+    Matrix,
+    frame_corners,
+    inside,
+    inverse,
+    resize_matrix,
+    warp_image,
+    warp_points,
+)
 
 Image = NDArray[np.uint8]
 NO_POINTS = np.zeros((0, 2), np.float32)
@@ -28,7 +39,7 @@ PHOTOMETRIC = PhotometricConfig(strength=0.7, probability=0.7)
 
 @dataclass(frozen=True)
 class ViewPair:
-    """Two views, uint8 [H, W], and the homography between their pixels."""
+    """Two views, uint8 [H, W], the homography between their pixels, and what counts of them, see `data.pairs.Pair`."""
 
     name: str
     sequence: str
@@ -36,6 +47,8 @@ class ViewPair:
     image_a: Image
     image_b: Image
     h_a_b: Matrix
+    valid_a: Mask | None = None
+    valid_b: Mask | None = None
 
 
 def fit(image: Image, longest: int, size: Sequence[int]) -> tuple[Image, Matrix]:
@@ -65,7 +78,21 @@ def fit_pair(pair: ViewPair, longest: int, size: Sequence[int]) -> ViewPair:
     """Fit both views, each by its own scale, and the homography between the results."""
     image_a, to_a = fit(pair.image_a, longest, size)
     image_b, to_b = fit(pair.image_b, longest, size)
-    return ViewPair(pair.name, pair.sequence, pair.change, image_a, image_b, to_b @ pair.h_a_b @ inverse(to_a))
+    valid = _fitted(pair.valid_a, to_a, image_a), _fitted(pair.valid_b, to_b, image_b)
+    return ViewPair(pair.name, pair.sequence, pair.change, image_a, image_b, to_b @ pair.h_a_b @ inverse(to_a), *valid)
+
+
+def _fitted(valid: Mask | None, matrix: Matrix, image: Image) -> Mask | None:
+    return None if valid is None else warp_image(np.where(valid, np.uint8(0), np.uint8(9)), matrix, image.shape) == 0
+
+
+def within(found: Features, valid: Mask | None) -> Features:
+    """Return the features on the pixels that count."""
+    if valid is None:
+        return found
+    kept = on_mask(found.keypoints, valid)
+    described = None if found.descriptors is None else found.descriptors[kept]
+    return replace(found, keypoints=found.keypoints[kept], scores=found.scores[kept], descriptors=described)
 
 
 def read_pair(files: PairFiles) -> ViewPair:
@@ -85,11 +112,19 @@ def overlap(pair: ViewPair) -> bool:
     return bool(inside(warp_points(grid, pair.h_a_b), *pair.image_b.shape).any())
 
 
-def generated_view(photograph: Image, name: str, index: int, kind: str, size: tuple[int, int], seed: int) -> ViewPair:
+def features_of_both(extract: Callable[[Image], Features], pair: ViewPair) -> tuple[Features, Features]:
+    """Return what an extractor finds in both views, on the pixels that count."""
+    return within(extract(pair.image_a), pair.valid_a), within(extract(pair.image_b), pair.valid_b)
+
+
+def generated_view(
+    photograph: Image, name: str, index: int, kind: str, size: tuple[int, int], seed: int, mask: Mask | None = None
+) -> ViewPair:
     """Return pair `index` of a kind of one photograph; see `data.pairs`."""
     ranges = {"homography": HOMOGRAPHY, "photometric": PHOTOMETRIC}
-    made = generated_pair(photograph, name, index, kind=kind, size=size, seed=seed, **ranges)
-    return ViewPair(f"{name}/{kind}-{index}", name, kind, made.image_a, made.image_b, made.h_a_b)
+    made = generated_pair(photograph, name, index, kind=kind, size=size, seed=seed, mask=mask, **ranges)
+    views = made.image_a, made.image_b, made.h_a_b, made.valid_a, made.valid_b
+    return ViewPair(f"{name}/{kind}-{index}", name, kind, *views)
 
 
 class Job(NamedTuple):
@@ -100,7 +135,11 @@ class Job(NamedTuple):
 
 
 def find_jobs(
-    config: EvaluatePairsConfig, data: str | Path | None, images: str | Path | None
+    config: EvaluatePairsConfig,
+    data: str | Path | None,
+    images: str | Path | None,
+    masks: str | Path | None = None,
+    root: str | Path | None = None,
 ) -> tuple[list[Job], list[str]]:
     """Return the pairs to measure, and the reasons for pairs left out so far. Raises: UserError if there is none.
 
@@ -108,36 +147,46 @@ def find_jobs(
         data: folder of sequences; None = pairs generated from photographs.
         images: folder of photographs for these, of which `config.limit` are taken in even steps; None = those of
             scikit-image.
+        masks: folder of the photographs' masks, by their names relative to `root` (None: see `open_source`).
     """
+    if masks is not None and images is None:
+        raise UserError("--masks: found without --images, expected the photographs that the masks belong to")
     if data is not None:
         found = find_pairs(data)
         return [Job(files.name, partial(read_pair, files)) for files in found.pairs], found.skipped
-    photographs = _photographs(images, config.limit)
+    photographs = _photographs(images, config.limit, root)
+    store = None if masks is None else Masks(masks)
+    if store is not None and (note := store.check([item.name for item in photographs])):
+        print(note)
     size = config.generated_size[0], config.generated_size[1]
 
     @lru_cache(maxsize=1)  # one photograph makes several pairs, one after the other
-    def photograph(place: int) -> Image:
-        return photographs[place][1]()
+    def photograph(place: int) -> tuple[Image, Mask | None]:
+        item = photographs[place]
+        image = item.load()
+        return image, None if store is None else store.read(item.name, image.shape, item.orientation())
 
     def load(place: int, index: int, kind: str) -> ViewPair:
-        return generated_view(photograph(place), photographs[place][0], index, kind, size, config.seed)
+        image, mask = photograph(place)
+        return generated_view(image, photographs[place].name, index, kind, size, config.seed, mask)
 
     return [
         Job(f"{name}/{kind}-{index}", partial(load, place, index, kind))
-        for place, (name, _) in enumerate(photographs)
+        for place, (name, *_) in enumerate(photographs)
         for kind in KINDS
         for index in range(config.generated_pairs)
     ], []
 
 
-def _photographs(folder: str | Path | None, limit: int) -> list[tuple[str, Callable[[], Image]]]:
+def _photographs(folder: str | Path | None, limit: int, root: str | Path | None = None) -> list[Item]:
     if folder is None:
         rgb = sample_photographs()[: limit or None]
-        return [(name, partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY)) for name, image in rgb]  # type: ignore[misc]
-    source = open_source([str(folder)])
+        read: Any = partial(partial, cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
+        return [Item(name, read(image), lambda: 1) for name, image in rgb]
+    source = open_source([str(folder)], root)
     items = list(source.read(0, max(len(source), 1)))
     count = min(limit or len(items), len(items))
-    return [(item.name, item.load) for item in (items[place * len(items) // count] for place in range(count))]
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def load_views(jobs: Iterable[Job], skipped: list[str]) -> Iterator[ViewPair]:

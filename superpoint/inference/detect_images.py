@@ -18,6 +18,7 @@ from rich.text import Text
 from superpoint.config import AdaptationConfig, LabellingConfig
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.feature_writer import check_name
+from superpoint.data.masks import Masks
 from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.display import Display
 from superpoint.errors import UserError
@@ -37,6 +38,7 @@ def detect_images(
     out: str | Path,
     config: InferenceConfig,
     *,
+    masks: str | Path | None = None,
     root: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -44,6 +46,7 @@ def detect_images(
 ) -> int | None:
     """Draw the keypoints of all images of `inputs` (see `data.sources.open_source`) into PNGs in the folder `out`.
 
+    In `masks`, a folder, are the masks of the images (see `data.masks.Masks`); images without one are used whole.
     With an `out` that ends in .h5, write a feature file; only this uses `resume`, `overwrite` and `frame` ("stored" or
     "upright", see `geometry.orientation`). Unreadable images are skipped and named. Return the signal that stopped a
     feature file, else None.
@@ -52,13 +55,17 @@ def detect_images(
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):
-        return _write_features(inputs, out, config, root=root, resume=resume, overwrite=overwrite, frame=frame)
+        shared = {"frame": frame, "masks": None if masks is None else str(masks)}
+        return _write_features(inputs, out, config, shared, root=root, resume=resume, overwrite=overwrite)
     if resume:
         raise UserError("--resume: only a feature file (--out features.h5) can be resumed")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
     console = Console()
     with closing(open_source(inputs, root)) as source, Display() as display:
+        store = None if masks is None else Masks(masks)
+        if store is not None:
+            store.check(getattr(source, "names", ()))
         model = load_detector(config)
         folder = make_folder(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
@@ -69,8 +76,10 @@ def detect_images(
         for item in items:
             try:
                 check_name(item.name)  # a member of a tar may be called ../../file
-                image, start = item.load(), perf_counter()
-                seen = see(model, image, config, item.name)
+                image = item.load()
+                mask = None if store is None else store.read(item.name, image.shape, item.orientation())
+                start = perf_counter()
+                seen = see(model, image, config, item.name, mask)
             except (UserError, ValueError, MemoryError) as error:
                 reason = str(error).removeprefix(f"{item.name}: ") or "does not fit into the memory"
                 console.print(Text(f"skipped {item.name}: {reason}", style="bold yellow"), soft_wrap=True)
@@ -93,23 +102,24 @@ def detect_images(
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
     if len(found) <= ROWS:
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
+    note = store.check([name for name, *_ in found], refuse=False) if store is not None else ""
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
     if oriented:
         console.print(f"{oriented} images carry an EXIF orientation; they are drawn upright")
     console.print(
         f"{keypoints} keypoints on {len(found)} images, {skipped} skipped, {len(found) / max(seconds, 1e-9):.1f} "
-        f"images/s\npictures: {folder}",
+        f"images/s{note and ', '}{note}\npictures: {folder}",
         soft_wrap=True,
     )
     return None
 
 
 def _write_features(
-    inputs: Sequence[str], out: str | Path, config: InferenceConfig, *, frame: str, **options: Any
+    inputs: Sequence[str], out: str | Path, config: InferenceConfig, shared: dict[str, Any], **options: Any
 ) -> int | None:
-    shared = {key: getattr(config, key) for key in ("resize", "tile", "backend", "precision", "device")}
+    shared |= {key: getattr(config, key) for key in ("resize", "tile", "backend", "precision", "device")}
     adaptation = AdaptationConfig(homographies=0, memory=256)  # `memory` as export-detections has it
-    shared |= {"weights": config.model, "decode": decode_config(config), "frame": frame}
+    shared |= {"weights": config.model, "decode": decode_config(config)}
     settings = LabellingConfig(adaptation=adaptation, **shared)
     result = export_detections(settings, inputs, out, **options)
     if result.summary is not None and not result.summary.images:

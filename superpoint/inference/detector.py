@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args, overload
 
 import torch
+from torch import Tensor
 
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
@@ -15,7 +16,7 @@ from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import Frame
-from superpoint.inference.images import GrayImage, Image, Images, gray_images
+from superpoint.inference.images import GrayImage, Image, Images, Mask, Masks, gray_images
 from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
@@ -47,6 +48,7 @@ class FeatureDetector:
         self,
         images: Image,
         *,
+        mask: Mask = ...,
         threshold: float | None = ...,
         max_keypoints: int | None = ...,
         nms_radius: int = ...,
@@ -65,6 +67,7 @@ class FeatureDetector:
         self,
         images: Sequence[Image],
         *,
+        mask: Masks = ...,
         threshold: float | None = ...,
         max_keypoints: int | None = ...,
         nms_radius: int = ...,
@@ -82,6 +85,7 @@ class FeatureDetector:
         self,
         images: Images,
         *,
+        mask: Masks = None,
         threshold: float | None = None,
         max_keypoints: int | None = None,
         nms_radius: int = NMS_RADIUS,
@@ -100,6 +104,9 @@ class FeatureDetector:
             images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
                 tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple, or
                 a colour array or tensor with one more dimension in front. uint16 is stretched between its percentiles.
+            mask: what to ignore (0; anything else is kept): bool or uint8 [H, W], an array, a tensor or a path; a list
+                for several images, or one for all. Of any size, in the frame of the image; see `data.masks.fit_mask`.
+                No keypoint lies within 4 px of an ignored pixel.
             threshold: keep keypoints of a higher probability; None = 0.015.
             max_keypoints: keep the strongest of each image; None or 0 = all.
             nms_radius: drop the weaker of two peaks within this many pixels along both axes.
@@ -115,7 +122,8 @@ class FeatureDetector:
             spread: keep `max_keypoints` that cover the image (`models.suppression.spread_points`), not the strongest.
 
         Returns: features, strongest first; for several images a list in their order.
-        Raises: UserError for an unreadable file or a value out of range; ValueError for another array or tensor.
+        Raises: UserError for an unreadable file, a value out of range or a mask of another aspect ratio; ValueError for
+            another array or tensor.
 
         >>> import numpy as np, superpoint
         >>> model = superpoint.load_model("magicpoint-lite")
@@ -134,7 +142,7 @@ class FeatureDetector:
             check_number(key, value, 0, whole=True)
         check_tile("tile", tile)
         check_distribution(grid or (), per_cell, spread, max_keypoints or 0)
-        grays, several = gray_images(images, resize or 0)
+        grays, several = gray_images(images, resize or 0, mask)
         threshold = THRESHOLD if threshold is None else threshold
         cells = list(grid or ())
         decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, cells, per_cell, spread)
@@ -142,7 +150,7 @@ class FeatureDetector:
         for group in _groups(grays):
             pixels = torch.stack([image.pixels for image in group])[:, None]
             side = fitting_tile(tile, (pixels.shape[-2], pixels.shape[-1]), self.device, "image")
-            found += map(_in_original, group, features(self.network, pixels, decode, tile=side))
+            found += map(_in_original, group, features(self.network, pixels, decode, valid=_valid(group), tile=side))
         found = [each.in_frame(frame) for each in found]
         return found if several else found[0]
 
@@ -152,6 +160,14 @@ def _in_original(image: GrayImage, found: Features) -> Features:
     height, width = image.pixels.shape
     points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
     return Features(points, found.scores, found.descriptors, image.size, orientation=image.orientation)
+
+
+def _valid(group: Sequence[GrayImage]) -> Tensor | None:
+    """Where keypoints are allowed, bool [B, h, w]; None = everywhere."""
+    if all(image.valid is None for image in group):
+        return None
+    everywhere = torch.ones(group[0].pixels.shape, dtype=torch.bool)
+    return torch.stack([everywhere if image.valid is None else image.valid for image in group])
 
 
 def _groups(images: Sequence[GrayImage]) -> Iterator[list[GrayImage]]:

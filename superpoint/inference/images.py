@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from superpoint.data.images import read_gray, read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
+from superpoint.data.masks import as_mask, fit_mask, inner, read_mask
 from superpoint.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
@@ -23,20 +25,24 @@ SIDE = 2**15 - 1  # longest side: OpenCV's resize goes no further
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor
 Images: TypeAlias = Image | Sequence[Image]
+Mask: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor | None
+Masks: TypeAlias = Mask | Sequence[Mask]
 
 
 class GrayImage(NamedTuple):
     """`pixels`: uint8 or float32 of 0..1 [h, w], perhaps shrunk. `size`: (width, height) of the image as it came.
 
-    `orientation`: of EXIF, by which it was turned upright.
+    `orientation`: of EXIF, by which it was turned upright. `valid`: bool [h, w], where keypoints are allowed; None =
+    everywhere.
     """
 
     pixels: Tensor
     size: tuple[int, int]
     orientation: int = 1
+    valid: Tensor | None = None
 
 
-def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]:
+def gray_images(images: Images, resize: int = 0, mask: Masks = None) -> tuple[list[GrayImage], bool]:
     """Return grey tensors, and whether several images came (see `FeatureDetector.detect`)."""
     if isinstance(images, np.ndarray | Tensor):
         several = images.ndim == 4
@@ -44,12 +50,17 @@ def gray_images(images: Images, resize: int = 0) -> tuple[list[GrayImage], bool]
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes)
     if several:
         images = cast(Sequence[Image], images)
-        return [gray_image(image, resize, f"image {index}") for index, image in enumerate(images)], True
-    return [gray_image(images, resize)], False  # type: ignore[arg-type]  # what it is not, the callee says
+        each = isinstance(mask, list | tuple) or (isinstance(mask, np.ndarray | Tensor) and mask.ndim > 2)
+        masks = cast(Sequence[Mask], mask if each else [mask] * len(images))  # one for all
+        if len(masks) != len(images):
+            raise ValueError(f"mask: found {len(masks)} masks, expected {len(images)}, one per image")
+        pairs = enumerate(zip(images, masks, strict=True))
+        return [gray_image(image, resize, f"image {index}", one) for index, (image, one) in pairs], True
+    return [gray_image(images, resize, mask=mask)], False  # type: ignore[arg-type]  # what it is not, the callee says
 
 
-def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
-    """Return an image as a grey tensor, its longest side shrunk to `resize` pixels."""
+def gray_image(image: Image, resize: int = 0, name: str = "image", mask: Mask = None) -> GrayImage:
+    """Return an image as a grey tensor, its longest side shrunk to `resize` pixels, with its mask."""
     orientation = 1
     if isinstance(image, str | os.PathLike):
         pixels, orientation = read_gray(Path(image)), read_orientation(Path(image))
@@ -61,7 +72,16 @@ def gray_image(image: Image, resize: int = 0, name: str = "image") -> GrayImage:
     height, width = pixels.shape
     if resize and resize < max(height, width):
         pixels = shrink(pixels, resize)
-    return GrayImage(torch.from_numpy(pixels), (width, height), orientation)
+    valid = None if mask is None else _valid(mask, (pixels.shape[0], pixels.shape[1]), orientation, f"mask of {name}")
+    return GrayImage(torch.from_numpy(pixels), (width, height), orientation, valid)
+
+
+def _valid(mask: Mask, size: tuple[int, int], orientation: int, name: str) -> Tensor:
+    values = read_mask(Path(mask)) if isinstance(mask, str | os.PathLike) else as_mask(mask, name)
+    allowed = inner(fit_mask(values, size, orientation, name))
+    if not allowed.any():
+        warnings.warn(f"{name}: it keeps nothing, so there are no keypoints", stacklevel=2)
+    return torch.from_numpy(allowed)
 
 
 def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:

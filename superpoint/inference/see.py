@@ -11,7 +11,7 @@ from superpoint.data.images import check_thin
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector, load_model
-from superpoint.inference.images import shrink, shrunk_size
+from superpoint.inference.images import Mask, shrink, shrunk_size
 from superpoint.labelling.memory import fitting_tile
 
 
@@ -23,8 +23,10 @@ class Seen(NamedTuple):
     size: tuple[int, int]
 
 
-def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str) -> Seen:
-    """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features.
+def see(
+    model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str, mask: Mask = None
+) -> Seen:
+    """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features on what its mask keeps.
 
     Raises: NoRoomError if it does not fit into the memory; UserError if it becomes too thin; as the detector's `detect`.
     """
@@ -35,6 +37,7 @@ def see(model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfi
     small = shrink(image, config.resize)
     found = model.detect(
         small,
+        mask=mask,
         threshold=config.threshold,
         max_keypoints=config.max_keypoints,
         nms_radius=config.nms_radius,

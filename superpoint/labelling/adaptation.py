@@ -9,6 +9,7 @@ from torch import Tensor
 
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
+from superpoint.data.masks import Mask, inner
 from superpoint.features import Features
 from superpoint.labelling.aggregate import Aggregate
 from superpoint.labelling.memory import fitting_tile, give_back_freed_memory, largest_chunk
@@ -45,10 +46,11 @@ class HomographicAdaptation:
         self.tile = tile
         self._images = 0
 
-    def __call__(self, image: NDArray[np.uint8], name: str) -> Features:
+    def __call__(self, image: NDArray[np.uint8], name: str, mask: Mask | None = None) -> Features:
         """Return the labels of an image uint8 [H, W]; scores are the probability of a keypoint within about 1 px.
 
         Of one view (plain detection), with descriptors if the network has them. `name` and the seed decide the views.
+        No label lies on what `mask`, bool [H, W], ignores, or near it: see `data.masks.inner`.
         Raises: UserError if the network's output is not finite, or not even one view fits into the memory.
         """
         if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
@@ -56,9 +58,10 @@ class HomographicAdaptation:
         with torch.no_grad():
             if self.config.homographies <= 1:
                 tile = fitting_tile(self.tile, image.shape, self.device, name)
-                found = replace(features(self.network, [image], self.decode, tile=tile)[0], views=1)
+                valid = None if mask is None else torch.from_numpy(inner(mask))
+                found = replace(features(self.network, [image], self.decode, valid=valid, tile=tile)[0], views=1)
             else:
-                aggregate, detections = self._adapted(image, name)
+                aggregate, detections = self._adapted(image, name, mask)
                 xy, scores = detections.points.cpu().numpy(), detections.scores.cpu().numpy()
                 found = Features(xy, scores, None, (image.shape[1], image.shape[0]), views=aggregate.views)
         self._images += 1
@@ -66,13 +69,14 @@ class HomographicAdaptation:
             give_back_freed_memory()
         return found
 
-    def _adapted(self, image: NDArray[np.uint8], name: str) -> tuple[Aggregate, Detections]:
+    def _adapted(self, image: NDArray[np.uint8], name: str, mask: Mask | None = None) -> tuple[Aggregate, Detections]:
         config, (height, width) = self.config, image.shape
         views = sample_views(config, height, width, name)
         largest = max((view.size for view in views), key=lambda size: size[0] * size[1])
         pixels = largest_chunk(config.memory, largest, self.device, name)
         sources = {size: self._source(image, *size) for size in {view.shrunk for view in views}}
-        aggregate = Aggregate(height, width, device=self.device)
+        aggregate = Aggregate(height, width, mask=mask, device=self.device)
+        kept = None if mask is None else torch.from_numpy(inner(mask)).to(self.device)
         floor = min(FLOOR, self.decode.threshold)
         block = SETTLE_EVERY if config.settle else len(views)
         found = None
@@ -80,7 +84,7 @@ class HomographicAdaptation:
             for chunk in chunks(views[start : start + block], pixels):
                 warped = warp_views(sources[chunk[0].shrunk], chunk, height, width)
                 aggregate.add(chunk, dense_maps(self.network, warped).probability, floor)
-            before, found = found, self._read(aggregate)
+            before, found = found, self._read(aggregate, kept)
             if config.settle and before is not None:
                 stay = agreement(before.points.cpu().numpy(), found.points.cpu().numpy(), SETTLED_WITHIN)
                 if stay >= config.settle:
@@ -88,8 +92,9 @@ class HomographicAdaptation:
         assert found is not None
         return aggregate, found
 
-    def _read(self, aggregate: Aggregate) -> Detections:
+    def _read(self, aggregate: Aggregate, kept: Tensor | None = None) -> Detections:
         valid = aggregate.seen() >= min(self.config.min_views, aggregate.views)
+        valid = valid if kept is None else valid & kept
         heatmap = aggregate.heatmap()[None]
         density = aggregate.density()[None]
         return probability_to_keypoints(heatmap, valid=valid, density=density, **asdict(self.decode))[0]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from superpoint.data.masks import Mask, warp_inner
+from superpoint.geometry.homography import inverse, warp_image
 from superpoint.labelling.views import View
 
 SPREAD = 1.0  # px, sigma of the window that counts as one place
@@ -21,8 +23,13 @@ SPREAD = 1.0  # px, sigma of the window that counts as one place
 class Aggregate:
     """Running sums over the views of an image [height, width]. `views`: how many have been added."""
 
-    def __init__(self, height: int, width: int, *, device: torch.device | None = None) -> None:
+    def __init__(
+        self, height: int, width: int, *, mask: Mask | None = None, device: torch.device | None = None
+    ) -> None:
+        """`mask`: bool [height, width]; of each view what it ignores does not count, see `data.masks.warp_inner`."""
         self.views = 0
+        self._mask = mask
+        self._ignored = np.zeros((height, width), np.float32)  # views in which a pixel is ignored
         self._size = height, width
         self._sum = torch.zeros(height * width, device=device)
         self._edges = torch.zeros(height * (width + 1), device=device)  # differences of the counts along each row
@@ -36,6 +43,8 @@ class Aggregate:
         first, last = (edge.to(device) for edge in intervals(borders, *probability.shape[1:]))
         columns = torch.arange(probability.shape[2], device=device)
         usable = (columns >= first[:, :, None]) & (columns < last[:, :, None]) & (probability > floor)
+        if self._mask is not None:
+            usable &= torch.from_numpy(np.stack([self._kept(self._mask, view) for view in views])).to(device)
         view, y, x = usable.nonzero(as_tuple=True)
         weight = probability[view, y, x]
         back = torch.linalg.inv(h_image_view).to(device, torch.float32)[view]  # [N, 3, 3]
@@ -49,6 +58,13 @@ class Aggregate:
             index = (rows + edge).view(-1).to(device)
             self._edges.index_add_(0, index, torch.full_like(index, step, dtype=torch.float32))
         self.views += len(views)
+
+    def _kept(self, mask: Mask, view: View) -> Mask:
+        """Return which pixels of a view count, and take note of those of the image that do not."""
+        kept = warp_inner(mask, view.h_image_view, view.size)
+        gray = np.where(kept, np.uint8(255), np.uint8(0))
+        self._ignored += warp_image(gray, inverse(view.h_image_view), self._size, value=255) < 128
+        return kept
 
     def _hand_back(self, points: Tensor, weight: Tensor) -> None:
         """Add `weight` [N] at `points` [N, 2] of the image, bilinearly."""
@@ -68,7 +84,8 @@ class Aggregate:
     def seen(self) -> Tensor:
         """Return how many views saw each pixel, float32 [height, width]."""
         height, width = self._size
-        return self._edges.view(height, width + 1).cumsum(dim=1)[:, :width]
+        seen = self._edges.view(height, width + 1).cumsum(dim=1)[:, :width]
+        return seen if self._mask is None else (seen - torch.from_numpy(self._ignored).to(seen)).clamp_min(0)
 
     def density(self) -> Tensor:
         """Return the mean over the views that saw each pixel, float32 [height, width]: refine positions on this map."""

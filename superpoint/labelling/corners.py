@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.data.masks import Mask, inner, on_mask
+
 FINE, COARSE = (0.8, 1.1), (1.6, 2.0)  # pixels: blur of the image, and of the products of its gradients
 NOISE = 1.0  # (grey levels / px)**2: corners of less strength are made of noise and JPEG blocks
 ADDED = 2.0  # times NOISE, that a corner must have to become a label
@@ -69,12 +71,17 @@ def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
 
 
 def sharpen(
-    image: NDArray[np.uint8], points: Points, scores: NDArray[np.float32], *, added: float = 0.0
+    image: NDArray[np.uint8],
+    points: Points,
+    scores: NDArray[np.float32],
+    *,
+    added: float = 0.0,
+    mask: Mask | None = None,
 ) -> tuple[Points, NDArray[np.float32]]:
     """Move labels [N, 2] with scores [N], strongest first, to the corners next to them in an image uint8 [H, W].
 
     Out of focus, corners of a blurred copy serve. Up to `added` other corners per 100 x 100 pixels become labels with
-    the lowest score. Of two labels nearer than APART the stronger stays.
+    the lowest score. Of two labels nearer than APART the stronger stays. None stays on what `mask` ignores.
     """
     height, width = image.shape
     fine, coarse = corner_strength(image, *FINE), corner_strength(image, *COARSE)
@@ -94,6 +101,9 @@ def sharpen(
         lowest = scores.min() if len(scores) else np.float32(0)
         moved = np.concatenate([moved, found[order]])
         scores = np.concatenate([scores, np.full(len(order), lowest, np.float32)])
+    if mask is not None:
+        kept = on_mask(moved, inner(mask))
+        moved, scores = moved[kept], scores[kept]
     kept = _apart(moved, height, width)
     return moved[kept], scores[kept]
 

@@ -23,6 +23,7 @@ from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
 from superpoint.data.images import own_limit
+from superpoint.data.masks import Masks, inner
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, Item, NamedImages
 from superpoint.data.sources.source import Files, open_source
 from superpoint.data.sources.streams import read_ahead
@@ -100,13 +101,17 @@ def export_detections(
     with closing(shards), Processes() as processes, warnings.catch_warnings(), own_limit():
         model = load_network(config.weights)
         config = _resolved(config, processes)
+        masks = None if config.masks is None else Masks(config.masks)
         settings = {
-            "config": {key: value for key, value in asdict(config).items() if key not in (*MAY_CHANGE, "weights")},
+            "config": {k: value for k, value in asdict(config).items() if k not in (*MAY_CHANGE, "weights", "masks")},
             "model": model_hash(model),
+            **({} if masks is None else {"masks": masks.digest()}),
         }
 
         def prepare() -> tuple[ImageSource, bool]:
             source = open_source(inputs, root, prefix=config.prefix)
+            if masks is not None:
+                masks.check(getattr(source, "names", ()))
             if overwrite:
                 refuse_inputs(out, inputs)
                 shards.discard()
@@ -122,10 +127,13 @@ def export_detections(
             "config": dump_config(replace(config, **kept)),
             "key": digest(settings),
             "plan": digest(plan),
+            **({} if masks is None else {"masks": settings["masks"]}),
         }
         shares = [Share()]
         if not complete:
-            shares = processes.collect(lambda: _label_share(config, model, source, shards, processes, attributes))
+            shares = processes.collect(
+                lambda: _label_share(config, model, source, shards, processes, attributes, masks)
+            )
             signal = next((share.signal for share in shares if share.signal is not None), None)
             if signal is not None:
                 if processes.first:
@@ -142,7 +150,11 @@ def export_detections(
                 raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
             # Read the labels again only where the shards do not know: they may be gone, or hold a name twice.
             again = complete or (config.merge and bool(shards.merge(attributes)))
-            return _finish(config, shards, path, again, attributes["model"], sum(share.rate for share in shares))
+            notes = [f"{rate:.2f} images/s"] if (rate := sum(share.rate for share in shares)) else []
+            if masks is not None:
+                with FeatureFile(path) as labels:
+                    notes.append(masks.check(getattr(source, "names", None) or labels.names(), refuse=False))
+            return _finish(config, shards, path, again, attributes["model"], ", ".join(filter(None, notes)))
 
         return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
 
@@ -207,6 +219,7 @@ def _label_share(
     shards: ShardFolder,
     processes: Processes,
     attributes: dict[str, Any],
+    masks: Masks | None,
 ) -> Share:
     finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
@@ -232,7 +245,9 @@ def _label_share(
             return task, None
         try:
             check_name(task.item.name)
-            return task, shrink(task.item.load(), config, task.item.orientation())
+            image, orientation = task.item.load(), task.item.orientation()
+            mask = None if masks is None else masks.read(task.item.name, image.shape, orientation)
+            return task, shrink(image, config, orientation, mask)
         except UserError as error:
             return task, error
         except MemoryError:
@@ -282,6 +297,8 @@ def _label_share(
                     outcome = _reason(error, name)
                 if isinstance(outcome, str):
                     progress.message(f"skipped {name}: {outcome}", warning=True)
+                elif isinstance(image, WorkingImage) and image.mask is not None and not inner(image.mask).any():
+                    progress.message(f"{name}: its mask keeps nothing, so there is no keypoint", warning=True)
                 writer.add(task.part, name, outcome)
                 progress.image(skipped=isinstance(outcome, str))
             if interrupted():
@@ -313,7 +330,7 @@ def _amount(
     return images(mine), images(ended), "images"
 
 
-def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, model: str, rate: float) -> Summary:
+def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, model: str, note: str) -> Summary:
     """Summarise `path` (from its labels if `again`, else from the shards), tidy up, report."""
     if again:
         with FeatureFile(path) as labels:
@@ -327,5 +344,5 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
     write_json(shards.out.with_name(f"{shards.out.name}.summary.json"), report)
     if path == shards.out and shards.path.exists():
         shards.remove()
-    print_summary(path, summary, skipped, f"{rate:.2f} images/s" if rate else "", frame=config.frame)
+    print_summary(path, summary, skipped, note, frame=config.frame)
     return summary

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from superpoint.backends import make_network
 from superpoint.config import LabellingConfig
 from superpoint.data.images import check_thin, resize_with_points
+from superpoint.data.masks import Mask, resize_mask
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.labelling import HomographicAdaptation
@@ -31,22 +32,31 @@ class WorkingImage(NamedTuple):
     size: tuple[int, int]  # (width, height) it came in
     orientation: int = 1  # of EXIF, by which it was turned upright
     sharp: NDArray[np.uint8] | None = None  # at up to SHARP times the size, if labels are to be moved to its corners
+    mask: Mask | None = None  # of `image`
+    sharp_mask: Mask | None = None
 
 
 Labeller = Callable[[WorkingImage, str], Features]
 
 
-def shrink(image: NDArray[np.uint8], config: LabellingConfig, orientation: int = 1) -> WorkingImage:
-    """Shrink an image uint8 [H, W] to the size the network works at. Raises: UserError if that is too thin."""
+def shrink(
+    image: NDArray[np.uint8], config: LabellingConfig, orientation: int = 1, mask: Mask | None = None
+) -> WorkingImage:
+    """Shrink an image uint8 [H, W], and its mask, to the size the network works at.
+
+    Raises: UserError if that is too thin.
+    """
     height, width = image.shape
     to_width, to_height = working_size(width, height, config.resize)
     check_thin(image.shape, (to_height, to_width), config.decode.border)
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
-    sharp = None
+    small_mask = None if mask is None else resize_mask(mask, (to_height, to_width))
+    sharp = sharp_mask = None
     if config.sharpen:
         sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
         sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
-    return WorkingImage(small, (width, height), orientation, sharp)
+        sharp_mask = None if mask is None else resize_mask(mask, (sharp_height, sharp_width))
+    return WorkingImage(small, (width, height), orientation, sharp, small_mask, sharp_mask)
 
 
 def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
@@ -60,7 +70,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
 
     def label(working: WorkingImage, name: str) -> Features:
         try:
-            found = detect(working.image, name)
+            found = detect(working.image, name, working.mask)
         except (MemoryError, torch.OutOfMemoryError) as error:
             height, width = working.image.shape
             raise NoRoomError(
@@ -69,7 +79,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
         descriptors = found.descriptors if config.descriptors else None
         found = replace(found, descriptors=descriptors, views=found.views if adapts else None)
         features = _in_original(found, working)
-        return features if working.sharp is None else _sharpened(features, working.sharp, config.corners)
+        return features if working.sharp is None else _sharpened(features, working, config.corners)
 
     return label
 
@@ -82,12 +92,14 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
     return replace(features, keypoints=points, image_size=size, uncertainty=uncertainty, orientation=orientation)
 
 
-def _sharpened(features: Features, image: NDArray[np.uint8], corners: float) -> Features:
-    """Features whose points have moved to corners of `image`, the original or a smaller copy."""
+def _sharpened(features: Features, working: WorkingImage, corners: float) -> Features:
+    """Features whose points have moved to corners of `working.sharp`, the original or a smaller copy."""
+    image = working.sharp
+    assert image is not None
     width, height = features.image_size
     scale_x, scale_y = width / image.shape[1], height / image.shape[0]
     points = resize_points(features.keypoints, 1 / scale_x, 1 / scale_y)
-    points, scores = sharpen(image, points, features.scores, added=corners)
+    points, scores = sharpen(image, points, features.scores, added=corners, mask=working.sharp_mask)
     uncertainty = UNCERTAINTY * (scale_x + scale_y) / 2
     points = resize_points(points, scale_x, scale_y)
     return replace(features, keypoints=points, scores=scores, uncertainty=uncertainty)

@@ -263,6 +263,8 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
         raise UserError(f"{key}: found {new}, the shards in {folder} were made with {old}")
     if before["model"] != now["model"]:
         raise UserError(f"weights: found hash {now['model']}, the shards in {folder} were made with {before['model']}")
+    if before.get("masks") != now.get("masks"):
+        raise UserError(f"masks: found others than those that the shards in {folder} were made with, expected the same")
     old, new = before["source"], now["source"]
     if old["kind"] != new["kind"] or (old["kind"] == "tar" and old != new):
         raise UserError(f"images: found other inputs than the shards in {folder} were made from")

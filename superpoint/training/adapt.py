@@ -49,7 +49,7 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
     for number in range(1, config.rounds + 1):
         labels = folder / f"labels{number}.h5"
         console.rule(f"round {number} of {config.rounds}: labels of {weights}")
-        labelling = replace(config.labelling, weights=weights)
+        labelling = replace(config.labelling, weights=weights, masks=config.masks)
         exported = export_detections(labelling, [str(images)], labels, root=str(images), resume=True)
         if exported.signal is not None or exported.summary is None:
             return exported.signal

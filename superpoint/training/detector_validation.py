@@ -34,9 +34,11 @@ class DetectorValidation:
         data, overfit = config.data, config.data.overfit
         self.objective = detector_objective(config)
         self.sets: dict[str, list[Sample]] = {}
+        self.valid: list[np.ndarray] = []  # what counts of each photograph
         if data.kind != "synthetic":
-            images = held_out_photographs(data, config.validation.images)
-            self.sets[PHOTOGRAPHS] = [("photograph", image, points) for image, points in images]
+            scenes = held_out_photographs(data, config.validation.images)
+            self.sets[PHOTOGRAPHS] = [("photograph", image, points) for image, points, _ in scenes]
+            self.valid = [mask for *_, mask in scenes]
         elif overfit:  # success is to reproduce these very samples
             dataset = SyntheticShapes(data, config.seed)
             self.sets["clean"] = [("overfit", *dataset.draw(index)[:2]) for index in range(overfit)]
@@ -49,9 +51,9 @@ class DetectorValidation:
                 )
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
-        detect = network_detector(model)
         metrics: dict[str, Any] = {}
         for name, samples in self.sets.items():
+            detect = network_detector(model, self.valid if name == PHOTOGRAPHS else [])
             metrics |= flat_metrics(evaluate_synthetic(detect, samples), prefix=f"{name}/")
         # Without any label in the set (overfitting an image of ellipses) precision is undefined.
         prefixes = tuple(f"{name}/ap@" for name in self.selecting)
@@ -67,8 +69,9 @@ class DetectorValidation:
     def _loss(self, model: nn.Module) -> float:
         """Mean of the objective over the scenes that "AP" is measured on, as over one large batch."""
         scenes = [(image, points) for name in self.selecting for _, image, points in self.sets[name]]
-        parts = [scenes[start : start + LOSS_BATCH] for start in range(0, len(scenes), LOSS_BATCH)]
-        return weighted_means([self.objective(model, labelled_batch(part, model)) for part in parts])["loss"]
+        parts = [slice(start, start + LOSS_BATCH) for start in range(0, len(scenes), LOSS_BATCH)]
+        batches = (labelled_batch(scenes[part], model, self.valid[part]) for part in parts)
+        return weighted_means([self.objective(model, batch) for batch in batches])["loss"]
 
     def _picture(self, model: nn.Module) -> np.ndarray:
         shown = self.sets[self.selecting[0]][:9]
@@ -80,16 +83,18 @@ class DetectorValidation:
         return contact_sheet(truth + heat, titles, columns=len(shown))
 
 
-def labelled_batch(scenes: Sequence[tuple[np.ndarray, np.ndarray]], model: nn.Module) -> dict[str, torch.Tensor]:
+def labelled_batch(
+    scenes: Sequence[tuple[np.ndarray, np.ndarray]], model: nn.Module, valid: Sequence[np.ndarray] = ()
+) -> dict[str, torch.Tensor]:
     """Return scenes (image uint8 [H, W], points [N, 2]) of one size as a batch on the device of `model`.
 
-    Padded to multiples of 8; cells in the padding are not valid.
+    Padded to multiples of 8; cells in the padding, or with a pixel that is not `valid` (bool [H, W]), do not count.
     """
     height, width = scenes[0][0].shape
     image = pad_to_multiple(torch.from_numpy(np.stack([image for image, _ in scenes]))[:, None].float())
-    inside = np.zeros(tuple(image.shape[-2:]), bool)
-    inside[:height, :width] = True
-    target = np.stack([encode_points(points, inside.shape[0], inside.shape[1]) for _, points in scenes])
-    valid = np.repeat(valid_cells(inside)[None], len(scenes), axis=0)
-    batch = {"image": image, "target": torch.from_numpy(target), "valid": torch.from_numpy(valid)}
+    inside = np.zeros((len(scenes), *image.shape[-2:]), bool)
+    inside[:, :height, :width] = np.stack(valid) if len(valid) else True
+    target = np.stack([encode_points(points, *inside.shape[1:]) for _, points in scenes])
+    cells = np.stack([valid_cells(each) for each in inside])
+    batch = {"image": image, "target": torch.from_numpy(target), "valid": torch.from_numpy(cells)}
     return {key: value.to(next(model.parameters()).device) for key, value in batch.items()}

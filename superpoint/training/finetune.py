@@ -60,7 +60,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     if config.labels is None:
         console.rule(f"labels of {weights}")
         make_folder(labels.parent)
-        labelling = replace(config.labelling, weights=weights)
+        labelling = replace(config.labelling, weights=weights, masks=config.masks)
         exported = export_detections(labelling, [str(images)], labels, root=images, resume=True)
         if exported.signal is not None:
             return exported.signal

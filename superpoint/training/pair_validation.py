@@ -17,7 +17,7 @@ from superpoint.data.training_set import held_out_pairs, held_out_source, traini
 from superpoint.data.warped_pairs import SyntheticScenes
 from superpoint.evaluation.pair_metrics import PairRecord, figures, match_pair, measure_pair
 from superpoint.evaluation.pairs import corner_error, match_errors
-from superpoint.evaluation.views import ViewPair, generated_view
+from superpoint.evaluation.views import ViewPair, generated_view, within
 from superpoint.features import Features
 from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation
@@ -111,7 +111,8 @@ def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[Vi
     pairs = []
     for index in range(count):
         turn, place = divmod(int(index // len(KINDS) * step), len(source))
-        pairs.append(generated_view(source[place][0], str(place), turn, KINDS[index % len(KINDS)], size, seed))
+        photograph, _, mask = source[place]
+        pairs.append(generated_view(photograph, str(place), turn, KINDS[index % len(KINDS)], size, seed, mask))
     return pairs
 
 
@@ -121,7 +122,8 @@ def network_features(model: nn.Module, pairs: Sequence[ViewPair], protocol: Eval
     images = [image for pair in pairs for image in (pair.image_a, pair.image_b)]
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     found = [each for batch in batches for each in features(model, batch, decode)]
-    return list(zip(found[::2], found[1::2], strict=True))
+    views = zip(pairs, found[::2], found[1::2], strict=True)
+    return [(within(a, pair.valid_a), within(b, pair.valid_b)) for pair, a, b in views]
 
 
 def measure_pairs(pairs: Iterable[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig) -> list[PairRecord]:

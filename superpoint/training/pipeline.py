@@ -49,7 +49,8 @@ LABELS = "labels.h5"
 CHOSEN = "photographs.txt"  # those that `limit` leaves
 HELD_OUT = "held_out.txt"  # photographs that nothing was trained on (they chose its best checkpoint), to evaluate on
 OWNERS = {  # of the keys above the sections: the first stage that they decide about; None = none
-    **{"run": None, "seed": "magicpoint", "model": "magicpoint", "images": "labels", "limit": "labels"},
+    **{"run": None, "seed": "magicpoint", "model": "magicpoint"},
+    **dict.fromkeys(("images", "masks", "limit"), "labels"),
     **{f"labels.{key}": None for key in MAY_CHANGE},
     "model.descriptor_dim": "superpoint",
 }
@@ -148,7 +149,7 @@ def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None)
 
 def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
     folder = make_folder(Path(config.run) / "labels")
-    labelling = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS))
+    labelling = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS), masks=config.masks)
     inputs = images
     if config.limit:
         source = open_source([str(images)])
@@ -178,9 +179,8 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
         held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
     listed = folder / HELD_OUT
     _list_photographs(listed, images, held_out)
-    records = evaluate_pairs(
-        config.evaluation, [str(Path(config.run) / "superpoint"), "sift"], images=listed, out=folder, gallery=2
-    )
+    names, options = [str(Path(config.run) / "superpoint"), "sift"], {"masks": config.masks, "root": images}
+    records = evaluate_pairs(config.evaluation, names, images=listed, out=folder, gallery=2, **options)
     rows = {}
     for entry in summaries(records, config.evaluation.seed):
         if entry["kind"] == "all":

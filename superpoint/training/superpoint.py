@@ -23,7 +23,7 @@ from superpoint.engine.display import watch
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.tables import format_cell, make_table, publish
-from superpoint.evaluation.views import ViewPair
+from superpoint.evaluation.views import ViewPair, features_of_both
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
 from superpoint.training.fit import finish, fit
@@ -90,7 +90,7 @@ def measure_generated(
     settings = protocol(config)
     if weights is None:
         sift = make_extractor("sift", settings)
-        found = [(sift(pair.image_a), sift(pair.image_b)) for pair in watch(pairs, "SIFT on pairs")]
+        found = [features_of_both(sift, pair) for pair in watch(pairs, "SIFT on pairs")]
     else:
         model, parts = load_network(weights), [pairs[start : start + PART] for start in range(0, len(pairs), PART)]
         found = [both for part in watch(parts, "pairs") for both in network_features(model, part, settings)]

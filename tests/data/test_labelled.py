@@ -20,13 +20,15 @@ def blob(height: int, width: int, x: float, y: float) -> np.ndarray:
     return gray_spots(np.array([[x, y]]), height, width, 5.0)
 
 
-def pictures(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def pictures(count: int) -> list[tuple[np.ndarray, np.ndarray, None]]:
     """Black images of the configured size; image i has one label, in the cell (row, column) = divmod(i, 8)."""
-    return [(np.full((48, 64), i, np.uint8), np.array([[8 * (i % 8) + 3, 8 * (i // 8) + 2]])) for i in range(count)]
+    points = (np.array([[8 * (i % 8) + 3, 8 * (i // 8) + 2]]) for i in range(count))
+    return [(np.full((48, 64), i, np.uint8), xy, None) for i, xy in enumerate(points)]
 
 
 def test_shapes_and_types() -> None:
-    sample = LabelledImages([(blob(100, 61, 30, 50), np.array([[30.0, 50.0]]))], DataConfig(height=52, width=64), 0)[5]
+    scene = (blob(100, 61, 30, 50), np.array([[30.0, 50.0]]), None)
+    sample = LabelledImages([scene], DataConfig(height=52, width=64), 0)[5]
     assert {name: (tuple(value.shape), value.dtype) for name, value in sample.items()} == {
         "image": ((1, 56, 64), torch.uint8),
         "target": ((7, 8), torch.int64),
@@ -39,7 +41,7 @@ def test_resizing_and_cropping_keep_points_on_the_image_content(size: tuple[int,
     height, width = size
     x, y = width / 2 + 0.3, height / 2 - 1.2
     for rng in (None, np.random.default_rng(1)):
-        image, points = cover(blob(height, width, x, y), np.array([[x, y], [-5.0, 3.0], [np.nan, 1.0]]), (48, 64), rng)
+        image, points, _ = cover(blob(height, width, x, y), np.array([[x, y], [-5, 3], [np.nan, 1]]), (48, 64), rng)
         assert image.shape == (48, 64)
         if not len(points):
             assert rng is not None  # a random crop may lose the point
@@ -50,20 +52,20 @@ def test_resizing_and_cropping_keep_points_on_the_image_content(size: tuple[int,
 
 
 def test_the_middle_crop_is_in_the_middle() -> None:
-    image, points = cover(blob(48, 164, 81.5, 23.5), np.array([[81.5, 23.5]]), (48, 64))
+    image, points, _ = cover(blob(48, 164, 81.5, 23.5), np.array([[81.5, 23.5]]), (48, 64))
     np.testing.assert_allclose(points, [[31.5, 23.5]])
     np.testing.assert_allclose(centroid(image), (31.5, 23.5), atol=0.01)
 
 
 def test_random_crops_reach_every_place() -> None:
-    data = LabelledImages([(np.arange(48 * 70, dtype=np.uint32).reshape(48, 70).astype(np.uint8), np.empty((0, 2)))],
-                          PLAIN, 0)  # fmt: skip
+    image = np.arange(48 * 70, dtype=np.uint32).reshape(48, 70).astype(np.uint8)
+    data = LabelledImages([(image, np.empty((0, 2)), None)], PLAIN, 0)
     lefts = {int(data.draw(index)[0][0, 0]) for index in range(60)}
     assert lefts == set(range(7))
 
 
 def test_a_sample_is_a_function_of_seed_and_index() -> None:
-    source = [(blob(60, 90, 40 + i, 30), np.array([[40.0 + i, 30.0]])) for i in range(5)]
+    source = [(blob(60, 90, 40 + i, 30), np.array([[40.0 + i, 30.0]]), None) for i in range(5)]
     config = DataConfig(height=48, width=64, curriculum=0)
     first, second, other = (LabelledImages(source, config, seed) for seed in (3, 3, 4))
     for index in (11, 0, 4, 2**33):
@@ -91,7 +93,7 @@ def test_the_target_is_the_encoded_label() -> None:
 
 def test_augmentation_moves_points_with_the_image() -> None:
     config = DataConfig(height=48, width=64, curriculum=0, photometric=PhotometricConfig(enable=False))
-    data = LabelledImages([(blob(48, 64, 31, 25), np.array([[31.0, 25.0]]))], config, 0)
+    data = LabelledImages([(blob(48, 64, 31, 25), np.array([[31.0, 25.0]]), None)], config, 0)
     moved = 0
     for index in range(40):
         image, points, mask = data.draw(index)
@@ -103,8 +105,8 @@ def test_augmentation_moves_points_with_the_image() -> None:
 
 
 def test_overfit_takes_the_first_images_with_labels() -> None:
-    source = [(np.zeros((48, 64), np.uint8), np.empty((0, 2))), *pictures(5)[1:]]
-    source[2] = (source[2][0], np.array([[-9.0, 4.0]]))  # its only label is not on the image
+    source = [(np.zeros((48, 64), np.uint8), np.empty((0, 2)), None), *pictures(5)[1:]]
+    source[2] = (source[2][0], np.array([[-9.0, 4.0]]), None)  # its only label is not on the image
     data = LabelledImages(source, DataConfig(height=48, width=64, overfit=2), 0)
     assert len(data) == 2
     assert [int(data[i]["image"][0, 0, 0]) for i in range(4)] == [1, 3, 1, 3]

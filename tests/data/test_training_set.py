@@ -59,7 +59,7 @@ def test_no_photograph_is_both_trained_on_and_held_out(labelled: Path) -> None:
     settings = config(labelled, holdout=0.2, **still)
     samples = training_samples(settings, 0)
     trained = {int(samples.draw(index)[0].min()) for index in range(60)}
-    held = {int(image.min()) for image, _ in held_out_photographs(settings, 100)}
+    held = {int(image.min()) for image, *_ in held_out_photographs(settings, 100)}
     assert len(held) == len(split_names(NAMES, 0.2)[1])
     assert len(trained | held) == 30
     assert not trained & held
@@ -81,7 +81,7 @@ def test_weak_labels_are_left_out(tmp_path: Path) -> None:
 def test_overfitting_validates_on_the_samples_themselves(labelled: Path) -> None:
     settings = config(labelled, overfit=3)
     samples = training_samples(settings, 0)
-    for index, (image, points) in enumerate(held_out_photographs(settings, 100)):
+    for index, (image, points, _) in enumerate(held_out_photographs(settings, 100)):
         assert np.array_equal(image, samples.draw(index)[0])
         assert len(points) == 2
 

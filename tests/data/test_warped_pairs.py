@@ -20,10 +20,11 @@ def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
 
 
-def source(count: int = 5, height: int = 150, width: int = 200) -> list[tuple[np.ndarray, np.ndarray]]:
+def source(count: int = 5, height: int = 150, width: int = 200) -> list[tuple[np.ndarray, np.ndarray, None]]:
     """Photographs with 60 labels each."""
     rng = np.random.default_rng(1)
-    return [(smooth(height, width, i), rng.uniform((0, 0), (width - 1, height - 1), (60, 2))) for i in range(count)]
+    points = (rng.uniform((0, 0), (width - 1, height - 1), (60, 2)) for _ in range(count))
+    return [(smooth(height, width, i), xy, None) for i, xy in enumerate(points)]
 
 
 def config(**keys: object) -> PairDataConfig:
@@ -70,7 +71,7 @@ def test_the_homography_maps_view_a_to_view_b(shape: tuple[int, int]) -> None:
 
 def test_labels_are_warped_exactly_and_with_the_image() -> None:
     labels = np.array([[60.3, 50.6], [140.2, 48.1], [61.7, 101.4], [138.5, 99.9], [100.1, 75.7]])
-    data = WarpedPairs([(gray_spots(labels, 150, 200, 3.0), labels)], config(zoom=1.0), 0)
+    data = WarpedPairs([(gray_spots(labels, 150, 200, 3.0), labels, None)], config(zoom=1.0), 0)
     checked = 0
     for index in range(12):
         a, b, h_a_b = data.draw(index)
@@ -149,7 +150,7 @@ def test_overfitting_repeats_warped_pairs_without_light_and_noise() -> None:
 
 
 def test_overfitting_takes_pairs_with_labels_in_both_views() -> None:
-    photographs = [(smooth(64, 80), np.empty((0, 2))), *source(1, 64, 80)]
+    photographs = [(smooth(64, 80), np.empty((0, 2)), None), *source(1, 64, 80)]
     data = WarpedPairs(photographs, config(overfit=3), 0)
     assert all(len(view.points) for index in range(3) for view in data.draw(index)[:2])
     with pytest.raises(UserError, match=r"data\.overfit: found 0 pairs with labels in both views among 500"):

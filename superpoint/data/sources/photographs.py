@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.images import read_gray
+from superpoint.data.images import read_gray, read_orientation
+from superpoint.data.masks import Mask, Masks, inner, on_mask
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import HDF5
 from superpoint.errors import UserError
@@ -21,17 +22,26 @@ class LabelledPhotographs:
     """Images with their labels, a `LabelSource`; the images are files or lie in an HDF5 file."""
 
     def __init__(
-        self, labels: FeatureFile, root: str | Path, names: Sequence[str] | None = None, threshold: float = 0.0
+        self,
+        labels: FeatureFile,
+        root: str | Path,
+        names: Sequence[str] | None = None,
+        threshold: float = 0.0,
+        masks: str | Path | None = None,
     ) -> None:
         """Open the images `names` (None: all) in `root`, a folder or HDF5 file; `threshold`: lowest score of a label.
 
-        Raises: UserError if there are no labels, or none of the first TRIES images is in `root`.
+        Raises: UserError if there are no labels, none of the first TRIES images is in `root`, or no image has a mask in
+            the folder `masks`.
         """
         self.labels = labels
         self.root = Path(root)
         self.threshold = threshold
         self.names = labels.names() if names is None else list(names)
         self.upright = labels.frame == "upright"
+        self.masks = None if masks is None else Masks(masks)
+        if self.masks is not None:
+            self.masks.check(labels.names())
         labels.close()  # every worker opens its own
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
@@ -48,8 +58,8 @@ class LabelledPhotographs:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return image and points; instead of a lost or damaged image, the next.
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], Mask | None]:
+        """Return image, points and mask, without points on what it ignores; instead of a damaged image, the next.
 
         Raises: UserError if TRIES images in a row fail.
         """
@@ -58,7 +68,10 @@ class LabelledPhotographs:
             number = (index + step) % len(self.names)
             try:
                 gray, features = self.read(number)
-                return gray, features.keypoints[features.scores >= self.threshold]
+                mask, chosen = self.mask(number, gray), features.scores >= self.threshold
+                if mask is not None:
+                    chosen &= on_mask(features.keypoints, inner(mask))
+                return gray, features.keypoints[chosen], mask
             except UserError as error:
                 failed.append(error)
                 if number not in self._warned:
@@ -83,6 +96,15 @@ class LabelledPhotographs:
             made = " x ".join(map(str, features.image_size))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
         return gray, features
+
+    def mask(self, index: int, gray: NDArray[np.uint8]) -> Mask | None:
+        """Return the mask of an image that was read. Raises: UserError if it cannot be read or does not fit."""
+        name = self.names[index]
+        if self.masks is None or self.masks.find(name) is None:
+            return None
+        orientation = read_orientation if self.store is None else self.store.orientation
+        place = self.root / name if self.store is None else name
+        return self.masks.read(name, gray.shape, orientation(place) if self.upright else 1)
 
     def _has(self, name: str) -> bool:
         return (self.root / name).is_file() if self.store is None else name in self.store

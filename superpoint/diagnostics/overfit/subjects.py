@@ -87,7 +87,7 @@ def single_photograph(
             )
         about = f"{Path(image).name}, labels: {seen} points of {labels}"
     else:
-        gray, _ = cover(gray, np.empty((0, 2), np.float32), size)
+        gray = cover(gray, np.empty((0, 2), np.float32), size)[0]
         (found,) = features(load_network(DETECTOR), [gray], config.decode)
         points = found.keypoints
         if not len(points):
@@ -98,14 +98,15 @@ def single_photograph(
     # A full path, since checks may be started from anywhere.
     root = folder.resolve()
     data = replace(config.data, kind="labelled", labels=str(root / FEATURES), images=str(root))
-    config, keep = replace(config, data=data), partial(_keep, folder, (gray, points), about)
+    scene: Scene = (gray, points, None)
+    config, keep = replace(config, data=data), partial(_keep, folder, scene, about)
     if isinstance(config, SuperPointConfig):
-        return config, Subject(WarpedPairs([(gray, points)], config.data, config.seed), f"two views of {about}", keep)
-    return config, Subject(LabelledImages([(gray, points)], config.data, config.seed), about, keep)
+        return config, Subject(WarpedPairs([scene], config.data, config.seed), f"two views of {about}", keep)
+    return config, Subject(LabelledImages([scene], config.data, config.seed), about, keep)
 
 
 def _keep(folder: Path, scene: Scene, about: str) -> None:
-    image, points = scene
+    image, points, _ = scene
     save_image(folder / PHOTOGRAPH, image)
     size = (image.shape[1], image.shape[0])
     save_features(folder / FEATURES, {PHOTOGRAPH: Features(points, image_size=size)}, {"source": about})

@@ -104,7 +104,9 @@ def _held_out(config: MagicPointConfig) -> dict[str, list[Subject]]:
     if config.data.kind == "synthetic" or config.data.overfit:
         return {}
     photographs = enumerate(held_out_photographs(config.data, HELD_OUT))
-    return {"held-out photographs": [Subject(f"held-out photograph {number}", *pair) for number, pair in photographs]}
+    return {
+        "held-out photographs": [Subject(f"held-out photograph {number}", *scene[:2]) for number, scene in photographs]
+    }
 
 
 def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:

@@ -28,7 +28,7 @@ def test_labelled_photographs(labels: FeatureFile, tmp_path: Path) -> None:
         LabelledPhotographs(labels, tmp_path / "elsewhere")
     source = LabelledPhotographs(labels, tmp_path)
     assert len(source) == 4
-    image, points = source[0]
+    image, points, _ = source[0]
     assert (image.shape, image.dtype, points.dtype) == ((48, 64), np.uint8, np.float32)
     np.testing.assert_array_equal(points, make(seed=2).keypoints)
     assert len(pickle.loads(pickle.dumps(source))[3][1]) == 5
@@ -73,7 +73,7 @@ def test_images_in_hdf5(tmp_path: Path) -> None:
     assert source.names == list(names)
     for copy in (source, pickle.loads(pickle.dumps(source))):
         for index, added in enumerate((0, 1, 3)):
-            image, points = copy[index]
+            image, points, _ = copy[index]
             np.testing.assert_array_equal(image, gray + added)
             np.testing.assert_array_equal(points, make(seed=index).keypoints)
     save_features(tmp_path / "other.h5", {"a/stack/3": make(), "a/stack/-1": make(), "a": make()})

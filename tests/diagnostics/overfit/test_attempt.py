@@ -197,7 +197,7 @@ def test_photographs_with_labels_from_a_file_or_the_pretrained_detector(
     reading = read_run(tmp_path / "a")
     assert reading.case.config.data.kind == "labelled"
     image, points, _ = reading.case.dataset.draw(0)
-    wanted, xy = cover(gray, np.array([[150.5, 200], [300, 90]], np.float32), (48, 64))
+    wanted, xy, _ = cover(gray, np.array([[150.5, 200], [300, 90]], np.float32), (48, 64))
     assert np.array_equal(image, wanted)
     np.testing.assert_allclose(points, xy, atol=1e-4)
     assert np.array_equal(default_subjects([tmp_path / "a"], 200, Console(quiet=True))[0].image, image)
