@@ -94,7 +94,7 @@ def labelled_batch(
     image = pad_to_multiple(torch.from_numpy(np.stack([image for image, _ in scenes]))[:, None].float())
     inside = np.zeros((len(scenes), *image.shape[-2:]), bool)
     inside[:, :height, :width] = np.stack(valid) if len(valid) else True
-    target = np.stack([encode_points(points, *inside.shape[1:]) for _, points in scenes])
+    target = np.stack([encode_points(points, inside.shape[1], inside.shape[2]) for _, points in scenes])
     cells = np.stack([valid_cells(each) for each in inside])
     batch = {"image": image, "target": torch.from_numpy(target), "valid": torch.from_numpy(cells)}
     return {key: value.to(next(model.parameters()).device) for key, value in batch.items()}
