@@ -102,9 +102,10 @@ class LabelledPhotographs:
         name = self.names[index]
         if self.masks is None or self.masks.find(name) is None:
             return None
-        orientation = read_orientation if self.store is None else self.store.orientation
-        place = self.root / name if self.store is None else name
-        return self.masks.read(name, gray.shape, orientation(place) if self.upright else 1)
+        turn = 1
+        if self.upright:
+            turn = read_orientation(self.root / name) if self.store is None else self.store.orientation(name)
+        return self.masks.read(name, gray.shape, turn)
 
     def _has(self, name: str) -> bool:
         return (self.root / name).is_file() if self.store is None else name in self.store
