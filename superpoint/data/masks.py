@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from superpoint.data.images import WIDE_MODES, own_limit
-from superpoint.data.sources.source import open_source
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import Matrix, inside
 from superpoint.geometry.orientation import TURNS, turned_image
@@ -116,6 +115,8 @@ class Masks:
 
     def __init__(self, folder: str | Path) -> None:
         """List the folder. Raises: UserError if it is missing or holds no picture."""
+        from superpoint.data.sources.source import open_source  # with HDF5, which detection alone does not need
+
         if not Path(folder).is_dir():
             raise UserError(f"masks: found '{folder}', expected a folder of masks")
         self.folder = Path(folder)

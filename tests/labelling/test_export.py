@@ -94,9 +94,7 @@ def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
         header[:16] + (20000).to_bytes(4, "big") + (10000).to_bytes(4, "big") + header[24:]
     )
     labels = export(folder, tmp_path / "labels.h5")
-    assert set(labels.names()) == {
-        *("good.jpg", "wide.png", "rgba.png", "cmyk.jpg", "animated.gif", "one.png")
-    }
+    assert set(labels.names()) == {*("good.jpg", "wide.png", "rgba.png", "cmyk.jpg", "animated.gif", "one.png")}
     skipped = labels.skipped()
     assert skipped["empty.jpg"] == "found an empty file, expected an image"
     assert "not an image" in skipped["text.jpg"]
