@@ -171,6 +171,8 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
 
 def _open(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
     """Open an image by Pillow. Raises: UnidentifiedImageError."""
+    if content is None and page.orientation > 4:  # Pillow 12 maps such a TIFF into memory with its sides exchanged
+        content = Path(path).read_bytes()
     try:
         image = Image.open(path if content is None else io.BytesIO(content))
     except UnidentifiedImageError:

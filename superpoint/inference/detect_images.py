@@ -104,6 +104,8 @@ def detect_images(
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
     note = store.check([name for name, *_ in found], refuse=False) if store is not None else ""
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
+    if isinstance(source, Files) and source.passed_over():
+        console.print(source.passed_over(), soft_wrap=True)
     if oriented:
         console.print(f"{oriented} images carry an EXIF orientation; they are drawn upright")
     console.print(

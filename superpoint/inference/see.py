@@ -28,7 +28,7 @@ def see(
 ) -> Seen:
     """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features on what its mask keeps.
 
-    Raises: NoRoomError if it does not fit into the memory; UserError if it becomes too thin; as the detector's `detect`.
+    Raises: NoRoomError if it does not fit into the memory; UserError if it becomes too thin; as the detector.
     """
     height, width = image.shape[:2]
     size = shrunk_size(height, width, config.resize)

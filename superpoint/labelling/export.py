@@ -154,7 +154,11 @@ def export_detections(
             if masks is not None:
                 with FeatureFile(path) as labels:
                     notes.append(masks.check(getattr(source, "names", None) or labels.names(), refuse=False))
-            return _finish(config, shards, path, again, attributes["model"], ", ".join(filter(None, notes)))
+            facts: dict[str, Any] = {"frame": config.frame, "model": attributes["model"]}
+            if isinstance(source, Files):
+                facts["passed_over"] = source.ignored
+                notes.append(source.passed_over())
+            return _finish(config, shards, path, again, facts, ", ".join(filter(None, notes)))
 
         return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
 
@@ -189,8 +193,6 @@ def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resum
         return _planned(shards, source), True
     shards.start(plan, resume=resume)
     planned = _planned(shards, source)
-    if isinstance(source, Files) and source.ignored:
-        console.print(f"passed over {source.ignored} files that are no images")
     if isinstance(source, NamedImages) and isinstance(planned, NamedImages):
         new, gone = (len(set(a) - set(b)) for a, b in ((source.names, planned.names), (planned.names, source.names)))
         if new:
@@ -206,7 +208,7 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
         return source
     plan = shards.read_plan()["source"]
     if isinstance(source, Files):
-        return Files(source.root, plan["names"], sizes=plan["sizes"]) if plan["kind"] == "files" else source
+        return Files(source.root, plan["names"], source.ignored, plan["sizes"]) if plan["kind"] == "files" else source
     if isinstance(source, Hdf5Images):
         return Hdf5Images(source.path, plan["names"]) if plan["kind"] == "hdf5" else source
     return source
@@ -330,7 +332,7 @@ def _amount(
     return images(mine), images(ended), "images"
 
 
-def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, model: str, note: str) -> Summary:
+def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, facts: Any, note: str) -> Summary:
     """Summarise `path` (from its labels if `again`, else from the shards), tidy up, report."""
     if again:
         with FeatureFile(path) as labels:
@@ -340,7 +342,7 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
     else:
         tally, skipped = shards.tally()
         summary = tally.summary(len(skipped))
-    report = {**summary.as_dict(), "frame": config.frame, "model": model, "reasons": skipped}
+    report = {**summary.as_dict(), **facts, "reasons": skipped}
     write_json(shards.out.with_name(f"{shards.out.name}.summary.json"), report)
     if path == shards.out and shards.path.exists():
         shards.remove()

@@ -3,7 +3,8 @@
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,13 @@ from superpoint.errors import UserError
 from superpoint.files import natural_order, read_text
 
 EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"),
+    *(".avif", ".heic", ".heif", ".hif"),  # where a plug-in of Pillow is missing they are skipped with that reason
     *(".pgm", ".ppm", ".pbm", ".pnm", ".hdr", ".exr"),
+)
+UNSUPPORTED = (  # images all the same: raw ones of cameras, and others that Pillow and OpenCV lack or only partly read
+    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".iiq", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srw"),
+    *(".dcm", ".ecw", ".fits", ".jxl", ".jxr", ".psd", ".svg", ".tga"),
 )
 LISTS = (".txt", ".lst")
 HDF5 = (".h5", ".hdf5")
@@ -31,15 +37,27 @@ class Files(NamedImages):
     """Image files `names` below a root; `sizes` in bytes (None: missing) tell other images of the same names."""
 
     def __init__(
-        self, root: Path, names: Sequence[str], ignored: int = 0, sizes: Sequence[int | None] | None = None
+        self,
+        root: Path,
+        names: Sequence[str],
+        ignored: Mapping[str, int] | None = None,
+        sizes: Sequence[int | None] | None = None,
     ) -> None:
         self.root = root
         self.names = list(names)
-        self.ignored = ignored  # files of other types beside them
+        self.ignored = dict(ignored or {})  # files of other types beside them, by extension
         self.sizes = list(sizes) if sizes is not None else [_size(root / name) for name in self.names]
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "files", "names": self.names, "sizes": self.sizes}
+
+    def passed_over(self) -> str:
+        """Return which files beside the images are not read, images of other formats by name; empty for none."""
+        images = [f"{self.ignored[kind]} {kind}" for kind in UNSUPPORTED if kind in self.ignored]
+        others = sum(count for kind, count in self.ignored.items() if kind not in UNSUPPORTED)
+        found = [f"{', '.join(images)} (convert them to .png or .tif first)"] if images else []
+        found += [f"{others} files that are no images"] if others else []
+        return f"passed over {' and '.join(found)}" if found else ""
 
     def load(self, name: str) -> NDArray[np.uint8]:
         suffix = os.path.splitext(name)[1].lower()
@@ -164,9 +182,9 @@ def _refuse(error: OSError) -> None:
 def _common(found: Sequence[_Found], root: str | Path | None, inputs: str) -> Files:
     paths = list(dict.fromkeys(path for each in found for path in each.paths))
     others = [path for each in found for path in each.others]
+    kinds = Counter(os.path.splitext(path)[1].lower() or "none" for path in others)
     if not paths:
-        kinds = sorted({os.path.splitext(path)[1].lower() or "none" for path in others})
-        beside = f" ({len(others)} files with other extensions: {', '.join(kinds[:5])})" if others else ""
+        beside = f" ({len(others)} files with other extensions: {', '.join(sorted(kinds)[:5])})" if others else ""
         raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(EXTENSIONS)}")
     base = os.path.abspath(root) if root is not None else os.path.commonpath([each.base for each in found])
     if os.path.commonpath([base, *paths]) != base:
@@ -174,4 +192,4 @@ def _common(found: Sequence[_Found], root: str | Path | None, inputs: str) -> Fi
             raise UserError(f"--root {root}: found images outside it, expected a folder that holds them all")
         base = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = sorted((Path(path).relative_to(base).as_posix() for path in paths), key=natural_order)
-    return Files(Path(base), names, len(others))
+    return Files(Path(base), names, kinds)
