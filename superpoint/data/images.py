@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import io
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import turned_back, turned_image
 
-MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB of RGB
+MAX_PIXELS = 1 << 29  # 2 GB of RGB in Pillow
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
@@ -27,14 +28,18 @@ PHOTOGRAPHS = (
 )
 
 
+_opening = threading.Lock()
+
+
 @contextmanager
-def own_limit() -> Iterator[None]:
-    """Switch off Pillow's pixel limit, which warns from half of it on; this module checks MAX_PIXELS."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+def _own_limit() -> Iterator[None]:
+    """Switch off Pillow's limit of pixels, that of all threads; this module checks MAX_PIXELS."""
+    with _opening:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def read_gray(
@@ -54,7 +59,7 @@ def read_gray(
         content: bytes of the file, if it is in memory; `path` then only names it in errors.
         upright: turn it by its EXIF orientation; False = the pixels as stored.
 
-    Raises: UserError if it is missing, empty, truncated, not an image, or above 178 megapixels.
+    Raises: UserError if it is missing, empty, truncated, not an image, or above 536 megapixels.
     """
     return _read(Path(path), "L", stretch, content, upright)
 
@@ -169,6 +174,7 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
         return turned_image(_converted(image, mode, stretch, page.nodata), orientation if upright else 1)
 
 
+@_own_limit()
 def _open(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
     """Open an image by Pillow. Raises: UnidentifiedImageError."""
     if content is None and page.orientation > 4:  # Pillow 12 maps such a TIFF into memory with its sides exchanged

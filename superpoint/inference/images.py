@@ -21,7 +21,6 @@ from superpoint.errors import UserError
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
 NO_KEYPOINTS = np.zeros((0, 2), np.float32)
-SIDE = 2**15 - 1  # longest side: OpenCV's resize goes no further
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor
 Images: TypeAlias = Image | Sequence[Image]
@@ -85,13 +84,7 @@ def _valid(mask: Mask, size: tuple[int, int], orientation: int, name: str) -> Te
 
 
 def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:
-    """Return an image with the longest side shrunk to `longest` px, unless that is 0.
-
-    Raises: UserError for a side above SIDE that would have to shrink.
-    """
-    if longest and max(image.shape[:2]) > SIDE:
-        found = f"{image.shape[1]} x {image.shape[0]} pixels"
-        raise UserError(f"resize: found an image of {found}, expected sides of at most {SIDE} to shrink, or resize 0")
+    """Return an image with the longest side shrunk to `longest` px, unless that is 0."""
     size = shrunk_size(image.shape[0], image.shape[1], longest)
     return resize_with_points(image, NO_KEYPOINTS, size)[0]
 

@@ -22,7 +22,6 @@ from superpoint.config import LabellingConfig, dump_config
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import check_name
-from superpoint.data.images import own_limit
 from superpoint.data.masks import Masks, inner
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, Item, NamedImages
 from superpoint.data.sources.source import Files, open_source
@@ -98,7 +97,7 @@ def export_detections(
         raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
     shards = ShardFolder(out)
     # Decoders change the warnings, in threads.
-    with closing(shards), Processes() as processes, warnings.catch_warnings(), own_limit():
+    with closing(shards), Processes() as processes, warnings.catch_warnings():
         model = load_network(config.weights)
         config = _resolved(config, processes)
         masks = None if config.masks is None else Masks(config.masks)

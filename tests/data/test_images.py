@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from superpoint.data import levels
-from superpoint.data.images import own_limit, read_gray, read_rgb, resize_with_points, sample_photographs
+from superpoint.data.images import read_gray, read_rgb, resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from tests.drawing import centroid, gray_spots
 
@@ -247,14 +247,14 @@ class TestErrors:
             read_gray(tmp_path / name)
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("side", [13_400, 20_000, 60_000])  # Pillow's own error comes at 179 megapixels
+    @pytest.mark.parametrize("side", [23_200, 60_000])
     def test_absurd_size(self, tmp_path: Path, side: int) -> None:
         (tmp_path / "a.png").write_bytes(png_of_size(side, side))
-        with pytest.raises(UserError, match=r"too large .* expected at most 178 megapixels"):
+        with pytest.raises(UserError, match=r"too large .* expected at most 536 megapixels"):
             read_gray(tmp_path / "a.png")
 
     def test_large_but_allowed_gives_no_warning(self, tmp_path: Path) -> None:
-        (tmp_path / "a.png").write_bytes(png_of_size(12_000, 10_000))  # Pillow warns from 89 megapixels on
+        (tmp_path / "a.png").write_bytes(png_of_size(20_000, 20_000))  # Pillow's own error comes at 179 megapixels
         with pytest.raises(UserError, match="cannot be read as an image"):  # it is truncated, though
             read_gray(tmp_path / "a.png")
 
@@ -337,11 +337,8 @@ class TestSamples:
 def test_the_limit_of_pixels_is_ours_not_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (40, 30), 7).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(UserError, match="too large"):
+    assert read_gray(tmp_path / "a.png").shape == (30, 40)
+    monkeypatch.setattr("superpoint.data.images.MAX_PIXELS", 1000)
+    with pytest.raises(UserError, match="40 x 30 pixels"):
         read_gray(tmp_path / "a.png")
-    with own_limit():
-        assert read_gray(tmp_path / "a.png").shape == (30, 40)
-        monkeypatch.setattr("superpoint.data.images.MAX_PIXELS", 1000)
-        with pytest.raises(UserError, match="40 x 30 pixels"):
-            read_gray(tmp_path / "a.png")
     assert Image.MAX_IMAGE_PIXELS == 500
