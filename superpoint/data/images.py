@@ -32,7 +32,7 @@ _opening = threading.Lock()
 
 
 @contextmanager
-def _own_limit() -> Iterator[None]:
+def own_limit() -> Iterator[None]:
     """Switch off Pillow's limit of pixels, that of all threads; this module checks MAX_PIXELS."""
     with _opening:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -174,7 +174,7 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
         return turned_image(_converted(image, mode, stretch, page.nodata), orientation if upright else 1)
 
 
-@_own_limit()
+@own_limit()
 def _open(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
     """Open an image by Pillow. Raises: UnidentifiedImageError."""
     if content is None and page.orientation > 4:  # Pillow 12 maps such a TIFF into memory with its sides exchanged

@@ -16,7 +16,6 @@ from torch import Tensor
 from superpoint.data.images import read_gray, read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
 from superpoint.data.masks import as_mask, fit_mask, inner, read_mask
-from superpoint.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
