@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from superpoint.errors import UserError
     from superpoint.features import Features
     from superpoint.inference import FeatureDetector, load_model
-    from superpoint.matching import Matches, estimate_homography, match
+    from superpoint.matching import Matches, estimate_homography, match, verdict
     from superpoint.models import SuperPoint, build_model, load_network
 
 __version__ = "0.1.0"
@@ -33,13 +33,14 @@ __all__ = [
     "load_model",
     "load_network",
     "match",
+    "verdict",
 ]
 
 _HOMES = {
     "superpoint.errors": ("UserError",),
     "superpoint.features": ("Features",),
     "superpoint.inference": ("FeatureDetector", "load_model"),
-    "superpoint.matching": ("Matches", "estimate_homography", "match"),
+    "superpoint.matching": ("Matches", "estimate_homography", "match", "verdict"),
     "superpoint.models": ("SuperPoint", "build_model", "load_network"),
 }
 

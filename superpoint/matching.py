@@ -1,5 +1,6 @@
 """Matches of two images by their descriptors, and the homography between the images."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ THRESHOLDS = {"gcransac": 2.0, "ransac": 3.0, "magsac": 1.0}
 # GC-RANSAC's samples cost a twentieth of RANSAC's. With so many it finds 500 matches of which 12 % are right as often.
 ITERATIONS = {"gcransac": 50_000, "ransac": 5000, "magsac": 5000}
 MIN_MATCHES = 4  # a homography has eight degrees of freedom
+# log10 of the number of false alarms (`verdict`) below which two images show the same thing.
+MATCH = -4.0
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -275,3 +278,42 @@ def fit_homography(
     sign = np.sign(found[2] @ np.append(centre, 1.0)) or 1.0
     scale = abs(found[2, 2])
     return Homography(np.asarray(found * sign / (scale if scale > 1e-12 else 1.0), np.float64), inliers)
+
+
+def verdict(
+    features1: Features, homography: Homography, method: str = "gcransac", *, threshold: float | None = None
+) -> str:
+    """Tell whether two images show the same thing, by how many of their matches agree with the homography.
+
+    Of M matches, k agree. Were all matches random, how many homographies through four of them would find as many?
+
+        NFA = (M - 4) C(M, k) C(k, 4) p^(k - 4),  p = pi threshold^2 / (width height)
+
+    (number of false alarms; Moulon, Monasse and Marlet 2012, "Adaptive structure from motion with a contrario model
+    estimation"). Few matches on a scene that is far from a plane may agree with none.
+
+    Args:
+        features1: of the second image, with its size; the threshold counts in its pixels.
+        homography: of `estimate_homography`.
+        method, threshold: as given to `estimate_homography`.
+
+    Returns: "match" if log10(NFA) < MATCH, else "no match".
+    Raises: UserError as `fit_homography`; ValueError for features without the size of their image.
+    """
+    check_one_of("method", method, ESTIMATORS)
+    check_number("threshold", threshold, 0, above=True)
+    width, height = features1.image_size
+    if not width:
+        raise ValueError("features1: found no image_size, expected (width, height)")
+    matches, agreeing = len(homography.inliers), int(homography.inliers.sum())
+    if homography.matrix is None or agreeing <= MIN_MATCHES:
+        return "no match"
+    radius = THRESHOLDS[method] if threshold is None else threshold
+    chance = min(1.0, math.pi * radius**2 / (width * height))
+    alarms = math.log(matches - MIN_MATCHES) + _log_choose(matches, agreeing) + _log_choose(agreeing, MIN_MATCHES)
+    alarms += (agreeing - MIN_MATCHES) * math.log(chance)
+    return "match" if alarms < MATCH * math.log(10) else "no match"
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

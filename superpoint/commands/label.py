@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -12,7 +12,7 @@ from superpoint.commands.options import Model, Overwrite, Resume, Root, check_pa
 from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
-labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's.")
+labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's; make one of others' labels.")
 FeatureFile = Annotated[Path, Argument(help="feature file, or folder of shards"), check_path]
 
 
@@ -48,6 +48,32 @@ def export_detections_command(
 
     result = export_detections(settings, images, out, root=root, resume=resume, overwrite=overwrite)
     return Outcome(signal=result.signal)
+
+
+@command("import", labels)
+def labels_import_command(
+    source: Annotated[Path, Argument(help="folder of .txt, .csv, .npy, .npz, COCO's .json; or one such"), check_path],
+    out: Annotated[Path, Option(help="The feature file to write (.h5).")],
+    images: Annotated[Path | None, Option(help="Folder of the images: checks names and sizes."), check_path] = None,
+    order: Annotated[Literal["xy", "yx"], Option(help="Order of the coordinates; yx = row, column.")] = "xy",
+    offset: Annotated[
+        float, Option(help="Coordinate of the centre of the first pixel: 0 (COCO), 0.5 (COLMAP) or 1 (MATLAB).")
+    ] = 0.0,
+    frame: Annotated[
+        Literal["stored", "upright"], Option(help="What was labelled: pixels as stored, or turned by EXIF.")
+    ] = "stored",
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a feature file of labels from outside.
+
+    A file per image (1.jpg.txt, 1.csv, 1.npz), a CSV with a column of images, or COCO's keypoints. Text has a point per
+    line: x y, or x y score.
+
+    superpoint labels import annotations --out labels.h5 --images photos
+    """
+    from superpoint.labelling.imports import import_labels
+
+    import_labels(source, out, images=images, offset=offset, swapped=order == "yx", frame=frame, overwrite=overwrite)
 
 
 @command("info", labels)

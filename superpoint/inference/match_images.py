@@ -20,7 +20,7 @@ from superpoint.files import refuse_inputs, write_json
 from superpoint.geometry.homography import resize_matrix, warp_points
 from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import Seen, load_detector, see
-from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints
+from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints, verdict
 from superpoint.visualize import save_figure
 
 STEPS = ("detect_first", "detect_second", "match", "estimate")
@@ -70,6 +70,7 @@ def match_images(
         "matcher": matcher,
         "matches": len(matches),
         "estimator": estimator,
+        "verdict": verdict(seen[1], homography, estimator, threshold=threshold),
         "inliers": int(homography.inliers.sum()),
         "inlier_share": float(homography.inliers.mean()) if len(matches) else 0.0,
         "median_error": _median_error(seen, matches, homography),
@@ -131,4 +132,7 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     table.add_row("time", ", ".join(f"{name.replace('_', ' ')} {value:.0f} ms" for name, value in times.items()))
     console = Console()
     console.print(table)
+    agree = f"{numbers['inliers']} of {numbers['matches']} matches agree"
+    probably = "show the same thing" if numbers["verdict"] == "match" else "probably do not show the same thing"
+    console.print(f"{agree}: these images {probably}", soft_wrap=True)
     console.print(f"picture: {target}; numbers: {target.with_suffix('.json')}", soft_wrap=True)

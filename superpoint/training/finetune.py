@@ -22,6 +22,7 @@ from rich.console import Console
 from superpoint.config import TEST_SEED, FinetuneConfig, ModelConfig
 from superpoint.config.model import FINE
 from superpoint.data.feature_file import FeatureFile
+from superpoint.data.sources.photographs import AlignedFiles
 from superpoint.data.training_set import demand_labels, held_out_source
 from superpoint.engine.run import WEIGHTS
 from superpoint.errors import UserError
@@ -115,7 +116,8 @@ def check_labels(path: Path, images: Path) -> None:
     """Raise UserError unless the feature file labels at least MIN_IMAGES images below `images`."""
     with FeatureFile(path) as labels:
         named = labels.names()
-        usable = sum((images / name).is_file() for name in named)
+        files = AlignedFiles(images)
+        usable = sum(files.find(name) is not None for name in named)
         reasons = labels.skipped()
     if usable < MIN_IMAGES:
         first = next((f"; {name}: {reason}" for name, reason in reasons.items()), "")

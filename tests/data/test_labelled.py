@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
-from superpoint.data.labelled import LabelledImages, cover, read_points
+from superpoint.data.labelled import LabelledImages, cover
 from superpoint.errors import UserError
 from superpoint.geometry.cells import DUSTBIN, encode_points
 from tests.drawing import centroid, gray_spots
@@ -119,82 +117,3 @@ def test_errors_of_the_source() -> None:
         LabelledImages([], PLAIN, 0)
     with pytest.raises(UserError, match=r"data\.overfit: found 3 labelled images of 3, expected 4"):
         LabelledImages(pictures(3), DataConfig(height=48, width=64, overfit=4), 0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "1.5 2\n30 4.25\n", "1.5,2\n30,4.25", "x,y\n1.5,2\n30,4.25\n", "x y score\n1.5 2 0.9\n30 4.25 0.1\n",
-        "# corners of the x and y kind\n\n1.5 2\n30\t4.25  \n", "y;x\n2;1.5\n4.25;30\n", "# x y\n1.5 2\n30 4.25\n",
-        '"id","x","y","score"\n7,1.5,2,1\n8,30,4.25,1\n', "\ufeff1.5 2\r\n30 4.25\r\n", "1.5, 2, 0.5\n30, 4.25, 0.5\n",
-    ],
-)  # fmt: skip
-def test_text_labels(text: str, tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_bytes(text.encode())
-    points = read_points(tmp_path / "labels.csv", (48, 64))
-    assert points.dtype == np.float32
-    np.testing.assert_array_equal(points, [[1.5, 2], [30, 4.25]])
-
-
-def test_array_labels(tmp_path: Path) -> None:
-    points = np.array([[1.5, 2, 0.9], [30, 4.25, 0.8]], np.float32)
-    np.save(tmp_path / "a.npy", points)
-    np.savez(tmp_path / "b.npz", whatever=points[:, :2])
-    np.savez_compressed(tmp_path / "c.npz", keypoints=points, scores=points[:, 2])
-    for name in ("a.npy", "b.npz", "c.npz"):
-        np.testing.assert_array_equal(read_points(tmp_path / name), points[:, :2])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "found no points"),
-        ("x,y\n", "found no points"),
-        ("1\n2\n", "line 1 has 1 columns, expected x y"),
-        ("1 2 3 4\n", "line 1 has 4 columns"),
-        ("1 2\n3 4 5\n", "line 2 has 3 columns, expected 2"),
-        ("x,y\n1,2,3\n", "line 2 has 3 columns, expected 2"),
-        ("u,v\n1,2\n", "line 1 is 'u,v', expected numbers"),
-        ("1 2\n3 four\n", "line 2 is '3 four'"),
-        ("1 2\nnan 4\n", r"point 2 is \(nan, 4\), expected finite"),
-        ("1 2\n3 inf\n", "expected finite"),
-        ("1 2\n64 4\n", r"point 2 of 2 is \(x=64, y=4\).*64x48 pixels$"),
-        ("1 2\n5 60\n", "x and y swapped"),
-        ("-1 2\n", "expected points on the image"),
-    ],
-)
-def test_errors_of_text_labels(text: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
-        read_points(path, (48, 64))
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_errors_of_files(tmp_path: Path) -> None:
-    np.save(tmp_path / "flat.npy", np.arange(6))
-    np.save(tmp_path / "wide.npy", np.zeros((3, 4)))
-    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
-    np.savez(tmp_path / "two.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
-    np.savez(tmp_path / "whole.npz", a=np.zeros((200, 2)))
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
-    (tmp_path / "text.npy").write_text("1 2\n")
-    (tmp_path / "empty.npz").write_bytes(b"")
-    (tmp_path / "binary.txt").write_bytes(bytes(range(128, 256)))
-    for name, message in {
-        "flat.npy": r"int64 \[6\], expected numbers",
-        "wide.npy": r"\[3, 4\]",
-        "words.npy": "expected numbers",
-        "two.npz": "found a, b, expected one array, or one named points or keypoints",
-        "cut.npz": "not a readable NumPy file",
-        "text.npy": "not a readable NumPy file",
-        "empty.npz": "not a readable NumPy file",
-        "binary.txt": "no text",
-        "missing.txt": "no such file",
-        "missing.npz": "no such file",
-    }.items():
-        with pytest.raises(UserError, match=message):
-            read_points(tmp_path / name)
-    with pytest.raises(UserError, match="cannot be read"):
-        read_points(tmp_path)

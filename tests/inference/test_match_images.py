@@ -43,6 +43,7 @@ def test_picture_and_numbers(
     assert numbers["median_error"] < 1
     assert numbers["sizes"] == [[200, 160]] * 2
     text = capsys.readouterr().out
+    assert numbers["verdict"] == "match"
     assert f"{numbers['matches']} (ratio)" in text
     assert "magsac" in text
 
@@ -59,12 +60,23 @@ def test_homography_is_that_of_the_original_images(weights: Path, pair: tuple[Pa
     np.testing.assert_allclose(found["homography"], expected / expected[2, 2], atol=1e-3)
 
 
+def test_photographs_that_do_not_belong_together(
+    weights: Path, pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(tmp_path / "other.png", photograph("astronaut", 160, 200))
+    numbers = match_images(pair[0], tmp_path / "other.png", tmp_path / "m.png", settings(weights))
+    assert numbers["verdict"] == "no match"
+    agree = f"{numbers['inliers']} of {numbers['matches']} matches agree"
+    assert f"{agree}: these images probably do not show the same thing" in capsys.readouterr().out
+
+
 def test_no_homography_is_a_result(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_image(tmp_path / "blank.png", np.zeros((64, 64), np.uint8))
     out = tmp_path / "m.png"
     numbers = match_images(tmp_path / "blank.png", tmp_path / "blank.png", out, settings(weights))
     assert numbers["keypoints"] == [0, 0]
     assert numbers["homography"] is None
+    assert numbers["verdict"] == "no match"
     assert out.is_file()
     assert json.loads(out.with_suffix(".json").read_text()) == numbers
     assert "none: too few matches agree" in capsys.readouterr().out

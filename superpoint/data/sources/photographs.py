@@ -1,8 +1,13 @@
-"""Photographs with their labels from a feature file."""
+"""Photographs with their labels from a feature file.
 
+Labels may have been made on aligned images of another kind: those of a/1.jpg serve a/1.png, at any size.
+"""
+
+import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +16,42 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import read_gray, read_orientation
 from superpoint.data.masks import Mask, Masks, inner, on_mask
 from superpoint.data.sources.archives import Hdf5Images
-from superpoint.data.sources.source import HDF5
+from superpoint.data.sources.source import EXTENSIONS, HDF5
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.geometry.homography import resize_points
 
 TRIES = 20  # images in a row that cannot be read before training gives up
+
+
+class AlignedFiles:
+    """The image files below `root` by the names of labels: those of that name, else the one with the same stem."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> extensions; listed when asked for
+
+    def find(self, name: str) -> str | None:
+        """Return the file that labels of `name` are for, relative to the root; None without one, or with several."""
+        if (self.root / name).is_file():
+            return name
+        path = PurePosixPath(name)
+        folder = str(path.parent)
+        if folder not in self._folders:
+            stems: dict[str, list[str]] = {}
+            place = self.root / folder
+            for file in place.iterdir() if place.is_dir() else ():
+                if file.suffix.lower() in EXTENSIONS:
+                    stems.setdefault(file.stem, []).append(file.suffix)
+            self._folders[folder] = stems
+        alike = self._folders[folder].get(path.stem, [])
+        return str(path.with_suffix(alike[0])) if len(alike) == 1 else None
+
+
+def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Tell whether one (width, height) is a resize of the other, whose sides were rounded to whole pixels."""
+    x, y = (math.log(b / a) for a, b in zip(first, second, strict=True))
+    return abs(x - y) <= sum(1 / min(a, b) for a, b in zip(first, second, strict=True))
 
 
 class LabelledPhotographs:
@@ -39,20 +75,26 @@ class LabelledPhotographs:
         self.threshold = threshold
         self.names = labels.names() if names is None else list(names)
         self.upright = labels.frame == "upright"
-        self.masks = None if masks is None else Masks(masks)
-        if self.masks is not None:
-            self.masks.check(labels.names())
+        every = labels.names()
         labels.close()  # every worker opens its own
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
         self.store = Hdf5Images(self.root, self.names) if self.root.suffix.lower() in HDF5 else None
-        if not any(self._has(name) for name in self.names[:TRIES]):
+        self.files = AlignedFiles(self.root)
+        self.masks = None if masks is None else Masks(masks)
+        if self.masks is not None:
+            self.masks.check([self._image(name) for name in every])
+        found = [name for name in self.names[:TRIES] if self._has(name)]
+        if not found:
             raise UserError(
                 f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled: their folder, "
                 "or their HDF5 file (those of tars unpacked)"
             )
         if self.store is not None:
             self.store.close()
+        elif (file := self._image(found[0])) != found[0]:
+            made, used = (PurePosixPath(each).suffix for each in (found[0], file))
+            warnings.warn(f"labels of {made} are used for {used}", stacklevel=2)
         self._warned: set[int] = set()
 
     def __len__(self) -> int:
@@ -81,25 +123,28 @@ class LabelledPhotographs:
         raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], Features]:
-        """Return image uint8 [H, W] and its labels, both in the frame of the feature file.
+        """Return image uint8 [H, W] and its labels in its pixels, both in the frame of the feature file.
 
-        Raises: UserError if the image is gone, unreadable, or of another size than its labels say.
+        Raises: UserError if the image is gone, unreadable, or of another shape than its labels say.
         """
-        name = self.names[index]
+        name = self._image(self.names[index])
         if self.store is None:
             gray = read_gray(self.root / name, upright=self.upright)
         else:
             gray = self.store.load(name, upright=self.upright)
-        features = self.labels.read(name)
-        size = (gray.shape[1], gray.shape[0])
-        if features.image_size not in (size, (0, 0)):
-            made = " x ".join(map(str, features.image_size))
+        features = self.labels.read(self.names[index])
+        size, labelled = (gray.shape[1], gray.shape[0]), features.image_size
+        if labelled in (size, (0, 0)):
+            return gray, features
+        if not same_shape(labelled, size):
+            made = " x ".join(map(str, labelled))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
-        return gray, features
+        points = resize_points(features.keypoints, size[0] / labelled[0], size[1] / labelled[1])
+        return gray, replace(features, keypoints=points, image_size=size)
 
     def mask(self, index: int, gray: NDArray[np.uint8]) -> Mask | None:
         """Return the mask of an image that was read. Raises: UserError if it cannot be read or does not fit."""
-        name = self.names[index]
+        name = self._image(self.names[index])
         if self.masks is None or self.masks.find(name) is None:
             return None
         turn = 1
@@ -108,4 +153,8 @@ class LabelledPhotographs:
         return self.masks.read(name, gray.shape, turn)
 
     def _has(self, name: str) -> bool:
-        return (self.root / name).is_file() if self.store is None else name in self.store
+        return self.files.find(name) is not None if self.store is None else name in self.store
+
+    def _image(self, name: str) -> str:
+        """Return the name of the image that the labels of `name` are for."""
+        return name if self.store is not None else self.files.find(name) or name

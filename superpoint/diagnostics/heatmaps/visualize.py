@@ -16,7 +16,7 @@ from rich.console import Console
 
 from superpoint.config import MagicPointConfig, load_run_config
 from superpoint.data.images import read_gray, resize_with_points, sample_photographs
-from superpoint.data.labelled import read_points
+from superpoint.data.label_files import read_points
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.heatmaps.detector_output import Subject, observe
 from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels

@@ -14,7 +14,8 @@ import numpy as np
 from superpoint.config import MagicPointConfig, PairDataConfig, SuperPointConfig
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray
-from superpoint.data.labelled import LabelledImages, cover, read_points
+from superpoint.data.label_files import read_points
+from superpoint.data.labelled import LabelledImages, cover
 from superpoint.data.samples import KeypointSamples, Scene
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import demand_labels, training_pairs, training_samples

@@ -8,7 +8,7 @@ from PIL import Image
 
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
-from superpoint.data.sources.photographs import LabelledPhotographs
+from superpoint.data.sources.photographs import LabelledPhotographs, same_shape
 from superpoint.errors import UserError
 from tests.data.test_feature_file import make
 
@@ -41,10 +41,10 @@ def test_photographs_lost_during_training(labels: FeatureFile, tmp_path: Path) -
     names = labels.names()
     source = LabelledPhotographs(labels, tmp_path)
     following = source[1]
-    Image.new("L", (32, 24)).save(tmp_path / names[0])
-    with pytest.raises(UserError, match="found 32 x 24 pixels, its labels were made for 64 x 48"):
+    Image.new("L", (32, 30)).save(tmp_path / names[0])
+    with pytest.raises(UserError, match="found 32 x 30 pixels, its labels were made for 64 x 48"):
         source.read(0)
-    with pytest.warns(UserWarning, match=rf"{names[0]}: found 32 x 24 .* next image is taken instead \(1 so far"):
+    with pytest.warns(UserWarning, match=rf"{names[0]}: found 32 x 30 .* next image is taken instead \(1 so far"):
         assert all(np.array_equal(a, b) for a, b in zip(source[0], following, strict=True))
     np.testing.assert_array_equal(source[0][1], following[1])  # and warned of no more
     (tmp_path / names[3]).unlink()
@@ -60,6 +60,38 @@ def test_photographs_lost_during_training(labels: FeatureFile, tmp_path: Path) -
         source[2]
     with pytest.raises(UserError, match="expected the images that were labelled"):
         LabelledPhotographs(labels, tmp_path)
+
+
+def test_labels_of_aligned_images(labels: FeatureFile, tmp_path: Path) -> None:
+    """RGB was labelled, infrared of another size and extension is trained on."""
+    infrared = tmp_path / "infrared"
+    (infrared / "seq/deep").mkdir(parents=True)
+    for name, size in (("b.tif", (64, 48)), ("seq/image2.png", (31, 23)), ("seq/deep/1.PNG", (160, 120))):
+        Image.new("L", size).save(infrared / name)
+    for ending in ("png", "bmp"):  # which of the two, nobody knows
+        Image.new("L", (64, 48)).save(infrared / f"seq/image10.{ending}")
+    with pytest.warns(UserWarning, match=r"^labels of \.png are used for \.tif$"):
+        source = LabelledPhotographs(labels, infrared)
+    names = ["b.png", "seq/deep/1.jpg", "seq/image2.jpg", "seq/image10.jpg"]
+    assert source.names == names
+    for index, (width, height) in enumerate([(64, 48), (160, 120), (31, 23)]):
+        gray, found = source.read(index)
+        assert (gray.shape, found.image_size) == ((height, width), (width, height))
+        # The edges of an image, half a pixel beyond the centres of its outer pixels, stay its edges.
+        made = labels.read(names[index]).keypoints
+        expected = (made + 0.5) / (64, 48) * (width, height) - 0.5
+        np.testing.assert_allclose(found.keypoints, expected, atol=1e-4)
+    with pytest.raises(UserError, match=r"image10\.jpg: no such file"):
+        source.read(3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [((64, 48), (48, 64), False), ((64, 48), (32, 30), False), ((640, 480), (641, 480), True),
+     ((1024, 683), (320, 213), True), ((1024, 683), (320, 214), True), ((1024, 683), (320, 217), False)],
+)  # fmt: skip
+def test_same_shape(first: tuple[int, int], second: tuple[int, int], same: bool) -> None:
+    assert same_shape(first, second) == same_shape(second, first) == same
 
 
 def test_images_in_hdf5(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""How often the verdict of `match` is wrong, on photographs that belong together and on others.
+
+    python benchmarks/verdicts.py [--images FOLDER] [--extractors superpoint-lite superpoint sift]
+    python benchmarks/verdicts.py --images FOLDER --half first      # those that chose matching.MATCH
+
+Pairs that do not belong together: each of the photographs, drawn with a fixed seed, and the next. Pairs that do: each
+photograph and two homographies of it, in other light: as strong as those of `evaluate pairs`, and stronger. Sizes,
+matcher and thresholds are those of `superpoint match`. Without --images the photographs are those of scikit-image.
+
+Prints per estimator the share of the pairs with the verdict "match".
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from superpoint.config import HomographyConfig
+from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.config.inference import RESIZE, THRESHOLD
+from superpoint.data.images import sample_photographs
+from superpoint.data.pairs import generated_pair
+from superpoint.data.photometric import augment_photometric
+from superpoint.data.sources.source import open_source
+from superpoint.evaluation.extractors import Extractor, make_extractor
+from superpoint.evaluation.views import HOMOGRAPHY, PHOTOMETRIC
+from superpoint.features import Features
+from superpoint.inference.images import shrink
+from superpoint.matching import ESTIMATORS, estimate_homography, match, verdict
+
+Image = NDArray[np.uint8]
+
+SEED = 20260
+STRENGTHS = {
+    "related": HOMOGRAPHY,
+    "strongly changed": HomographyConfig(rotation=45.0, scale=[0.5, 2.0], perspective=0.2, translation=0.15),
+}
+NETWORK_KEYPOINTS, OTHER_KEYPOINTS = 8192, 2000  # more than a network finds; of SIFT, which finds more than any use
+
+
+def photographs(folder: str | None, count: int, half: str) -> list[tuple[str, Image]]:
+    """Return half of `count` photographs by name, as `match` sees them."""
+    if folder is None:
+        found = [
+            (name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)) for name, rgb in sample_photographs()
+        ]
+        return [(name, shrink(image, RESIZE)) for name, image in found]
+    source = open_source([folder])
+    items = list(source.read(0, len(source)))
+    order = np.random.default_rng(SEED).permutation(len(items))[:count]
+    chosen = order[: count // 2] if half == "first" else order[count // 2 :]
+    return [(items[place].name, shrink(items[place].load(), RESIZE)) for place in chosen]
+
+
+def second_views(name: str, image: Image) -> Iterator[tuple[str, Image]]:
+    """Yield views of a photograph, of its size and in other light, by the strength of their homography."""
+    size = (image.shape[0], image.shape[1])
+    for index, (kind, ranges) in enumerate(STRENGTHS.items(), 1):
+        pair = generated_pair(image, name, index, kind="viewpoint", size=size, seed=SEED, homography=ranges)
+        rng = np.random.default_rng([SEED, index, len(name)])
+        yield kind, augment_photometric(pair.image_b, PHOTOMETRIC, rng)
+
+
+def verdicts(a: Features, b: Features, estimators: Sequence[str]) -> list[bool]:
+    matches = match(a, b)
+    return [verdict(b, estimate_homography(a, b, matches, each), each) == "match" for each in estimators]
+
+
+def measure(extract: Extractor, images: Sequence[tuple[str, Image]], estimators: Sequence[str]) -> None:
+    found: dict[str, list[list[bool]]] = {"unrelated": [], **{kind: [] for kind in STRENGTHS}}
+    features = [extract(image) for _, image in images]
+    for index, each in enumerate(features):
+        found["unrelated"].append(verdicts(features[index - 1], each, estimators))
+    for (name, image), each in zip(images, features, strict=True):
+        for kind, view in second_views(name, image):
+            found[kind].append(verdicts(each, extract(view), estimators))
+    for kind, rows in found.items():
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(estimators, np.mean(rows, axis=0), strict=True))
+        print(f"{extract.name:18} {kind:18} {len(rows)} pairs, match: {shares}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", help="folder of photographs")
+    parser.add_argument("--photographs", type=int, default=400, help="to draw")
+    parser.add_argument("--half", choices=("first", "second"), default="second")
+    parser.add_argument("--extractors", nargs="+", default=["superpoint-lite", "superpoint", "sift"])
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=ESTIMATORS)
+    options = parser.parse_args()
+    images = photographs(options.images, options.photographs, options.half)
+    for name in options.extractors:
+        count = OTHER_KEYPOINTS if name == "sift" else NETWORK_KEYPOINTS
+        extract = make_extractor(name, EvaluatePairsConfig(max_keypoints=count, threshold=THRESHOLD))
+        measure(extract, images, options.estimators)
+
+
+if __name__ == "__main__":
+    main()
