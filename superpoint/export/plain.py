@@ -28,8 +28,9 @@ OURS = (
     *("detector.hidden.0", "detector.logits", "descriptor.hidden.0", "descriptor.descriptor"),
 )
 LAYERS = {  # format -> names of the same
-    "superpoint-v1": tuple(
-        f"conv{name}" for name in (*(f"{stage}{layer}" for stage in "1234" for layer in "ab"), "Pa", "Pb", "Da", "Db")
+    "superpoint-v1": (
+        *(f"conv{stage}{layer}" for stage in "1234" for layer in "ab"),
+        *("convPa", "convPb", "convDa", "convDb"),
     ),
     "transformers": (
         *(f"encoder.conv_blocks.{stage}.conv_{layer}" for stage in range(4) for layer in "ab"),
@@ -42,18 +43,16 @@ TENSORS = "model.safetensors"  # in the folder for transformers
 
 def check_plain(model: SuperPoint, form: str) -> None:
     """Raise UserError unless the network is the paper's, without what the formats cannot express."""
-    encoder, found = model.encoder, []
-    if type(encoder) is not VGGEncoder or encoder.widths != WIDTHS:
-        found.append("another encoder")
-    if model.detector.fine is not None:
-        found.append("a fine branch")
-    if model.centring:
-        found.append("a centred input")
-    if model.detector.logits.in_channels != HEAD:
-        found.append(f"heads of {model.detector.logits.in_channels} channels")
+    encoder, head = model.encoder, model.detector.logits.in_channels
     dim = 0 if model.descriptor is None else cast(DescriptorHead, model.descriptor).descriptor.out_channels
-    if dim != DIM:
-        found.append(f"descriptors of {dim} dimensions" if dim else "no descriptors")
+    reasons = {
+        "another encoder": type(encoder) is not VGGEncoder or encoder.widths != WIDTHS,
+        "a fine branch": model.detector.fine is not None,
+        "a centred input": model.centring,
+        f"heads of {head} channels": head != HEAD,
+        f"descriptors of {dim} dimensions": dim != DIM,
+    }
+    found = [what for what, applies in reasons.items() if applies]
     if found:
         raise UserError(
             f"--format {form}: found {', '.join(found)}; expected the paper's network: model.encoder=vgg model.fine=0 "
@@ -76,28 +75,14 @@ def write_plain(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str,
         return
     tensors, decoder = save(state, metadata={"format": "pt"}), metadata["decoder"]
     write_atomically(make_folder(path) / TENSORS, lambda file: file.write(tensors))
-    processor = {
-        "image_processor_type": "SuperPointImageProcessor",
-        "do_resize": True,
-        "size": {"height": 480, "width": 640},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_grayscale": True,
-    }
+    processor = {"image_processor_type": "SuperPointImageProcessor", "do_grayscale": True, "do_rescale": True}
+    processor |= {"rescale_factor": 1 / 255, "do_resize": True, "size": {"height": 480, "width": 640}}
     write_json(path / "preprocessor_config.json", processor)
-    network = {
-        "model_type": "superpoint",
-        "architectures": ["SuperPointForKeypointDetection"],
-        "dtype": "float32",
-        "encoder_hidden_sizes": WIDTHS,
-        "decoder_hidden_size": HEAD,
-        "keypoint_decoder_dim": CHANNELS,
-        "descriptor_decoder_dim": DIM,
-        "keypoint_threshold": decoder["threshold"],
-        "max_keypoints": decoder["max_keypoints"],
-        "nms_radius": decoder["nms_radius"],
-        "border_removal_distance": decoder["border"],
-    }
+    network = {"model_type": "superpoint", "architectures": ["SuperPointForKeypointDetection"], "dtype": "float32"}
+    network |= {"encoder_hidden_sizes": WIDTHS, "decoder_hidden_size": HEAD}
+    network |= {"keypoint_decoder_dim": CHANNELS, "descriptor_decoder_dim": DIM}
+    network |= {"keypoint_threshold": decoder["threshold"], "max_keypoints": decoder["max_keypoints"]}
+    network |= {"nms_radius": decoder["nms_radius"], "border_removal_distance": decoder["border"]}
     write_json(path / "config.json", network)
 
 
