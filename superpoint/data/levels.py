@@ -62,7 +62,8 @@ def _values(pixels: NDArray[np.generic], nodata: float | None) -> NDArray[np.flo
     """Numbers as float64; NaN where they are no measurement."""
     values = pixels.astype(np.float64)
     if pixels.dtype.kind != "f":
-        values[values == nodata] = np.nan
+        if nodata is not None:
+            values[values == nodata] = np.nan
         return values
     if nodata is not None:  # as text it has been rounded
         nodata = float(np.clip(nodata, np.finfo(pixels.dtype).min, np.finfo(pixels.dtype).max))  # type: ignore[arg-type]
@@ -108,9 +109,9 @@ def _extremes(pixels: NDArray[np.generic], nodata: float | None) -> tuple[float,
     lowest, highest = math.inf, -math.inf
     for rows in _blocks(pixels):
         values = _values(pixels[rows], nodata)
-        values = values[~np.isnan(values)]
-        lowest, highest = min(lowest, values.min(initial=math.inf)), max(highest, values.max(initial=-math.inf))
-    return float(lowest), float(highest)
+        lowest = float(np.fmin.reduce(values, axis=None, initial=lowest))  # passes over NaN
+        highest = float(np.fmax.reduce(values, axis=None, initial=highest))
+    return lowest, highest
 
 
 def _in_mode(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
