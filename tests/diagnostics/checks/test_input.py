@@ -20,6 +20,8 @@ from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
 from superpoint.diagnostics.reading import image_reader
 from superpoint.features import Features
+from superpoint.models import build_model
+from superpoint.training.magicpoint import load_start
 from tests.diagnostics import faults
 
 
@@ -83,6 +85,13 @@ def test_a_second_normalisation_in_the_network_is_seen(healthy: Case) -> None:
     found = input_(replace(healthy, model=nn.Sequential(Again(), healthy.model).eval()))
     assert found.status is Status.WARN
     assert "normalised twice" in found.cause
+
+
+def test_a_network_that_does_not_centre_is_not_blamed(healthy: Case) -> None:
+    config = replace(healthy.config, model=replace(healthy.config.model, centring=False))
+    model = build_model(config.model)
+    load_start(model, "magicpoint-lite")
+    assert input_(replace(healthy, config=config, model=model.eval())).status is Status.PASS
 
 
 def rgb(path: Path) -> np.ndarray:
