@@ -84,9 +84,6 @@ FIELDS: dict[str, Any] = {
     "max_keypoints": Annotated[int, Option(help="Strongest keypoints kept per image; 0 = all.")],
     "grid": Annotated[str | None, Option(metavar="COLUMNSxROWS", help="Cells that --per-cell is for, e.g. 8x8.")],
     "per_cell": Annotated[int, Option(help="Strongest keypoints kept in each cell of --grid.")],
-    "spread": Annotated[
-        bool, Option("--spread", help="Keep the --max-keypoints that cover the image, not the strongest.")
-    ],
     "nms_radius": Annotated[int, Option(help="Drop the weaker of two peaks within this distance, px.")],
     "border": Annotated[int, Option(help="Drop keypoints nearer to the edge than this, px.")],
     "resize": Annotated[int, Option(help="Shrink images to this longest side first, px; 0 = as they are.")],

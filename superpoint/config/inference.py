@@ -1,7 +1,7 @@
 """The commands that use a trained network: `detect`, `match`, `track`; and the defaults that every stage shares."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -36,7 +36,6 @@ class InferenceConfig:
     border: int = BORDER
     grid: str | None = None  # COLUMNSxROWS
     per_cell: int = 0  # strongest keypoints kept in each cell of `grid`
-    spread: bool = False  # max_keypoints that cover the image, in place of the strongest
     resize: int = RESIZE  # never enlarged; 0 = as it is
     tile: str = "auto"  # px, side of the tiles that an image goes through the network in; auto | 0 = whole
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
@@ -48,10 +47,7 @@ class InferenceConfig:
         check_number("--max-keypoints", self.max_keypoints, 0)
         check_number("--nms-radius", self.nms_radius, 0, 1000)
         check_number("--border", self.border, 0)
-        check_distribution(
-            parse_grid("--grid", self.grid), self.per_cell, self.spread, self.max_keypoints,
-            lambda key: "--" + key.replace("_", "-"),
-        )  # fmt: skip
+        check_grid(parse_grid("--grid", self.grid), self.per_cell, "--")
         check_resize("--resize", self.resize)
         check_tile("--tile", self.tile)
         check_runtime(self.backend, self.precision, self.device, prefix="--")
@@ -79,18 +75,13 @@ def parse_grid(key: str, text: str | None) -> list[int]:
     return [int(number) for number in text.split("x")]
 
 
-def check_distribution(
-    grid: Sequence[int], per_cell: int, spread: bool, max_keypoints: int, name: Callable[[str], str] = str
-) -> None:
-    """Raise UserError unless the settings of the distribution of keypoints fit; `name` makes keys of their names."""
+def check_grid(grid: Sequence[int], per_cell: int, prefix: str = "") -> None:
+    """Raise UserError unless `grid` is columns and rows, and `per_cell` a number for it; or neither is given."""
     if len(grid) not in (0, 2) or not all(1 <= number <= 10_000 for number in grid):
-        raise UserError(f"{name('grid')}: found {list(grid)}, expected columns and rows, 1 to 10000 each, e.g. [8, 8]")
-    check_number(name("per_cell"), per_cell, 0, whole=True)
-    if bool(grid) != bool(per_cell):
-        found = f"{per_cell} with a grid, expected 1 or more" if grid else f"{per_cell} without {name('grid')}"
-        raise UserError(f"{name('per_cell')}: found {found}")
-    if spread and not max_keypoints:
-        raise UserError(f"{name('spread')}: found no {name('max_keypoints')}, expected it: how many are spread")
+        raise UserError(f"{prefix}grid: found {list(grid)}, expected columns and rows, 1 to 10000 each, e.g. [8, 8]")
+    if per_cell < 0 or bool(grid) != bool(per_cell):
+        needed = "1 or more with a grid" if grid else "a grid for it"
+        raise UserError(f"{prefix}per_cell: found {per_cell}, expected {needed}")
 
 
 def check_runtime(backend: str, precision: str, device: str, prefix: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from superpoint.config.inference import BORDER, THRESHOLD, check_distribution
+from superpoint.config.inference import BORDER, THRESHOLD, check_grid
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
 FINE = {"compact": 16, "lite": 8, "vgg": 16}  # SuperPoint's own encoders, and the usual `fine` with each
@@ -67,8 +67,7 @@ class DecodeConfig:
     subpixel: bool = True
     grid: list[int] = field(default_factory=list)  # columns and rows of cells, e.g. [8,8]; [] = none
     per_cell: int = 0  # strongest keypoints kept in each cell of `grid`
-    spread: bool = False  # max_keypoints that cover the image, in place of the strongest
 
     def __post_init__(self) -> None:
         check_numbers(self, "decode.", nms_radius=(0, 1000), threshold=(0, 1), border=(0,), max_keypoints=(0,))
-        check_distribution(self.grid, self.per_cell, self.spread, self.max_keypoints, "decode.{}".format)
+        check_grid(self.grid, self.per_cell, "decode.")

@@ -11,7 +11,7 @@ from torch import Tensor
 from superpoint.backends import Network, make_network
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
-from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_distribution, check_runtime, check_tile
+from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_grid, check_runtime, check_tile
 from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
@@ -59,7 +59,6 @@ class FeatureDetector:
         tile: int | str = ...,
         grid: Sequence[int] | None = ...,
         per_cell: int = ...,
-        spread: bool = ...,
     ) -> Features: ...
 
     @overload
@@ -78,7 +77,6 @@ class FeatureDetector:
         tile: int | str = ...,
         grid: Sequence[int] | None = ...,
         per_cell: int = ...,
-        spread: bool = ...,
     ) -> list[Features]: ...
 
     def detect(
@@ -96,7 +94,6 @@ class FeatureDetector:
         tile: int | str = "auto",
         grid: Sequence[int] | None = None,
         per_cell: int = 0,
-        spread: bool = False,
     ) -> Features | list[Features]:
         """Find keypoints in one image or several of any sizes, and describe them if the network can.
 
@@ -119,7 +116,6 @@ class FeatureDetector:
             tile: side in pixels of overlapping tiles, for images that do not fit into the memory; the keypoints are
                 those of the whole image. "auto" where the memory asks for it; 0 = never.
             grid: columns and rows of cells: keep the `per_cell` strongest in each, before `max_keypoints`.
-            spread: keep `max_keypoints` that cover the image (`models.suppression.spread_points`), not the strongest.
 
         Returns: features, strongest first; for several images a list in their order.
         Raises: UserError for an unreadable file, a value out of range or a mask of another aspect ratio; ValueError for
@@ -141,11 +137,10 @@ class FeatureDetector:
         for key, value in (("max_keypoints", max_keypoints), ("border", border), ("resize", resize)):
             check_number(key, value, 0, whole=True)
         check_tile("tile", tile)
-        check_distribution(grid or (), per_cell, spread, max_keypoints or 0)
+        check_grid(grid or (), per_cell)
         grays, several = gray_images(images, resize or 0, mask)
         threshold = THRESHOLD if threshold is None else threshold
-        cells = list(grid or ())
-        decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, cells, per_cell, spread)
+        decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, list(grid or ()), per_cell)
         found: list[Features] = []
         for group in _groups(grays):
             pixels = torch.stack([image.pixels for image in group])[:, None]

@@ -45,7 +45,6 @@ def see(
         tile=tile,
         grid=parse_grid("--grid", config.grid),
         per_cell=config.per_cell,
-        spread=config.spread,
     )
     return Seen(small, found, (width, height))
 
@@ -67,5 +66,4 @@ def decode_config(config: InferenceConfig) -> DecodeConfig:
         config.max_keypoints,
         grid=parse_grid("--grid", config.grid),
         per_cell=config.per_cell,
-        spread=config.spread,
     )

@@ -15,7 +15,7 @@ from torch.nn import functional
 from superpoint.config import DecodeConfig
 from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
 from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
-from superpoint.models.suppression import choose_points, suppress_strip
+from superpoint.models.suppression import limit_per_cell, suppress_strip
 
 DECODER_VERSION = 4  # raise it when keypoints change: features that older code left in a cache are then made anew
 
@@ -77,7 +77,8 @@ class Decoder:
         size: (width, height) of the images.
         decode: `nms_radius`, see `suppress_non_maxima`; keypoints have a probability > `threshold`; peaks nearer to the
             edge than `border` pixels are dropped, after the suppression and before refinement; `subpixel`, see
-            `refine_peaks`, otherwise coordinates are whole numbers; for the others see `choose_points`.
+            `refine_peaks`, otherwise coordinates are whole numbers; `grid` leaves `per_cell` keypoints in each cell,
+            then `max_keypoints` count (0 = all), the strongest each time.
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
         smoothing: pixels, see `smooth_probability`; scores are of the smoothed map. 0 = none.
         density: float32 [B, H, W], refines peaks in place of the probability; for whole maps only.
@@ -93,7 +94,7 @@ class Decoder:
         density: Tensor | None = None,
     ) -> None:
         self.size, self.decode, self.valid, self.smoothing, self.density = size, decode, valid, smoothing, density
-        self._strongest = 0 if decode.grid or decode.spread else decode.max_keypoints  # no others can be chosen
+        self._strongest = 0 if decode.grid else decode.max_keypoints  # no others can be chosen
         self._parts: list[list[Detections]] = []  # of each image
         self._top = 0  # row of the image where the rows begin that the next strip needs
         self._rows: tuple[Tensor, Tensor | None] | None = None  # their probability and descriptors
@@ -173,8 +174,10 @@ class Decoder:
         if len(parts) > 1:
             order = places.argsort()
             order = order[scores[order].sort(descending=True, stable=True).indices]
-        chosen = choose_points(points[order].cpu().numpy(), self.size, self.decode)
-        order = order[torch.from_numpy(chosen).to(order.device)]
+        if self.decode.grid:
+            best = limit_per_cell(points[order].cpu().numpy(), self.size, self.decode.grid, self.decode.per_cell)
+            order = order[torch.from_numpy(best).to(order.device)]
+        order = order[: self.decode.max_keypoints or None]
         described = None
         if parts[0].descriptors is not None:
             place = torch.full_like(scores, -1, dtype=torch.int64)

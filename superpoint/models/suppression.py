@@ -1,9 +1,5 @@
-"""Exact non-maximum suppression, in rounds over all pixels; on a CPU the sequential rule takes the last candidates.
+"""Exact non-maximum suppression, in rounds over all pixels; on a CPU the sequential rule takes the last candidates."""
 
-Also the choice of keypoints that are spread over the image.
-"""
-
-import math
 from collections.abc import Sequence
 
 import cv2
@@ -13,10 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from superpoint.config import DecodeConfig
-
 PIXELS = 150  # whose part of a round on a CPU takes as long as the sequential rule with one candidate: 0.5 us
-FINEST = 1.02  # ratio of two sizes of cells that `spread_points` tells apart
 WIDEST = 64  # pixels: OpenCV's dilation costs by the radius, the rounds in torch by its logarithm
 
 
@@ -69,20 +62,6 @@ def suppress_strip(
     return kept, left > 0
 
 
-def choose_points(points: NDArray[np.floating], size: tuple[int, int], decode: DecodeConfig) -> NDArray[np.int64]:
-    """Return the indices, ascending, of the points that count, of points [N, 2] (x, y) in pixels, best first.
-
-    `decode.grid` leaves up to `per_cell` of each cell; then come `max_keypoints`: the best, or with `spread` those that
-    cover the image of `size` (width, height).
-    """
-    chosen = np.arange(len(points))
-    if decode.grid:
-        chosen = limit_per_cell(points, size, decode.grid, decode.per_cell)
-    if decode.spread:
-        return chosen[spread_points(points[chosen], size, decode.max_keypoints)]
-    return chosen[: decode.max_keypoints or None]
-
-
 def limit_per_cell(
     points: NDArray[np.floating], size: tuple[int, int], grid: Sequence[int], per_cell: int
 ) -> NDArray[np.int64]:
@@ -98,36 +77,6 @@ def limit_per_cell(
     counts = np.bincount(row * grid[0] + column)
     place = np.arange(len(points)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its cell, of `order`
     return np.sort(order[place < per_cell])
-
-
-def spread_points(points: NDArray[np.floating], size: tuple[int, int], count: int) -> NDArray[np.int64]:
-    """Return the indices, ascending, of `count` points that cover the image: suppression via square covering.
-
-    Best first, each point taken covers the square cells up to two away from its own; cells are as large as leaves
-    `count` points. Source: Bailo et al. 2018, "Efficient adaptive non-maximal suppression algorithms for homogeneous
-    spatial keypoint distribution", section 3.3.
-
-    Args: as `limit_per_cell`.
-    """
-    if len(points) <= count:
-        return np.arange(len(points))
-    chosen = np.arange(count)
-    low, high = 1.0, max(2.0, math.sqrt(size[0] * size[1] / count))
-    while high > FINEST * low:
-        side = math.sqrt(low * high)
-        taken = _covering(points, count, side)
-        if len(taken) < count:
-            high = side
-        else:
-            low, chosen = side, taken
-    return chosen
-
-
-def _covering(points: NDArray[np.floating], count: int, side: float) -> NDArray[np.int64]:
-    """Return the indices of the first `count` points that lie in no cell covered before."""
-    x, y = np.floor((points + 0.5) / side).astype(np.int64).clip(0).T
-    cells = (int(y.max()) + 1, int(x.max()) + 1)
-    return np.array(_in_sequence(y, x, cells, 2, cells[0], count)[0], np.int64)
 
 
 def _window_peaks(values: Tensor, radius: int) -> Tensor:
@@ -225,14 +174,13 @@ def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: 
 
 
 def _in_sequence(
-    y: NDArray[np.int64], x: NDArray[np.int64], size: tuple[int, int], radius: int, known: int, count: int = 0
+    y: NDArray[np.int64], x: NDArray[np.int64], size: tuple[int, int], radius: int, known: int
 ) -> tuple[list[int], list[int]]:
-    """Take places, best first, by the sequential rule itself; return the indices of those taken, and undecided.
+    """Take places, best first, by the sequential rule itself; return the indices of those taken and of undecided ones.
 
     Args:
-        size: (height, width) that the places lie in.
-        known: rows in which a place depends on no row below `size`.
-        count: stop when so many are taken; 0 = never.
+        size: (height, width) of the map.
+        known: rows in which a place depends on no row below the map.
     """
     # Byte maps padded by `radius`, so that no window leaves them.
     stride, side = size[1] + 2 * radius, 2 * radius + 1
@@ -252,6 +200,4 @@ def _in_sequence(
             marks = covered
         for first in range(start, start + side * stride, stride):
             marks[first : first + side] = ones
-        if taken and len(taken) == count:
-            break
     return taken, undecided

@@ -1,21 +1,16 @@
 """Suppression in rounds against the sequential rule: ties, plateaus, few and many candidates, the strongest only."""
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from superpoint.config import DecodeConfig
-from superpoint.errors import UserError
 from superpoint.models import suppression
 from superpoint.models.decode import probability_to_keypoints
 from superpoint.models.suppression import (
-    choose_points,
     limit_per_cell,
-    spread_points,
     suppress_non_maxima,
     suppress_strip,
 )
@@ -137,7 +132,7 @@ class TestSuppression:
         assert suppress_non_maxima(probability, 1, 0.2499).sum() == 1
 
 
-class TestChoosing:
+class TestLimitPerCell:
     """By definition, one point after the other, best first."""
 
     def points(self, seed: int, count: int = 400, size: tuple[int, int] = (97, 61)) -> np.ndarray:
@@ -145,7 +140,7 @@ class TestChoosing:
         return points.astype(np.float32)
 
     @pytest.mark.parametrize("grid", [(8, 8), (3, 7), (1, 1), (97, 61)])
-    def test_limit_per_cell(self, grid: tuple[int, int]) -> None:
+    def test_the_first_of_each_cell(self, grid: tuple[int, int]) -> None:
         points, counts, expected = self.points(0), Counter[tuple[int, int]](), []
         for index, (x, y) in enumerate(points.tolist()):
             cell = int((x + 0.5) * grid[0] / 97), int((y + 0.5) * grid[1] / 61)
@@ -157,57 +152,6 @@ class TestChoosing:
 
     def test_points_beyond_the_outline_count_for_the_outermost_cells(self) -> None:
         assert limit_per_cell(np.array([[-1, -1], [0, 0], [64, 48], [63, 47]]), (64, 48), (2, 2), 1).tolist() == [0, 2]
-
-    @pytest.mark.parametrize("side", [1.0, 2.5, 11.0, 200.0])
-    def test_points_taken_cover_squares(self, side: float) -> None:
-        cells, expected = np.floor((self.points(2) + 0.5) / side), list[int]()
-        for index, cell in enumerate(cells):
-            if all(np.abs(cell - cells[other]).max() > 2 for other in expected):
-                expected.append(index)
-        assert suppression._covering(self.points(2), 1000, side).tolist() == expected
-        assert suppression._covering(self.points(2), 5, side).tolist() == expected[:5]
-
-    @pytest.mark.parametrize("count", [1, 10, 50])
-    def test_cells_are_as_large_as_leaves_enough(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        tried: dict[float, list[int]] = {}
-        covering = suppression._covering
-
-        def spy(points: np.ndarray, count: int, side: float) -> np.ndarray:
-            tried[side] = covering(points, count, side).tolist()
-            return np.array(tried[side])
-
-        monkeypatch.setattr(suppression, "_covering", spy)
-        chosen = spread_points(self.points(count), (97, 61), count).tolist()
-        side = max(side for side, found in tried.items() if len(found) == count)
-        assert chosen == tried[side]
-        assert count == 1 or any(side < larger <= 1.02 * side for larger in tried)
-
-    def test_spread_covers_more_than_the_best(self) -> None:
-        points = self.points(1)
-
-        def cells(chosen: np.ndarray) -> int:
-            return len(np.unique(np.floor((points[chosen] + 0.5) / (97, 61) * 8), axis=0))
-
-        assert cells(spread_points(points, (97, 61), 40)) > 1.3 * cells(np.arange(40))
-        few = spread_points(points[:30], (97, 61), 40)
-        assert few.tolist() == list(range(30))
-        assert len(spread_points(np.zeros((30, 2)), (97, 61), 20)) == 20  # all in one place
-
-    def test_grid_comes_before_the_max(self) -> None:
-        points = np.array([[1, 1], [2, 2], [3, 3], [40, 40], [41, 41]], np.float32)
-        settings = {"grid": [2, 2], "per_cell": 1}
-        assert choose_points(points, (64, 64), DecodeConfig(**settings)).tolist() == [0, 3]  # type: ignore[arg-type]
-        assert choose_points(points, (64, 64), DecodeConfig(max_keypoints=2)).tolist() == [0, 1]
-        both = DecodeConfig(max_keypoints=1, **settings)  # type: ignore[arg-type]
-        assert choose_points(points, (64, 64), both).tolist() == [0]
-
-    @pytest.mark.parametrize(
-        "settings",
-        [{"grid": [8]}, {"grid": [8, 8]}, {"grid": [0, 8], "per_cell": 1}, {"per_cell": 2}, {"spread": True}],
-    )
-    def test_settings_that_do_not_fit(self, settings: dict[str, Any]) -> None:
-        with pytest.raises(UserError, match=r"^decode\."):
-            DecodeConfig(**settings)
 
 
 class TestChoice:
