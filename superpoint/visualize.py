@@ -30,24 +30,32 @@ SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
 
 def to_rgb(image: NDArray[np.generic]) -> Image:
-    """Return an image [H, W], [1, H, W], [H, W, 1] or [H, W, 3] as a new uint8 [H, W, 3].
+    """Return an image [H, W], [1, H, W], [H, W, 1] or [H, W, C] as a new uint8 [H, W, 3].
 
-    Values are uint8, bool (0 / 255) or float 0..1 (clipped; NaN is black).
+    Unless there are three, channels are shown by their mean. Values are uint8, bool (0 / 255) or float 0..1 (clipped;
+    NaN is black).
     """
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or 0 in array.shape:
-        raise ValueError(f"image: found shape {list(array.shape)}, expected [H, W] or [H, W, 3]")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ValueError(f"image: found shape {list(array.shape)}, expected [H, W] or [H, W, C]")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif np.issubdtype(array.dtype, np.floating):
         array = np.rint(np.nan_to_num(array, nan=0.0).clip(0, 1) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise ValueError(f"image: found type {array.dtype}, expected uint8, bool or float 0..1")
+    if array.ndim == 3 and array.shape[2] != 3:
+        array = to_gray(np.asarray(array, np.uint8))
     return np.array(np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array, dtype=np.uint8, order="C")
+
+
+def to_gray(image: NDArray[np.uint8]) -> Image:
+    """Return the mean of the channels of an image [H, W, C], uint8 [H, W]; one of [H, W] as it is."""
+    return image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(np.uint8)
 
 
 def enlarge(image: Image, scale: int) -> Image:
@@ -68,7 +76,7 @@ def draw_keypoints(
     """Draw detections as rings and ground truth as crosses; return uint8 [scale * H, scale * W, 3].
 
     Args:
-        image: [H, W] or [H, W, 3], see `to_rgb`.
+        image: [H, W] or [H, W, C], see `to_rgb`.
         points: [N, 2] (x, y) in pixels of `image`.
         scores: [N]; colours the rings by viridis, the strong on top. None = orange.
         truth: [M, 2] (x, y), drawn as vermilion crosses below the rings.

@@ -50,7 +50,8 @@ def test_to_rgb(value: NDArray[np.generic], expected: int):
 
 
 @pytest.mark.parametrize(
-    "value", [np.zeros((2, 3, 4), np.uint8), np.zeros(3, np.uint8), np.zeros((0, 3), np.uint8), np.zeros((2, 3), int)]
+    "value",
+    [np.zeros((2, 3, 4, 1), np.uint8), np.zeros(3, np.uint8), np.zeros((0, 3), np.uint8), np.zeros((2, 3), int)],
 )
 def test_to_rgb_refuses(value: NDArray[np.generic]):
     with pytest.raises(ValueError, match="image: found"):

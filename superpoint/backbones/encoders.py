@@ -1,4 +1,4 @@
-"""Classification networks as encoders: grey image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
+"""Classification networks as encoders: image [B, channels, H, W] -> features [B, C, H / 8, W / 8].
 
 The first four stages are kept. VGG's halve the size three times, as wanted, the others four times. A plan says which
 halving is left out:
@@ -33,19 +33,20 @@ class TrunkEncoder(nn.Module):
     Args:
         name: one of ENCODER_NAMES.
         plan: early or late, see above; the same for VGG.
+        channels: of the image.
 
     Attributes:
         stages: what `model.freeze_encoder` and `optimizer.layer_decay` count; without the adapter.
         paths: path of each module here -> its path in the classification network.
     """
 
-    def __init__(self, name: str, plan: str = "early") -> None:
+    def __init__(self, name: str, plan: str = "early", channels: int = 1) -> None:
         super().__init__()
         check_one_of("encoder", name, ENCODER_NAMES)
         check_one_of("plan", plan, PLANS)
         self.name = name
         with torch.device("meta"):  # only what is kept shall need memory
-            stages = CLASSIFIERS[name](in_channels=1).stages()[:STAGES]
+            stages = CLASSIFIERS[name](in_channels=channels).stages()[:STAGES]
         self.stages, self.paths = nn.ModuleList(), dict[str, str]()
         for index, stage in enumerate(stages):
             named = {path.replace(".", "_"): module for path, module in stage.items()}
@@ -58,10 +59,10 @@ class TrunkEncoder(nn.Module):
             if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)):
                 layer.reset_parameters()
         with torch.no_grad():
-            channels = self.eval()._run(torch.zeros(1, 1, CELL, CELL)).shape[1]
+            width = self.eval()._run(torch.zeros(1, channels, CELL, CELL)).shape[1]
         self.train()
-        self.out_channels = min(channels, WIDEST)
-        self.adapter = ConvNorm(channels, WIDEST, 1) if channels > WIDEST else None
+        self.out_channels = min(width, WIDEST)
+        self.adapter = ConvNorm(width, WIDEST, 1) if width > WIDEST else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         features = self._run(image)

@@ -2,11 +2,16 @@
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
 from superpoint.errors import check_one_of
 
 SCHEMES = ("kaiming", "xavier", "trunc_normal")
+
+
+def repeated_kernel(kernel: Tensor, times: int) -> Tensor:
+    """Return a kernel [O, I, k, k] for `times` images in place of one, with the same response to equal images."""
+    return kernel.repeat(1, times, 1, 1) / times
 
 
 def initialise_weights(module: nn.Module, scheme: str) -> None:

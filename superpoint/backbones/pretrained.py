@@ -13,10 +13,11 @@ from torch import Tensor
 
 from superpoint.backbones.classifiers import CLASSIFIERS
 from superpoint.backbones.encoders import TrunkEncoder
+from superpoint.backbones.initialisation import repeated_kernel
 from superpoint.backbones.network import IMAGENET_MEAN, IMAGENET_STD, ClassificationNetwork
 from superpoint.errors import UserError
 
-GREY_CENTRE, GREY_GAIN = 0.5, 4.0  # `models.SuperPoint` gives its encoder (grey - 0.5) * 4
+GREY_CENTRE, GREY_GAIN = 0.5, 4.0  # `models.SuperPoint` gives its encoder (image - 0.5) * 4
 LISTED = 3  # mismatches that an error names
 IN_FOLDERS = ("weights.safetensors", "checkpoints/best.ckpt", "model.safetensors", "pytorch_model.bin")
 NESTED = ("ema", "model", "state_dict", "extractor")  # keys that checkpoints have around the weights
@@ -98,8 +99,9 @@ def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_c
 def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     """Load the stages of an encoder from its classification network's weights (`read_state`).
 
-    The first convolution of a colour network is summed over the colours (`_to_grey`): the output is the colour
-    network's for the grey image, except at the outermost pixels, whose padding is 0.5 here and the mean colour there.
+    An encoder of RGB keeps the filters of a colour network; for other numbers of channels they are summed over the
+    colours and repeated. For the same or a grey image its output is then the colour network's, except at the outermost
+    pixels, whose padding is 0.5 here and the mean colour there.
 
     Raises: UserError, which lists the first mismatches; the encoder is unchanged then.
     """
@@ -113,15 +115,16 @@ def load_encoder(encoder: TrunkEncoder, path: str | Path) -> None:
     with torch.device("meta"):
         network = CLASSIFIERS[encoder.name]().state_dict()
     expected = {there: tuple(own[name].shape) for name, there in here.items()}
-    grey = own[first].shape
-    colour = here[first] not in state or state[here[first]].shape != grey
-    if colour:  # also for any other shape, so that an error names the usual one
-        expected[here[first]] = (grey[0], 3, *grey[2:])
+    width, channels, *size = own[first].shape
+    grey = here[first] in state and state[here[first]].shape == (width, 1, *size)
+    expected[here[first]] = (width, 1 if grey else 3, *size)  # so that an error names the usual shape
     trunk = {name: tensor for name, tensor in state.items() if name not in network or name in expected}
     check_names(path, encoder.name, trunk, expected)
     filled = {name: state[there] for name, there in here.items() if there in state}
-    if colour:
-        _to_grey(first, filled)
+    if not grey:
+        _centred(first, filled)
+    if filled[first].shape[1] != channels:
+        filled[first] = repeated_kernel(filled[first].sum(1, keepdim=True), channels)
     encoder.load_state_dict(own | filled)
 
 
@@ -144,16 +147,16 @@ def check_names(
         raise UserError(f"{path}: not the weights of {architecture}: found {'; '.join(wrong[:LISTED])}{more}")
 
 
-def _to_grey(first: str, state: dict[str, Tensor]) -> None:
-    """Sum the first kernel [C, 3, k, k] of `state` over the colours, for the encoder's normalisation of the input.
+def _centred(first: str, state: dict[str, Tensor]) -> None:
+    """Change the first kernel [C, 3, k, k] of `state` to the encoder's normalisation of the input; it becomes float64.
 
-    Colour networks get (g - m) / s by ImageNet's mean and spread, an encoder gets u = (g - 0.5) * 4, and
-    sum_c w_c (g - m_c) / s_c = u * sum_c w_c / (4 s_c) + sum_c w_c (0.5 - m_c) / s_c. The last term goes into the bias
-    or the batch norm behind.
+    Colour networks get (v_c - m_c) / s_c by ImageNet's mean and spread, an encoder gets u_c = (v_c - 0.5) * 4, and
+    sum_c w_c (v_c - m_c) / s_c = sum_c u_c w_c / (4 s_c) + sum_c w_c (0.5 - m_c) / s_c. The last term goes into the
+    bias or the batch norm behind.
     """
     kernel = state[first].double()
     mean, spread = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float64)[:, :, None, None]
-    state[first] = (kernel / (GREY_GAIN * spread)).sum(1, keepdim=True).float()
+    state[first] = kernel / (GREY_GAIN * spread)
     constant = (kernel * (GREY_CENTRE - mean) / spread).sum((1, 2, 3)).float()
     bias = first.removesuffix("weight") + "bias"
     if bias in state:

@@ -24,7 +24,7 @@ class ConvBlock(ConvNorm):
 
 
 class PooledStages(nn.Module):
-    """Stages with 2x2 max-pooling between them, image [B, 1, H, W] -> features [B, C, H / 8, W / 8].
+    """Stages with 2x2 max-pooling between them, image [B, channels, H, W] -> features [B, C, H / 8, W / 8].
 
     `widths` are the channels of the stages; `detail_channels`, `detail_stride` describe the output of the first one.
     """
@@ -53,8 +53,8 @@ class VGGEncoder(PooledStages):
     Source: DeTone et al. 2018, section 3.2 and appendix (64-64-64-64-128-128-128-128).
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128)) -> None:
-        super().__init__(_stages(1, widths), widths)
+    def __init__(self, widths: Sequence[int] = (64, 64, 128, 128), channels: int = 1) -> None:
+        super().__init__(_stages(channels, widths), widths)
 
 
 class CompactEncoder(PooledStages):
@@ -64,8 +64,8 @@ class CompactEncoder(PooledStages):
     loses nothing. With the detector head 2.1 instead of 3.6 GFLOP for 240x320 (docs/backbones.md).
     """
 
-    def __init__(self) -> None:
-        start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4, 32), ConvBlock(32, 48))
+    def __init__(self, channels: int = 1) -> None:
+        start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4 * channels, 32), ConvBlock(32, 48))
         super().__init__([start, *_stages(48, (64, 128))], (48, 64, 128), detail_stride=2)
 
 
@@ -80,14 +80,14 @@ class OriginalEncoder(VGGEncoder):
     Neither difference can be folded into the usual encoder's weights: its zero padding means another grey level.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
         super().__init__()
-        channels = [1, 64, 64, 64, 64, 128, 128, 128, 128]
+        widths = [channels, 64, 64, 64, 64, 128, 128, 128, 128]
         blocks = [
             nn.Sequential(
                 nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(after, eps=ORIGINAL_EPS)
             )
-            for before, after in pairwise(channels)
+            for before, after in pairwise(widths)
         ]
         self.stages = nn.ModuleList(nn.Sequential(*blocks[index : index + 2]) for index in range(0, 8, 2))
 

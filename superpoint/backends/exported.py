@@ -32,11 +32,11 @@ class ExportedNetwork(Network):
 
     def __init__(self, backend: str, precision: str, run: Run, metadata: dict[str, Any]) -> None:
         self.backend, self.precision, self.device = backend, precision, torch.device("cpu")
-        self.metadata = metadata
+        self.metadata, self.channels = metadata, metadata.get("channels", 1)
         self._run = run
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the outputs (`export.graph`) of an image float32 [B, 1, H, W], 0..1."""
+        """Return the outputs (`export.graph`) of an image float32 [B, channels, H, W], 0..1."""
         results = self._run(image.contiguous().numpy())
         return {
             name: torch.from_numpy(np.asarray(values)).float()

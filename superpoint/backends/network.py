@@ -26,8 +26,10 @@ class Network(ABC):
         backend: "torch", "openvino" or "onnxruntime".
         precision: "fp32" or "bf16", of the convolutions.
         device: of images and results.
+        channels: of images.
     """
 
+    channels: int = 1
     backend: str
     precision: str
     device: torch.device
@@ -36,7 +38,7 @@ class Network(ABC):
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Return float32 "logits" [B, 65, H / 8, W / 8] and, if the model has them, "descriptors" [B, D, H / 8, W / 8].
 
-        Args: image float32 [B, 1, H, W], 0..1, sides multiples of 8.
+        Args: image float32 [B, channels, H, W], 0..1, sides multiples of 8.
         """
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
@@ -70,7 +72,7 @@ def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
     The image's sides differ and none is 1: an exporter would take them for constants.
     """
     frozen = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-    return frozen.requires_grad_(False), torch.zeros(2, 1, 5 * CELL, 7 * CELL)
+    return frozen.requires_grad_(False), torch.zeros(2, model.channels, 5 * CELL, 7 * CELL)
 
 
 @contextlib.contextmanager

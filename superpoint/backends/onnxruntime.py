@@ -16,7 +16,7 @@ class OnnxRuntimeNetwork(Network):
 
     def __init__(self, model: SuperPoint) -> None:
         need("onnxruntime", "onnx", "onnxscript")
-        self.precision, self.device = "fp32", torch.device("cpu")
+        self.precision, self.device, self.channels = "fp32", torch.device("cpu"), model.channels
         self._names = output_names(model)
         self._session = open_session(onnx_bytes(model))
 

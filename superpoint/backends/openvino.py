@@ -21,7 +21,7 @@ class OpenVinoNetwork(Network):
     backend = "openvino"
 
     def __init__(self, model: SuperPoint, precision: str) -> None:
-        self.precision, self.device = precision, torch.device("cpu")
+        self.precision, self.device, self.channels = precision, torch.device("cpu"), model.channels
         frozen, image = example(model)
         # Traced: 0.7 s, against 6 s by torch.export or ONNX. OpenVINO's own trace with its check takes 0.6 s more.
         with quiet():
@@ -69,7 +69,7 @@ def converted(graph: Any, image: Tensor) -> Any:
     """Return a module as a graph of OpenVINO for images of any size. Raises: UserError if it is not installed."""
     with quiet(), unreported():
         model = need("openvino").convert_model(graph, example_input=image)
-    model.reshape([-1, 1, -1, -1])
+    model.reshape([-1, image.shape[1], -1, -1])
     return model
 
 

@@ -14,7 +14,7 @@ class TorchNetwork(Network):
     backend = "torch"
 
     def __init__(self, model: SuperPoint, precision: str, device: str) -> None:
-        self.precision, self.device = precision, torch.device(device)
+        self.precision, self.device, self.channels = precision, torch.device(device), model.channels
         self._model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ class ModelConfig:
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
     freeze_encoder: int | None = None  # first stages of the encoder that are not trained; -1 = all of it
+    channels: int = 1  # of the images: 1 = grey, 3 = RGB, other numbers = the first bands of a file as stored
 
     def __post_init__(self) -> None:
         made_for_it = self.encoder in FINE  # unknown names are refused by `build_model`
@@ -33,6 +34,7 @@ class ModelConfig:
         if self.encoder_plan is not None:
             check_one_of("model.encoder_plan", self.encoder_plan, ["early", "late"])
         check_numbers(self, "model.", freeze_encoder=(-1,), head_channels=(1,), fine=(0,), descriptor_dim=(0,))
+        check_number("model.channels", self.channels, 1, 64)
         check_one_of("model.init", self.init, ["kaiming", "xavier", "trunc_normal"])
         for key, usual in (("fine", 0), ("centring", True)):
             if getattr(self, key) != usual and not made_for_it:

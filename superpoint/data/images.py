@@ -64,9 +64,11 @@ def read_gray(
     return _read(Path(path), "L", stretch, content, upright)
 
 
-def read_rgb(path: str | Path, *, stretch: bool = True, upright: bool = True) -> NDArray[np.uint8]:
+def read_rgb(
+    path: str | Path, *, stretch: bool = True, content: bytes | None = None, upright: bool = True
+) -> NDArray[np.uint8]:
     """Read an image as uint8 [H, W, 3] RGB; see `read_gray`."""
-    return _read(Path(path), "RGB", stretch, upright=upright)
+    return _read(Path(path), "RGB", stretch, content, upright)
 
 
 def read_orientation(path: str | Path, content: bytes | None = None) -> int:
@@ -124,9 +126,7 @@ def sample_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
     return samples
 
 
-def _read(
-    path: Path, mode: str, stretch: bool, content: bytes | None = None, upright: bool = True
-) -> NDArray[np.uint8]:
+def _read(path: Path, mode: str, stretch: bool, content: bytes | None, upright: bool) -> NDArray[np.uint8]:
     return guarded(path, content, lambda: _decode(path, mode, stretch, content, upright))
 
 

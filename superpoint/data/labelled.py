@@ -18,7 +18,7 @@ ORDER_STREAM = 7004
 
 
 class LabelSource(Protocol):
-    """Images uint8 [H, W] of any size, each with its points [N, 2] (x, y) and its mask, bool [H, W] or None.
+    """Images as of `read_image`, of any size, each with its points [N, 2] (x, y) and its mask, bool [H, W] or None.
 
     NaN and points outside are ignored.
     """

@@ -127,8 +127,8 @@ class Masks:
         names = (f"{name}.png", PurePosixPath(name).with_suffix(".png").as_posix(), name)
         return next((each for each in names if each in self._files), None)
 
-    def read(self, name: str, size: tuple[int, int], orientation: int = 1) -> Mask | None:
-        """Return the mask of an image of `size` (height, width), see `fit_mask`; None if it has none.
+    def read(self, name: str, shape: tuple[int, ...], orientation: int = 1) -> Mask | None:
+        """Return the mask of an image of `shape`, see `fit_mask`; None if it has none.
 
         Raises: UserError if it cannot be read or does not fit.
         """
@@ -136,7 +136,7 @@ class Masks:
         if found is None:
             return None
         try:
-            return fit_mask(read_mask(self.folder / found), size, orientation, f"mask {found}")
+            return fit_mask(read_mask(self.folder / found), (shape[0], shape[1]), orientation, f"mask {found}")
         except UserError as error:  # a feature file shall not name this machine's folders
             raise UserError(str(error).replace(str(self.folder / found), f"mask {found}")) from error
 

@@ -18,7 +18,7 @@ KINDS = ("viewpoint", "photometric")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two views, uint8 [H, W] each, and the homography `h_a_b` that maps points of the first to the second.
+    """Two views, uint8 [H, W] or [H, W, C], and the homography `h_a_b` that maps points of the first to the second.
 
     `valid_a`, `valid_b`: bool [H, W], what counts of them; None = all.
     """
@@ -43,7 +43,7 @@ def generated_pair(
     photometric: PhotometricConfig | None = None,
     mask: Mask | None = None,
 ) -> Pair:
-    """Return pair `index` of a photograph uint8 [H, W] and its mask, a pure function of (seed, name, index, kind).
+    """Return pair `index` of a photograph uint8 and its mask, a pure function of (seed, name, index, kind).
 
     The first view is the photograph, scaled to cover `size` (height, width) and cut about its centre. The second is a
     random homography of the photograph ("viewpoint") or the first with other light, noise and blur ("photometric").
@@ -69,7 +69,7 @@ def at_twice(photograph: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     """Return a photograph at no more than twice `scale`: enough for the zooms drawn, without aliasing."""
     if 2 * scale >= 1:
         return photograph
-    across, down = (max(1, round(2 * scale * side)) for side in photograph.shape[::-1])
+    across, down = (max(1, round(2 * scale * side)) for side in photograph.shape[1::-1])
     return np.asarray(cv2.resize(photograph, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
 
 

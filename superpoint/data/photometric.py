@@ -1,4 +1,6 @@
-"""Photometric augmentation of a grey image."""
+"""Photometric augmentation of an image."""
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -14,16 +16,18 @@ JPEG_BLOCK = 8  # pixels
 def augment_photometric(
     image: Image, config: PhotometricConfig, rng: np.random.Generator, strength: float = 1.0
 ) -> Image:
-    """Change light, blur, noise and compression of an image uint8 [H, W].
+    """Change light, blur, noise and compression of an image uint8 [H, W] or [H, W, C].
 
-    Each effect happens with `config.probability`; `config.strength` times `strength` scales them all.
+    Channels share what belongs to the scene and the lens: shadows, lamps, blur. Contrast, brightness, noise and
+    compression, which belong to the sensor, are drawn for each alone. Each effect happens with `config.probability`;
+    `config.strength` times `strength` scales them all.
     """
     strength = strength * config.strength
     if not config.enable or strength == 0:
         return image
     happens = rng.random(6) < config.probability
     if happens[0]:
-        image = _contrast(image, rng, config, strength)
+        image = _by_channel(image, lambda one: _contrast(one, rng, config, strength))
     if config.gamma > 1 and rng.random() < config.probability:
         image = _gamma(image, np.exp(rng.uniform(-1.0, 1.0) * np.log(config.gamma) * strength))
     if happens[1]:
@@ -46,8 +50,22 @@ def augment_photometric(
         image = _speckle(image, rng.uniform(0.0, config.speckle_noise) * strength, rng)
     if config.jpeg_quality and rng.random() < config.probability:
         quality = FINEST_JPEG - (FINEST_JPEG - config.jpeg_quality) * min(strength, 1.0) * rng.random()
-        image = _compress(image, quality, *rng.integers(0, JPEG_BLOCK, 2).tolist())
+        down, right = rng.integers(0, JPEG_BLOCK, 2).tolist()
+        image = _by_channel(image, lambda one: _compress(one, quality, down, right))
     return image
+
+
+def _by_channel(image: Image, effect: Callable[[Image], Image]) -> Image:
+    if image.ndim == 2:
+        return effect(image)
+    return np.dstack([effect(np.ascontiguousarray(image[:, :, channel])) for channel in range(image.shape[2])])
+
+
+def _multiplied(image: Image, field: NDArray[np.floating]) -> Image:
+    """Multiply all channels by a field [H, W]."""
+    if image.ndim == 3:
+        field = np.repeat(field[:, :, None], image.shape[2], axis=2)
+    return np.asarray(cv2.multiply(image, field, dtype=cv2.CV_8U), np.uint8)
 
 
 def _contrast(image: Image, rng: np.random.Generator, config: PhotometricConfig, strength: float) -> Image:
@@ -68,7 +86,7 @@ def _gamma(image: Image, exponent: float) -> Image:
 
 def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
     """Soft dark (opacity > 0) or light (< 0) ellipses, drawn at an eighth of the size."""
-    height, width = image.shape
+    height, width = image.shape[:2]
     small = np.zeros((height // 8 + 2, width // 8 + 2), np.float32)
     longest = max(small.shape)
     for _ in range(int(rng.integers(1, 8))):
@@ -77,12 +95,12 @@ def _shade(image: Image, opacity: float, rng: np.random.Generator) -> Image:
         cv2.ellipse(small, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
     small = cv2.blur(small, (5, 5))
     mask = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.multiply(image, 1 - mask * np.float32(opacity), dtype=cv2.CV_8U), np.uint8)
+    return _multiplied(image, 1 - mask * np.float32(opacity))
 
 
 def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image:
     """Light of one to three lamps, `darkness` times less in the darkest place than in the brightest."""
-    height, width = image.shape
+    height, width = image.shape[:2]
     y, x = np.mgrid[0 : height // 8 + 2, 0 : width // 8 + 2].astype(np.float32)
     light = np.zeros_like(x)
     for _ in range(int(rng.integers(1, 4))):
@@ -94,7 +112,7 @@ def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image
     light = (light - light.min()) / max(float(np.ptp(light)), 1e-6)
     field = (1 + (darkness - 1) * light) * (float(rng.uniform(1.0, min(darkness, 3.0))) / darkness)
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.multiply(image, field, dtype=cv2.CV_8U), np.uint8)
+    return _multiplied(image, np.asarray(field))
 
 
 def _motion_blur(image: Image, length: float, rng: np.random.Generator) -> Image:

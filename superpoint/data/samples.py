@@ -14,10 +14,10 @@ from superpoint.data.masks import Mask, inner, warp_inner
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.errors import UserError
-from superpoint.geometry.cells import CELL, encode_points, valid_cells
+from superpoint.geometry.cells import CELL, encode_points, image_tensor, valid_cells
 from superpoint.geometry.homography import inside, sample_homography, warp_image, warp_points, warp_valid
 
-# Image [H, W], points [N, 2] (x, y), and the mask, bool [H, W] or None.
+# Image [H, W] or [H, W, C], points [N, 2] (x, y), and the mask, bool [H, W] or None.
 Scene = tuple[NDArray[np.uint8], NDArray[np.float32], Mask | None]
 
 SEARCHED = 2000  # scenes looked through for those with labels
@@ -28,7 +28,7 @@ class KeypointSamples(Dataset[dict[str, torch.Tensor]]):
     """Images with points, augmented and encoded, without end.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
-        image: uint8 [1, H, W], padded on the right and below to multiples of 8.
+        image: uint8 [C, H, W], padded on the right and below to multiples of 8.
         target: int64 [H / 8, W / 8] in 0..64, 64 = dustbin.
         valid: bool [H / 8, W / 8], cells that hold image, not padding or the border of a warp.
 
@@ -59,7 +59,7 @@ class KeypointSamples(Dataset[dict[str, torch.Tensor]]):
         return encode(*self.draw(index), rng)
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sample `index` before encoding: image uint8 [H, W], points float32 [N, 2], mask bool [H, W]."""
+        """Return sample `index` before encoding: image uint8, points float32 [N, 2], mask bool [H, W]."""
         if self.repeated:
             image, points, mask = self.still(self.repeated[index % len(self.repeated)])
             return image, points, valid_pixels(image, mask)
@@ -79,9 +79,9 @@ class KeypointSamples(Dataset[dict[str, torch.Tensor]]):
 class SyntheticShapes(KeypointSamples):
     """Synthetic shapes as samples; see `KeypointSamples`. Those to overfit start at scene `config.overfit_first`."""
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DataConfig, seed: int, channels: int = 1) -> None:
         super().__init__(config, seed)
-        self.generator = ShapeGenerator(config.synthetic, config.height, config.width, seed)
+        self.generator = ShapeGenerator(config.synthetic, config.height, config.width, seed, channels)
         first = config.overfit_first
         self.repeated = self.first_labelled(range(first, first + SEARCHED))
         if len(self.repeated) < config.overfit:
@@ -97,7 +97,7 @@ class SyntheticShapes(KeypointSamples):
 
 def valid_pixels(image: NDArray[np.uint8], mask: Mask | None) -> Mask:
     """Return the pixels of an image [H, W] that count: all without a mask."""
-    return np.ones(image.shape, bool) if mask is None else inner(mask)
+    return np.ones(image.shape[:2], bool) if mask is None else inner(mask)
 
 
 def _warp(
@@ -125,11 +125,12 @@ def _warp(
 def encode(
     image: np.ndarray, points: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return the sample of an image uint8 [H, W], its points [N, 2] and mask bool [H, W]; see `KeypointSamples`."""
-    padding = ((0, -image.shape[0] % CELL), (0, -image.shape[1] % CELL))
-    image, mask = np.pad(image, padding, mode="edge"), np.pad(mask, padding)
+    """Return the sample of an image, its points [N, 2] and mask bool [H, W]; see `KeypointSamples`."""
+    padding = [(0, -image.shape[0] % CELL), (0, -image.shape[1] % CELL)]
+    mask = np.pad(mask, padding)
+    image = np.pad(image, [*padding, (0, 0)][: image.ndim], mode="edge")
     return {
-        "image": torch.from_numpy(image)[None],
-        "target": torch.from_numpy(encode_points(points, *image.shape, rng=rng)),
+        "image": image_tensor([image])[0],
+        "target": torch.from_numpy(encode_points(points, *mask.shape, rng=rng)),
         "valid": torch.from_numpy(valid_cells(mask)),
     }

@@ -24,45 +24,46 @@ from superpoint.geometry.cells import DUSTBIN
 DRAWN = 1000  # samples at most that are looked through for a label before a training
 
 
-def training_samples(config: DataConfig, seed: int) -> KeypointSamples | Mixture | SingleViews:
+def training_samples(config: DataConfig, seed: int, channels: int = 1) -> KeypointSamples | Mixture | SingleViews:
     """Return the training samples; of pairs, their single views. Raises: UserError if labels or images do not fit."""
     if isinstance(config, PairDataConfig):
-        return SingleViews(training_pairs(config, seed))
+        return SingleViews(training_pairs(config, seed, channels))
     if config.kind == "synthetic":
-        return SyntheticShapes(config, seed)
-    photographs = LabelledImages(_photographs(config, held_out=False), config, seed)
+        return SyntheticShapes(config, seed, channels)
+    photographs = LabelledImages(_photographs(config, channels, held_out=False), config, seed)
     if config.kind == "labelled":
         return photographs
-    return Mixture(SyntheticShapes(config, seed), photographs, config.labelled_share)
+    return Mixture(SyntheticShapes(config, seed, channels), photographs, config.labelled_share)
 
 
-def training_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
+def training_pairs(config: PairDataConfig, seed: int, channels: int = 1) -> WarpedPairs:
     """Return the training pairs. Raises: UserError if labels or images do not fit."""
-    return _pairs(config, seed, held_out=False)
+    return _pairs(config, seed, channels, held_out=False)
 
 
-def held_out_pairs(config: PairDataConfig, seed: int) -> WarpedPairs:
+def held_out_pairs(config: PairDataConfig, seed: int, channels: int = 1) -> WarpedPairs:
     """Return pairs, as at the end of training, of what `training_pairs` leaves out (shapes: drawn by `seed`)."""
-    return _pairs(replace(config, curriculum=0), seed, held_out=True)
+    return _pairs(replace(config, curriculum=0), seed, channels, held_out=True)
 
 
-def _pairs(config: PairDataConfig, seed: int, *, held_out: bool) -> WarpedPairs:
+def _pairs(config: PairDataConfig, seed: int, channels: int, *, held_out: bool) -> WarpedPairs:
     if config.kind == "labelled":
-        return WarpedPairs(_photographs(config, held_out=held_out), config, seed)
-    return WarpedPairs(
-        SyntheticScenes(ShapeGenerator(config.synthetic, config.height, config.width, seed)), config, seed
-    )
+        return WarpedPairs(_photographs(config, channels, held_out=held_out), config, seed)
+    generator = ShapeGenerator(config.synthetic, config.height, config.width, seed, channels)
+    return WarpedPairs(SyntheticScenes(generator), config, seed)
 
 
-def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float32], Mask]]:
+def held_out_photographs(
+    config: DataConfig, count: int, channels: int = 1
+) -> list[tuple[NDArray[np.uint8], NDArray[np.float32], Mask]]:
     """Return up to `count` photographs that training leaves out, cropped, their points, and the pixels that count.
 
     With `config.overfit`, those overfitted.
     """
     if config.overfit:
-        samples = LabelledImages(_photographs(config, held_out=False), config, 0)
+        samples = LabelledImages(_photographs(config, channels, held_out=False), config, 0)
         return [samples.draw(index) for index in range(config.overfit)]
-    source = _photographs(config, held_out=True)
+    source = held_out_source(config, channels)
     size = (config.height, config.width)
     scenes = []
     for index in range(min(count, len(source))):
@@ -72,9 +73,9 @@ def held_out_photographs(config: DataConfig, count: int) -> list[tuple[NDArray[n
     return scenes
 
 
-def held_out_source(config: DataConfig) -> LabelledPhotographs:
+def held_out_source(config: DataConfig, channels: int = 1) -> LabelledPhotographs:
     """Return the photographs that training leaves out, at their own size, with their labels."""
-    return _photographs(config, held_out=True)
+    return _photographs(config, channels, held_out=True)
 
 
 def demand_labels(config: DataConfig) -> None:
@@ -121,10 +122,10 @@ def demand_targets(config: DataConfig, samples: Dataset[dict[str, torch.Tensor]]
     )
 
 
-def _photographs(config: DataConfig, *, held_out: bool) -> LabelledPhotographs:
+def _photographs(config: DataConfig, channels: int, *, held_out: bool) -> LabelledPhotographs:
     assert config.images is not None
     labels, chosen = _labels(config, held_out=held_out)
-    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold, config.masks)
+    return LabelledPhotographs(labels, config.images, chosen, config.label_threshold, config.masks, channels)
 
 
 def _labels(config: DataConfig, *, held_out: bool) -> tuple[FeatureFile, list[str]]:

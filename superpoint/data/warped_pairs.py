@@ -38,7 +38,8 @@ ENDLESS = 2**31  # a source this long is read in its own order
 class View:
     """A view before encoding.
 
-    image: uint8 [H, W]. points: float32 [N, 2] (x, y), its labels. mask: bool [H, W], photograph that counts.
+    image: uint8 [H, W] or [H, W, C]. points: float32 [N, 2] (x, y), its labels. mask: bool [H, W], photograph that
+    counts.
     correspondences: float32 [K, 2]; row k shows the same place as row k of the other view.
     """
 
@@ -55,7 +56,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     not learn that one is always upright. Each has light, noise and blur of its own.
 
     Sample `index` (any integer >= 0) is a dict of tensors:
-        image_a, image_b: uint8 [1, H, W], padded on the right and below to multiples of 8.
+        image_a, image_b: uint8 [C, H, W], padded on the right and below to multiples of 8.
         target_a, target_b: int64 [H / 8, W / 8] in 0..64, 64 = dustbin.
         valid_a, valid_b: bool [H / 8, W / 8], cells that hold photograph.
         h_a_b: float32 [3, 3], pixels of view a to pixels of view b.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from superpoint.config.inference import MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
-from superpoint.data.images import read_gray
+from superpoint.data.bands import read_image
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
 from superpoint.evaluation.tables import markdown_table
@@ -21,9 +21,9 @@ from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
 from superpoint.matching import THRESHOLDS, estimate_homography, match
 from superpoint.models.extract import dense_maps
-from superpoint.visualize import Image, contact_sheet, draw_keypoints, figure_to_image, overlay_heatmap
+from superpoint.visualize import Image, contact_sheet, draw_keypoints, figure_to_image, overlay_heatmap, to_gray
 
-Gray = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]  # as of `read_image`
 SIDE = (64, 2048)  # px, of `Settings.resize`
 
 
@@ -62,21 +62,21 @@ class Comparison:
     rows: tuple[Row, ...]
 
 
-def read_image(path: str | Path | None, which: str, resize: int) -> Gray:
-    """Return an uploaded file as grey levels, its longest side at most `resize` px.
+def read_upload(path: str | Path | None, which: str, resize: int, channels: int = 1) -> Pixels:
+    """Return an uploaded file as so many channels, its longest side at most `resize` px.
 
     Raises: UserError, without the server's folder, if there is none or it cannot be read.
     """
     if path is None:
         raise UserError(f"{which} image: found none, expected an image file")
     try:
-        image = read_gray(path)
+        image = read_image(path, channels)
     except UserError as error:
         raise UserError(f"{which} image: {str(error).replace(str(path), Path(path).name)}") from error
     return shrink(image, min(max(resize, SIDE[0]), SIDE[1]))
 
 
-def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Settings) -> Comparison:
+def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Settings) -> Comparison:
     """Detect, match and draw; a detector without descriptors borrows SIFT's, as the row says."""
     images = (first, second)
     start = perf_counter()
@@ -87,7 +87,7 @@ def compare(first: Gray, second: Gray, model: FeatureDetector, settings: Setting
     rows, sift = [row], None
     if settings.sift:
         start = perf_counter()
-        theirs = [_unit(opencv_extractor("sift", settings.max_keypoints)(image)) for image in images]
+        theirs = [_unit(opencv_extractor("sift", settings.max_keypoints)(to_gray(image))) for image in images]
         sift, row = _match("SIFT", images, (theirs[0], theirs[1]), 1000 * (perf_counter() - start), settings)
         rows.append(row)
     drawn = [
@@ -113,7 +113,7 @@ def markdown(rows: tuple[Row, ...]) -> str:
 
 
 def _match(
-    name: str, images: tuple[Gray, Gray], found: tuple[Features, Features], detection: float, settings: Settings
+    name: str, images: tuple[Pixels, Pixels], found: tuple[Features, Features], detection: float, settings: Settings
 ) -> tuple[Image, Row]:
     start = perf_counter()
     matches = match(*found, settings.method)
@@ -127,11 +127,11 @@ def _match(
     return picture, Row(name, (len(found[0]), len(found[1])), len(matches), inliers, detection, matching)
 
 
-def _network_features(model: FeatureDetector, image: Gray, settings: Settings) -> Features:
+def _network_features(model: FeatureDetector, image: Pixels, settings: Settings) -> Features:
     features = model.detect(
         image, threshold=settings.threshold, nms_radius=settings.nms_radius, max_keypoints=settings.max_keypoints
     )
-    return features if features.descriptors is not None else _unit(describe_by_sift(image, features))
+    return features if features.descriptors is not None else _unit(describe_by_sift(to_gray(image), features))
 
 
 def _unit(features: Features) -> Features:
@@ -140,10 +140,9 @@ def _unit(features: Features) -> Features:
     return replace(features, descriptors=values / np.maximum(lengths, 1e-12))
 
 
-def _heatmap(model: FeatureDetector, image: Gray) -> Image:
-    pixels = torch.from_numpy(image)[None, None].to(model.device).float() / 255
+def _heatmap(model: FeatureDetector, image: Pixels) -> Image:
     with torch.inference_mode():
-        probability = dense_maps(model.network, pixels).probability[0].cpu().numpy()
+        probability = dense_maps(model.network, [image]).probability[0].cpu().numpy()
     # A trained network's peaks are single pixels.
     spread = np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32)
     return overlay_heatmap(image, np.sqrt(spread))

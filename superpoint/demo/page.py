@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_image
+from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_upload
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.matching import MATCHERS
@@ -40,7 +40,8 @@ def build_page(model: FeatureDetector) -> Any:
         settings = Settings(threshold, int(radius), int(points), method, sift, int(resize))
         try:
             images = [
-                read_image(path, which, settings.resize) for path, which in ((first, "first"), (second, "second"))
+                read_upload(path, which, settings.resize, model.channels)
+                for path, which in ((first, "first"), (second, "second"))
             ]
             found = compare(images[0], images[1], model, settings)
         except (UserError, ValueError) as error:

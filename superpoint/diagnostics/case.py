@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.config import MagicPointConfig
+from superpoint.data.labelled import LabelSource
 from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
@@ -33,11 +34,11 @@ class Labelled(Protocol):
     """A data set that can also show its samples before they are encoded."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image uint8 [1, H, W], target int64 [H / 8, W / 8], valid bool [H / 8, W / 8]."""
+        """Return image uint8 [C, H, W], target int64 [H / 8, W / 8], valid bool [H / 8, W / 8]."""
         ...
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return image uint8 [H, W], points float32 [N, 2] (x, y), valid mask bool [H, W] of the sample."""
+        """Return image uint8, points float32 [N, 2] (x, y), valid mask bool [H, W] of the sample."""
         ...
 
 
@@ -49,7 +50,8 @@ class Case:
         restores the modes and hooks that it changes.
     objective: called as objective(model, batch), see `engine.loop.train`.
     history: the lines of metrics.jsonl, oldest first.
-    read_gray: reader of the data's image files, path -> uint8 [H, W]; None if there are none.
+    read_gray: reader of the data's image files, path -> uint8 [H, W] or [H, W, C]; None if there are none.
+    photographs: those of the data, before augmentation; None if there are none.
     rate_curve: learning rates and smoothed losses of a range test, if made.
     """
 
@@ -59,6 +61,7 @@ class Case:
     objective: Callable[[nn.Module, Sample], dict[str, Tensor]]
     history: list[dict[str, Any]] = field(default_factory=list)
     read_gray: Callable[[Path], np.ndarray] | None = None
+    photographs: LabelSource | None = None
     folder: Path | None = None
     rate_curve: tuple[list[float], list[float]] | None = None
 
@@ -91,7 +94,8 @@ class Case:
         """Return the training data of a range test: small images without curriculum."""
         data = self.config.data
         height, width = min(data.height, RANGE_HEIGHT), min(data.width, RANGE_WIDTH)
-        return training_samples(replace(data, curriculum=0, height=height, width=width, workers=0), self.config.seed)
+        small = replace(data, curriculum=0, height=height, width=width, workers=0)
+        return training_samples(small, self.config.seed, self.config.model.channels)
 
     def samples(self, count: int, first: int | None = None) -> list[Sample]:
         """Return samples of the training data; by default from after its curriculum."""
@@ -99,7 +103,7 @@ class Case:
         return [self.dataset[start + index] for index in range(count)]
 
     def batch(self, count: int) -> Sample:
-        """Return samples as one batch: image [B, 1, H, W], target and valid [B, H / 8, W / 8]."""
+        """Return samples as one batch: image [B, C, H, W], target and valid [B, H / 8, W / 8]."""
         samples = self.samples(count)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 

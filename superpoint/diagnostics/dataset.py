@@ -22,7 +22,7 @@ def visualize_dataset(config: MagicPointConfig, out: str | Path, *, columns: int
     cells darkened. sample_<index>.png: that training sample, enlarged.
     """
     folder = make_folder(out)
-    dataset = SyntheticShapes(config.data, config.seed)
+    dataset = SyntheticShapes(config.data, config.seed, config.model.channels)
 
     pictures, titles = [], []
     for name in watch(PRIMITIVES, "primitives"):

@@ -56,7 +56,7 @@ def read_run(run: str | Path) -> RunReading:
     path, state, step = read_weights(source)
     model = build_model(config.model, config.seed, pretrained=False)
     load_model_state(model, state, path)
-    dataset = training_samples(config.data, config.seed)
+    dataset = training_samples(config.data, config.seed, config.model.channels)
     case = Case(
         config=config,
         dataset=dataset,
@@ -64,17 +64,23 @@ def read_run(run: str | Path) -> RunReading:
         objective=detector_objective(config),
         history=history.entries,
         read_gray=image_reader(dataset),
+        photographs=photographs_of(dataset),
         folder=source.path,
     )
     return RunReading(case, checks_of(case), history, path, step)
 
 
-def image_reader(dataset: KeypointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
-    """Return how the training data reads an image file, path -> uint8 [H, W]; None if it reads none."""
+def photographs_of(dataset: KeypointSamples | Mixture | SingleViews) -> LabelledPhotographs | None:
     if isinstance(dataset, Mixture):
         dataset = dataset.second
     source = dataset.pairs.source if isinstance(dataset, SingleViews) else getattr(dataset, "source", None)
-    if not isinstance(source, LabelledPhotographs):
+    return source if isinstance(source, LabelledPhotographs) else None
+
+
+def image_reader(dataset: KeypointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
+    """Return how the training data reads an image file, path -> uint8 [H, W] or [H, W, C]; None if it reads none."""
+    source = photographs_of(dataset)
+    if source is None:
         return None
 
     def read(path: Path) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ evaluation/synthetic.json, .md and precision_recall_*.png into the run folder.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,10 @@ from superpoint.evaluation.synthetic import (
 from superpoint.evaluation.tables import publish
 from superpoint.features import Features
 from superpoint.files import make_folder, write_json
-from superpoint.models import load_network
+from superpoint.models import SuperPoint, load_network
 from superpoint.models.extract import features
 from superpoint.pretrained import run_of
-from superpoint.visualize import precision_recall_figure, save_figure
+from superpoint.visualize import precision_recall_figure, save_figure, to_gray
 
 VARIANTS = ("clean", "noisy")
 CLASSICAL = ("fast", "harris", "shi")
@@ -54,9 +53,9 @@ def network_detector(model: nn.Module, valid: Sequence[np.ndarray] = ()) -> Dete
     return detect
 
 
-def shape_samples(variant: str, height: int, width: int, count: int, seed: int) -> Iterator[Sample]:
+def shape_samples(variant: str, height: int, width: int, count: int, seed: int, channels: int = 1) -> Iterator[Sample]:
     """Yield `count` scenes, the nine primitives in turn, with default settings; "noisy" adds photometric effects."""
-    generator = ShapeGenerator(SyntheticConfig(), height, width, seed)
+    generator = ShapeGenerator(SyntheticConfig(), height, width, seed, channels)
     effects, names = PhotometricConfig(), list(PRIMITIVES)
     for index in range(count):
         scene = generator.scene(index, names[index % len(names)])
@@ -67,16 +66,20 @@ def shape_samples(variant: str, height: int, width: int, count: int, seed: int) 
 
 
 def evaluate_synthetic_shapes(
-    model: nn.Module, *, images: int, height: int = 120, width: int = 160, seed: int = TEST_SEED
+    model: SuperPoint, *, images: int, height: int = 120, width: int = 160, seed: int = TEST_SEED
 ) -> list[dict[str, Any]]:
-    """Return the results of the network and of each classical detector, clean and noisy, on the same scenes."""
+    """Return the results of the network and of each classical detector, clean and noisy, on the same scenes.
+
+    Classical detectors see the mean of several channels.
+    """
     detectors: dict[str, Detect] = {"network": network_detector(model)}
     for name in CLASSICAL:
         find = classical_detector(name, nms_radius=DECODE.nms_radius, border=DECODE.border)
-        detectors[name] = partial(map, find)
+        detectors[name] = lambda images, find=find: (find(to_gray(image)) for image in images)
     results = []
     for variant in VARIANTS:
-        samples = list(watch(shape_samples(variant, height, width, images, seed), f"{variant} shapes", images))
+        scenes = shape_samples(variant, height, width, images, seed, model.channels)
+        samples = list(watch(scenes, f"{variant} shapes", images))
         for name, detect in detectors.items():
             shown = watch(samples, f"{name} on {variant} shapes")
             results.append(evaluate_synthetic(detect, shown, detector=name, variant=variant))

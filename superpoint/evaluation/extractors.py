@@ -37,6 +37,7 @@ from superpoint.models.decode import DECODER_VERSION
 from superpoint.models.extract import AnyNetwork, features
 from superpoint.models.weights import load_weights, model_hash
 from superpoint.pretrained import pretrained_names
+from superpoint.visualize import to_gray
 
 Image = NDArray[np.uint8]
 Extract = Callable[[Image], Features]
@@ -51,22 +52,24 @@ BORROWED_SIZE = 8.0
 
 @dataclass(frozen=True)
 class Extractor:
-    """Image uint8 [H, W] -> Features, strongest first.
+    """Image uint8 [H, W] or [H, W, C] -> Features, strongest first.
 
     Descriptors are rounded to float16, as the cache stores them, so that a table is the same with and without it.
 
     Attributes:
         name: as in tables.
         key: all that its features depend on besides the image; equal keys make equal features.
+        channels: of the images it looks at; 1 = grey, of several channels their mean.
     """
 
     name: str
     key: str
     extract: Extract
+    channels: int = 1
 
     def __call__(self, image: Image) -> Features:
         """Extract features. Raises: UserError if the weights are broken (not finite)."""
-        found = self.extract(image)
+        found = self.extract(to_gray(image) if self.channels == 1 else image)
         rounded = None if found.descriptors is None else found.descriptors.astype(np.float16)
         return replace(found, descriptors=rounded)
 
@@ -92,7 +95,7 @@ def make_extractor(
     radius = config.nms_radius if nms_radius is None else nms_radius
     detector, borrowed = _split(name)
     kind, _, source = detector.partition(":")
-    count, described = config.max_keypoints, True
+    count, described, channels = config.max_keypoints, True, 1
     settings: dict[str, Any] = {"points": count}
     placed: dict[str, Any] = {"nms_radius": radius, "border": config.border}
     if detector in CORNERS or (detector in CLASSICAL and not describe):
@@ -107,6 +110,7 @@ def make_extractor(
     else:
         detector = detector.removeprefix(NETWORK)
         model = load_network(detector.removeprefix(ADAPTED))
+        channels = model.channels
         network = make_network(model, config.backend, config.precision, config.device)
         decode = DecodeConfig(radius, config.threshold, config.border, count)
         settings |= placed | {"threshold": config.threshold, "network": str(network), "weights": model_hash(model)}
@@ -124,13 +128,13 @@ def make_extractor(
     def complete(image: Image) -> Features:
         found = extract(image)
         if borrowed is not None:
-            found = describe_by_sift(image, found, root=borrowed == "rootsift")
+            found = describe_by_sift(to_gray(image), found, root=borrowed == "rootsift")
         return found if describe else replace(found, descriptors=None)
 
     title = detector if borrowed is None else f"{detector}+{borrowed}"
     text = f"{kind}+{borrowed} {describe} " + ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     code = f"opencv={cv2.__version__}, superpoint={__version__}, decoder={DECODER_VERSION}"
-    return Extractor(title, f"{text}, {code}", complete)
+    return Extractor(title, f"{text}, {code}", complete, channels)
 
 
 def default_extractors() -> list[str]:

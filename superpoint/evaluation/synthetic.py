@@ -30,8 +30,8 @@ from superpoint.evaluation.tables import format_cell, make_table
 from superpoint.features import Features
 
 Image = NDArray[np.uint8]
-Detect = Callable[[Sequence[Image]], Iterable[Features]]  # of images [H, W] of one size
-Sample = tuple[str, Image, NDArray[np.float32]]  # primitive, image [H, W], points [M, 2] (x, y)
+Detect = Callable[[Sequence[Image]], Iterable[Features]]  # of images of one size
+Sample = tuple[str, Image, NDArray[np.float32]]  # primitive, image, points [M, 2] (x, y)
 
 DECODE = DecodeConfig(nms_radius=4, threshold=1e-4, border=0)
 EPS = (2.0, 4.0)  # pixels, inclusive

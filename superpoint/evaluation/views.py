@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config import HomographyConfig, PhotometricConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.data.images import read_gray, resize_with_points, sample_photographs
+from superpoint.data.bands import in_channels, read_image
+from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.data.masks import Mask, Masks, on_mask
 from superpoint.data.pairs import KINDS, generated_pair
 from superpoint.data.sequences import PairFiles, find_pairs
@@ -39,7 +39,7 @@ PHOTOMETRIC = PhotometricConfig(strength=0.7, probability=0.7)
 
 @dataclass(frozen=True)
 class ViewPair:
-    """Two views, uint8 [H, W], the homography between their pixels, and what counts of them, see `data.pairs.Pair`."""
+    """Two views, uint8, the homography between their pixels, and what counts of them, see `data.pairs.Pair`."""
 
     name: str
     sequence: str
@@ -52,13 +52,13 @@ class ViewPair:
 
 
 def fit(image: Image, longest: int, size: Sequence[int]) -> tuple[Image, Matrix]:
-    """Scale an image uint8 [H, W]. Return it, and the homography from its old pixels to the new ones.
+    """Scale an image uint8 [H, W] or [H, W, C]. Return it, and the homography from its old pixels to the new ones.
 
     Args:
         longest: longest side of the result, never enlarged; 0 = as it is.
         size: (height, width) instead, unless empty: scaled to cover it and cut about the centre.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     if size:
         scale = max(size[0] / height, size[1] / width)
         scaled = max(size[0], round(height * scale)), max(size[1], round(width * scale))
@@ -83,7 +83,11 @@ def fit_pair(pair: ViewPair, longest: int, size: Sequence[int]) -> ViewPair:
 
 
 def _fitted(valid: Mask | None, matrix: Matrix, image: Image) -> Mask | None:
-    return None if valid is None else warp_image(np.where(valid, np.uint8(0), np.uint8(9)), matrix, image.shape) == 0
+    return (
+        None
+        if valid is None
+        else warp_image(np.where(valid, np.uint8(0), np.uint8(9)), matrix, (image.shape[0], image.shape[1])) == 0
+    )
 
 
 def within(found: Features, valid: Mask | None) -> Features:
@@ -95,9 +99,9 @@ def within(found: Features, valid: Mask | None) -> Features:
     return replace(found, keypoints=found.keypoints[kept], scores=found.scores[kept], descriptors=described)
 
 
-def read_pair(files: PairFiles) -> ViewPair:
+def read_pair(files: PairFiles, channels: int = 1) -> ViewPair:
     """Read a pair. Raises: UserError if an image cannot be read, or no part of one is mapped into the other."""
-    image_a, image_b = read_gray(files.image_a), read_gray(files.image_b)
+    image_a, image_b = read_image(files.image_a, channels), read_image(files.image_b, channels)
     pair = ViewPair(files.name, files.sequence, files.change, image_a, image_b, files.h_a_b)
     if not overlap(pair):
         raise UserError(f"{files.image_b}: its homography maps no part of {files.image_a.name} into it")
@@ -106,10 +110,10 @@ def read_pair(files: PairFiles) -> ViewPair:
 
 def overlap(pair: ViewPair) -> bool:
     """Tell whether any part of the first view (on a grid of 33 x 33) falls into the second."""
-    height, width = pair.image_a.shape
+    height, width = pair.image_a.shape[:2]
     (left, top), _, (right, bottom), _ = frame_corners(height, width)
     grid = np.stack(np.meshgrid(np.linspace(left, right, 33), np.linspace(top, bottom, 33)), axis=-1).reshape(-1, 2)
-    return bool(inside(warp_points(grid, pair.h_a_b), *pair.image_b.shape).any())
+    return bool(inside(warp_points(grid, pair.h_a_b), *pair.image_b.shape[:2]).any())
 
 
 def features_of_both(extract: Callable[[Image], Features], pair: ViewPair) -> tuple[Features, Features]:
@@ -140,6 +144,7 @@ def find_jobs(
     images: str | Path | None,
     masks: str | Path | None = None,
     root: str | Path | None = None,
+    channels: int = 1,
 ) -> tuple[list[Job], list[str]]:
     """Return the pairs to measure, and the reasons for pairs left out so far. Raises: UserError if there is none.
 
@@ -148,13 +153,14 @@ def find_jobs(
         images: folder of photographs for these, of which `config.limit` are taken in even steps; None = those of
             scikit-image.
         masks: folder of the photographs' masks, by their names relative to `root` (None: see `open_source`).
+        channels: of the images, see `read_image`.
     """
     if masks is not None and images is None:
         raise UserError("--masks: found without --images, expected the photographs that the masks belong to")
     if data is not None:
         found = find_pairs(data)
-        return [Job(files.name, partial(read_pair, files)) for files in found.pairs], found.skipped
-    photographs = _photographs(images, config.limit, root)
+        return [Job(files.name, partial(read_pair, files, channels)) for files in found.pairs], found.skipped
+    photographs = _photographs(images, config.limit, root, channels)
     store = None if masks is None else Masks(masks)
     if store is not None and (note := store.check([item.name for item in photographs])):
         print(note)
@@ -178,12 +184,11 @@ def find_jobs(
     ], []
 
 
-def _photographs(folder: str | Path | None, limit: int, root: str | Path | None = None) -> list[Item]:
+def _photographs(folder: str | Path | None, limit: int, root: str | Path | None, channels: int) -> list[Item]:
     if folder is None:
         rgb = sample_photographs()[: limit or None]
-        read: Any = partial(partial, cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
-        return [Item(name, read(image), lambda: 1) for name, image in rgb]
-    source = open_source([str(folder)], root)
+        return [Item(name, partial(in_channels, image, channels), lambda: 1) for name, image in rgb]
+    source = open_source([str(folder)], root, channels=channels)
     items = list(source.read(0, max(len(source), 1)))
     count = min(limit or len(items), len(items))
     return [items[place * len(items) // count] for place in range(count)]

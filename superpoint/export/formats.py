@@ -67,12 +67,13 @@ def write_model(
         raise UserError(f"{path.parent}: no such folder")
     if form in LAYERS:
         check_plain(model, form)
-    content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), **(metadata or {})}
+    content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), "channels": model.channels}
+    content |= metadata or {}
     if form in ("onnx-full", "transformers"):
         content["decoder"] = asdict(settings)
     graph = make_graph(model, form, settings)
     # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
-    image = torch.zeros(2, 1, 45, 59)
+    image = torch.zeros(2, model.channels, 45, 59)
     with quiet(), torch.no_grad():
         WRITERS[form](graph, image, path, content)
     return path

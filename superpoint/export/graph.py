@@ -36,7 +36,7 @@ class Settings:
 
 
 class DenseGraph(nn.Module):
-    """Image [B, 1, H, W] of any size, 0..1 -> logits [B, 65, ceil(H/8), ceil(W/8)] and descriptors alike, if any.
+    """Image [B, C, H, W] of any size, 0..1 -> logits [B, 65, ceil(H/8), ceil(W/8)] and descriptors alike, if any.
 
     It pads to multiples of 8; the caller crops the probability to [H, W].
     """
@@ -51,7 +51,7 @@ class DenseGraph(nn.Module):
 
 
 class FullGraph(nn.Module):
-    """Image [B, 1, H, W] of any size -> keypoints [B, K, 2], scores [B, K] and, if any, descriptors [B, K, D].
+    """Image [B, C, H, W] of any size -> keypoints [B, K, 2], scores [B, K] and, if any, descriptors [B, K, D].
 
     Keypoints are float32 (x, y) in pixels, strongest first. K is fixed: missing ones have the score 0, the keypoint
     (-1, -1) and a descriptor of zeros.

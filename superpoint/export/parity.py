@@ -18,6 +18,7 @@ from superpoint.engine.display import watch
 from superpoint.export.graph import Settings
 from superpoint.export.plain import LAYERS, open_plain
 from superpoint.features import Features
+from superpoint.geometry.cells import image_tensor
 from superpoint.labelling import agreement
 from superpoint.models.extract import decode_maps, features, output_maps
 from superpoint.models.superpoint import SuperPoint
@@ -62,7 +63,7 @@ class Parity:
 
 def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings) -> list[Parity]:
     """Compare an exported file with its model on synthetic shapes, in each precision of the runtime."""
-    images = list(parity_images())
+    images = list(parity_images(model.channels))
     decode = DecodeConfig(**asdict(settings))
     expected = [features(model, image, decode, smoothing=0)[0] for image in watch(images, "torch")]
     found = []
@@ -73,12 +74,12 @@ def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings)
     return found
 
 
-def parity_images() -> Iterator[Tensor]:
-    """Yield fixed synthetic shapes, float32 [1, 1, H, W], 0..1."""
+def parity_images(channels: int = 1) -> Iterator[Tensor]:
+    """Yield fixed synthetic shapes, float32 [1, channels, H, W], 0..1."""
     for height, width in SIZES:
-        shapes = ShapeGenerator(SyntheticConfig(), height, width, seed=8)
+        shapes = ShapeGenerator(SyntheticConfig(), height, width, 8, channels)
         for index in range(IMAGES):
-            yield torch.from_numpy(shapes.scene(index).image)[None, None].float() / 255
+            yield image_tensor([shapes.scene(index).image]).float() / 255
 
 
 def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:

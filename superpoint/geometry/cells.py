@@ -3,6 +3,8 @@
 That is the order of `torch.nn.functional.pixel_shuffle(8)`; a map [H, W] reshaped straight to [Hc, Wc, 64] is wrong.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,12 @@ from numpy.typing import NDArray
 CELL = 8
 DUSTBIN = CELL * CELL
 CHANNELS = DUSTBIN + 1
+
+
+def image_tensor(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> torch.Tensor:
+    """Return images [H, W] or [H, W, C] of one size as one tensor of their type, [B, C, H, W]."""
+    pixels = np.array(images)
+    return torch.from_numpy(pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, 3, 1).copy())
 
 
 def encode_points(

@@ -14,6 +14,7 @@ from superpoint.geometry.ranges import HomographyRanges
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float32]
+OPENCV_CHANNELS = 4  # that its warps take at once
 
 
 def resize_points(points: NDArray[np.floating], scale_x: float, scale_y: float) -> Points:
@@ -52,9 +53,15 @@ def inside(points: NDArray[np.floating], height: int, width: int, margin: float 
 def warp_image(
     image: NDArray[np.uint8], h_a_b: Matrix, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT, value: float = 0
 ) -> NDArray[np.uint8]:
-    """Warp an image [H, W] of frame a to frame b of size (height, width), bilinear; `border` is OpenCV's mode."""
-    flags = cv2.INTER_LINEAR
-    warped = cv2.warpPerspective(image, h_a_b, (size[1], size[0]), flags=flags, borderMode=border, borderValue=value)
+    """Warp an image [H, W] or [H, W, C] of frame a to frame b of size (height, width), bilinear.
+
+    `border` is OpenCV's mode, `value` what a constant one holds.
+    """
+    if image.ndim == 3 and image.shape[2] > OPENCV_CHANNELS:
+        first, rest = image[:, :, :OPENCV_CHANNELS], image[:, :, OPENCV_CHANNELS:]
+        return np.dstack([warp_image(each, h_a_b, size, border, value) for each in (first, rest)])
+    flags, values = cv2.INTER_LINEAR, (value,) * OPENCV_CHANNELS
+    warped = cv2.warpPerspective(image, h_a_b, (size[1], size[0]), flags=flags, borderMode=border, borderValue=values)
     return np.asarray(warped, np.uint8)
 
 

@@ -62,11 +62,11 @@ def detect_images(
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
     console = Console()
-    with closing(open_source(inputs, root)) as source, Display() as display:
+    model = load_detector(config)
+    with closing(open_source(inputs, root, channels=model.channels)) as source, Display() as display:
         store = None if masks is None else Masks(masks)
         if store is not None:
             store.check(getattr(source, "names", ()))
-        model = load_detector(config)
         folder = make_folder(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
         found: list[tuple[str, Seen, float]] = []

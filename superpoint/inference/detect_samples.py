@@ -5,12 +5,12 @@ superpoint detect-samples --model runs/quick
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from rich.console import Console
 
 from superpoint.config.inference import InferenceConfig
+from superpoint.data.bands import in_channels
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation.tables import make_table
@@ -43,7 +43,7 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
     table = make_table(title, ["photograph"], ["size", "keypoints", "border density"])
     keypoints, sizes, sheet, names = [], [], [], []
     for name, rgb in sample_photographs():
-        small = shrink(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8), config.resize)
+        small = shrink(in_channels(rgb, model.channels), config.resize)
         with torch.inference_mode():
             maps = dense_maps(model.network, [small])
             xy = decode_maps(maps, decode_config(config))[0].keypoints
@@ -51,10 +51,10 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
         marked = draw_keypoints(small, xy, scale=2, radius=4.5)
         heat = overlay_heatmap(small, np.sqrt(heatmap), scale=2)
         save_image(folder / f"{name}.png", np.hstack([marked, heat]))
-        placement = measure_placement([xy], [small.shape])
+        placement = measure_placement([xy], [small.shape[:2]])
         table.add_row(name, f"{small.shape[1]}x{small.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
         keypoints.append(xy)
-        sizes.append(small.shape)
+        sizes.append(small.shape[:2])
         cell, points = resize_with_points(small, xy, shrunk_size(small.shape[0], small.shape[1], CELL_SIDE))
         sheet.append(draw_keypoints(cell, points))
         names.append(f"{name}: {len(xy)} keypoints")

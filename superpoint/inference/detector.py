@@ -16,7 +16,7 @@ from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import Frame
-from superpoint.inference.images import GrayImage, Image, Images, Mask, Masks, gray_images
+from superpoint.inference.images import Image, Images, Mask, Masks, NetworkImage, network_images
 from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
@@ -32,12 +32,14 @@ class FeatureDetector:
     Attributes:
         name: what it was loaded from.
         descriptor_dim: length of a descriptor, 0 if the network has none.
+        channels: of the images it looks at: 1 = grey, 3 = RGB, others = bands, see `data.bands.read_image`.
         backend, precision, device: as `backends.Network` has them.
     """
 
     def __init__(self, network: Network, descriptor_dim: int, name: str = "") -> None:
         self.network, self.descriptor_dim, self.name = network, descriptor_dim, name
         self.backend, self.precision, self.device = network.backend, network.precision, network.device
+        self.channels = network.channels
 
     def __repr__(self) -> str:
         described = f"descriptors of {self.descriptor_dim}" if self.descriptor_dim else "no descriptors"
@@ -101,6 +103,7 @@ class FeatureDetector:
             images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
                 tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple, or
                 a colour array or tensor with one more dimension in front. uint16 is stretched between its percentiles.
+                For a network of other `channels`: a path, an array [H, W, channels], a tensor [channels, H, W].
             mask: what to ignore (0; anything else is kept): bool or uint8 [H, W], an array, a tensor or a path; a list
                 for several images, or one for all. Of any size, in the frame of the image; see `data.masks.fit_mask`.
                 No keypoint lies within 4 px of an ignored pixel.
@@ -138,34 +141,34 @@ class FeatureDetector:
             check_number(key, value, 0, whole=True)
         check_tile("tile", tile)
         check_grid(grid or (), per_cell)
-        grays, several = gray_images(images, resize or 0, mask)
+        pictures, several = network_images(images, resize or 0, mask, self.channels)
         threshold = THRESHOLD if threshold is None else threshold
         decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, list(grid or ()), per_cell)
         found: list[Features] = []
-        for group in _groups(grays):
-            pixels = torch.stack([image.pixels for image in group])[:, None]
+        for group in _groups(pictures):
+            pixels = torch.stack([image.pixels for image in group])
             side = fitting_tile(tile, (pixels.shape[-2], pixels.shape[-1]), self.device, "image")
             found += map(_in_original, group, features(self.network, pixels, decode, valid=_valid(group), tile=side))
         found = [each.in_frame(frame) for each in found]
         return found if several else found[0]
 
 
-def _in_original(image: GrayImage, found: Features) -> Features:
+def _in_original(image: NetworkImage, found: Features) -> Features:
     """Return features of the shrunk image in pixels of the original one."""
-    height, width = image.pixels.shape
+    height, width = image.pixels.shape[1:]
     points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
     return Features(points, found.scores, found.descriptors, image.size, orientation=image.orientation)
 
 
-def _valid(group: Sequence[GrayImage]) -> Tensor | None:
+def _valid(group: Sequence[NetworkImage]) -> Tensor | None:
     """Where keypoints are allowed, bool [B, h, w]; None = everywhere."""
     if all(image.valid is None for image in group):
         return None
-    everywhere = torch.ones(group[0].pixels.shape, dtype=torch.bool)
+    everywhere = torch.ones(group[0].pixels.shape[1:], dtype=torch.bool)
     return torch.stack([everywhere if image.valid is None else image.valid for image in group])
 
 
-def _groups(images: Sequence[GrayImage]) -> Iterator[list[GrayImage]]:
+def _groups(images: Sequence[NetworkImage]) -> Iterator[list[NetworkImage]]:
     """Yield neighbours of one shape together, up to BATCH_PIXELS."""
     for (shape, _), neighbours in groupby(images, key=lambda image: (image.pixels.shape, image.pixels.dtype)):
         alike, count = list(neighbours), max(1, BATCH_PIXELS // shape.numel())
@@ -220,7 +223,7 @@ def _detector(network: Network, name: str | Path) -> FeatureDetector:
     """Warm up the network, which tells the length of its descriptors and whether its weights are broken."""
     with torch.inference_mode():
         try:
-            descriptors = dense_maps(network, torch.zeros(1, 1, 16, 16)).descriptors
+            descriptors = dense_maps(network, torch.zeros(1, network.channels, 16, 16)).descriptors
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     dim = 0 if descriptors is None else descriptors.shape[1]

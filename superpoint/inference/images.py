@@ -1,4 +1,4 @@
-"""Grey images for a network from paths, arrays, tensors and lists of them."""
+"""Images for a network from paths, arrays, tensors and lists of them."""
 
 import math
 import os
@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.data.images import read_gray, read_orientation, resize_with_points
+from superpoint.data.bands import read_image, stretched
+from superpoint.data.images import read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
 from superpoint.data.masks import as_mask, fit_mask, inner, read_mask
+from superpoint.geometry.cells import image_tensor
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
@@ -27,8 +29,8 @@ Mask: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Tensor | None
 Masks: TypeAlias = Mask | Sequence[Mask]
 
 
-class GrayImage(NamedTuple):
-    """`pixels`: uint8 or float32 of 0..1 [h, w], perhaps shrunk. `size`: (width, height) of the image as it came.
+class NetworkImage(NamedTuple):
+    """`pixels`: uint8 or float32 of 0..1 [C, h, w], perhaps shrunk. `size`: (width, height) of the image as it came.
 
     `orientation`: of EXIF, by which it was turned upright. `valid`: bool [h, w], where keypoints are allowed; None =
     everywhere.
@@ -40,8 +42,10 @@ class GrayImage(NamedTuple):
     valid: Tensor | None = None
 
 
-def gray_images(images: Images, resize: int = 0, mask: Masks = None) -> tuple[list[GrayImage], bool]:
-    """Return grey tensors, and whether several images came (see `FeatureDetector.detect`)."""
+def network_images(
+    images: Images, resize: int = 0, mask: Masks = None, channels: int = 1
+) -> tuple[list[NetworkImage], bool]:
+    """Return tensors, and whether several images came (see `FeatureDetector.detect`)."""
     if isinstance(images, np.ndarray | Tensor):
         several = images.ndim == 4
     else:
@@ -53,25 +57,28 @@ def gray_images(images: Images, resize: int = 0, mask: Masks = None) -> tuple[li
         if len(masks) != len(images):
             raise ValueError(f"mask: found {len(masks)} masks, expected {len(images)}, one per image")
         pairs = enumerate(zip(images, masks, strict=True))
-        return [gray_image(image, resize, f"image {index}", one) for index, (image, one) in pairs], True
-    return [gray_image(images, resize, mask=mask)], False  # type: ignore[arg-type]  # what it is not, the callee says
+        return [network_image(image, resize, f"image {index}", one, channels) for index, (image, one) in pairs], True
+    one = cast(Image, images)  # what it is not, the callee says
+    return [network_image(one, resize, mask=cast(Mask, mask), channels=channels)], False
 
 
-def gray_image(image: Image, resize: int = 0, name: str = "image", mask: Mask = None) -> GrayImage:
-    """Return an image as a grey tensor, its longest side shrunk to `resize` pixels, with its mask."""
+def network_image(
+    image: Image, resize: int = 0, name: str = "image", mask: Mask = None, channels: int = 1
+) -> NetworkImage:
+    """Return an image as a tensor, its longest side shrunk to `resize` pixels, with its mask."""
     orientation = 1
     if isinstance(image, str | os.PathLike):
-        pixels, orientation = read_gray(Path(image)), read_orientation(Path(image))
+        pixels, orientation = read_image(Path(image), channels), read_orientation(Path(image))
     elif isinstance(image, np.ndarray | Tensor):
-        pixels = _gray(image, name)
+        pixels = _numbers(image, channels, name)
     else:
         hint = "; a PIL image goes in as np.asarray(image.convert('RGB'))" if hasattr(image, "convert") else ""
         raise ValueError(f"{name}: found {type(image).__name__}, expected a path, a numpy array or a tensor{hint}")
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     if resize and resize < max(height, width):
         pixels = shrink(pixels, resize)
     valid = None if mask is None else _valid(mask, (pixels.shape[0], pixels.shape[1]), orientation, f"mask of {name}")
-    return GrayImage(torch.from_numpy(pixels), (width, height), orientation, valid)
+    return NetworkImage(image_tensor([pixels])[0], (width, height), orientation, valid)
 
 
 def _valid(mask: Mask, size: tuple[int, int], orientation: int, name: str) -> Tensor:
@@ -94,16 +101,22 @@ def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _gray(image: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
-    """Return uint8 or float32 [H, W] of an array [H, W], [H, W, 1 or 3] or a tensor [H, W], [1 or 3, H, W]."""
+def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[Any]:
+    """Return uint8 or float32 [H, W] or [H, W, channels] of an array with its channels last, or a tensor (first).
+
+    For networks of grey and of RGB, either is converted.
+    """
+    counts = (1, 3) if channels in (1, 3) else (channels,)
     if isinstance(image, Tensor):
-        axis, shapes, types = 0, "[H, W], [1, H, W] or [3, H, W]", "torch.uint8 or floating point 0..1"
+        axis, types = 0, "torch.uint8 or floating point 0..1"
+        shapes = "[H, W], [1, H, W] or [3, H, W]" if channels in (1, 3) else f"[{channels}, H, W]"
         known = image.dtype == torch.uint8 or image.is_floating_point()
     else:
-        axis, shapes, types = 2, "[H, W] or [H, W, 3]", "uint8, uint16 or float 0..1"
+        axis, types = 2, "uint8, uint16 or float 0..1"
+        shapes = "[H, W] or [H, W, 3]" if channels in (1, 3) else f"[H, W, {channels}]"
         known = image.dtype in (np.uint8, np.uint16) or image.dtype.kind == "f"
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[axis] not in (1, 3)):
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected {shapes}{_hint(image)}")
+    if image.ndim not in (2, 3) or (image.shape[axis] if image.ndim == 3 else 1) not in counts:
+        raise ValueError(f"{name}: found shape {list(image.shape)}, expected {shapes}{_hint(image, counts)}")
     if 0 in image.shape:
         raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
     if not known:
@@ -112,18 +125,25 @@ def _gray(image: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
         values = (image if image.dtype == torch.uint8 else image.float()).detach().cpu().numpy()
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
     else:  # 16 bits as from a file: thermal cameras use a small part of their range
-        values = to_8_bits(image, stretch=True) if image.dtype == np.uint16 else image
+        values = image
+        if image.dtype == np.uint16:
+            values = to_8_bits(image, stretch=True) if channels in (1, 3) else stretched(image, name, channels)
     with np.errstate(over="ignore"):
         pixels = np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
-    return _checked(_luma(pixels), name)
+    if channels == 1:
+        return _checked(_luma(pixels), name)
+    bands = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return _checked(np.repeat(bands, channels, axis=2) if bands.shape[2] < channels else bands, name)
 
 
-def _hint(image: NDArray[Any] | Tensor) -> str:
-    if image.ndim == 3 and isinstance(image, Tensor) and image.shape[2] in (1, 3):
+def _hint(image: NDArray[Any] | Tensor, counts: tuple[int, ...]) -> str:
+    if image.ndim == 3 and isinstance(image, Tensor) and image.shape[2] in counts:
         return "; only numpy arrays have their channels last"
-    if image.ndim == 3 and not isinstance(image, Tensor) and image.shape[0] in (1, 3):
+    if image.ndim == 3 and not isinstance(image, Tensor) and image.shape[0] in counts:
         return "; only tensors have their channels first"
-    return "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
+    return (
+        "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 and 3 in counts else ""
+    )
 
 
 def _luma(image: NDArray[Any]) -> NDArray[Any]:

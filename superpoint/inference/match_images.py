@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import read_gray
+from superpoint.data.bands import read_image
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
@@ -51,8 +51,8 @@ def match_images(
         raise UserError(f"--out: found '{out}', expected a file name that ends in .png")
     refuse_inputs(target, (first, second))
     _refuse_foreign(target.with_suffix(".json"))
-    images = [read_gray(first), read_gray(second)]
     model = load_detector(config, described=True)
+    images = [read_image(path, model.channels) for path in (first, second)]
     times, views = [perf_counter()], []
     for path, image in zip((first, second), images, strict=True):
         views.append(see(model, image, config, str(path)))

@@ -25,6 +25,7 @@ from superpoint.visualize import (
     enlarge,
     plot_color,
     side_by_side,
+    to_gray,
     to_rgb,
 )
 
@@ -48,12 +49,12 @@ def match_figure(
     homography: Homography,
     title: str,
 ) -> Figure:
-    """Draw both images [H, W] side by side with their matches, and the outline of the first in the second.
+    """Draw both images side by side, in grey, with their matches, and the outline of the first in the second.
 
     Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
     """
-    (height0, width0), (height1, width1) = image0.shape, image1.shape
-    canvas, shift = side_by_side(image0, image1)
+    (height0, width0), (height1, width1) = image0.shape[:2], image1.shape[:2]
+    canvas, shift = side_by_side(to_gray(image0), to_gray(image1))
     inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
     inches *= min(16 / inches[0], 10 / inches[1], max(1.0, 8 / inches[0]))
     figure = Figure(figsize=(float(inches[0]), float(inches[1]) + 0.9), dpi=100, layout="constrained")

@@ -16,7 +16,7 @@ from superpoint.labelling.memory import fitting_tile
 
 
 class Seen(NamedTuple):
-    """A grey image as a network saw it, its features there, and the (width, height) of the original."""
+    """An image as a network saw it, its features there, and the (width, height) of the original."""
 
     image: NDArray[np.uint8]
     features: Features
@@ -26,7 +26,7 @@ class Seen(NamedTuple):
 def see(
     model: FeatureDetector, image: NDArray[np.uint8], config: InferenceConfig, name: str, mask: Mask = None
 ) -> Seen:
-    """Shrink an image uint8 [H, W] or [H, W, 3] as `config` says and find its features on what its mask keeps.
+    """Shrink an image uint8 [H, W] or [H, W, C] as `config` says and find its features on what its mask keeps.
 
     Raises: NoRoomError if it does not fit into the memory; UserError if it becomes too thin; as the detector.
     """

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from superpoint.config.inference import InferenceConfig
+from superpoint.data.bands import check_colours
 from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.errors import UserError
@@ -67,6 +68,7 @@ def track_keypoints(
         video = VideoFile(out, stream.fps, codec) if Path(out).suffix else None
         folder = make_folder(out) if video is None else None
         model = load_detector(config, described=True)
+        check_colours(model.channels)
         total = min(stream.total or frames, frames or stream.total)
         lengths: dict[int, int] = {}  # of each track so far
         count, rate, begin = 0, 0.0, perf_counter()

@@ -39,9 +39,10 @@ class KorniaFeature(nn.Module):
     def forward(self, img: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return upright frames (LAFs) [B, N, 2, 3], responses [B, N], descriptors [B, N, D]; N = `num_features`.
 
-        Args: img [B, 1 or 3, H, W] (RGB), 0..1; mask [B, 1, H, W], keypoints lie where it is > 0.
+        Args: img [B, 1 or 3, H, W] (RGB), or of the channels of the network, 0..1; mask [B, 1, H, W], keypoints lie
+            where it is > 0.
         """
-        if img.shape[1] == 3:
+        if img.shape[1] == 3 and getattr(self.network, "channels", 1) == 1:
             weights = torch.tensor([0.299, 0.587, 0.114], device=img.device, dtype=img.dtype)
             img = (img * weights[:, None, None]).sum(dim=1, keepdim=True)
         decode = DecodeConfig(self.nms_radius, self.threshold, self.border, self.num_features)

@@ -11,6 +11,7 @@ from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.data.images import resize_with_points
 from superpoint.data.masks import Mask, inner
 from superpoint.features import Features
+from superpoint.geometry.cells import image_tensor
 from superpoint.labelling.aggregate import Aggregate
 from superpoint.labelling.memory import fitting_tile, give_back_freed_memory, largest_chunk
 from superpoint.labelling.views import chunks, sample_views, warp_views
@@ -47,17 +48,17 @@ class HomographicAdaptation:
         self._images = 0
 
     def __call__(self, image: NDArray[np.uint8], name: str, mask: Mask | None = None) -> Features:
-        """Return the labels of an image uint8 [H, W]; scores are the probability of a keypoint within about 1 px.
+        """Return the labels of an image uint8; scores are the probability of a keypoint within about 1 px.
 
         Of one view (plain detection), with descriptors if the network has them. `name` and the seed decide the views.
         No label lies on what `mask`, bool [H, W], ignores, or near it: see `data.masks.inner`.
         Raises: UserError if the network's output is not finite, or not even one view fits into the memory.
         """
-        if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W]")
+        if image.ndim not in (2, 3) or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"image: found {image.dtype} {list(image.shape)}, expected uint8 [H, W] or [H, W, C]")
         with torch.no_grad():
             if self.config.homographies <= 1:
-                tile = fitting_tile(self.tile, image.shape, self.device, name)
+                tile = fitting_tile(self.tile, (image.shape[0], image.shape[1]), self.device, name)
                 valid = None if mask is None else torch.from_numpy(inner(mask))
                 found = replace(features(self.network, [image], self.decode, valid=valid, tile=tile)[0], views=1)
             else:
@@ -70,7 +71,7 @@ class HomographicAdaptation:
         return found
 
     def _adapted(self, image: NDArray[np.uint8], name: str, mask: Mask | None = None) -> tuple[Aggregate, Detections]:
-        config, (height, width) = self.config, image.shape
+        config, (height, width) = self.config, image.shape[:2]
         views = sample_views(config, height, width, name)
         largest = max((view.size for view in views), key=lambda size: size[0] * size[1])
         pixels = largest_chunk(config.memory, largest, self.device, name)
@@ -100,10 +101,10 @@ class HomographicAdaptation:
         return probability_to_keypoints(heatmap, valid=valid, density=density, **asdict(self.decode))[0]
 
     def _source(self, image: NDArray[np.uint8], height: int, width: int) -> Tensor:
-        if (height, width) != image.shape:
+        if (height, width) != image.shape[:2]:
             # A view of low resolution is drawn from an averaged copy: it would alias otherwise.
             image = resize_with_points(image, np.empty((0, 2)), (height, width))[0]
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device)[None, None].float() / 255
+        return image_tensor([image]).to(self.device).float() / 255
 
 
 def agreement(one: NDArray[np.floating], other: NDArray[np.floating], within: float = 1.0) -> float:

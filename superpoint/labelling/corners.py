@@ -29,12 +29,15 @@ Points = NDArray[np.float32]
 def corner_strength(image: NDArray[np.uint8], blur: float, window: float) -> NDArray[np.float32]:
     """Return the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), float32 [H, W], (levels / px)**2.
 
+    Of several channels the largest counts at every pixel.
+
     `blur`, `window`: standard deviations in pixels of the Gaussians before and after the gradients.
     """
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur)
     dx, dy = (cv2.Scharr(smooth, cv2.CV_32F, *order) / 32 for order in ((1, 0), (0, 1)))  # grey levels a pixel
     xx, xy, yy = (cv2.GaussianBlur(product, (0, 0), window) for product in (dx * dx, dx * dy, dy * dy))
-    return np.asarray((xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy), np.float32)
+    strength = np.asarray((xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy), np.float32)
+    return strength if strength.ndim == 2 else strength.max(axis=2)
 
 
 def climb(strength: NDArray[np.float32], points: Points, steps: int) -> Points:
@@ -78,12 +81,12 @@ def sharpen(
     added: float = 0.0,
     mask: Mask | None = None,
 ) -> tuple[Points, NDArray[np.float32]]:
-    """Move labels [N, 2] with scores [N], strongest first, to the corners next to them in an image uint8 [H, W].
+    """Move labels [N, 2] with scores [N], strongest first, to the corners next to them in an image uint8.
 
     Out of focus, corners of a blurred copy serve. Up to `added` other corners per 100 x 100 pixels become labels with
     the lowest score. Of two labels nearer than APART the stronger stays. None stays on what `mask` ignores.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     fine, coarse = corner_strength(image, *FINE), corner_strength(image, *COARSE)
     steps = max(REACH, round(REACH * max(height, width) / SIDE))
     moved = climb(fine, points, steps)

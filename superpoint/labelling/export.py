@@ -108,7 +108,7 @@ def export_detections(
         }
 
         def prepare() -> tuple[ImageSource, bool]:
-            source = open_source(inputs, root, prefix=config.prefix)
+            source = open_source(inputs, root, prefix=config.prefix, channels=model.channels)
             if masks is not None:
                 masks.check(getattr(source, "names", ()))
             if overwrite:
@@ -207,9 +207,11 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
         return source
     plan = shards.read_plan()["source"]
     if isinstance(source, Files):
-        return Files(source.root, plan["names"], source.ignored, plan["sizes"]) if plan["kind"] == "files" else source
+        if plan["kind"] != "files":
+            return source
+        return Files(source.root, plan["names"], source.ignored, plan["sizes"], source.channels)
     if isinstance(source, Hdf5Images):
-        return Hdf5Images(source.path, plan["names"]) if plan["kind"] == "hdf5" else source
+        return Hdf5Images(source.path, plan["names"], source.channels) if plan["kind"] == "hdf5" else source
     return source
 
 

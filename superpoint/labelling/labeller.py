@@ -42,11 +42,11 @@ Labeller = Callable[[WorkingImage, str], Features]
 def shrink(
     image: NDArray[np.uint8], config: LabellingConfig, orientation: int = 1, mask: Mask | None = None
 ) -> WorkingImage:
-    """Shrink an image uint8 [H, W], and its mask, to the size the network works at.
+    """Shrink an image uint8, and its mask, to the size the network works at.
 
     Raises: UserError if that is too thin.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     to_width, to_height = working_size(width, height, config.resize)
     check_thin(image.shape, (to_height, to_width), config.decode.border)
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
@@ -72,7 +72,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
         try:
             found = detect(working.image, name, working.mask)
         except (MemoryError, torch.OutOfMemoryError) as error:
-            height, width = working.image.shape
+            height, width = working.image.shape[:2]
             raise NoRoomError(
                 f"{name}: {width}x{height} pixels do not fit into the memory; resize the image"
             ) from error
@@ -85,7 +85,7 @@ def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
 
 
 def _in_original(features: Features, working: WorkingImage) -> Features:
-    (width, height), (small_height, small_width) = working.size, working.image.shape
+    (width, height), (small_height, small_width) = working.size, working.image.shape[:2]
     scale_x, scale_y = width / small_width, height / small_height
     points, uncertainty = resize_points(features.keypoints, scale_x, scale_y), UNCERTAINTY * (scale_x + scale_y) / 2
     size, orientation = working.size, working.orientation

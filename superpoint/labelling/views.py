@@ -68,11 +68,10 @@ def _borders(corners: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -> Tensor:
-    """Draw views of one size, float32 [B, 1, H, W], bilinear; beyond its outline the image is mirrored.
+    """Draw views of one size, float32 [B, C, H, W], bilinear; beyond its outline the image is mirrored.
 
-    `source`: float32 [1, 1, h, w], the image [height, width] or a smaller copy of it (`View.shrunk`).
+    `source`: float32 [1, C, h, w], the image [height, width] or a smaller copy of it (`View.shrunk`).
     """
-    source_height, source_width = source.shape[-2:]
     rows, columns = views[0].size
     # From pixels of the view to grid_sample's -1..1, which (align_corners=False) are the image's outer edges.
     normalise = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
@@ -85,7 +84,7 @@ def warp_views(source: Tensor, views: Sequence[View], height: int, width: int) -
     # Pixels at or behind the horizon lie outside `borders`; their content does not matter.
     depth = depth.clamp_min(1e-6)
     grid = torch.stack([(m[:, axis, 0] * x + (m[:, axis, 1] * y + m[:, axis, 2])) / depth for axis in (0, 1)], dim=-1)
-    source = source.expand(len(views), 1, source_height, source_width)
+    source = source.expand(len(views), -1, -1, -1)
     return functional.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from superpoint.config import DecodeConfig
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.geometry.cells import CELL
+from superpoint.geometry.cells import CELL, image_tensor
 from superpoint.geometry.peaks import all_finite
 from superpoint.models.decode import Decoder, logits_to_probability, pad_to_multiple
 
@@ -22,7 +22,7 @@ SMOOTHING = 1.0
 # the descriptors of VGG16 and ResNets change by 1e-5 (cosine); squeeze-and-excitation sees the whole tile.
 OVERLAP = 56
 
-# [B, 1, H, W], sides multiples of 8 -> "logits" and, with a descriptor head, "descriptors": a `SuperPoint` in
+# [B, channels, H, W], sides multiples of 8 -> "logits" and, with a descriptor head, "descriptors": a `SuperPoint` in
 # evaluation mode, a `backends.Network`, or a function.
 AnyNetwork = nn.Module | Callable[[Tensor], dict[str, Tensor]]
 Images = Tensor | Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
@@ -109,7 +109,7 @@ def dense_maps(network: AnyNetwork, images: Images) -> Maps:
 
     Args:
         network: see `AnyNetwork`.
-        images: float32 [B, 1, H, W], 0..1, or uint8 [H, W] each; they are moved to the device of the network.
+        images: float32 [B, C, H, W], 0..1, or uint8 [H, W] or [H, W, C] each; moved to the device of the network.
 
     Returns:
         maps on the device of the network. A runtime may overwrite them at its next call.
@@ -158,7 +158,7 @@ def decode_maps(
 
 
 def _tensor(images: Images) -> Tensor:
-    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))[:, None]
+    return images if isinstance(images, Tensor) else image_tensor(images)
 
 
 def _decoded(

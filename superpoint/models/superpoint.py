@@ -29,10 +29,16 @@ class SuperPoint(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, detector: DetectorHead, descriptor: nn.Module | None = None, *, centring: bool = True
+        self,
+        encoder: nn.Module,
+        detector: DetectorHead,
+        descriptor: nn.Module | None = None,
+        *,
+        centring: bool = True,
+        channels: int = 1,
     ) -> None:
         super().__init__()
-        self.centring = centring
+        self.centring, self.channels = centring, channels
         self.encoder = encoder
         self.detector = detector
         self.descriptor = descriptor
@@ -54,15 +60,14 @@ class SuperPoint(nn.Module):
         return self
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Map images [B, 1, H, W], float, 0..1, sides multiples of 8 (`models.decode.pad_to_multiple`).
+        """Map images [B, channels, H, W], float, 0..1, sides multiples of 8 (`models.decode.pad_to_multiple`).
 
         Returns: "logits" [B, 65, H / 8, W / 8] and, with a descriptor head, "descriptors" [B, D, H / 8, W / 8] of unit
         length. Under autocast both are half precision; `.float()` them where they enter a loss or the decoder.
         """
-        if image.dim() != 4 or image.shape[1] != 1 or image.shape[2] % CELL or image.shape[3] % CELL:
-            raise ValueError(
-                f"image: found shape {list(image.shape)}, expected [B, 1, H, W], sides multiples of {CELL}"
-            )
+        if image.dim() != 4 or image.shape[1] != self.channels or image.shape[2] % CELL or image.shape[3] % CELL:
+            expected = f"[B, {self.channels}, H, W], sides multiples of {CELL}"
+            raise ValueError(f"image: found shape {list(image.shape)}, expected {expected}")
         if self.centring:
             image = (image - GREY_CENTRE) * GREY_GAIN
         if self.detector.fine is None:
@@ -101,18 +106,17 @@ def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         plan = {} if config.encoder_plan is None else {"plan": config.encoder_plan}
-        encoder = ENCODERS[config.encoder](**plan)
-        channels = cast(int, encoder.out_channels)
+        encoder = ENCODERS[config.encoder](channels=config.channels, **plan)
+        width = cast(int, encoder.out_channels)
         descriptor = None
         if config.descriptor_dim:
-            descriptor = DescriptorHead(channels, config.head_channels, config.descriptor_dim)
+            descriptor = DescriptorHead(width, config.head_channels, config.descriptor_dim)
         fine = None
         if config.fine:
             detailed = cast(PooledStages, encoder)
             fine = FineBranch(detailed.detail_channels, config.fine, detailed.detail_stride)
-        model = SuperPoint(
-            encoder, DetectorHead(channels, config.head_channels, fine), descriptor, centring=config.centring
-        )
+        detector = DetectorHead(width, config.head_channels, fine)
+        model = SuperPoint(encoder, detector, descriptor, centring=config.centring, channels=config.channels)
         initialise(model, config.init)
     if config.encoder_weights is not None and pretrained:
         load_encoder(cast(TrunkEncoder, encoder), config.encoder_weights)

@@ -42,7 +42,7 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
     Raises: UserError as `chain.begin` and `chain.check_photographs`, or for weights of another network.
     """
     folder, console = begin(config, resume=resume, remedy=_remedy), Console(stderr=True)
-    images = check_photographs(config.images, MIN_IMAGES)
+    images = check_photographs(config.images, MIN_IMAGES, config.training.model.channels)
     _check_architecture(config)
     write_settings(config)
     weights, rows = config.labelling.weights, []
@@ -90,8 +90,10 @@ def _check_architecture(config: AdaptConfig) -> None:
             f"labelling.weights: {weights} has descriptors of {found['descriptor_dim']} dimensions, which this stage "
             "does not train; start from weights of train-magicpoint, or set from_previous=false"
         )
-    # A start without the fine branch gets one, see `load_start`; one that has it shall keep it, at its width.
-    for key in ("encoder", "head_channels", *(("fine",) if found.get("fine") else ())):
+    # A start without the fine branch gets one, see `load_start`; one that has it shall keep it, at its width. Weights
+    # for grey images serve any number of channels.
+    extra = [*(["fine"] if found.get("fine") else []), *(["channels"] if found.get("channels", 1) > 1 else [])]
+    for key in ("encoder", "head_channels", *extra):
         expected = getattr(wanted, key)
         if config.from_previous and found.get(key, expected) != expected:
             raise UserError(

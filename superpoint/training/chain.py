@@ -70,13 +70,13 @@ def _settings_file(config: ChainConfig) -> Path:
     return Path(config.run) / f"{config.stage}.yaml"
 
 
-def check_photographs(images: str | None, count: int) -> Path:
+def check_photographs(images: str | None, count: int, channels: int = 1) -> Path:
     """Return the folder `images`. Raises: UserError unless it holds at least `count` photographs that can be read."""
     if images is None:
         raise UserError("images: not set, expected a folder of photographs: images=FOLDER")
     if not Path(images).is_dir():
         raise UserError(f"images: found '{images}', expected a folder of photographs")
-    source = open_source([images])
+    source = open_source([images], channels=channels)
     total, readable, reason = len(source), 0, ""
     for item in source.read(0, total):
         try:

@@ -12,7 +12,7 @@ from superpoint.data.samples import SyntheticShapes
 from superpoint.data.training_set import held_out_photographs
 from superpoint.evaluation.evaluate_synthetic import VARIANTS, network_detector, shape_samples
 from superpoint.evaluation.synthetic import Sample, evaluate_synthetic, flat_metrics
-from superpoint.geometry.cells import encode_points, valid_cells
+from superpoint.geometry.cells import encode_points, image_tensor, valid_cells
 from superpoint.models.decode import pad_to_multiple
 from superpoint.models.extract import dense_maps
 from superpoint.training.objectives import detector_objective, weighted_means
@@ -31,24 +31,22 @@ class DetectorValidation:
     """
 
     def __init__(self, config: MagicPointConfig) -> None:
-        data, overfit = config.data, config.data.overfit
+        data, overfit, channels = config.data, config.data.overfit, config.model.channels
         self.objective = detector_objective(config)
         self.sets: dict[str, list[Sample]] = {}
         self.valid: list[np.ndarray] = []  # what counts of each photograph
         if data.kind != "synthetic":
-            scenes = held_out_photographs(data, config.validation.images)
+            scenes = held_out_photographs(data, config.validation.images, channels)
             self.sets[PHOTOGRAPHS] = [("photograph", image, points) for image, points, _ in scenes]
             self.valid = [mask for *_, mask in scenes]
         elif overfit:  # success is to reproduce these very samples
-            dataset = SyntheticShapes(data, config.seed)
+            dataset = SyntheticShapes(data, config.seed, channels)
             self.sets["clean"] = [("overfit", *dataset.draw(index)[:2]) for index in range(overfit)]
         self.selecting = list(self.sets) or list(VARIANTS)
         if not overfit:
             for variant in VARIANTS:
-                count = config.validation.images // 2
-                self.sets[variant] = list(
-                    shape_samples(variant, data.height, data.width, count, config.validation.seed)
-                )
+                settings = data.height, data.width, config.validation.images // 2, config.validation.seed, channels
+                self.sets[variant] = list(shape_samples(variant, *settings))
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
@@ -86,12 +84,12 @@ class DetectorValidation:
 def labelled_batch(
     scenes: Sequence[tuple[np.ndarray, np.ndarray]], model: nn.Module, valid: Sequence[np.ndarray] = ()
 ) -> dict[str, torch.Tensor]:
-    """Return scenes (image uint8 [H, W], points [N, 2]) of one size as a batch on the device of `model`.
+    """Return scenes (image uint8, points [N, 2]) of one size as a batch on the device of `model`.
 
     Padded to multiples of 8; cells in the padding, or with a pixel that is not `valid` (bool [H, W]), do not count.
     """
-    height, width = scenes[0][0].shape
-    image = pad_to_multiple(torch.from_numpy(np.stack([image for image, _ in scenes]))[:, None].float())
+    height, width = scenes[0][0].shape[:2]
+    image = pad_to_multiple(image_tensor([image for image, _ in scenes]).float())
     inside = np.zeros((len(scenes), *image.shape[-2:]), bool)
     inside[:, :height, :width] = np.stack(valid) if len(valid) else True
     target = np.stack([encode_points(points, inside.shape[1], inside.shape[2]) for _, points in scenes])

@@ -51,9 +51,9 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
     Raises: UserError as `chain.begin` and `chain.check_photographs`, or for unusable weights or labels.
     """
     folder, console = begin(config, resume=resume, remedy=keep), Console(stderr=True)
-    images = check_photographs(config.images, MIN_IMAGES)
     weights = config.weights
     model, described = start_model(weights)
+    images = check_photographs(config.images, MIN_IMAGES, model.channels)
     if config.labels is not None:
         check_labels(Path(config.labels), images)
     write_settings(config)
@@ -86,7 +86,7 @@ def finetune(config: FinetuneConfig, *, resume: bool = False, conclude: Conclude
         write_json(folder / RESULT, {**rows, "change": compare(before["photographs"], after["photographs"])})
     result = json.loads(read_text(folder / RESULT))
     lines = [
-        verdict(result, len(held_out_source(training.data))),
+        verdict(result, len(held_out_source(training.data, training.model.channels))),
         f"weights: {Path(training.run) / WEIGHTS}",
         f"report: {Path(training.run) / 'report.html'}",
         f"tables: {folder}",

@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
+from superpoint.backbones.initialisation import repeated_kernel
 from superpoint.backbones.pretrained import GREY_CENTRE, GREY_GAIN
 from superpoint.backbones.vgg import ConvBlock
 from superpoint.config import MagicPointConfig
@@ -38,7 +39,7 @@ NEW = ("descriptor.", "detector.fine.")  # parts of the network that `weights` m
 def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
     demand_labels(config.data)
-    dataset = training_samples(config.data, config.seed)
+    dataset = training_samples(config.data, config.seed, config.model.channels)
     demand_targets(config.data, dataset)
     validate = DetectorValidation(config)
     fabric = make_fabric(config.train)
@@ -91,7 +92,8 @@ def initial_model(
 def load_start(model: SuperPoint, source: str) -> str:
     """Load the weights `source` into `model`; a descriptor head or fine branch that they lack stays as drawn.
 
-    A fine branch that the model lacks is dropped. The first layer is adapted where only one of both centres its input.
+    A fine branch that the model lacks is dropped. The first layer is adapted where only one of both centres its input,
+    and repeated (`repeated_kernel`) where only the weights are for grey images.
 
     Returns: which tensors were loaded, which are new and which were dropped, in words.
 
@@ -100,6 +102,10 @@ def load_start(model: SuperPoint, source: str) -> str:
     state, settings, _ = load_weights(source)
     dropped = [name for name in state if name.startswith("detector.fine.") and model.detector.fine is None]
     state = {name: tensor for name, tensor in state.items() if name not in dropped}
+    first = next(name for name, tensor in model.state_dict().items() if tensor.ndim == 4)
+    repeated = model.channels > 1 and settings.get("channels", 1) == 1 and first in state
+    if repeated:
+        state[first] = repeated_kernel(state[first], model.channels)
     new: dict[str, torch.Tensor] = {}
     for part in NEW:
         if not any(name.startswith(part) for name in state):
@@ -113,6 +119,7 @@ def load_start(model: SuperPoint, source: str) -> str:
     fresh = f"; new: {', '.join(sorted(new))}" if new else "; nothing is new"
     fresh += "; dropped: the fine branch, without which it detects little until it is trained" if dropped else ""
     fresh += "; the first layer adapted to model.centring" if centred != model.centring else ""
+    fresh += f"; the first layer repeated for {model.channels} channels" if repeated else ""
     return f"starting from {source}: loaded {len(state)} tensors: {loaded}{fresh}"
 
 

@@ -41,7 +41,7 @@ class DetectorObjective:
             detector.logits.get_parameter("bias")[DUSTBIN] = self.dustbin_shift
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the loss on image uint8 [B, 1, H, W], target int64 and valid bool [B, H / 8, W / 8].
+        """Compute the loss on image uint8 [B, C, H, W], target int64 and valid bool [B, H / 8, W / 8].
 
         Returns: loss; weight, the sum it was divided by; recall, the share of cells with a keypoint whose dustbin has
         less than half of the probability; dustbin, its mean probability.

@@ -59,9 +59,9 @@ class PairValidation:
         self.detector: DetectorValidation | None = None
         self.pairs: list[ViewPair] = []
         if data.overfit:
-            samples = training_pairs(data, config.seed)
+            samples = training_pairs(data, config.seed, config.model.channels)
         else:
-            samples = held_out_pairs(data, validation.seed)
+            samples = held_out_pairs(data, validation.seed, config.model.channels)
             self.detector = DetectorValidation(config)
             self.pairs = validation_pairs(config, validation.pairs, validation.seed)
         numbers = list(range(data.overfit or LOSS_PAIRS))
@@ -103,9 +103,9 @@ def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[Vi
     size = config.validation.height, config.validation.width
     labelled = config.data.kind == "labelled"
     if labelled:
-        source = held_out_source(config.data)
+        source = held_out_source(config.data, config.model.channels)
     else:
-        source = SyntheticScenes(ShapeGenerator(config.data.synthetic, *size, seed))
+        source = SyntheticScenes(ShapeGenerator(config.data.synthetic, *size, seed, config.model.channels))
     images = -(-count // len(KINDS))  # asked for
     step = max(1.0, min(len(source), 2**20) / images) if labelled else 1.0
     pairs = []

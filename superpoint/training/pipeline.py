@@ -81,7 +81,9 @@ def pipeline(
         check_one_of("--from", first, list(STAGES))
     folder = begin(config, resume=resume or first is not None, remedy=partial(_remedy, config, first), own=("images",))
     console = Console(stderr=True)
-    images = check_photographs(config.images, MIN_IMAGES) if config.images is not None else folder / "images"
+    images, channels = folder / "images", config.model.channels
+    if config.images is not None or channels not in (1, 3):  # the photographs of scikit-image are no other
+        images = check_photographs(config.images, MIN_IMAGES, channels)
     make_folder(folder)
     if first is not None:
         for moved in set_aside(folder, first):
@@ -152,7 +154,7 @@ def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome
     labelling = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS), masks=config.masks)
     inputs = images
     if config.limit:
-        source = open_source([str(images)])
+        source = open_source([str(images)], channels=config.model.channels)
         names = [item.name for item in source.read(0, len(source))]
         count = min(config.limit, len(names))
         inputs = folder / CHOSEN

@@ -50,7 +50,7 @@ COLUMNS = {  # figures of a table of generated pairs, and their formats
 def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
     demand_labels(config.data)
-    dataset = training_pairs(config.data, config.seed)
+    dataset = training_pairs(config.data, config.seed, config.model.channels)
     demand_targets(config.data, dataset)
     validate = PairValidation(config)
     fabric = make_fabric(config.train)

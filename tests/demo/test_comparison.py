@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.demo.comparison import Settings, compare, markdown, read_image
+from superpoint.demo.comparison import Settings, compare, markdown, read_upload
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
 
@@ -14,7 +14,7 @@ def model() -> FeatureDetector:
 
 
 def test_pictures_and_figures(model: FeatureDetector, photographs: tuple[Path, Path]) -> None:
-    first, second = (read_image(path, "first", 240) for path in photographs)
+    first, second = (read_upload(path, "first", 240) for path in photographs)
     assert first.shape == (180, 240)
     found = compare(first, second, model, Settings(max_keypoints=200, method="ratio"))
     assert [row.name for row in found.rows] == ["magicpoint-lite + SIFT descriptors", "SIFT"]
@@ -39,6 +39,6 @@ def test_without_sift_and_without_points(model: FeatureDetector) -> None:
 def test_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not an image")
     with pytest.raises(UserError, match=r"^second image: a\.png: "):
-        read_image(tmp_path / "a.png", "second", 640)
+        read_upload(tmp_path / "a.png", "second", 640)
     with pytest.raises(UserError, match="first image: found none, expected an image file"):
-        read_image(None, "first", 640)
+        read_upload(None, "first", 640)

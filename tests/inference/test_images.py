@@ -13,7 +13,7 @@ from PIL import Image
 
 from superpoint.errors import UserError
 from superpoint.inference import FeatureDetector, Features
-from superpoint.inference.images import gray_image, gray_images, shrunk_size
+from superpoint.inference.images import network_image, network_images, shrunk_size
 
 GRAY = np.zeros((16, 24), np.uint8)
 
@@ -46,57 +46,57 @@ GRAY = np.zeros((16, 24), np.uint8)
 )
 def test_what_cannot_be_an_image(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        gray_images(image)
+        network_images(image)
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     for path in (tmp_path / "text.jpg", tmp_path / "none.png", tmp_path):
         with pytest.raises(UserError):
-            gray_image(path)
+            network_image(path)
 
 
 def test_values_are_kept() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    pixels, size, *_ = gray_image(levels)
-    assert pixels.numpy().tolist() == levels.tolist()
+    pixels, size, *_ = network_image(levels)
+    assert pixels.numpy().tolist() == [levels.tolist()]
     assert size == (16, 16)
     floats = np.random.default_rng(0).random((5, 7))
-    torch.testing.assert_close(gray_image(floats).pixels, torch.from_numpy(floats).float())
-    torch.testing.assert_close(gray_image(floats.astype(">f8")).pixels, torch.from_numpy(floats).float())
+    torch.testing.assert_close(network_image(floats).pixels, torch.from_numpy(floats).float()[None])
+    torch.testing.assert_close(network_image(floats.astype(">f8")).pixels, torch.from_numpy(floats).float()[None])
     flipped = levels[::-1, ::-1]  # negative strides
-    assert gray_image(flipped).pixels.tolist() == flipped.tolist()
-    assert gray_image(np.array([[1.0005, -0.0005]])).pixels.tolist() == [[1.0, 0.0]]
+    assert network_image(flipped).pixels.tolist() == [flipped.tolist()]
+    assert network_image(np.array([[1.0005, -0.0005]])).pixels.tolist() == [[[1.0, 0.0]]]
 
 
 def test_the_array_given_is_not_changed_and_not_kept() -> None:
     image = np.random.default_rng(0).random((9, 9)).astype(np.float32)
     before = image.copy()
-    pixels, *_ = gray_image(image)
+    pixels, *_ = network_image(image)
     pixels += 1
     np.testing.assert_array_equal(image, before)
     read_only = before.copy()
     read_only.setflags(write=False)
-    gray_image(read_only)  # no warning of torch's
+    network_image(read_only)  # no warning of torch's
 
 
 def test_shrinking() -> None:
     assert shrunk_size(480, 640, 320) == (240, 320)
     assert shrunk_size(480, 640, 0) == shrunk_size(480, 640, 9999) == (480, 640)
     assert shrunk_size(1, 5000, 100) == (1, 100)
-    gray = gray_image(np.full((100, 200), 51, np.uint8), resize=50)
-    assert gray.pixels.shape == (25, 50)
+    gray = network_image(np.full((100, 200), 51, np.uint8), resize=50)
+    assert gray.pixels.shape == (1, 25, 50)
     assert gray.size == (200, 100)
-    assert torch.equal(gray.pixels, torch.full((25, 50), 51, dtype=torch.uint8))
+    assert torch.equal(gray.pixels, torch.full((1, 25, 50), 51, dtype=torch.uint8))
     wide = np.zeros((2, 40000), np.uint8)
-    assert gray_image(wide).pixels.shape == (2, 40000)
-    assert gray_image(wide, resize=20000).pixels.shape == (1, 20000)
+    assert network_image(wide).pixels.shape == (1, 2, 40000)
+    assert network_image(wide, resize=20000).pixels.shape == (1, 1, 20000)
 
 
 def test_several_or_one() -> None:
-    assert gray_images(GRAY)[1] is False
+    assert network_images(GRAY)[1] is False
     for several in ([GRAY], (GRAY, GRAY), np.zeros((2, 16, 24, 3), np.uint8), torch.zeros(2, 1, 16, 24)):
-        images, many = gray_images(several)  # type: ignore[arg-type]
+        images, many = network_images(several)  # type: ignore[arg-type]
         assert many
         assert len(images) == len(several)
 

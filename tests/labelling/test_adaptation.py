@@ -132,7 +132,7 @@ def test_images_of_any_size(size: tuple[int, int]) -> None:
 
 
 def test_what_is_no_gray_image_is_refused() -> None:
-    for image in (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32), np.zeros((0, 8), np.uint8)):
+    for image in (np.zeros((8, 8, 3, 1), np.uint8), np.zeros((8, 8), np.float32), np.zeros((0, 8), np.uint8)):
         with pytest.raises(ValueError, match="expected uint8"):
             adaptation()(image, "x")  # pyright: ignore[reportArgumentType]
 

@@ -113,14 +113,14 @@ def test_images_that_memory_or_decoders_refuse_are_skipped(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = {"2.jpg": MemoryError(), "3.jpg": cv2.error("OpenCV: bad\nthing"), "4.jpg": ValueError("odd")}
-    read_gray = sources.read_gray
+    read_image = sources.read_image
 
-    def read(path: Path) -> np.ndarray:
+    def read(path: Path, channels: int) -> np.ndarray:
         if path.name in errors:
             raise errors[path.name]
-        return np.zeros((64, 700), np.uint8) if path.name == "5.jpg" else read_gray(path)
+        return np.zeros((64, 700), np.uint8) if path.name == "5.jpg" else read_image(path, channels)
 
-    monkeypatch.setattr(sources, "read_gray", read)
+    monkeypatch.setattr(sources, "read_image", read)
     # There is room for 96 x 72, not for 700 x 64.
     monkeypatch.setattr("superpoint.labelling.memory.free_memory", lambda _: 96 * 72 * 1000)
     labels = export(photos, tmp_path / "labels.h5", replace(CONFIG, resize=0))
@@ -210,8 +210,8 @@ def test_resume_decodes_nothing_twice(photos: Path, tmp_path: Path, monkeypatch:
     assert len(FeatureFile(tmp_path / "labels.h5.shards")) == 8
     mend()
     read: list[str] = []
-    read_gray = sources.read_gray
-    monkeypatch.setattr(sources, "read_gray", lambda path: read.append(path.name) or read_gray(path))
+    read_image = sources.read_image
+    monkeypatch.setattr(sources, "read_image", lambda path, _: read.append(path.name) or read_image(path))
     with pytest.raises(UserError, match="go on by --resume"):
         export(photos, out)
     with pytest.raises(UserError, match=r"resize: found 48, .* were made with 64"):

@@ -18,21 +18,19 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.data.bands import COLOURS, PLANES, array_image, read_image
 from superpoint.data.feature_file import READS, limit_cache
-from superpoint.data.images import read_gray, read_orientation
-from superpoint.data.levels import convert
+from superpoint.data.images import read_orientation
 from superpoint.data.sources.streams import never, open_stream
 from superpoint.errors import UserError, one_line
 from superpoint.files import natural_order
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-CHANNELS = (1, 3, 4)  # of an image [H, W, C]
 READING = threading.Lock()  # HDF5 has one of its own; this one lets the file be reopened in between
-PLANES = (1, 3)  # of an image [C, H, W]; any other [N, H, W] is a stack
 
 
 class Item(NamedTuple):
-    """An image not yet decoded; `load` returns uint8 [H, W], upright, or raises UserError."""
+    """An image not yet decoded; `load` returns it, upright, as `read_image` does, or raises UserError."""
 
     name: str  # path below the root, POSIX
     load: Callable[[], NDArray[np.uint8]]
@@ -119,10 +117,12 @@ def check_end(tar: tarfile.TarFile) -> None:
 class TarImages(ImageSource):
     """Tar shards, each a part, read as a stream; only members with an image's extension count."""
 
-    def __init__(self, urls: Sequence[str], extensions: Sequence[str], *, prefix: bool = False) -> None:
+    def __init__(
+        self, urls: Sequence[str], extensions: Sequence[str], *, prefix: bool = False, channels: int = 1
+    ) -> None:
         self.urls = list(urls)
         self.extensions = tuple(extensions)
-        self.prefix = prefix
+        self.prefix, self.channels = prefix, channels
         for url in urls:
             if not url.startswith("pipe:") and not Path(url).is_file():
                 raise UserError(f"{url}: no such file, expected a tar of images")
@@ -155,7 +155,7 @@ class TarImages(ImageSource):
                     content = file.read() if file is not None else b""
                     yield Item(
                         name,
-                        lambda content=content, name=name: read_gray(name, content=content),
+                        lambda content=content, name=name: read_image(name, self.channels, content=content),
                         lambda content=content, name=name: read_orientation(name, content),
                     )
                 check_end(tar)
@@ -171,11 +171,12 @@ def _stem(url: str, part: int) -> str:
 class Hdf5Images(NamedImages):
     """Images in an HDF5 file: one per dataset (named by its path), or stacks (images/0, images/1, ...).
 
-    An image is [H, W], [H, W, C] or [C, H, W] (RGB or RGBA) of any numeric type, or its encoded bytes, uint8 [L].
+    An image is [H, W], [H, W, C] or [C, H, W] (RGB, RGBA or as many as `channels`) of any numeric type, or its encoded
+    bytes, uint8 [L].
     """
 
-    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, names: Sequence[str] | None = None, channels: int = 1) -> None:
+        self.path, self.channels = path, channels
         self._file: h5py.File | None = None
         self._reads = 0
         self.names = list(names) if names is not None else self._list()
@@ -193,8 +194,11 @@ class Hdf5Images(NamedImages):
             return self._find(name) is not None
 
     def load(self, name: str, *, upright: bool = True) -> NDArray[np.uint8]:
-        """Return image `name` as uint8 [H, W], see `read_gray`; may be called by several threads."""
-        return gray_of(self._array(name), name, upright=upright)
+        """Return image `name` as `read_image` does; may be called by several threads."""
+        pixels = self._array(name)
+        if pixels.ndim == 1 and pixels.dtype == np.uint8:
+            return read_image(name, self.channels, content=pixels.tobytes(), upright=upright)
+        return array_image(pixels, name, self.channels)
 
     def orientation(self, name: str) -> int:
         """Return the EXIF orientation of an image, 1 for one that is not stored as an encoded file."""
@@ -248,7 +252,7 @@ class Hdf5Images(NamedImages):
         def visit(name: str, item: object) -> None:
             if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "buif" or 0 in item.shape:
                 return
-            if _is_stack(item.shape):
+            if _is_stack(item.shape, self.channels):
                 names.extend(f"{name}/{index}" for index in range(item.shape[0]))
             elif item.ndim in (2, 3) or (item.ndim == 1 and item.dtype == np.uint8):
                 names.append(name)
@@ -259,18 +263,7 @@ class Hdf5Images(NamedImages):
         return sorted(names, key=natural_order)
 
 
-def _is_stack(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 or (len(shape) == 3 and shape[2] not in CHANNELS and shape[0] not in PLANES)
-
-
-def gray_of(pixels: NDArray[np.generic], name: str, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Return an array as uint8 [H, W], by the rules of `read_gray`. Raises: UserError if it cannot be an image."""
-    if pixels.ndim == 1 and pixels.dtype == np.uint8:
-        return read_gray(name, content=pixels.tobytes(), upright=upright)
-    if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in PLANES:
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS):
-        raise UserError(f"{name}: found an array of shape {list(pixels.shape)}, expected [H, W] or [H, W, C]")
-    return convert(pixels)
+def _is_stack(shape: tuple[int, ...], channels: int) -> bool:
+    if len(shape) == 3:
+        return shape[2] not in (*COLOURS, channels) and shape[0] not in (*PLANES, channels)
+    return len(shape) == 4

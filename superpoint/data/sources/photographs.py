@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.data.bands import read_image
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.images import read_gray, read_orientation
+from superpoint.data.images import read_orientation
 from superpoint.data.masks import Mask, Masks, inner, on_mask
 from superpoint.data.sources.archives import Hdf5Images
 from superpoint.data.sources.source import EXTENSIONS, HDF5
@@ -64,22 +65,25 @@ class LabelledPhotographs:
         names: Sequence[str] | None = None,
         threshold: float = 0.0,
         masks: str | Path | None = None,
+        channels: int = 1,
     ) -> None:
-        """Open the images `names` (None: all) in `root`, a folder or HDF5 file; `threshold`: lowest score of a label.
+        """Open the images `names` (None: all) in `root`, a folder or HDF5 file, to be read with so many channels.
+
+        threshold: lowest score of a label.
 
         Raises: UserError if there are no labels, none of the first TRIES images is in `root`, or no image has a mask in
             the folder `masks`.
         """
         self.labels = labels
         self.root = Path(root)
-        self.threshold = threshold
+        self.threshold, self.channels = threshold, channels
         self.names = labels.names() if names is None else list(names)
         self.upright = labels.frame == "upright"
         every = labels.names()
         labels.close()  # every worker opens its own
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
-        self.store = Hdf5Images(self.root, self.names) if self.root.suffix.lower() in HDF5 else None
+        self.store = Hdf5Images(self.root, self.names, channels) if self.root.suffix.lower() in HDF5 else None
         self.files = AlignedFiles(self.root)
         self.masks = None if masks is None else Masks(masks)
         if self.masks is not None:
@@ -109,11 +113,11 @@ class LabelledPhotographs:
         for step in range(min(TRIES, len(self.names))):
             number = (index + step) % len(self.names)
             try:
-                gray, features = self.read(number)
-                mask, chosen = self.mask(number, gray), features.scores >= self.threshold
+                image, features = self.read(number)
+                mask, chosen = self.mask(number, image), features.scores >= self.threshold
                 if mask is not None:
                     chosen &= on_mask(features.keypoints, inner(mask))
-                return gray, features.keypoints[chosen], mask
+                return image, features.keypoints[chosen], mask
             except UserError as error:
                 failed.append(error)
                 if number not in self._warned:
@@ -123,26 +127,26 @@ class LabelledPhotographs:
         raise UserError(f"{len(failed)} labelled images in a row cannot be read, the first: {failed[0]}")
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], Features]:
-        """Return image uint8 [H, W] and its labels in its pixels, both in the frame of the feature file.
+        """Return the image as `read_image` does and its labels in its pixels, both in the frame of the feature file.
 
         Raises: UserError if the image is gone, unreadable, or of another shape than its labels say.
         """
         name = self._image(self.names[index])
         if self.store is None:
-            gray = read_gray(self.root / name, upright=self.upright)
+            image = read_image(self.root / name, self.channels, upright=self.upright)
         else:
-            gray = self.store.load(name, upright=self.upright)
+            image = self.store.load(name, upright=self.upright)
         features = self.labels.read(self.names[index])
-        size, labelled = (gray.shape[1], gray.shape[0]), features.image_size
+        size, labelled = (image.shape[1], image.shape[0]), features.image_size
         if labelled in (size, (0, 0)):
-            return gray, features
+            return image, features
         if not same_shape(labelled, size):
             made = " x ".join(map(str, labelled))
             raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
         points = resize_points(features.keypoints, size[0] / labelled[0], size[1] / labelled[1])
-        return gray, replace(features, keypoints=points, image_size=size)
+        return image, replace(features, keypoints=points, image_size=size)
 
-    def mask(self, index: int, gray: NDArray[np.uint8]) -> Mask | None:
+    def mask(self, index: int, image: NDArray[np.uint8]) -> Mask | None:
         """Return the mask of an image that was read. Raises: UserError if it cannot be read or does not fit."""
         name = self._image(self.names[index])
         if self.masks is None or self.masks.find(name) is None:
@@ -150,7 +154,7 @@ class LabelledPhotographs:
         turn = 1
         if self.upright:
             turn = read_orientation(self.root / name) if self.store is None else self.store.orientation(name)
-        return self.masks.read(name, gray.shape, turn)
+        return self.masks.read(name, image.shape, turn)
 
     def _has(self, name: str) -> bool:
         return self.files.find(name) is not None if self.store is None else name in self.store

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.data.images import read_gray, read_orientation
+from superpoint.data.bands import ARRAY, read_image
+from superpoint.data.images import read_orientation
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, NamedImages, TarImages, is_tar
 from superpoint.errors import UserError
 from superpoint.files import natural_order, read_text
@@ -42,8 +43,9 @@ class Files(NamedImages):
         names: Sequence[str],
         ignored: Mapping[str, int] | None = None,
         sizes: Sequence[int | None] | None = None,
+        channels: int = 1,
     ) -> None:
-        self.root = root
+        self.root, self.channels = root, channels
         self.names = list(names)
         self.ignored = dict(ignored or {})  # files of other types beside them, by extension
         self.sizes = list(sizes) if sizes is not None else [_size(root / name) for name in self.names]
@@ -61,15 +63,21 @@ class Files(NamedImages):
 
     def load(self, name: str) -> NDArray[np.uint8]:
         suffix = os.path.splitext(name)[1].lower()
-        if suffix not in EXTENSIONS:
-            raise UserError(f"{name}: found the extension '{suffix}', supported: {' '.join(EXTENSIONS)}")
+        if suffix not in _extensions(self.channels):
+            supported = " ".join(_extensions(self.channels))
+            raise UserError(f"{name}: found the extension '{suffix}', supported: {supported}")
         try:
-            return read_gray(self.root / name)
+            return read_image(self.root / name, self.channels)
         except UserError as error:  # the feature file shall not name this machine's folders
             raise UserError(str(error).replace(str(self.root / name), name)) from error
 
     def orientation(self, name: str) -> int:
         return read_orientation(self.root / name)
+
+
+def _extensions(channels: int) -> tuple[str, ...]:
+    """Return how images end; arrays only where grey is not asked for: beside photographs they are often labels."""
+    return EXTENSIONS if channels == 1 else (*EXTENSIONS, ARRAY)
 
 
 def _size(path: Path) -> int | None:
@@ -79,7 +87,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix: bool = False) -> ImageSource:
+def open_source(
+    inputs: Sequence[str], root: str | Path | None = None, *, prefix: bool = False, channels: int = 1
+) -> ImageSource:
     """Open the images that command-line arguments name.
 
     Args:
@@ -89,6 +99,7 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
         root: image names are relative to it; by default to the folder, the list's folder or the part of a glob before
             its first wildcard; of several inputs to the folder they have in common.
         prefix: names of tar members begin with the name of their tar.
+        channels: of the images, see `read_image`.
 
     Raises: UserError if something is missing, of a type not supported, or holds no image.
     """
@@ -102,9 +113,11 @@ def open_source(inputs: Sequence[str], root: str | Path | None = None, *, prefix
             raise UserError(f"images: found {expanded[0]} beside {expanded[-1]}, expected only tars, or one HDF5 file")
         if root is not None:
             raise UserError("--root: tars and HDF5 files have no root; names are those inside them")
-        return TarImages(tars, EXTENSIONS, prefix=prefix) if tars else Hdf5Images(Path(stores[0]))
-    found = [_find(text, Path(root) if root is not None else None) for text in expanded]
-    return _common(found, root, ", ".join(inputs))
+        if stores:
+            return Hdf5Images(Path(stores[0]), channels=channels)
+        return TarImages(tars, _extensions(channels), prefix=prefix, channels=channels)
+    found = [_find(text, Path(root) if root is not None else None, _extensions(channels)) for text in expanded]
+    return _common(found, root, ", ".join(inputs), channels)
 
 
 def expand_braces(text: str) -> list[str]:
@@ -129,12 +142,12 @@ class _Found(NamedTuple):
     others: list[str]  # files that are no images
 
 
-def _find(text: str, root: Path | None) -> _Found:
+def _find(text: str, root: Path | None, extensions: tuple[str, ...]) -> _Found:
     path = Path(text)
     if path.is_dir():
-        return _search_folder(os.path.abspath(path))
+        return _search_folder(os.path.abspath(path), extensions)
     if glob.has_magic(text) and not path.exists():
-        return _search_glob(text)
+        return _search_glob(text, extensions)
     if not path.exists():
         raise UserError(f"{text}: no such file or folder, expected {SUPPORTED}")
     suffix = path.suffix.lower()
@@ -146,12 +159,12 @@ def _find(text: str, root: Path | None) -> _Found:
             raise UserError(f"{path}: cannot be read as a list of paths ({error})") from error
         named = [line for line in lines if line and not line.startswith("#")]
         return _Found(base, [os.path.normpath(os.path.join(base, line)) for line in named], [])
-    if suffix in EXTENSIONS:
+    if suffix in extensions:
         return _Found(os.path.abspath(path.parent), [os.path.abspath(path)], [])
     raise UserError(f"{text}: found the extension '{suffix}', supported: {SUPPORTED}")
 
 
-def _search_folder(folder: str) -> _Found:
+def _search_folder(folder: str, extensions: tuple[str, ...]) -> _Found:
     paths, others, seen = [], [], set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         status = os.stat(place)
@@ -162,16 +175,16 @@ def _search_folder(folder: str) -> _Found:
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for file in files:
             if not file.startswith("."):  # macOS leaves ._photo.jpg
-                kind = paths if os.path.splitext(file)[1].lower() in EXTENSIONS else others
+                kind = paths if os.path.splitext(file)[1].lower() in extensions else others
                 kind.append(os.path.join(place, file))
     return _Found(folder, paths, others)
 
 
-def _search_glob(pattern: str) -> _Found:
+def _search_glob(pattern: str, extensions: tuple[str, ...]) -> _Found:
     literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     base = os.path.abspath(os.path.dirname(literal) or ".")
     files = [os.path.abspath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
-    paths = [path for path in files if os.path.splitext(path)[1].lower() in EXTENSIONS]
+    paths = [path for path in files if os.path.splitext(path)[1].lower() in extensions]
     return _Found(base, paths, [path for path in files if path not in set(paths)])
 
 
@@ -179,17 +192,17 @@ def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename}: cannot be searched ({error.strerror})") from error
 
 
-def _common(found: Sequence[_Found], root: str | Path | None, inputs: str) -> Files:
+def _common(found: Sequence[_Found], root: str | Path | None, inputs: str, channels: int) -> Files:
     paths = list(dict.fromkeys(path for each in found for path in each.paths))
     others = [path for each in found for path in each.others]
     kinds = Counter(os.path.splitext(path)[1].lower() or "none" for path in others)
     if not paths:
         beside = f" ({len(others)} files with other extensions: {', '.join(sorted(kinds)[:5])})" if others else ""
-        raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(EXTENSIONS)}")
+        raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(_extensions(channels))}")
     base = os.path.abspath(root) if root is not None else os.path.commonpath([each.base for each in found])
     if os.path.commonpath([base, *paths]) != base:
         if root is not None:
             raise UserError(f"--root {root}: found images outside it, expected a folder that holds them all")
         base = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = sorted((Path(path).relative_to(base).as_posix() for path in paths), key=natural_order)
-    return Files(Path(base), names, kinds)
+    return Files(Path(base), names, kinds, channels=channels)

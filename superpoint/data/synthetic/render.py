@@ -14,7 +14,7 @@ from superpoint.errors import UserError
 
 @dataclass(frozen=True)
 class Scene:
-    image: NDArray[np.uint8]  # [H, W]
+    image: NDArray[np.uint8]  # [H, W], or of several channels [H, W, C]
     points: NDArray[np.float32]  # [N, 2] (x, y), sub-pixel corners that are visible
     primitive: str  # or "composed"
 
@@ -25,13 +25,13 @@ class ShapeGenerator:
     Raises: UserError for an unknown primitive.
     """
 
-    def __init__(self, config: SyntheticConfig, height: int, width: int, seed: int) -> None:
+    def __init__(self, config: SyntheticConfig, height: int, width: int, seed: int, channels: int = 1) -> None:
         unknown = sorted(set(config.primitives) - set(PRIMITIVES))
         if unknown:
             known = ", ".join(PRIMITIVES)
             raise UserError(f"data.synthetic.primitives: found '{unknown[0]}', expected one of {known}")
         self.config = config
-        self.height, self.width, self.seed = height, width, seed
+        self.height, self.width, self.seed, self.channels = height, width, seed, channels
         self.names = [name for name, weight in config.primitives.items() if weight > 0]
         weights = np.array([config.primitives[name] for name in self.names])
         self._cumulative = np.cumsum(weights / weights.sum())
@@ -59,10 +59,25 @@ class ShapeGenerator:
         image, points = canvas.finish()
         if rng.random() < 0.5:  # lenses blur: corners are seldom as sharp as drawn
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0)), np.uint8)
+        if self.channels > 1:
+            image = _in_channels(image, self.channels, rng)
         return Scene(image, points, name)
 
     def _draw_name(self, rng: np.random.Generator) -> str:
         return self.names[int(np.searchsorted(self._cumulative[:-1], rng.random(), side="right"))]
+
+
+def _in_channels(image: NDArray[np.uint8], channels: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The scene in each channel with a contrast of its own, down to none or reversed; in one of them as it is.
+
+    So corners may be in any channel, and no channel can be relied on.
+    """
+    factors = rng.uniform(-1.0, 1.0, channels)
+    levels = rng.uniform(80.0, 175.0, channels)
+    kept = rng.integers(channels)
+    factors[kept], levels[kept] = 1.0, image.mean()
+    values = levels + factors * (image[:, :, None] - image.mean())
+    return np.rint(values.clip(0, 255)).astype(np.uint8)
 
 
 def _regions(rng: np.random.Generator, whole: Region) -> list[Region]:

@@ -64,7 +64,7 @@ def corner_evidence(drawn: Sequence[Drawn]) -> CornerEvidence:
     Ranks do not depend on contrast and noise. Corners to a fraction of a pixel come from `cv2.cornerSubPix` (Foerstner
     1987), which knows nothing of labels.
     """
-    drawn = [(image, points[inside(points, *image.shape)]) for image, points in drawn]
+    drawn = [(clearest(image), points[inside(points, *image.shape[:2])]) for image, points in drawn]
     drawn = [(image, points) for image, points in drawn if len(points)]
     ranks = np.stack([_corner_rank(image) for image, _ in drawn]) if drawn else np.zeros((0, 1, 1), np.float32)
     own = [points for _, points in drawn]
@@ -90,6 +90,11 @@ def corner_evidence(drawn: Sequence[Drawn]) -> CornerEvidence:
         offset=(float(median[0]), float(median[1])),
         error=(float(error[0]), float(error[1])),
     )
+
+
+def clearest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the channel [H, W] of an image with the largest spread."""
+    return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, image.std(axis=(0, 1)).argmax()])
 
 
 def _corner_rank(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from superpoint.diagnostics.overfit.correspondences import NearestMatches, match
 from superpoint.geometry.homography import inverse, warp_image, warp_points
 from superpoint.models.decode import interpolate_descriptors
 from superpoint.training.objectives import NEAR, descriptor_statistics
+from superpoint.visualize import to_gray
 
 MAX_PAIRS = 8  # pairs
 PIXELS = MAX_PAIRS * 192 * 192  # of the first views of a batch: fewer pairs of larger views
@@ -120,10 +121,12 @@ def pairs(case: Case) -> Finding:
         matrix = sample["h_a_b"].numpy().astype(np.float64)
         if len(a):
             shifts.append(float(np.median(np.linalg.norm(warp_points(a, matrix) - b, axis=1))))
-        views = sample["image_a"][0].numpy(), sample["image_b"][0].numpy()
-        straight.append(correlation(*views, matrix))
+        first, second = (to_gray(sample[f"image_{name}"].permute(1, 2, 0).numpy()) for name in "ab")
+        straight.append(correlation(first, second, matrix))
         turned = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])
-        wrong.append(max(correlation(*views, inverse(matrix)), correlation(*views, turned @ matrix @ turned)))
+        wrong.append(
+            max(correlation(first, second, inverse(matrix)), correlation(first, second, turned @ matrix @ turned))
+        )
     shift = float(np.median(shifts)) if shifts else 0.0
     seen, other = float(np.median(straight)), float(np.median(wrong))
     details = {"shift": shift, "correlation": seen, "correlation_of_another": other, "pairs": len(straight)}

@@ -1,10 +1,12 @@
 """Check of the network's input: range, spread, shape, and colour channels."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +20,7 @@ MAX_MEAN, SPREADS = 1.5, (0.3, 4.0)  # at the first convolution; healthy batches
 PURE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LUMA = (76, 150, 29)  # of pure red, green and blue, ITU-R BT.601
 TOLERANCE = 3  # grey levels
+LOOKED_AT = 8  # photographs
 READERS = {
     (29, 150, 76): "red and blue are swapped: BGR is taken for RGB (or the other way round)",
     (85, 85, 85): "grey is the mean of the channels, not the luma",
@@ -30,14 +33,15 @@ AS_DELIVERED = "the objective divides uint8 by 255 and the network itself centre
 
 
 def input_(case: Case) -> Finding:
-    """Is the input normalised, alive, and grey in the right way?"""
+    """Is the input normalised, alive in every channel, and coloured in the right way?"""
     seen = observe(case)
     image = seen.image.double()
     data = case.config.data
     size = [side + -side % CELL for side in (data.height, data.width)]
     spread = image.flatten(1).std(dim=1) if image.numel() else torch.zeros(1)
     low, high = (float(image.min()), float(image.max())) if image.numel() else (0.0, 0.0)
-    grey = _greys(case)
+    channels = case.config.model.channels
+    grey = _greys(case) if channels == 1 else None
     centre = None  # of what the first convolution gets
     if seen.first is not None and case.config.model.centring:
         centre = float(seen.first.mean()), float(seen.first.std())
@@ -55,14 +59,21 @@ def input_(case: Case) -> Finding:
     )
     if centre is not None:
         evidence += f"; the first convolution gets {centre[0]:.2f} +- {centre[1]:.2f} (expected about 0 +- 1)"
-    if grey is None:
+    pictures = _pictures(case, seen) if channels > 1 else []
+    if pictures:
+        levels = np.stack([(image.mean(axis=(0, 1)), image.std(axis=(0, 1))) for image in pictures]) / 255
+        details["channels"] = {"mean": levels[:, 0].mean(axis=0).tolist(), "spread": levels[:, 1].mean(axis=0).tolist()}
+        figures = ", ".join(f"{mean:.2f} +- {spread:.2f}" for mean, spread in levels.mean(axis=0).T)
+        evidence += f"; its channels are {figures}."
+    elif grey is None:
         evidence += "; no image files are read, so there are no colours to get wrong."
     else:
         evidence += f"; files: red, green, blue become {_triple(grey)} (expected {_triple(LUMA)})."
 
     status, cause, remedy = Status.FAIL, "", ""
-    if seen.image.dim() != 4 or seen.image.shape[1] != 1 or list(seen.image.shape[2:]) != size:
-        cause = f"The shape is {_shape(image)}, expected [B, 1, {size[0]}, {size[1]}]: swapped, or a channel too many."
+    if seen.image.dim() != 4 or seen.image.shape[1] != channels or list(seen.image.shape[2:]) != size:
+        expected = f"[B, {channels}, {size[0]}, {size[1]}]"
+        cause = f"The shape is {_shape(image)}, expected {expected}: swapped, or a channel too many."
         remedy = "Look at dataset[0]['image'].shape and at the first line of the objective."
     elif not bool(image.isfinite().all()):
         cause, remedy = "The images hold NaN or infinity.", "Look at dataset[i]['image'] and its augmentation."
@@ -78,6 +89,8 @@ def input_(case: Case) -> Finding:
         if known:
             cause = f"Wrong channel order or weights in the image reader: {known}."
         remedy = "Read by superpoint.data.images.read_gray; cv2.imread gives BGR (COLOR_BGR2GRAY)."
+    elif trouble := _channel_trouble(case, pictures):
+        status, cause, remedy = trouble
     else:
         status = Status.PASS
     return Finding("input", status, evidence, cause, remedy, details)
@@ -116,6 +129,41 @@ def _spread_trouble(case: Case, seen: Observation, spread: Tensor) -> tuple[str,
     return None
 
 
+def _pictures(case: Case, seen: Observation) -> list[NDArray[np.uint8]]:
+    """Return some images [H, W, C] as they are read: augmentation would hide that a channel is empty."""
+    if case.photographs is None:
+        return list(seen.batch["image"].permute(0, 2, 3, 1).numpy())
+    count = len(case.photographs)
+    return [case.photographs[index * count // min(count, LOOKED_AT)][0] for index in range(min(count, LOOKED_AT))]
+
+
+def _channel_trouble(case: Case, pictures: list[NDArray[np.uint8]]) -> tuple[Status, str, str] | None:
+    if not pictures:
+        return None
+    spread = np.stack([image.std(axis=(0, 1)) for image in pictures]) / 255
+    for channel, flat in enumerate((spread < MIN_SPREAD).sum(axis=0), 1):
+        if 2 * flat > len(pictures):
+            cause = f"Channel {channel} of {spread.shape[1]} is constant in {flat} of {len(pictures)} images."
+            return Status.FAIL, cause, "Look at that band of the files; leave it out, with a smaller model.channels."
+    alike: dict[bytes, int] = {}
+    for channel, values in enumerate(
+        np.moveaxis(np.concatenate([image.reshape(-1, spread.shape[1]) for image in pictures]), 1, 0), 1
+    ):
+        first = alike.setdefault(values.tobytes(), channel)
+        if first != channel:
+            cause = f"Channels {first} and {channel} are the same in all images: grey images, or a band stored twice."
+            return Status.WARN, cause, "A network of fewer channels learns the same in less time: model.channels=1."
+    if case.read_gray is not None and len(alike) == 3:
+        wrong = [name for name, colour in PURE.items() if _medians(case.read_gray, colour) != colour]
+        if wrong:
+            return (
+                Status.FAIL,
+                f"The image reader does not return RGB: {wrong[0]} comes out as another colour.",
+                "Read by superpoint.data.bands.read_image.",
+            )
+    return None
+
+
 def _apart(grey: tuple[int, int, int], other: tuple[int, int, int]) -> int:
     return max(abs(a - b) for a, b in zip(grey, other, strict=True))
 
@@ -124,13 +172,16 @@ def _greys(case: Case) -> tuple[int, int, int] | None:
     """Return the median grey levels that the data's reader makes of a red, a green and a blue picture."""
     if case.read_gray is None:
         return None
-    values = []
+    red, green, blue = (_medians(case.read_gray, colour)[0] for colour in PURE.values())
+    return red, green, blue
+
+
+def _medians(read: Callable[[Path], np.ndarray], colour: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the median level of each channel that a reader makes of a picture of one colour."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, colour in PURE.items():
-            path = Path(folder) / f"{name}.png"
-            Image.new("RGB", (16, 12), colour).save(path)
-            values.append(int(np.median(case.read_gray(path))))
-    return values[0], values[1], values[2]
+        path = Path(folder) / "colour.png"
+        Image.new("RGB", (16, 12), colour).save(path)
+        return tuple(np.median(np.atleast_3d(read(path)), axis=(0, 1)).astype(int).tolist())
 
 
 def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:

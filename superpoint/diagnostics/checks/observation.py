@@ -25,7 +25,7 @@ class Observation:
     """One evaluation of case.objective(case.model, batch), without gradients, on the CPU in fp32.
 
     Attributes:
-        batch: image uint8 [B, 1, H, W], target and valid [B, H / 8, W / 8].
+        batch: image uint8 [B, C, H, W], target and valid [B, H / 8, W / 8].
         image: the objective's input to the model, of any type and shape.
         first: the input of the first convolution.
         logits: float32 [B, 65, H / 8, W / 8].

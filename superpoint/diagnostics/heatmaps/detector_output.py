@@ -9,15 +9,16 @@ from torch import nn
 
 from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Cells, measure_cells
 from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD, output_statistics
-from superpoint.geometry.cells import CELL, DUSTBIN, encode_points
+from superpoint.geometry.cells import CELL, DUSTBIN, encode_points, image_tensor
 from superpoint.geometry.homography import inside
 from superpoint.geometry.placement import Placement, measure_placement
 from superpoint.models.decode import pad_to_multiple, probability_to_keypoints
+from superpoint.visualize import to_gray
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An image to show to a network: uint8 [H, W], and what `measure_output` takes of its labels.
+    """An image to show to a network: uint8 [H, W] or [H, W, C], and what `measure_output` takes of its labels.
 
     Attributes:
         name: for titles.
@@ -37,7 +38,7 @@ class DetectorOutput:
     """What `measure_output` returns.
 
     Attributes:
-        image: uint8 [H, W].
+        image: uint8 [H, W], of several channels their mean.
         points, scores: detections [N, 2] (x, y) and their probability [N], up to the very border.
         labels: label points [M, 2] (x, y); None without labels.
         statistics: of `output_statistics`.
@@ -79,10 +80,10 @@ def observe(model: nn.Module, subject: Subject) -> DetectorOutput:
     Raises: UserError if the output is not finite.
     """
     device = next(model.parameters()).device
-    image = torch.from_numpy(np.ascontiguousarray(subject.image))[None, None].to(device).float() / 255
+    image = image_tensor([subject.image]).to(device).float() / 255
     with torch.no_grad():
         (logits,) = model(pad_to_multiple(image))["logits"].float().cpu()
-    return measure_output(subject.image, logits, subject.points, subject.target, subject.valid)
+    return measure_output(to_gray(subject.image), logits, subject.points, subject.target, subject.valid)
 
 
 def measure_output(

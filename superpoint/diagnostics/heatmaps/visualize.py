@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from superpoint.config import MagicPointConfig, load_run_config
-from superpoint.data.images import read_gray, resize_with_points, sample_photographs
+from superpoint.config import MagicPointConfig, ModelConfig, load_run_config
+from superpoint.data.bands import in_channels, read_image
+from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.data.label_files import read_points
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.heatmaps.detector_output import Subject, observe
@@ -76,7 +76,8 @@ def visualize_heatmaps(
         if run is None:
             raise UserError(f"{sources[0]}: not a run folder; say with --out where the pictures should go")
         out = run / "heatmaps"
-    subjects = [labelled_photograph(path, labels, longest) for path in images]
+    channels = checkpoints[0].model.channels
+    subjects = [labelled_photograph(path, labels, longest, channels) for path in images]
     console = Console()
     if indices:
         config = next(filter(None, map(config_of, sources)), None)
@@ -86,7 +87,7 @@ def visualize_heatmaps(
             )
         subjects += samples(config, indices)
     elif not images:
-        subjects = default_subjects(sources, longest, console)
+        subjects = default_subjects(sources, longest, console, channels)
     folder = make_folder(out)
     written = [
         path for subject in watch(unique(subjects), "heatmaps") for path in draw(checkpoints, subject, folder, worst)
@@ -124,15 +125,15 @@ def load_checkpoint(source: str | Path, number: int = 1) -> Checkpoint:
     return Checkpoint(f"{source}{file}{step}", slug(f"{number}-{'-'.join(parts[-2:])}"), model)
 
 
-def labelled_photograph(path: str | Path, labels: str | Path | None, longest: int) -> Subject:
+def labelled_photograph(path: str | Path, labels: str | Path | None, longest: int, channels: int = 1) -> Subject:
     """Read a photograph with the points of its label file, both shrunk together."""
-    image = read_gray(path)
+    image = read_image(path, channels)
     points = None if labels is None else read_points(labels, (image.shape[0], image.shape[1]))
     return photograph(Path(path).name, image, points, longest)
 
 
 def photograph(name: str, image: NDArray[np.uint8], points: NDArray[np.floating] | None, longest: int) -> Subject:
-    (height, width), title = image.shape, name
+    (height, width), title = image.shape[:2], name
     factor = longest / max(height, width)
     if factor < 1:
         size = max(1, round(height * factor)), max(1, round(width * factor))
@@ -144,7 +145,7 @@ def photograph(name: str, image: NDArray[np.uint8], points: NDArray[np.floating]
 
 def samples(config: MagicPointConfig, indices: Sequence[int]) -> list[Subject]:
     """Draw training samples of a run, augmented as it sees them."""
-    dataset = training_samples(config.data, config.seed)
+    dataset = training_samples(config.data, config.seed, config.model.channels)
     subjects = []
     for index in indices:
         (image, points, _), encoded = dataset.draw(index), dataset[index]
@@ -162,25 +163,24 @@ def config_of(source: str | Path) -> MagicPointConfig | None:
     return None
 
 
-def default_subjects(sources: Sequence[str | Path], longest: int, console: Console) -> list[Subject]:
+def default_subjects(sources: Sequence[str | Path], longest: int, console: Console, channels: int) -> list[Subject]:
     """Return three samples of the run's training data, or of the default's, and two photographs if there are any."""
     config = next(filter(None, map(config_of, sources)), None)
     if config is None:
-        config = MagicPointConfig()
+        config = MagicPointConfig(model=ModelConfig(channels=channels))
         console.print("no run folder among the sources: scenes of the default configuration")
     first = 0 if config.data.overfit else config.data.curriculum
     subjects = samples(config, range(first, first + min(SCENES, config.data.overfit or SCENES)))
     try:
-        subjects += [photograph(name, gray, None, longest) for name, gray in gray_photographs()]
+        subjects += [photograph(name, image, None, longest) for name, image in shown_photographs(channels)]
     except UserError as error:
         console.print(f"without photographs: {error}")
     return subjects
 
 
-def gray_photographs() -> list[tuple[str, NDArray[np.uint8]]]:
-    """Return the photographs that are shown by default, by name. Raises: UserError without scikit-image."""
-    found = [(name, rgb) for name, rgb in sample_photographs() if name in PHOTOGRAPHS]
-    return [(name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)) for name, rgb in found]
+def shown_photographs(channels: int) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Return the photographs that are shown by default, by name. Raises: as `sample_photographs` and `in_channels`."""
+    return [(name, in_channels(rgb, channels)) for name, rgb in sample_photographs() if name in PHOTOGRAPHS]
 
 
 def unique(subjects: Sequence[Subject]) -> list[Subject]:

@@ -82,7 +82,7 @@ def draw_correspondences(batch: Mapping[str, Tensor], matches: NearestMatches, i
         batch: pairs, see `WarpedPairs`.
         matches: of its correspondences, from view a to view b.
     """
-    views = [batch[f"image_{name}"][index, 0].numpy() for name in ("a", "b")]
+    views = [batch[f"image_{name}"][index].permute(1, 2, 0).numpy() for name in ("a", "b")]
     scale = max(1, SHOWN_WIDTH // views[0].shape[1])
     points = [resize_points(batch[f"correspondences_{name}"][index].numpy(), scale, scale) for name in ("a", "b")]
     canvas = np.concatenate([enlarge(to_rgb(view), scale) for view in views], axis=1)

@@ -95,14 +95,14 @@ def heatmap_strip(
     """Draw frames in rows, with right and wrong cells marked in the last one; uint8 RGB [H', W', 3].
 
     Args:
-        image: uint8 [H, W].
+        image: uint8 [H, W] or [H, W, C].
         points: labels [N, 2], (x, y) in pixels of `image`.
         positive: bool [H / 8, W / 8], cells whose label is a point; None leaves out the marks.
         frames: at least one, in the order of their steps.
     """
     columns = min(COLUMNS, len(frames))
     rows = -(-len(frames) // columns)
-    height, width = image.shape
+    height, width = image.shape[:2]
     scale = min(WIDTH / width, TALLEST * WIDTH / height)
     across, down = max(columns * (width * scale + AROUND), NARROWEST), rows * (height * scale + AROUND) + HEAD_AND_FOOT
     figure = Figure((across / DPI, down / DPI), dpi=DPI, facecolor="white", layout="compressed")

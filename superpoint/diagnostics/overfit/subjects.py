@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from superpoint.config import MagicPointConfig, PairDataConfig, SuperPointConfig
+from superpoint.data.bands import ARRAY, read_image
 from superpoint.data.feature_writer import save_features
-from superpoint.data.images import read_gray
 from superpoint.data.label_files import read_points
 from superpoint.data.labelled import LabelledImages, cover
 from superpoint.data.samples import KeypointSamples, Scene
@@ -24,7 +24,7 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.models import load_network
 from superpoint.models.extract import features
-from superpoint.visualize import save_image
+from superpoint.visualize import save_image, to_gray
 
 DETECTOR = "magicpoint"  # pretrained weights that label a photograph that comes without labels
 NAMED = 8  # samples, at most, that the description names
@@ -50,9 +50,9 @@ def configured_samples(config: MagicPointConfig, index: int | None) -> Subject:
         raise UserError(f"--index {index}: found data.kind={kind}, expected synthetic: it is the number of a scene")
     demand_labels(config.data)
     if isinstance(config.data, PairDataConfig):
-        dataset = training_pairs(config.data, config.seed)
+        dataset = training_pairs(config.data, config.seed, config.model.channels)
     else:
-        dataset = training_samples(config.data, config.seed)
+        dataset = training_samples(config.data, config.seed, config.model.channels)
     assert isinstance(dataset, (KeypointSamples, WarpedPairs))  # a mixture is refused with data.overfit
     names, what = list(map(str, dataset.repeated)), "pair" if joint else "scene"
     if index is not None and dataset.repeated[0] != index:
@@ -78,18 +78,18 @@ def single_photograph(
 
     Raises: UserError for files that cannot be used, and for a photograph without a point.
     """
-    gray, size = read_gray(image), (config.data.height, config.data.width)
+    pixels, size = read_image(image, config.model.channels), (config.data.height, config.data.width)
     if labels is not None:
-        points = read_points(labels, (gray.shape[0], gray.shape[1]))
-        seen = len(cover(gray, points, size)[1])
+        points = read_points(labels, (pixels.shape[0], pixels.shape[1]))
+        seen = len(cover(pixels, points, size)[1])
         if not seen:
             raise UserError(
                 f"{labels}: none of its {len(points)} points is on the middle of {image} that fits {size[1]}x{size[0]}"
             )
         about = f"{Path(image).name}, labels: {seen} points of {labels}"
     else:
-        gray = cover(gray, np.empty((0, 2), np.float32), size)[0]
-        (found,) = features(load_network(DETECTOR), [gray], config.decode)
+        pixels = cover(pixels, np.empty((0, 2), np.float32), size)[0]
+        (found,) = features(load_network(DETECTOR), [to_gray(pixels)], config.decode)
         points = found.keypoints
         if not len(points):
             raise UserError(
@@ -99,7 +99,7 @@ def single_photograph(
     # A full path, since checks may be started from anywhere.
     root = folder.resolve()
     data = replace(config.data, kind="labelled", labels=str(root / FEATURES), images=str(root))
-    scene: Scene = (gray, points, None)
+    scene: Scene = (pixels, points, None)
     config, keep = replace(config, data=data), partial(_keep, folder, scene, about)
     if isinstance(config, SuperPointConfig):
         return config, Subject(WarpedPairs([scene], config.data, config.seed), f"two views of {about}", keep)
@@ -108,6 +108,10 @@ def single_photograph(
 
 def _keep(folder: Path, scene: Scene, about: str) -> None:
     image, points, _ = scene
-    save_image(folder / PHOTOGRAPH, image)
-    size = (image.shape[1], image.shape[0])
-    save_features(folder / FEATURES, {PHOTOGRAPH: Features(points, image_size=size)}, {"source": about})
+    name, size = PHOTOGRAPH, (image.shape[1], image.shape[0])
+    if image.ndim == 2 or image.shape[2] == 3:
+        save_image(folder / name, image)
+    else:
+        name = Path(PHOTOGRAPH).stem + ARRAY
+        np.save(folder / name, image)
+    save_features(folder / FEATURES, {name: Features(points, image_size=size)}, {"source": about})

@@ -67,7 +67,7 @@ class Watch:
         logits, target, valid = (torch.cat(tensors) for tensors in zip(*(look[0] for look in looks), strict=True))
         score = self.score = score_cells(logits, target, valid)
         self.figures = weighted_means([look[1] for look in looks])
-        height, width = self.image.shape
+        height, width = self.image.shape[:2]
         probability = logits_to_probability(logits[:1])[0, :height, :width].numpy().astype(np.float16)
         loss = self.figures.get("detector_loss", self.figures["loss"])
         step = len(self.frames) * self._every

@@ -27,7 +27,7 @@ def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> R
         model=model,
         objective=objective,
         # Without the curriculum: the rate is to be found on what the network sees most of the time.
-        dataset=training_samples(replace(config.data, curriculum=0), config.seed),
+        dataset=training_samples(replace(config.data, curriculum=0), config.seed, config.model.channels),
         optimizer=config.optimizer,
         batch_size=config.train.batch_size,
         steps=steps,

@@ -97,7 +97,7 @@ def lr_study(
     fabric = make_fabric(config.train)
     if fabric.world_size > 1:
         raise UserError(f"lr-study: found {fabric.world_size} processes, expected 1 (no torchrun)")
-    dataset = SyntheticShapes(replace(config.data, overfit=size), config.seed)
+    dataset = SyntheticShapes(replace(config.data, overfit=size), config.seed, config.model.channels)
     batch = default_collate([dataset[index] for index in range(size)])
     objective = detector_objective(config)
 

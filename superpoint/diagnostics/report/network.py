@@ -12,7 +12,7 @@ from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.checks.descriptors import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
 from superpoint.diagnostics.heatmaps.detector_output import Subject
-from superpoint.diagnostics.heatmaps.visualize import gray_photographs
+from superpoint.diagnostics.heatmaps.visualize import shown_photographs
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case
 from superpoint.diagnostics.report.facts import pair_table, statistics_table
@@ -89,12 +89,14 @@ def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject
 def _scenes(config: MagicPointConfig) -> dict[str, list[Subject]]:
     data = config.data
     if data.overfit:
-        dataset = training_samples(data, config.seed)
+        dataset = training_samples(data, config.seed, config.model.channels)
         numbers = range(min(len(SCENES), data.overfit))
         return {"overfitted samples": [Subject(f"overfitted sample {n}", *dataset.draw(n)[:2]) for n in numbers]}
     scenes = []
     for variant, index in SCENES:
-        *_, last = shape_samples(variant, data.height, data.width, index + 1, config.validation.seed)
+        *_, last = shape_samples(
+            variant, data.height, data.width, index + 1, config.validation.seed, config.model.channels
+        )
         name, image, points = last
         scenes.append(Subject(f"{name}, {variant} (validation scene {index})", image, points))
     return {"synthetic scenes": scenes}
@@ -103,15 +105,15 @@ def _scenes(config: MagicPointConfig) -> dict[str, list[Subject]]:
 def _held_out(config: MagicPointConfig) -> dict[str, list[Subject]]:
     if config.data.kind == "synthetic" or config.data.overfit:
         return {}
-    photographs = enumerate(held_out_photographs(config.data, HELD_OUT))
+    photographs = enumerate(held_out_photographs(config.data, HELD_OUT, config.model.channels))
     return {
         "held-out photographs": [Subject(f"held-out photograph {number}", *scene[:2]) for number, scene in photographs]
     }
 
 
-def _photographs(_: MagicPointConfig) -> dict[str, list[Subject]]:
-    none = np.zeros((0, 2), np.float32)
-    return {"photographs": [Subject(name, cover(gray, none, SIZE)[0]) for name, gray in gray_photographs()]}
+def _photographs(config: MagicPointConfig) -> dict[str, list[Subject]]:
+    none, shown = np.zeros((0, 2), np.float32), shown_photographs(config.model.channels)
+    return {"photographs": [Subject(name, cover(image, none, SIZE)[0]) for name, image in shown]}
 
 
 def training_section(record: RunRecord) -> Section:
@@ -120,11 +122,11 @@ def training_section(record: RunRecord) -> Section:
     samples: list[Picture] = []
     try:
         config = load_run_config(record.path / "config.yaml")
-        dataset = training_samples(config.data, config.seed)
+        dataset = training_samples(config.data, config.seed, config.model.channels)
         first, count = (0, config.data.overfit) if config.data.overfit else (config.data.curriculum, SAMPLES)
         for index in range(first, first + min(SAMPLES, count)):
             image, points, _ = dataset.draw(index)
-            title = f"sample {index}: {int(inside(points, *image.shape).sum())} labels"
+            title = f"sample {index}: {int(inside(points, *image.shape[:2]).sum())} labels"
             samples.append(Picture(title, draw_sample(dataset, index, max(1, 256 // config.data.width))))
     except UserError:  # other sections say why
         samples.clear()

@@ -65,7 +65,7 @@ class Output:
 
 def show_output(model: nn.Module, subject: Subject) -> Output:
     """Return the output of a network in evaluation mode. Raises: UserError if it is not finite."""
-    height, width = subject.image.shape
+    height, width = subject.image.shape[:2]
     whole = np.zeros((math.ceil(height / CELL), math.ceil(width / CELL)), bool)  # without the cells that hold padding
     whole[: height // CELL, : width // CELL] = True
     output = observe(model, replace(subject, valid=whole))

@@ -4,7 +4,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -88,7 +88,8 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     that the columns add up.
     """
     twin = copy.deepcopy(model).to("meta").eval()
-    image = pad_to_multiple(torch.zeros(1, 1, height, width, device="meta"))
+    channels = cast(int, getattr(model, "channels", 1))
+    image = pad_to_multiple(torch.zeros(1, channels, height, width, device="meta"))
     calls: Calls = []
     counter = FlopCounterMode(display=False)
     started: list[int] = []
@@ -108,7 +109,8 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     # Of the network, not of its twin: on the meta device modules no longer share parameters.
     modules = dict(model.named_modules())
     layers = _layers(modules, calls, counter.get_total_flops())
-    blocks = [Block("image", "input", "grey, 0..1", "", (image.shape[2], image.shape[3], 1))]
+    seen = {1: "grey", 3: "RGB"}.get(channels, "bands")
+    blocks = [Block("image", "input", f"{seen}, 0..1", "", (image.shape[2], image.shape[3], channels))]
     for part in ("encoder", "detector", "descriptor"):
         if isinstance(getattr(twin, part, None), nn.Module):
             blocks += _blocks(part, modules, calls, layers)

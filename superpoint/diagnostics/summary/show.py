@@ -57,7 +57,9 @@ def show_summary(
 def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> Table:
     """Return one row per call of a layer; output sizes as height x width x channels."""
     frame = None if plain else box.HEAVY_HEAD
-    table = Table(title=f"{title}, image {summary.height} x {summary.width}", box=frame, title_justify="left")
+    channels = summary.blocks[0].shape[2]
+    size = f"{summary.height} x {summary.width}" + (f" x {channels}" if channels > 1 else "")
+    table = Table(title=f"{title}, image {size}", box=frame, title_justify="left")
     table.add_column("layer", overflow="fold")
     table.add_column("kind")
     for column in ("output H x W x C", "parameters", "MFLOP"):

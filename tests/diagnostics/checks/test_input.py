@@ -132,7 +132,9 @@ def test_the_reader_is_that_of_the_labelled_photographs(
     data = replace(healthy.config.data, kind=kind, labels=str(tmp_path / "labels.h5"), images=str(tmp_path))
     dataset = training_samples(data, 0)
     assert input_(replace(healthy, read_gray=image_reader(dataset))).status is Status.PASS
-    monkeypatch.setattr("superpoint.data.sources.photographs.read_gray", faults.swapped_channels(healthy).read_gray)
+    swapped = faults.swapped_channels(healthy).read_gray
+    assert swapped is not None
+    monkeypatch.setattr("superpoint.data.sources.photographs.read_image", lambda path, *_, **__: swapped(path))
     found = input_(replace(healthy, read_gray=image_reader(dataset)))
     assert found.status is Status.FAIL
     assert "red and blue are swapped" in found.cause
