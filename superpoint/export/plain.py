@@ -47,6 +47,7 @@ def check_plain(model: SuperPoint, form: str) -> None:
     dim = 0 if model.descriptor is None else cast(DescriptorHead, model.descriptor).descriptor.out_channels
     reasons = {
         "another encoder": type(encoder) is not VGGEncoder or encoder.widths != WIDTHS,
+        f"images of {model.channels} channels": model.channels != 1,
         "a fine branch": model.detector.fine is not None,
         "a centred input": model.centring,
         f"heads of {head} channels": head != HEAD,

@@ -48,7 +48,7 @@ def shrink(
     """
     height, width = image.shape[:2]
     to_width, to_height = working_size(width, height, config.resize)
-    check_thin(image.shape, (to_height, to_width), config.decode.border)
+    check_thin(image.shape[:2], (to_height, to_width), config.decode.border)
     small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
     small_mask = None if mask is None else resize_mask(mask, (to_height, to_width))
     sharp = sharp_mask = None
