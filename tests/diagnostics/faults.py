@@ -91,7 +91,7 @@ def unnormalised_input(case: Case) -> Case:
 def swapped_channels(case: Case) -> Case:
     """Images are read as OpenCV does, and taken for RGB."""
 
-    def read(path: Path) -> np.ndarray:
+    def read(path: Path, **_: object) -> np.ndarray:
         with Image.open(path) as image:
             return np.array(Image.fromarray(np.asarray(image.convert("RGB"))[:, :, ::-1]).convert("L"))
 
