@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,6 +18,7 @@ ARRAY_NAMES = ("points", "keypoints", "pts")  # in an .npz file that holds sever
 SCORE_NAMES = ("prob", "scores", "score", "probability", "confidence")  # of an array, or of a column of text
 IMAGE_NAMES = ("image", "file", "filename", "file_name", "image_name", "name", "path")  # of a column
 ARRAYS, COCO = (".npy", ".npz"), ".json"
+LARGEST = float(np.finfo(np.float32).max)  # more is infinity where labels are stored
 READ = (".txt", ".csv", ".tsv", *ARRAYS, COCO)
 
 
@@ -138,7 +138,7 @@ def _read_text(file: Path) -> list[Labels]:
             values = [1.0 if column < 0 else float(fields[column]) for column in columns[:3]]
         except ValueError as error:
             raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected numbers x y") from error
-        if not all(map(math.isfinite, values)):
+        if not all(abs(value) <= LARGEST for value in values):
             raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected finite numbers")
         rows.setdefault(None if columns[3] < 0 else fields[columns[3]], []).append(values)
     if not rows and (columns is None or columns[3] < 0):
@@ -199,7 +199,7 @@ def _text(file: Path) -> str:
 
 
 def _checked(labels: Labels, where: str) -> Labels:
-    broken = np.flatnonzero(~np.isfinite(np.column_stack([labels.points, labels.scores])).all(axis=1))
+    broken = np.flatnonzero(~(abs(np.column_stack([labels.points, labels.scores])) <= LARGEST).all(axis=1))
     if len(broken):
         x, y = labels.points[broken[0]]
         raise UserError(f"{where}: point {broken[0] + 1} is ({x:g}, {y:g}), expected finite numbers")

@@ -48,6 +48,7 @@ def test_array_labels(tmp_path: Path) -> None:
         ("1 2\n3 four\n", "line 2 is '3 four'"),
         ("1 2\nnan 4\n", "line 2 is 'nan 4', expected finite"),
         ("1 2\n3 inf\n", "expected finite"),
+        ("1 2\n3 1e39\n", "line 2 is '3 1e39', expected finite"),
         ("1 2\n64 4\n", r"point 2 of 2 is \(x=64, y=4\).*64x48 pixels$"),
         ("1 2\n5 60\n", "x and y swapped"),
         ("-1 2\n", "expected points on the image"),
