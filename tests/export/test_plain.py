@@ -103,6 +103,7 @@ def test_parity_sees_a_swap(plain: SuperPoint, tmp_path: Path) -> None:
         ({"head_channels": 128}, "heads of 128 channels"),
         ({"descriptor_dim": 64}, "descriptors of 64 dimensions"),
         ({"descriptor_dim": 0}, "descriptors of 0 dimensions"),
+        ({"channels": 3}, "images of 3 channels"),
     ],
 )
 def test_what_cannot_be_expressed(form: str, setting: dict[str, Any], found: str, tmp_path: Path) -> None:
