@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from superpoint.files import refuse_inputs, write_json
 from superpoint.geometry.homography import resize_matrix, warp_points
 from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import Seen, load_detector, see
+from superpoint.labelling.memory import free_memory
 from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints, verdict
 from superpoint.visualize import save_figure
 
@@ -58,6 +60,7 @@ def match_images(
         views.append(see(model, image, config, str(path)))
         times.append(perf_counter())
     seen = (views[0].features, views[1].features)
+    _check_room(*map(len, seen))
     matches = match(*seen, matcher)
     times.append(perf_counter())
     homography = estimate_homography(*seen, matches, estimator, threshold=threshold)
@@ -83,6 +86,15 @@ def match_images(
     write_json(target.with_suffix(".json"), numbers)
     _show(numbers, target)
     return numbers
+
+
+def _check_room(first: int, second: int) -> None:
+    """Raise UserError if the similarities of so many keypoints, and a copy, do not fit into the memory."""
+    if 8 * first * second > free_memory(torch.device("cpu")):
+        raise UserError(
+            f"--max-keypoints: found {first} and {second} keypoints, too many to compare in the memory that is free; "
+            "expected fewer, e.g. --max-keypoints 10000"
+        )
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -1,6 +1,8 @@
 """Pictures of keypoints on an image, matches of two images, tracks on a frame."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from numpy.typing import NDArray
 
+from superpoint.data.images import resize_with_points
 from superpoint.features import Features
-from superpoint.geometry.homography import frame_corners, resize_points, warp_points
+from superpoint.geometry.homography import Matrix, frame_corners, resize_matrix, resize_points, warp_points
+from superpoint.inference.images import shrunk_size
 from superpoint.inference.tracking import Track
 from superpoint.matching import Homography, Matches, matched_keypoints
 from superpoint.visualize import (
@@ -30,15 +34,25 @@ from superpoint.visualize import (
 )
 
 FAINT = 0.01  # scores up to this are drawn in the darkest colour
+LARGE = 4096  # px; larger images are shrunk
 SMALL = 400  # px; smaller images are enlarged by a whole number, so that markers do not hide them
 
 
 def keypoints_picture(image: NDArray[np.generic], features: Features, title: str) -> Image:
     """Draw keypoints as rings, coloured by the logarithm of the score (viridis, 1 is yellow)."""
+    image, features, _ = _fitting(image, features)
     scale = max(1, SMALL // max(image.shape[:2]))
     levels = np.log10(np.maximum(features.scores, FAINT))
     drawn = draw_keypoints(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
     return contact_sheet([drawn], [title], columns=1)
+
+
+def _fitting(image: NDArray[Any], features: Features) -> tuple[NDArray[Any], Features, Matrix]:
+    """Shrink an image and its features to LARGE; return them and the matrix that did it."""
+    height, width = image.shape[:2]
+    to_height, to_width = shrunk_size(height, width, LARGE)
+    small, points = resize_with_points(image, features.keypoints, (to_height, to_width))
+    return small, replace(features, keypoints=points), resize_matrix(to_width / width, to_height / height)
 
 
 def match_figure(
@@ -53,6 +67,9 @@ def match_figure(
 
     Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
     """
+    image0, first, shrink0 = _fitting(image0, features[0])
+    image1, second, shrink1 = _fitting(image1, features[1])
+    features = (first, second)
     (height0, width0), (height1, width1) = image0.shape[:2], image1.shape[:2]
     canvas, shift = side_by_side(to_gray(image0), to_gray(image1))
     inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
@@ -79,7 +96,9 @@ def match_figure(
         if drawn:
             drawn[0].set_label(f"{label} ({int(members.sum())})")
     if homography.matrix is not None:
-        corners = warp_points(frame_corners(height0, width0), homography.matrix) + shift
+        corners = (
+            warp_points(frame_corners(height0, width0), shrink1 @ homography.matrix @ np.linalg.inv(shrink0)) + shift
+        )
         outline = Polygon(corners, fill=False, ls="--", ec=plot_color(GREEN), lw=2.5)
         outline.set_label("first image by the homography")
         axes.add_patch(outline)

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from superpoint.inference import Features, Matches
+from superpoint.inference import Features, Matches, pictures
 from superpoint.inference.pictures import SMALL, keypoints_picture, match_figure, track_picture
 from superpoint.inference.tracking import Track
 from superpoint.matching import Homography
@@ -44,6 +45,21 @@ def test_match_figure_tells_inliers_from_others() -> None:
     picture = figure_to_image(figure).astype(int)
     for colour in (BLUE, GREEN):
         assert (np.abs(picture - colour).sum(axis=2) < 30).any()
+
+
+def test_large_images_are_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "LARGE", 60)
+    points = np.array([[30.0, 20.0], [80.0, 60.0], [9, 70], [100, 9]], np.float32)
+    features = Features(points, np.ones(4), None, (120, 90))
+    matches = Matches(np.stack([np.arange(4)] * 2, axis=1), np.ones(4, np.float32))
+    homography = Homography(np.array([[1.0, 0, 10], [0, 1, 5], [0, 0, 1]]), np.ones(4, bool))
+    axes = match_figure(GRAY, GRAY[:40, :50], (features, features), matches, homography, "title").axes[0]
+    start, end = np.asarray(axes.get_lines()[2].get_xydata())
+    np.testing.assert_allclose(start, [(30.5 / 2 - 0.5), (20.5 / 2 - 0.5)])
+    np.testing.assert_allclose(end, [30 + 60 + 12, 20])  # the second image is small enough
+    (outline,) = axes.patches
+    np.testing.assert_allclose(np.asarray(outline.get_path().vertices)[0], [60 + 12 + 9.5, 4.5])
+    assert keypoints_picture(GRAY, features, "").shape[1] == 8 + 60 * (SMALL // 60)
 
 
 def test_match_figure_of_nothing() -> None:
