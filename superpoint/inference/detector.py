@@ -100,9 +100,9 @@ class FeatureDetector:
         """Find keypoints in one image or several of any sizes, and describe them if the network can.
 
         Args:
-            images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16 or float of 0..1; a
-                tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8 or float of 0..1. Or several: a list or tuple, or
-                a colour array or tensor with one more dimension in front. uint16 is stretched between its percentiles.
+            images: a path; a numpy array [H, W], [H, W, 1] or [H, W, 3] (RGB), uint8, uint16, bool or float of 0..1; a
+                tensor [H, W], [1, H, W] or [3, H, W] (RGB), uint8, bool or float of 0..1. Or several: a list or tuple,
+                or a colour array or tensor with one more dimension in front. uint16 is stretched as from a file.
                 For a network of other `channels`: a path, an array [H, W, channels], a tensor [channels, H, W].
             mask: what to ignore (0; anything else is kept): bool or uint8 [H, W], an array, a tensor or a path; a list
                 for several images, or one for all. Of any size, in the frame of the image; see `data.masks.fit_mask`.

@@ -108,13 +108,13 @@ def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[
     """
     counts = (1, 3) if channels in (1, 3) else (channels,)
     if isinstance(image, Tensor):
-        axis, types = 0, "torch.uint8 or floating point 0..1"
+        axis, types = 0, "torch.uint8, torch.bool or floating point 0..1"
         shapes = "[H, W], [1, H, W] or [3, H, W]" if channels in (1, 3) else f"[{channels}, H, W]"
-        known = image.dtype == torch.uint8 or image.is_floating_point()
+        known = image.dtype in (torch.uint8, torch.bool) or image.is_floating_point()
     else:
-        axis, types = 2, "uint8, uint16 or float 0..1"
+        axis, types = 2, "uint8, uint16, bool or float 0..1"
         shapes = "[H, W] or [H, W, 3]" if channels in (1, 3) else f"[H, W, {channels}]"
-        known = image.dtype in (np.uint8, np.uint16) or image.dtype.kind == "f"
+        known = image.dtype in (np.uint8, np.uint16, np.bool_) or image.dtype.kind == "f"
     if image.ndim not in (2, 3) or (image.shape[axis] if image.ndim == 3 else 1) not in counts:
         raise ValueError(f"{name}: found shape {list(image.shape)}, expected {shapes}{_hint(image, counts)}")
     if 0 in image.shape:
@@ -122,12 +122,12 @@ def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[
     if not known:
         raise ValueError(f"{name}: found type {image.dtype}, expected {types}")
     if isinstance(image, Tensor):
-        values = (image if image.dtype == torch.uint8 else image.float()).detach().cpu().numpy()
+        values = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
-    else:  # 16 bits as from a file: thermal cameras use a small part of their range
+    else:
         values = image
-        if image.dtype == np.uint16:
-            values = to_8_bits(image, stretch=True) if channels in (1, 3) else stretched(image, name, channels)
+    if values.dtype in (np.uint16, np.bool_):  # as from a file: thermal cameras use a small part of their range
+        values = to_8_bits(values, stretch=True) if channels in (1, 3) else stretched(values, name, channels)
     with np.errstate(over="ignore"):
         pixels = np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
     if channels == 1:

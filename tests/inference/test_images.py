@@ -29,7 +29,7 @@ GRAY = np.zeros((16, 24), np.uint8)
         (np.zeros((2, 2, 2, 2, 2), np.uint8), r"found shape"),
         (np.zeros((0, 24), np.uint8), "expected at least one pixel"),
         (torch.zeros(0, 24), "expected at least one pixel"),
-        (np.zeros((16, 24), np.int64), "image: found type int64, expected uint8, uint16 or float"),
+        (np.zeros((16, 24), np.int64), "image: found type int64, expected uint8, uint16, bool or float"),
         (np.zeros((16, 24), complex), "found type complex128"),
         (torch.zeros(16, 24, dtype=torch.int32), "found type torch.int32"),
         (np.full((16, 24), 128.0), r"found values 128..128, expected floats of 0..1; divide by 255, or give uint8"),
@@ -67,6 +67,14 @@ def test_values_are_kept() -> None:
     flipped = levels[::-1, ::-1]  # negative strides
     assert network_image(flipped).pixels.tolist() == [flipped.tolist()]
     assert network_image(np.array([[1.0005, -0.0005]])).pixels.tolist() == [[[1.0, 0.0]]]
+
+
+def test_truth_values_are_black_and_white() -> None:
+    square = np.zeros((16, 24), bool)
+    square[4:10, 5:12] = True
+    expected = torch.from_numpy(square.astype(np.uint8) * 255)
+    for image in (square, np.dstack([square] * 3), torch.from_numpy(square), torch.from_numpy(square)[None]):
+        assert torch.equal(gray_image(image).pixels, expected)
 
 
 def test_the_array_given_is_not_changed_and_not_kept() -> None:
