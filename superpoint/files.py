@@ -74,9 +74,8 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def append_text(path: Path, text: str) -> None:
-    """Append `text` to a file, whole or not at all. Raises: UserError as `write_atomically`."""
-    content = text.encode()
+def append(path: Path, content: bytes) -> None:
+    """Append `content` to a file, whole or not at all. Raises: UserError as `write_atomically`."""
     try:
         with open(path, "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)

@@ -133,6 +133,8 @@ def _labels(config: DataConfig, *, held_out: bool) -> tuple[FeatureFile, list[st
     assert config.labels is not None
     labels = FeatureFile(config.labels)
     chosen = labels.names()
+    if not chosen:
+        raise UserError(f"data.labels={config.labels}: holds no labels ({len(labels.skipped())} images were skipped)")
     if held_out or not config.overfit:  # to overfit, any photograph will do, even the only one
         chosen = split_names(chosen, config.holdout)[1 if held_out else 0]
     return labels, chosen

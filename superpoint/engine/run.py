@@ -11,24 +11,24 @@ run.lock             the process that trains into the folder, while it does
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from superpoint.engine.environment import describe_environment
 from superpoint.errors import UserError
-from superpoint.files import append_text, read_text, write_json, write_text
+from superpoint.files import append, make_folder, read_text, write_json, write_text
 from superpoint.lock import UNSUPPORTED, FolderLock
 from superpoint.pretrained import result_run
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 WEIGHTS = "weights.safetensors"
 
@@ -95,7 +95,7 @@ class RunFolder:
         self.best = self.checkpoints / "best.ckpt"
         self.weights = self.path / WEIGHTS
         self.lock = FolderLock(self.path)
-        self._writer: SummaryWriter | None = None
+        self._events: Path | None = None
         self._first_step = 0
 
     @classmethod
@@ -193,18 +193,22 @@ class RunFolder:
         if not self.main:
             return
         entry = {"step": step, "event": event, **{key: _plain(value) for key, value in values.items()}}
-        append_text(self.metrics_file, json.dumps(entry, allow_nan=False) + "\n")
+        append(self.metrics_file, json.dumps(entry, allow_nan=False).encode() + b"\n")
         if event in ("train", "validate"):
+            from torch.utils.tensorboard.summary import scalar  # slow to import, so only where it is used
+
             for key, value in flatten(entry, "/").items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
-                    self._tensorboard().add_scalar(f"{event}/{key}", value, step)
+                    self._show(step, summary=scalar(f"{event}/{key}", value))
 
     def log_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Show `images` (name -> uint8 RGB [H,W,3]) in TensorBoard."""
         if not self.main:
             return
-        for name, image in images.items():
-            self._tensorboard().add_image(name, image, step, dataformats="HWC")
+        from torch.utils.tensorboard.summary import image  # slow to import, so only where it is used
+
+        for name, pixels in images.items():
+            self._show(step, summary=image(name, pixels, dataformats="HWC"))
 
     def history(self) -> History:
         """Return what the run has logged; empty if that is nothing yet."""
@@ -217,9 +221,6 @@ class RunFolder:
         return History(entries, damaged[:-1] if truncated else damaged, truncated)
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
         self.lock.release()
 
     def __enter__(self) -> RunFolder:
@@ -228,12 +229,18 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _tensorboard(self) -> SummaryWriter:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, so only where it is used
+    def _show(self, step: int, **content: Any) -> None:
+        """Append an event to TensorBoard's file; TensorBoard's own writer meets a full disk in a thread."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-            self._writer = SummaryWriter(str(self.tensorboard), purge_step=self._first_step + 1)
-        return self._writer
+        if self._events is None:
+            self._events = make_folder(self.tensorboard) / f"events.out.tfevents.{time.time():.0f}.{os.getpid()}"
+            for first in ({"file_version": "brain.Event:2"}, {"session_log": SessionLog(status=SessionLog.START)}):
+                self._show(self._first_step + 1, **first)  # which drops later steps of the sessions before
+        record = io.BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
+        append(self._events, record.getvalue())
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

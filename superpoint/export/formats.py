@@ -101,7 +101,7 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
         os.replace(weights, path.with_suffix(".bin"))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({one_line(error)})") from error
+        raise UserError(f"{path}: cannot be written ({one_line(error)}; disk full?)") from error
     finally:
         for left in (temporary, weights):
             left.unlink(missing_ok=True)

@@ -130,7 +130,7 @@ class VideoFile:
                 self._temporary.unlink(missing_ok=True)
                 raise UserError(
                     f"{self.path}: cannot be written with the codec '{self.codec}': this OpenCV has none of that name, "
-                    f"or the folder is read-only; expected e.g. {CODECS[self.path.suffix.lower()]}"
+                    f"or the disk is full or read-only; expected e.g. {CODECS[self.path.suffix.lower()]}"
                 )
             self._writer = writer
         with silent():

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from superpoint.config import MagicPointConfig
-from superpoint.data.training_set import training_samples
+from superpoint.data.training_set import demand_labels, training_samples
 from superpoint.engine import make_fabric
 from superpoint.engine.lr_finder import RangeTest, lr_range_test
 from superpoint.files import make_folder, write_json
@@ -18,6 +18,7 @@ from superpoint.visualize import save_figure
 
 def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> RangeTest:
     """Run a learning-rate range test with the recipe `config`; write lr_finder.png and .json to `out`."""
+    demand_labels(config.data)
     folder = make_folder(out)
     model = build_model(config.model, config.seed)
     objective = detector_objective(config)
