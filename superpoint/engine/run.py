@@ -231,7 +231,7 @@ class RunFolder:
 
     def _show(self, step: int, **content: Any) -> None:
         """Append an event to TensorBoard's file; TensorBoard's own writer meets a full disk in a thread."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         if self._events is None:
