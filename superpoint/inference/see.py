@@ -1,5 +1,6 @@
 """A network and its view of an image, as the options of a command say."""
 
+from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
@@ -35,17 +36,7 @@ def see(
     check_thin((height, width), size, config.border)
     tile = fitting_tile(config.tile, size, model.device, name)
     small = shrink(image, config.resize)
-    found = model.detect(
-        small,
-        mask=mask,
-        threshold=config.threshold,
-        max_keypoints=config.max_keypoints,
-        nms_radius=config.nms_radius,
-        border=config.border,
-        tile=tile,
-        grid=parse_grid("--grid", config.grid),
-        per_cell=config.per_cell,
-    )
+    found = model.detect(small, mask=mask, tile=tile, **asdict(decode_config(config)))
     return Seen(small, found, (width, height))
 
 
@@ -59,11 +50,7 @@ def load_detector(config: InferenceConfig, *, described: bool = False) -> Featur
 
 def decode_config(config: InferenceConfig) -> DecodeConfig:
     """Return how a network's output becomes keypoints."""
+    grid = parse_grid("--grid", config.grid)
     return DecodeConfig(
-        config.nms_radius,
-        config.threshold,
-        config.border,
-        config.max_keypoints,
-        grid=parse_grid("--grid", config.grid),
-        per_cell=config.per_cell,
+        config.nms_radius, config.threshold, config.border, config.max_keypoints, grid=grid, per_cell=config.per_cell
     )

@@ -17,6 +17,8 @@ from superpoint.geometry.cells import CELL, CHANNELS, cells_to_pixels
 from superpoint.geometry.peaks import plain, raster_places, refine_peaks, smooth_probability, values_at
 from superpoint.models.suppression import limit_per_cell, suppress_strip
 
+# Pixels, for networks that were trained jointly with descriptors: their points are matched, and ranked for that.
+SMOOTHING = 1.0
 DECODER_VERSION = 4  # raise it when keypoints change: features that older code left in a cache are then made anew
 
 
@@ -80,7 +82,8 @@ class Decoder:
             `refine_peaks`, otherwise coordinates are whole numbers; `grid` leaves `per_cell` keypoints in each cell,
             then `max_keypoints` count (0 = all), the strongest each time.
         valid: bool [B, H, W] or [H, W], true where keypoints are allowed; None = everywhere.
-        smoothing: pixels, see `smooth_probability`; scores are of the smoothed map. 0 = none.
+        smoothing: pixels, see `smooth_probability`; scores are of the smoothed map. 0 = none; None = SMOOTHING if there
+            are descriptors, else none.
         density: float32 [B, H, W], refines peaks in place of the probability; for whole maps only.
     """
 
@@ -90,7 +93,7 @@ class Decoder:
         decode: DecodeConfig,
         *,
         valid: Tensor | None = None,
-        smoothing: float = 0.0,
+        smoothing: float | None = None,
         density: Tensor | None = None,
     ) -> None:
         self.size, self.decode, self.valid, self.smoothing, self.density = size, decode, valid, smoothing, density
@@ -105,6 +108,8 @@ class Decoder:
 
         The height of a strip is a multiple of 8, but of the last.
         """
+        if self.smoothing is None:
+            self.smoothing = 0.0 if descriptors is None else SMOOTHING
         if self._rows is not None:
             probability = torch.cat([self._rows[0], probability], dim=1)
             if descriptors is not None and self._rows[1] is not None:
@@ -121,10 +126,8 @@ class Decoder:
         if self._decided is not None:
             candidates = candidates.clone()
             candidates[:, : self._decided.shape[1]].masked_fill_(self._decided, 0.0)
-        kept, undecided = suppress_strip(
-            candidates, decode.nms_radius, decode.threshold, self._strongest, decode.border, last=last
-        )
-        border = decode.border
+        border, limits = decode.border, (decode.nms_radius, decode.threshold, self._strongest, decode.border)
+        kept, undecided = suppress_strip(candidates, *limits, last=last)
         if border > 0:
             kept[:, : max(border - top, 0)] = kept[:, max(height - border - top, 0) :] = False
             kept[:, :, :border] = kept[:, :, -border:] = False
@@ -153,12 +156,10 @@ class Decoder:
         if self._strongest:
             scores, order = scores[: self._strongest], order[: self._strongest]
         y, x = y[order], x[order]
+        points = torch.stack([x, y], dim=1).float()
         if self.decode.subpixel:
-            points = refine_peaks(
-                probability if self.density is None else self.density, torch.full_like(y, index), y, x
-            )
-        else:
-            points = torch.stack([x, y], dim=1).float()
+            density = probability if self.density is None else self.density
+            points = refine_peaks(density, torch.full_like(y, index), y, x).float()
         described = None
         if descriptors is not None:
             (described,) = sample_descriptors(descriptors[index : index + 1], [points])

@@ -16,8 +16,6 @@ from superpoint.geometry.cells import CELL, image_tensor
 from superpoint.geometry.peaks import all_finite
 from superpoint.models.decode import Decoder, logits_to_probability, pad_to_multiple
 
-# Pixels, for networks that were trained jointly with descriptors: their points are matched, and ranked for that.
-SMOOTHING = 1.0
 # Pixels of a tile beside what is taken of it. Our own encoders look 40 px beyond a cell, so that tiles change nothing;
 # the descriptors of VGG16 and ResNets change by 1e-5 (cosine); squeeze-and-excitation sees the whole tile.
 OVERLAP = 56
@@ -168,20 +166,15 @@ def _decoded(
     valid: Tensor | None,
     smoothing: float | None,
 ) -> list[Features]:
-    height, width = size
-    decoder = None
-    for probability, descriptors in strips:
-        if smoothing is None:
-            smoothing = 0.0 if descriptors is None else SMOOTHING
-        decoder = decoder or Decoder((width, height), decode or DecodeConfig(), valid=valid, smoothing=smoothing)
-        decoder.add(probability, descriptors)
-    assert decoder is not None
+    decoder = Decoder((size[1], size[0]), decode or DecodeConfig(), valid=valid, smoothing=smoothing)
+    for strip in strips:
+        decoder.add(*strip)
     return [
         Features(
             each.points.cpu().numpy(),
             each.scores.cpu().numpy(),
             None if each.descriptors is None else each.descriptors.cpu().numpy(),
-            (width, height),
+            decoder.size,
         )
         for each in decoder.found()
     ]
