@@ -155,21 +155,16 @@ def _fields(line: str) -> list[str]:
 
 
 def _read_coco(file: Path) -> list[Labels]:
-    def demand(holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"{file}: {what}")
-
     try:
         content = json.loads(_text(file))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not readable as JSON ({one_line(error)})") from error
-    parts = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
-    demand(
-        all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in parts),
-        "expected COCO's keypoints: {images: [...], annotations: [...]}",
-    )
-    found: dict[Any, list[NDArray[np.float64]]] = {}
-    for number, each in enumerate(parts[1] or [], start=1):
+    images, annotations = (content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations"))
+    for part in (images, annotations):
+        if not isinstance(part, list) or not all(isinstance(each, dict) for each in part):
+            raise UserError(f"{file}: expected COCO's keypoints: {{images: [...], annotations: [...]}}")
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for number, each in enumerate(annotations or [], start=1):
         if "keypoints" not in each:
             continue  # a box or an outline
         try:
@@ -178,16 +173,17 @@ def _read_coco(file: Path) -> list[Labels]:
             raise UserError(f"{file}: annotation {number}: expected keypoints [x, y, visibility, ...]") from error
         found.setdefault(str(each.get("image_id")), []).append(triples[triples[:, 2] != 0])
     labels = []
-    for number, each in enumerate(parts[0] or [], start=1):
+    for number, each in enumerate(images or [], start=1):
         name, size = each.get("file_name"), (each.get("width"), each.get("height"))
-        demand(isinstance(name, str) and name != "", f"image {number}: found no file_name")
-        table = found.pop(str(each.get("id")), None)
-        if table is not None:
-            points = np.concatenate(table)[:, :2]
+        if not isinstance(name, str) or not name:
+            raise UserError(f"{file}: image {number}: found no file_name")
+        if str(each.get("id")) in found:
+            points = np.concatenate(found.pop(str(each.get("id"))))[:, :2]
             sized = all(isinstance(side, int) and side > 0 for side in size)
             made = Labels(name, points, np.ones(len(points)), size if sized else None)
             labels.append(_checked(made, f"{file}: {name}"))
-    demand(not found, f"found annotations of image_id {next(iter(found), '')}, which is not among the images")
+    if found:
+        raise UserError(f"{file}: found annotations of image_id {next(iter(found))}, which is not among the images")
     return labels
 
 

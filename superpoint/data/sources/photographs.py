@@ -30,7 +30,7 @@ class AlignedFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> extensions; listed when asked for
+        self._folders: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> names; listed when asked for
 
     def find(self, name: str) -> str | None:
         """Return the file that labels of `name` are for, relative to the root; None without one, or with several."""
@@ -43,16 +43,18 @@ class AlignedFiles:
             place = self.root / folder
             for file in place.iterdir() if place.is_dir() else ():
                 if file.suffix.lower() in EXTENSIONS:
-                    stems.setdefault(file.stem, []).append(file.suffix)
+                    stems.setdefault(file.stem, []).append(file.name)
             self._folders[folder] = stems
-        alike = self._folders[folder].get(path.stem, [])
-        return str(path.with_suffix(alike[0])) if len(alike) == 1 else None
+        alike = self._folders[folder].get(path.stem if path.suffix.lower() in EXTENSIONS else path.name, [])
+        return str(path.with_name(alike[0])) if len(alike) == 1 else None
 
 
-def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    """Tell whether one (width, height) is a resize of the other, whose sides were rounded to whole pixels."""
-    x, y = (math.log(b / a) for a, b in zip(first, second, strict=True))
-    return abs(x - y) <= sum(1 / min(a, b) for a, b in zip(first, second, strict=True))
+def check_shape(path: Path, labelled: tuple[int, int], size: tuple[int, int]) -> None:
+    """Raise UserError unless an image of (width, height) `size` is a resize of `labelled`, rounded to whole pixels."""
+    x, y = (math.log(b / a) for a, b in zip(labelled, size, strict=True))
+    if abs(x - y) > sum(1 / min(a, b) for a, b in zip(labelled, size, strict=True)):
+        found, made = (" x ".join(map(str, each)) for each in (size, labelled))
+        raise UserError(f"{path}: found {found} pixels, its labels were made for {made}")
 
 
 class LabelledPhotographs:
@@ -140,9 +142,7 @@ class LabelledPhotographs:
         size, labelled = (image.shape[1], image.shape[0]), features.image_size
         if labelled in (size, (0, 0)):
             return image, features
-        if not same_shape(labelled, size):
-            made = " x ".join(map(str, labelled))
-            raise UserError(f"{self.root / name}: found {size[0]} x {size[1]} pixels, its labels were made for {made}")
+        check_shape(self.root / name, labelled, size)
         points = resize_points(features.keypoints, size[0] / labelled[0], size[1] / labelled[1])
         return image, replace(features, keypoints=points, image_size=size)
 
