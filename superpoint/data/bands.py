@@ -52,15 +52,16 @@ def array_image(pixels: NDArray[np.generic], name: str, channels: int = 1) -> ND
 
     Raises: UserError, which begins with `name`, if it cannot be an image, or has fewer channels.
     """
-    if pixels.ndim == 3 and pixels.shape[2] not in (*COLOURS, channels) and pixels.shape[0] in (*PLANES, channels):
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    odd = channels in COLOURS[:2] and pixels.ndim == 3 and pixels.shape[2] not in COLOURS
-    if pixels.ndim not in (2, 3) or 0 in pixels.shape or odd or pixels.dtype.kind not in "buif":
-        kind = "" if pixels.dtype.kind in "buif" else f" of {pixels.dtype}"
-        raise UserError(f"{name}: found an array{kind} of shape {list(pixels.shape)}, expected [H, W] or [H, W, C]")
-    if channels in COLOURS[:2]:
+    coloured = channels in (1, 3)
+    if pixels.ndim == 3:
+        planes = pixels.shape[2] not in COLOURS and pixels.shape[0] in PLANES
+        pixels = pixels.transpose(1, 2, 0) if planes or (not coloured and pixels.shape[0] < pixels.shape[2]) else pixels
+        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    odd = coloured and pixels.ndim == 3 and pixels.shape[2] not in COLOURS
+    if odd or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.dtype.kind not in "buif":
+        found = f"an array of {pixels.dtype} {list(pixels.shape)}"
+        raise UserError(f"{name}: found {found}, expected numbers [H, W] or [H, W, C]")
+    if coloured:
         return convert(pixels, "L" if channels == 1 else "RGB")
     return stretched(pixels, name, channels)
 
@@ -91,7 +92,6 @@ def _load_array(path: Path, content: bytes | None) -> NDArray[np.generic]:
         pixels = np.load(stream, allow_pickle=False)
     if not isinstance(pixels, np.ndarray):
         raise UserError(f"{path}: found several arrays, expected one")
-    check_size(path, *pixels.shape[:2])
     return pixels
 
 

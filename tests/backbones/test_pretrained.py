@@ -26,8 +26,15 @@ def colour_checkpoint(path: Path, name: str) -> torch.nn.Module:
     return network
 
 
-@pytest.mark.parametrize(("name", "layer"), [("resnet18", "bn1"), ("vgg11", "features.0"), ("vgg11_bn", "features.1")])
-def test_first_layer_sees_a_grey_image_as_the_colour_network_does(tmp_path: Path, name: str, layer: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "layer", "channels"),
+    [
+        *(("resnet18", "bn1", channels) for channels in (1, 3, 4)),
+        *(("vgg11", "features.0", 1), ("vgg11_bn", "features.1", 3), ("vgg11_bn", "features.1", 1)),
+    ],
+)
+def test_first_layer_sees_what_the_colour_network_does(tmp_path: Path, name: str, layer: str, channels: int) -> None:
+    """Of RGB the same, else of grey in all channels."""
     path = tmp_path / "colour.pth"
     with torch.device("meta"):
         network = CLASSIFIERS[name]().eval()  # what is not needed, such as VGG's 120 M weights, stays without numbers
@@ -37,9 +44,9 @@ def test_first_layer_sees_a_grey_image_as_the_colour_network_does(tmp_path: Path
     liven(trunk)
     kept = {key: tensor for key, tensor in network.state_dict().items() if not tensor.is_meta}
     torch.save({key: tensor.zero_() if key.endswith("tracked") else tensor for key, tensor in kept.items()}, path)
-    encoder = TrunkEncoder(name).eval()
+    encoder = TrunkEncoder(name, channels=channels).eval()
     load_encoder(encoder, path)
-    grey = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3 if channels == 3 else 1, 32, 32, generator=torch.Generator().manual_seed(0))
     mean, spread = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     outputs: list[torch.Tensor] = []
 
@@ -50,10 +57,10 @@ def test_first_layer_sees_a_grey_image_as_the_colour_network_does(tmp_path: Path
     for module in (network.get_submodule(layer), encoder.get_submodule(here)):
         module.register_forward_hook(keep)
     with torch.no_grad():
-        x = (grey.expand(-1, 3, -1, -1) - mean) / spread
+        x = (image.expand(-1, 3, -1, -1) - mean) / spread
         for module in list(trunk)[:3]:
             x = module(x)
-        encoder((grey - 0.5) * 4)
+        encoder((image.expand(-1, channels, -1, -1) - 0.5) * 4)
     inside = (..., slice(4, -4), slice(4, -4))  # beyond the border are zeros, which stand for other colours
     torch.testing.assert_close(outputs[1][inside], outputs[0][inside], rtol=1e-4, atol=1e-4)
 

@@ -129,3 +129,18 @@ def test_tiny_images(shape: tuple[int, int]) -> None:
     for seed in range(20):
         for config in (PhotometricConfig(), DARK):
             assert augment_photometric(image, config, np.random.default_rng(seed)).shape == shape
+
+
+def test_channels_share_the_scene_but_not_the_sensor() -> None:
+    """Of equal channels shadows, lamps and blur make equal ones; contrast, noise and compression are independent."""
+    image = np.repeat(IMAGE[:, :, None], 6, axis=2)
+    shared = apply(image=image, gamma=1.5, lamplight=3.0, shade=[0.5, 0.7], motion_blur=9, defocus_blur=2)
+    assert shared.shape == image.shape
+    assert np.abs(shared[:, :, 0].astype(int) - IMAGE).mean() > 10
+    assert all(np.array_equal(shared[:, :, 0], shared[:, :, k]) for k in range(6))
+    noise = (apply(image=image, gaussian_noise=[8.0, 8.0]).astype(float) - image).reshape(-1, 6)
+    assert np.abs(np.corrcoef(noise.T) - np.eye(6)).max() < 0.05
+    spread = apply(image=image, contrast=[0.3, 1.7]).std(axis=(0, 1))
+    assert spread.max() > 1.3 * spread.min()
+    blocks = apply(image=image, jpeg_quality=10)
+    assert blocks.shape == image.shape

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from superpoint.backends import Network, resolve
-from superpoint.config import DecodeConfig
+from superpoint.config import DecodeConfig, ModelConfig
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model
 from superpoint.export import parity as parity_module
 from superpoint.export.formats import FORMATS, SUFFIXES
 from superpoint.export.parity import measure_parity
-from superpoint.models import SuperPoint
+from superpoint.models import SuperPoint, build_model
 from superpoint.models.extract import features
+from superpoint.models.weights import load_weights
+from superpoint.training.magicpoint import load_start
 from tests.conftest import CommandLine
 
 SETTINGS = Settings(max_keypoints=200)
@@ -53,6 +55,18 @@ class TestFast:
         assert found["fp32"].agreement >= 0.995
         assert ("bf16" in found) == (resolve("openvino")[1] == "bf16")
         assert all(each.passed for each in found.values())
+
+    @pytest.mark.parametrize("form", ["torchscript", "openvino"])
+    def test_two_channels(self, folder: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if form == "openvino":
+            pytest.importorskip("openvino")
+        monkeypatch.setattr(parity_module, "IMAGES", 6)
+        _, config, _ = load_weights("magicpoint-compact")
+        model = build_model(ModelConfig(**{**config, "channels": 2}))
+        load_start(model, "magicpoint-compact")
+        path = write_model(model.eval(), form, folder / f"two{SUFFIXES[form]}")
+        assert open_exported(path).channels == 2
+        assert all(each.passed for each in measure_parity(model, form, path, SETTINGS))
 
     def test_parity_sees_another_model(
         self, described: SuperPoint, scripted: Path, monkeypatch: pytest.MonkeyPatch

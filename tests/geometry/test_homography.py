@@ -121,3 +121,13 @@ def test_inverse() -> None:
     assert np.allclose(inverse(h_a_b) @ h_a_b, np.eye(3))
     with pytest.raises(ValueError, match="singular"):
         inverse(np.diag([1.0, 1.0, 0.0]))
+
+
+def test_channels_are_warped_alike() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 6), dtype=np.uint8)
+    matrix = sample_homography(np.random.default_rng(1), 20, 30)
+    for border in (cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT):
+        warped = warp_image(image, matrix, (25, 35), border, 7)
+        alone = [warp_image(np.ascontiguousarray(image[:, :, k]), matrix, (25, 35), border, 7) for k in range(6)]
+        # OpenCV rounds positions of two channels to 1/32 px.
+        np.testing.assert_allclose(warped.astype(int), np.dstack(alone), atol=255 / 32)

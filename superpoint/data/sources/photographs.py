@@ -17,7 +17,7 @@ from superpoint.data.feature_file import FeatureFile
 from superpoint.data.images import read_orientation
 from superpoint.data.masks import Mask, Masks, inner, on_mask
 from superpoint.data.sources.archives import Hdf5Images
-from superpoint.data.sources.source import EXTENSIONS, HDF5
+from superpoint.data.sources.source import HDF5, extensions_of
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
@@ -28,8 +28,8 @@ TRIES = 20  # images in a row that cannot be read before training gives up
 class AlignedFiles:
     """The image files below `root` by the names of labels: those of that name, else the one with the same stem."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, channels: int = 1) -> None:
+        self.root, self.extensions = root, extensions_of(channels)
         self._folders: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> names; listed when asked for
 
     def find(self, name: str) -> str | None:
@@ -42,10 +42,10 @@ class AlignedFiles:
             stems: dict[str, list[str]] = {}
             place = self.root / folder
             for file in place.iterdir() if place.is_dir() else ():
-                if file.suffix.lower() in EXTENSIONS:
+                if file.suffix.lower() in self.extensions:
                     stems.setdefault(file.stem, []).append(file.name)
             self._folders[folder] = stems
-        alike = self._folders[folder].get(path.stem if path.suffix.lower() in EXTENSIONS else path.name, [])
+        alike = self._folders[folder].get(path.stem if path.suffix.lower() in self.extensions else path.name, [])
         return str(path.with_name(alike[0])) if len(alike) == 1 else None
 
 
@@ -86,7 +86,7 @@ class LabelledPhotographs:
         if not self.names:
             raise UserError(f"{labels.path}: holds no labels")
         self.store = Hdf5Images(self.root, self.names, channels) if self.root.suffix.lower() in HDF5 else None
-        self.files = AlignedFiles(self.root)
+        self.files = AlignedFiles(self.root, channels)
         self.masks = None if masks is None else Masks(masks)
         if self.masks is not None:
             self.masks.check([self._image(name) for name in every])

@@ -63,8 +63,8 @@ class Files(NamedImages):
 
     def load(self, name: str) -> NDArray[np.uint8]:
         suffix = os.path.splitext(name)[1].lower()
-        if suffix not in _extensions(self.channels):
-            supported = " ".join(_extensions(self.channels))
+        if suffix not in extensions_of(self.channels):
+            supported = " ".join(extensions_of(self.channels))
             raise UserError(f"{name}: found the extension '{suffix}', supported: {supported}")
         try:
             return read_image(self.root / name, self.channels)
@@ -75,7 +75,7 @@ class Files(NamedImages):
         return read_orientation(self.root / name)
 
 
-def _extensions(channels: int) -> tuple[str, ...]:
+def extensions_of(channels: int) -> tuple[str, ...]:
     """Return how images end; arrays only where grey is not asked for: beside photographs they are often labels."""
     return EXTENSIONS if channels == 1 else (*EXTENSIONS, ARRAY)
 
@@ -115,8 +115,8 @@ def open_source(
             raise UserError("--root: tars and HDF5 files have no root; names are those inside them")
         if stores:
             return Hdf5Images(Path(stores[0]), channels=channels)
-        return TarImages(tars, _extensions(channels), prefix=prefix, channels=channels)
-    found = [_find(text, Path(root) if root is not None else None, _extensions(channels)) for text in expanded]
+        return TarImages(tars, extensions_of(channels), prefix=prefix, channels=channels)
+    found = [_find(text, Path(root) if root is not None else None, extensions_of(channels)) for text in expanded]
     return _common(found, root, ", ".join(inputs), channels)
 
 
@@ -198,7 +198,7 @@ def _common(found: Sequence[_Found], root: str | Path | None, inputs: str, chann
     kinds = Counter(os.path.splitext(path)[1].lower() or "none" for path in others)
     if not paths:
         beside = f" ({len(others)} files with other extensions: {', '.join(sorted(kinds)[:5])})" if others else ""
-        raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(_extensions(channels))}")
+        raise UserError(f"{inputs}: found no image{beside}, supported: {' '.join(extensions_of(channels))}")
     base = os.path.abspath(root) if root is not None else os.path.commonpath([each.base for each in found])
     if os.path.commonpath([base, *paths]) != base:
         if root is not None:

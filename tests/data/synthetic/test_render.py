@@ -78,3 +78,18 @@ def test_smooth_noise_has_about_the_deviation_asked_for() -> None:
     rng = np.random.default_rng(0)
     deviations = [smooth_noise(rng, 60, 80, 10.0).std() for _ in range(200)]
     assert 6 < np.median(deviations) < 14
+
+
+def test_channels_show_one_scene_at_levels_of_their_own() -> None:
+    grey, bands = (ShapeGenerator(SyntheticConfig(), 96, 128, 5, channels) for channels in (1, 3))
+    whole = []
+    for index in range(8):
+        one, several = grey.scene(index), bands.scene(index)
+        np.testing.assert_array_equal(one.points, several.points)
+        channels = np.moveaxis(several.image, 2, 0)
+        whole.append([np.array_equal(channel, one.image) for channel in channels])
+        for channel in channels:
+            if channel.std() > 5 and channel.min() > 0 and channel.max() < 255:  # not clipped
+                assert abs(np.corrcoef(channel.ravel(), one.image.ravel())[0, 1]) > 0.98
+    assert (np.sum(whole, axis=1) >= 1).all()  # somewhere all of it
+    assert np.any(whole, axis=0).all()  # but not always in the same channel

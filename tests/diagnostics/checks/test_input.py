@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from superpoint.config import DataConfig, MagicPointConfig, ModelConfig
 from superpoint.data.feature_writer import save_features
-from superpoint.data.images import read_gray
+from superpoint.data.images import read_gray, read_rgb
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.input import input_
@@ -22,6 +23,7 @@ from superpoint.diagnostics.reading import image_reader
 from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.training.magicpoint import load_start
+from superpoint.training.objectives import detector_objective
 from tests.diagnostics import faults
 
 
@@ -139,3 +141,30 @@ def test_the_reader_is_that_of_the_labelled_photographs(
     assert found.status is Status.FAIL
     assert "red and blue are swapped" in found.cause
     assert image_reader(training_samples(healthy.config.data, 0)) is None
+
+
+def test_channels_that_say_nothing_or_the_same() -> None:
+    data = DataConfig(height=48, width=64, curriculum=0)
+    config = MagicPointConfig(data=data, model=ModelConfig("lite", 16, channels=3))
+    model = build_model(config.model).eval()
+    case = Case(config, training_samples(data, 0, 3), model, detector_objective(config), read_gray=read_rgb)
+    shapes = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+
+    def photographs(images: np.ndarray) -> Any:
+        return [(image, np.zeros((0, 2), np.float32), None) for image in images]
+
+    found = input_(replace(case, photographs=photographs(shapes)))
+    assert found.status is Status.PASS
+    assert found.details["channels"]["mean"] == pytest.approx((shapes.mean(axis=(0, 1, 2)) / 255).tolist())
+    dead, same = shapes.copy(), shapes.copy()
+    dead[:, :, :, 1] = 7
+    same[:, :, :, 2] = same[:, :, :, 0]
+    found = input_(replace(case, photographs=photographs(dead)))
+    assert found.status is Status.FAIL
+    assert "Channel 2 of 3 is constant in 3 of 3" in found.cause
+    found = input_(replace(case, photographs=photographs(same)))
+    assert found.status is Status.WARN
+    assert "Channels 1 and 3 are the same" in found.cause
+    found = input_(replace(case, photographs=photographs(shapes), read_gray=lambda path: read_rgb(path)[:, :, ::-1]))
+    assert found.status is Status.FAIL
+    assert "does not return RGB" in found.cause
