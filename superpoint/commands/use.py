@@ -98,7 +98,12 @@ def demo_command(
     run_demo(config, host=host, port=port)
 
 
-@command("detect-samples", EVALUATE, options=InferenceConfig)
+@command(
+    "detect-samples",
+    EVALUATE,
+    options=InferenceConfig,
+    only=("model", "threshold", "max_keypoints", "nms_radius", "border", "resize", *RUNTIME),
+)
 def detect_samples_command(
     config: InferenceConfig,
     out: Annotated[Path | None, Option(help="Folder for the pictures; default <run>/detections.")] = None,

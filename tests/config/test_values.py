@@ -69,6 +69,10 @@ BAD: dict[type, list[tuple[str, str]]] = {  # overrides, and what the message sa
         ("seed=2000003", "tested on"),
     ],
     LabellingConfig: [
+        ("tile=100", "tile: found '100', expected auto, 0 or at least 256"),
+        ("decode.grid=[8]", r"decode\.grid: found \[8\]"),
+        ("decode.grid=[8,8]", r"decode\.per_cell: found 0"),
+        ("decode.per_cell=3", r"decode\.per_cell: found 3, expected a grid"),
         ("precision=fp16", r"^precision: found 'fp16', expected one of auto, fp32, bf16"),
         ("device=gpu", r"^device: found 'gpu', expected one of auto, cpu, cuda, mps"),
         ("backend=onnx", r"^backend: found 'onnx', expected one of auto, torch, openvino, onnxruntime"),

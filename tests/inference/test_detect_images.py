@@ -1,5 +1,6 @@
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,21 @@ def test_feature_file_has_what_the_model_finds(photos: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="exists already"):
         detect_images([str(photos)], out, CONFIG)
     assert detect_images([str(photos)], out, CONFIG, resume=True) is None
+
+
+def test_tiles_and_cells_in_both_kinds_of_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "large.png", photograph("coffee", 300, 450))
+    config = replace(CONFIG, tile="256", grid="4x3", per_cell=2, resize=0)
+    detect_images([str(tmp_path / "large.png")], tmp_path / "features.h5", config)
+    with FeatureFile(tmp_path / "features.h5") as file:
+        stored = file.read("large.png")
+    assert np.histogram2d(*stored.keypoints.T, bins=(4, 3), range=[[-0.5, 449.5], [-0.5, 299.5]])[0].max() == 2
+    capsys.readouterr()
+    detect_images([str(tmp_path / "large.png")], tmp_path / "out", config)
+    assert f"{len(stored)} keypoints on 1 images" in capsys.readouterr().out
+    for options, message in (({"grid": "8"}, "--grid: found '8', expected COLUMNSxROWS"), ({"tile": "9"}, "--tile")):
+        with pytest.raises(UserError, match=message):
+            replace(config, **options)
 
 
 def test_large_images_are_shrunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

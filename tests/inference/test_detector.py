@@ -242,6 +242,19 @@ def test_models_that_are_not_there(source: str, message: str, tmp_path: Path, mo
         load_model(source)
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_tiles_and_cells(backend: str, weights: Path) -> None:
+    """`models.extract` is tested for what tiles give; here, that they get there, from a runtime that reuses memory."""
+    pytest.importorskip(backend)
+    model = load_model(weights, "cpu", backend, "fp32")
+    image = photograph("coffee", 300, 420)
+    near(model.detect(image, tile=0, max_keypoints=300), model.detect(image, tile=256, max_keypoints=300))
+    cells = model.detect(image, tile=256, grid=(4, 3), per_cell=2)
+    counts = np.histogram2d(*(cells.keypoints.T + 0.5), bins=(4, 3), range=[[0, 420], [0, 300]])[0]
+    assert counts.max() == 2
+    assert (counts > 0).sum() > 8
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -251,6 +264,12 @@ def test_models_that_are_not_there(source: str, message: str, tmp_path: Path, mo
         ({"nms_radius": -1}, "nms_radius"),
         ({"border": -3}, "border"),
         ({"resize": -8}, "resize"),
+        ({"tile": 100}, "tile: found '100', expected auto, 0 or at least 256 pixels"),
+        ({"tile": "all"}, "tile: found 'all'"),
+        ({"grid": (8,), "per_cell": 1}, r"grid: found \[8\], expected columns and rows"),
+        ({"grid": (0, 8), "per_cell": 1}, "grid: found"),
+        ({"grid": (8, 8)}, "per_cell: found 0, expected 1 or more with a grid"),
+        ({"per_cell": 3}, "per_cell: found 3, expected a grid for it"),
     ],
 )
 def test_options_out_of_range(detector: FeatureDetector, options: dict[str, float], message: str) -> None:

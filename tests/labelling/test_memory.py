@@ -7,7 +7,15 @@ import torch
 
 from superpoint.errors import UserError
 from superpoint.labelling import memory
-from superpoint.labelling.memory import BYTES_PER_PIXEL, free_memory, give_back_freed_memory, largest_chunk
+from superpoint.labelling.memory import (
+    BYTES_PER_PIXEL,
+    TILE,
+    NoRoomError,
+    fitting_tile,
+    free_memory,
+    give_back_freed_memory,
+    largest_chunk,
+)
 
 CPU = torch.device("cpu")
 
@@ -64,3 +72,16 @@ def test_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert largest_chunk(0, (240, 320), CPU, "x") == (512 << 20) // BYTES_PER_PIXEL
     with pytest.raises(UserError, match=r"x: a view of 12000x9000 pixels needs about 70\.4 GB, but 64\.0 GB are free"):
         largest_chunk(0, (9000, 12000), CPU, "x")
+
+
+def test_tiles_where_the_memory_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 64 << 30)
+    assert fitting_tile("auto", (2000, 2000), CPU, "x") == 0
+    assert fitting_tile("auto", (12_000, 17_000), CPU, "x") == TILE
+    assert fitting_tile(512, (100, 100), CPU, "x") == fitting_tile("512", (9000, 9000), CPU, "x") == 512
+    with pytest.raises(NoRoomError, match="a view of 17000x12000 pixels needs"):
+        fitting_tile("0", (12_000, 17_000), CPU, "x")
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1 << 30)
+    assert fitting_tile("auto", (1000, 1000), CPU, "x") == TILE
+    with pytest.raises(NoRoomError):
+        fitting_tile(2048, (12_000, 17_000), CPU, "x")
