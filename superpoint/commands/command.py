@@ -17,7 +17,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
-from superpoint.commands.options import FIELDS, check_inputs
+from superpoint.commands.options import FIELDS, check_inputs, check_settings
 from superpoint.config import dump_config, load_config
 from superpoint.config.loading import recipe_names
 from superpoint.files import read_text
@@ -149,6 +149,7 @@ def command(
             if print_config:
                 typer.echo(dump_config(arguments[0]), nl=False)
                 return
+            check_settings(arguments[0] if arguments else None, given)
             if inputs:
                 arguments.append([each for each in words if each not in overrides])
                 check_inputs(arguments[1])

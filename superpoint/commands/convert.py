@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from superpoint.commands.command import CONVERT, command
-from superpoint.commands.options import Model, check_path
+from superpoint.commands.options import Model, check_path, ends_in
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 
-WeightsFile = Annotated[Path, Option(help="The .safetensors file to write.")]
+WeightsFile = Annotated[Path, Option(help="The .safetensors file to write."), ends_in(".safetensors")]
 
 
 @command("export-model", CONVERT, options=InferenceConfig, only=("threshold", "nms_radius", "border"))

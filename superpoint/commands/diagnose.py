@@ -7,7 +7,17 @@ import typer
 from typer import Argument, Option
 
 from superpoint.commands.command import DIAGNOSE, Outcome, command
-from superpoint.commands.options import Models, Momenta, OptionalModel, Rates, Run, check_path, numbers
+from superpoint.commands.options import (
+    Models,
+    Momenta,
+    OptionalModel,
+    Rates,
+    Run,
+    check_path,
+    check_run,
+    ends_in,
+    numbers,
+)
 from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.errors import UserError
 
@@ -54,7 +64,7 @@ def doctor_command(
 
 @command("report", DIAGNOSE)
 def report_command(
-    runs: Annotated[list[Path], Argument(help="run folders; several are compared"), check_path],
+    runs: Annotated[list[Path], Argument(help="run folders; several are compared"), check_run],
     out: Annotated[
         Path | None, Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
     ] = None,
@@ -79,7 +89,12 @@ def training_config(file: str | None, overrides: list[str], options: dict[str, A
 
 
 def overfit_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
-    """Return the recipe; refuse settings that `overfit` replaces."""
+    """Return the recipe; refuse settings that `overfit` replaces, and options that do not fit."""
+    out = options["out"]
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out}: found a folder that is not empty, expected a new one")
+    if options["labels"] is not None and options["image"] is None:
+        raise UserError(f"--labels {options['labels']}: found no --image that they belong to")
     for override in overrides:
         key = override.partition("=")[0]
         for replaced, option in OVERFIT.items():
@@ -211,7 +226,9 @@ def summary_command(
     model: OptionalModel = None,
     height: Annotated[int, Option(help="Height of the image, px.")] = 120,
     width: Annotated[int, Option(help="Width of the image, px.")] = 160,
-    out: Annotated[Path | None, Option(help="Draw the architecture to this .svg or .png.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Draw the architecture to this .svg or .png."), ends_in(".svg", ".png")
+    ] = None,
 ) -> Outcome:
     """List layers, output shapes, parameters and FLOPs of a network; with --out its architecture drawn.
 

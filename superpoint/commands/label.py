@@ -8,11 +8,12 @@ import typer
 from typer import Argument, Option
 
 from superpoint.commands.command import LABEL, Outcome, command, subgroup
-from superpoint.commands.options import Model, Overwrite, Resume, Root, check_path
+from superpoint.commands.options import Model, Overwrite, Resume, Root, check_path, ends_in
 from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
 labels = subgroup("labels", LABEL, "Look into a feature file, ours or hloc's; make one of others' labels.")
+H5 = ends_in(".h5", ".hdf5")
 FeatureFile = Annotated[Path, Argument(help="feature file, or folder of shards"), check_path]
 
 
@@ -31,7 +32,7 @@ def labelling_config(file: str | None, overrides: list[str], options: dict[str, 
 def export_detections_command(
     settings: LabellingConfig,
     images: list[str],
-    out: Annotated[Path | None, Option(help="The feature file to write (.h5). [required]")] = None,
+    out: Annotated[Path | None, Option(help="The feature file to write (.h5). [required]"), H5] = None,
     model: Model = "magicpoint",  # part of `settings`
     root: Root = None,
     resume: Resume = False,
@@ -53,7 +54,7 @@ def export_detections_command(
 @command("import", labels)
 def labels_import_command(
     source: Annotated[Path, Argument(help="folder of .txt, .csv, .npy, .npz, COCO's .json; or one such"), check_path],
-    out: Annotated[Path, Option(help="The feature file to write (.h5).")],
+    out: Annotated[Path, Option(help="The feature file to write (.h5)."), H5],
     images: Annotated[Path | None, Option(help="Folder of the images: checks names and sizes."), check_path] = None,
     order: Annotated[Literal["xy", "yx"], Option(help="Order of the coordinates; yx = row, column.")] = "xy",
     offset: Annotated[
@@ -91,7 +92,7 @@ def labels_info_command(file: FeatureFile) -> None:
 def labels_show_command(
     file: FeatureFile,
     images: Annotated[Path, Argument(help="folder (or HDF5 file) of the images")],
-    out: Annotated[Path, Option(help="The PNG to write.")] = Path("labels.png"),
+    out: Annotated[Path, Option(help="The PNG to write."), ends_in(".png")] = Path("labels.png"),
     count: Annotated[int, Option(min=1, max=400, help="Number of images, evenly chosen.")] = 16,
     columns: Annotated[int, Option(min=1, max=40, help="Columns of the sheet.")] = 4,
 ) -> None:

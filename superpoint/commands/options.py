@@ -4,14 +4,17 @@ A function in an annotation checks the value before the command runs, and before
 """
 
 import glob
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from superpoint.config import FinetuneConfig, MagicPointConfig
 from superpoint.config.inference import Backend, Device, Precision
 from superpoint.errors import UserError, near_file
-from superpoint.pretrained import pretrained_names, resolve_weights
+from superpoint.lock import FolderLock
+from superpoint.pretrained import pretrained_names, resolve_weights, result_run
 
 
 def check_model(value: Any) -> None:
@@ -35,6 +38,53 @@ def check_path(value: Any) -> None:
     for each in value if isinstance(value, list | tuple) else [value]:
         if each is not None and not Path(each).exists():
             raise UserError(f"{each}: no such file or folder{near_file(each)}")
+
+
+def check_source(value: str) -> None:
+    """Raise UserError for a path that is not there; a number is a camera."""
+    if not value.isdecimal():
+        check_path(value)
+
+
+def check_run(value: Any) -> None:
+    """Raise UserError for a folder that no training has written."""
+    for each in value if isinstance(value, list) else [value]:
+        check_path(each)
+        if not (result_run(each) / "config.yaml").is_file():
+            raise UserError(f"{each}: not a run folder: found no config.yaml in it, expected what a training writes")
+
+
+def ends_in(*endings: str) -> Callable[[Any], None]:
+    """Return a check of --out: its ending is one of these ("": none)."""
+
+    def check(value: Any) -> None:
+        if value is not None and Path(value).suffix.lower() not in endings:
+            folder = ", or a folder" if "" in endings else ""
+            raise UserError(
+                f"--out: found '{value}', expected a name that ends in {', '.join(filter(None, endings))}{folder}"
+            )
+
+    return check
+
+
+def check_settings(config: Any, options: Mapping[str, Any]) -> None:
+    """Raise UserError for paths of a configuration that are not there, a run folder in use, options that do not fit."""
+    for section, prefix in ((config, ""), (getattr(config, "data", None), "data.")):
+        for key in ("images", "labels", "masks", "train", "test"):
+            value = getattr(section, key, None)
+            if isinstance(value, str) and not Path(value).exists():
+                raise UserError(f"{prefix}{key}={value}: no such file or folder{near_file(value)}")
+    if isinstance(config, MagicPointConfig | FinetuneConfig):
+        check_model(config.weights)
+    if options.get("resume") and options.get("overwrite"):
+        raise UserError("--overwrite: found beside --resume, expected one of the two")
+    if options.get("overwrite") is False and not options["resume"] and options["out"] and options["out"].is_file():
+        raise UserError(f"{options['out']}: exists already; take another --out, or --overwrite")
+    run = Path(getattr(config, "run", ""))
+    if options.get("resume") is False and options.get("first") is None and "overwrite" not in options and run.is_dir():
+        own = (FolderLock.NAME, f"{config.stage}.yaml", "images")  # of a session that failed before its first step
+        if any(each.name not in own and each.suffix != ".tmp" for each in run.iterdir()):
+            raise UserError(f"run={run}: the folder is not empty; go on with it by --resume, or take another run=...")
 
 
 def numbers(option: str, text: str) -> list[float]:
@@ -73,7 +123,7 @@ MaskFolder = Annotated[
 Images = Annotated[
     Path | None, Option(help="Photographs to make pairs from; default those of scikit-image."), check_path
 ]
-Run = Annotated[Path, Argument(help="run folder"), check_path]
+Run = Annotated[Path, Argument(help="run folder"), check_run]
 Rates = Annotated[str, Option(help="Learning rates of SGD.")]
 Momenta = Annotated[str, Option(help="Momenta, each 0 or more and below 1.")]
 

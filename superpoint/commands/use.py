@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from superpoint.commands.command import EVALUATE, USE, Outcome, command
-from superpoint.commands.options import RUNTIME, MaskFolder, Overwrite, Resume, Root, check_inputs, check_path
+from superpoint.commands.options import (
+    RUNTIME,
+    MaskFolder,
+    Overwrite,
+    Resume,
+    Root,
+    check_inputs,
+    check_path,
+    check_source,
+    ends_in,
+)
 from superpoint.config.inference import InferenceConfig
 
 
@@ -40,7 +50,9 @@ def match_command(
     config: InferenceConfig,
     first: Annotated[Path, Argument(help="an image"), check_path],
     second: Annotated[Path, Argument(help="another one"), check_path],
-    out: Annotated[Path, Option(help="The picture (.png); the numbers go beside it as .json.")] = Path("matches.png"),
+    out: Annotated[Path, Option(help="The picture (.png); the numbers go beside it as .json."), ends_in(".png")] = Path(
+        "matches.png"
+    ),
     matcher: Annotated[
         Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")
     ] = "mutual",
@@ -66,11 +78,11 @@ def match_command(
 @command("track", USE, options=InferenceConfig, as_json=True)
 def track_command(
     config: InferenceConfig,
-    source: Annotated[str, Argument(help="video, folder of images, or index of a camera")],
-    out: Annotated[Path, Option(help="Video (.mp4, .avi), or folder for PNGs.")],
+    source: Annotated[str, Argument(help="video, folder of images, or index of a camera"), check_source],
+    out: Annotated[Path, Option(help="Video (.mp4, .avi), or folder for PNGs."), ends_in(".mp4", ".avi", "")],
     frames: Annotated[int, Option(min=0, help="Stop after this many; 0 = at the end, or at Ctrl-C.")] = 0,
-    max_distance: Annotated[float, Option(help="Max distance of the descriptors of a track, 0..2.")] = 0.7,
-    keep: Annotated[int, Option(help="Latest positions of a track that are drawn.")] = 5,
+    max_distance: Annotated[float, Option(min=0, max=2, help="Max distance of the descriptors of a track.")] = 0.7,
+    keep: Annotated[int, Option(min=2, help="Latest positions of a track that are drawn.")] = 5,
     codec: Annotated[str | None, Option(help="Four characters; by default mp4v, or MJPG for .avi.")] = None,
 ) -> Outcome:
     """Follow keypoints through a video by their descriptors, and write the frames with the tracks drawn.

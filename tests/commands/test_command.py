@@ -106,6 +106,18 @@ def test_arguments_are_told_apart() -> None:
         (["study", "mnist", "epochz=3"], "Did you mean: 'epochs'"),
         (["overfit", "train.steps=3"], "by --steps"),
         (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "did you mean 'onnx'?"),
+        (["detect", "f", "--out", "f/a.h5"], "f/a.h5: exists already; take another --out, or --overwrite"),
+        (["detect", "f", "--out", "b.h5", "--resume", "--overwrite"], "expected one of the two"),
+        (["match", "f/a.h5", "f/a.h5", "--out", "m.jpg"], "found 'm.jpg', expected a name that ends in .png"),
+        (["track", "f", "--out", "t.mkv"], "expected a name that ends in .mp4, .avi, or a folder"),
+        (["export-detections", "f", "--out", "l.txt"], "expected a name that ends in .h5"),
+        (["train-magicpoint", "run=f"], "run=f: the folder is not empty; go on with it by --resume"),
+        (["train-magicpoint", "weights=magicpoint-lit"], "did you mean 'magicpoint-lite'?"),
+        (["train-magicpoint", "data.kind=labelled", "data.labels=a.h5", "data.images=f"], "data.labels=a.h5: no such"),
+        (["train-classifier", "data.train=nowhere"], "data.train=nowhere: no such file"),
+        (["pipeline", "images=nowhere"], "images=nowhere: no such file"),
+        (["doctor", "f"], "f: not a run folder"),
+        (["overfit", "--out", "f"], "--out f: found a folder that is not empty"),
     ],
 )
 def test_mistakes_are_found_before_pytorch_is_imported(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -113,6 +125,8 @@ def test_mistakes_are_found_before_pytorch_is_imported(arguments: list[str], mes
         f"import sys\nfrom superpoint.cli import main\ntry:\n    main({arguments})\n"
         "except SystemExit as stopped:\n    assert stopped.code == 2\n    assert 'torch' not in sys.modules"
     )
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/a.h5").touch()
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("\n") == 1
