@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +68,10 @@ class Features:
                 )
         if len(image_size) != 2 or (min(image_size) < 1 and tuple(image_size) != (0, 0)):
             raise ValueError(f"image_size: found {tuple(image_size)}, expected (width, height)")
+        if orientation not in range(9) or frame not in get_args(Frame):
+            raise ValueError(
+                f"found orientation {orientation} and frame '{frame}', expected 0..8, 'stored' or 'upright'"
+            )
         values = {
             "keypoints": xy,
             "scores": strengths,

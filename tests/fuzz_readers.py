@@ -17,17 +17,25 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from PIL import Image
 
-from superpoint.config import ModelConfig
+from superpoint.config import LabellingConfig, ModelConfig, load_config
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
+from superpoint.data.images import read_gray, read_orientation
+from superpoint.data.label_files import read_points
+from superpoint.data.sequences import read_homography
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.geometry.orientation import turned_image
+from superpoint.interop.hloc import read_pairs
 from superpoint.models import build_model, load_network
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import save_weights
+from tests.data.test_tiff import png_with, tiff
 
 SECONDS = 30  # a case may take; a hang
 MEMORY = 12 << 30  # bytes of address space: a bomb
@@ -103,6 +111,43 @@ def checkpoint(folder: Path) -> bytes:
     return (folder / "good.ckpt").read_bytes()
 
 
+def images(folder: Path) -> list[bytes]:
+    """What the readers of images decide by: tags, pages, "no data", alpha, more than 8 bits."""
+    gray, exif = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8), Image.Exif()
+    exif[0x0112] = 6
+    rgba = Image.fromarray(np.dstack([gray] * 4))
+    one = (Image.fromarray(gray), {"exif": exif}), (rgba, {"exif": exif}), (Image.fromarray(gray * np.uint16(257)), {})
+    contents = [tiff([gray, gray], [{254: 1}, {42113: "9"}]), tiff([gray.astype(np.float32)], [{42113: "-9999"}])]
+    contents.append(png_with(cv2.imencode(".png", np.dstack([gray] * 3).astype(np.uint16))[1].tobytes(), 6))
+    for image, options in one:
+        for kind in ("PNG", "TIFF", "WEBP", "AVIF") if image.mode != "I;16" else ("PNG", "TIFF"):
+            target = io.BytesIO()
+            image.save(target, kind, **options)
+            contents.append(target.getvalue())
+    return contents
+
+
+def read_both_frames(path: Path) -> None:
+    turn, stored = read_orientation(path), read_gray(path, upright=False)
+    assert np.array_equal(turned_image(stored, turn), read_gray(path)), "the two frames do not fit"
+
+
+def texts(folder: Path) -> list[bytes]:
+    written = ("a.jpg b.jpg\n", "1 0 5\n0 1 -3\n0 0 1\n", "x,y\n1.5,2\n", "stage: export-detections\nresize: 64\n")
+    return [text.encode(each) for text in written for each in ("utf-8", "utf-8-sig", "utf-16")]
+
+
+def read_texts(path: Path) -> None:
+    failed: list[UserError] = []
+    for read in (read_pairs, read_homography, read_points, lambda file: load_config(LabellingConfig, file)):
+        try:
+            read(path)
+        except UserError as error:
+            failed.append(error)
+    if len(failed) == 4:
+        raise failed[0]
+
+
 def inside_zip(content: bytes, random: np.random.Generator) -> bytes:
     """The pickle within a checkpoint damaged, with checksums that fit: the unpickler gets to see it."""
     target = io.BytesIO()
@@ -128,14 +173,21 @@ def main(kind: str, folder: Path, first: int, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     torch.set_num_threads(1)
     place = folder / "executed"
-    suffix = {"features": "h5", "weights": "safetensors"}.get(kind, "ckpt")
-    good = {"features": features, "weights": weights}.get(kind, checkpoint)(folder)
-    read = read_features if kind == "features" else load_network
-    read(folder / f"good.{suffix}")
+    suffix = {"features": "h5", "weights": "safetensors", "images": "tif", "texts": "txt"}.get(kind, "ckpt")
+    made = {"features": features, "weights": weights, "images": images, "texts": texts}.get(kind, checkpoint)(folder)
+    every = made if isinstance(made, list) else [made]
+    readers: dict[str, Callable[[Path], object]] = {
+        "features": read_features, "images": read_both_frames, "texts": read_texts
+    }  # fmt: skip
+    read = readers.get(kind, load_network)
+    for content in every:
+        (folder / f"good.{suffix}").write_bytes(content)
+        read(folder / f"good.{suffix}")
     path, counts = folder / f"case.{suffix}", {"result": 0, "error": 0}
     failures: list[str] = []
     for number in range(first, first + count):
         random = np.random.default_rng([sum(kind.encode()), number])
+        good = every[number % len(every)]
         content = (
             {"pickle": inside_zip}.get(kind, mutate)(good, random) if kind != "exploit" else exploit(place, random)
         )

@@ -17,13 +17,13 @@ from superpoint.errors import UserError
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
 from superpoint.models.weights import load_weights
 
-KINDS = ("features", "weights", "checkpoint", "pickle", "exploit")
+KINDS = ("features", "images", "texts", "weights", "checkpoint", "pickle", "exploit")
 
 
 def run(project: Path, folder: Path, kind: str, first: int, count: int) -> dict[str, int]:
     program = project / "tests" / "fuzz_readers.py"
     command = [sys.executable, "-W", "ignore", str(program), kind, str(folder), str(first), str(count)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(project)}
     result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
     case = (folder / "case").read_text() if (folder / "case").exists() else "none"
     assert result.returncode == 0, f"{kind}: ended by {result.returncode} at case {case}: {result.stderr[-2000:]}"
@@ -40,8 +40,8 @@ def test_some(project: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_thousand(project: Path, tmp_path: Path, kind: str) -> None:
-    """2,250 in all."""
+def test_three_thousand(project: Path, tmp_path: Path, kind: str) -> None:
+    """3,150 in all."""
     found = run(project, tmp_path, kind, 1000, 450)
     assert found["error"] > 200
     assert (found["result"] > 0) == (kind != "exploit")  # damages that do not matter, such as in the weights themselves

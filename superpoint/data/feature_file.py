@@ -21,7 +21,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import h5py
 import numpy as np
@@ -62,10 +62,13 @@ class FeatureFile:
         self._reads = 0
         attributes = self.attributes
         old = attributes.get("format") == FORMAT and "frame" not in attributes
-        self.frame = attributes.get("frame", "upright" if old else "stored")
+        frame = str(attributes.get("frame", "upright" if old else "stored"))
         self._untold = 0 if old else 1  # orientation of images without that attribute: unknown, or none
-        if self.frame not in get_args(Frame):
-            raise UserError(f"{self.path}: found the frame '{self.frame}', expected {' or '.join(get_args(Frame))}")
+        if frame not in get_args(Frame):
+            raise UserError(
+                f"{self.path}: found the frame {one_line(frame)!r}, expected {' or '.join(get_args(Frame))}"
+            )
+        self.frame = cast(Frame, frame)
 
     def names(self) -> list[str]:
         """Return the image names in natural order: image2 before image10."""
