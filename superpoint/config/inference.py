@@ -81,7 +81,8 @@ def check_grid(grid: Sequence[int], per_cell: int, prefix: str = "") -> None:
         raise UserError(f"{prefix}grid: found {list(grid)}, expected columns and rows, 1 to 10000 each, e.g. [8, 8]")
     if per_cell < 0 or bool(grid) != bool(per_cell):
         needed = "1 or more with a grid" if grid else "a grid for it"
-        raise UserError(f"{prefix}per_cell: found {per_cell}, expected {needed}")
+        name = "--per-cell" if prefix == "--" else f"{prefix}per_cell"
+        raise UserError(f"{name}: found {per_cell}, expected {needed}")
 
 
 def check_runtime(backend: str, precision: str, device: str, prefix: str = "") -> None:

@@ -147,12 +147,9 @@ def _suppress_image(
         before, count = count, np.count_nonzero(left)
         if (before - count) * PIXELS < image.size:  # a ramp or a plateau, of which a round takes but an edge
             break
-    places = np.flatnonzero(left)
-    places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]
-    y, x = np.divmod(places, width)
-    found, unsure = _in_sequence(y, x, (height, width), radius, known)
+    taken, unsure = _in_sequence(image, left, radius, known)
     undecided = np.zeros_like(left)
-    kept.reshape(-1)[places[found]] = undecided.reshape(-1)[places[unsure]] = True
+    kept.reshape(-1)[taken] = undecided.reshape(-1)[unsure] = True
     return kept, undecided
 
 
@@ -174,30 +171,28 @@ def _certain_peaks(image: NDArray[np.float32], left: NDArray[np.bool_], radius: 
 
 
 def _in_sequence(
-    y: NDArray[np.int64], x: NDArray[np.int64], size: tuple[int, int], radius: int, known: int
+    image: NDArray[np.float32], left: NDArray[np.bool_], radius: int, known: int
 ) -> tuple[list[int], list[int]]:
-    """Take places, best first, by the sequential rule itself; return the indices of those taken and of undecided ones.
+    """Return the flat indices of peaks, and of undecided ones, among the candidates `left`, by the sequential rule.
 
-    Args:
-        size: (height, width) of the map.
-        known: rows in which a place depends on no row below the map.
+    In rows from `known` on, a candidate depends on rows below the image.
     """
+    height, width = image.shape
+    places = np.flatnonzero(left)
+    places = places[np.argsort(-image.reshape(-1)[places], kind="stable")]
     # Byte maps padded by `radius`, so that no window leaves them.
-    stride, side = size[1] + 2 * radius, 2 * radius + 1
-    covered, unsure = (bytearray(stride * (size[0] + 2 * radius)) for _ in range(2))
-    unsure[(known + radius) * stride :] = b"\1" * (stride * (size[0] + radius - known))
+    stride, side = width + 2 * radius, 2 * radius + 1
+    taken, unsure = (bytearray(stride * (height + 2 * radius)) for _ in range(2))
+    unsure[(known + radius) * stride :] = b"\1" * (stride * (height + radius - known))
     ones, middle = b"\1" * side, radius * stride + radius
-    taken: list[int] = []
+    y, x = np.divmod(places, width)
+    found: list[int] = []
     undecided: list[int] = []
-    for index, start in enumerate((y * stride + x).tolist()):
-        if covered[start + middle]:
+    for place, start in zip(places.tolist(), (y * stride + x).tolist(), strict=True):
+        if taken[start + middle]:
             continue
-        if unsure[start + middle]:
-            undecided.append(index)
-            marks = unsure
-        else:
-            taken.append(index)
-            marks = covered
+        listed, marks = (undecided, unsure) if unsure[start + middle] else (found, taken)
+        listed.append(place)
         for first in range(start, start + side * stride, stride):
             marks[first : first + side] = ones
-    return taken, undecided
+    return found, undecided
