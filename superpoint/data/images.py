@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from superpoint.data.levels import convert
 from superpoint.data.tiff import ORIENTATION, Page, page_of, valid_orientation
@@ -234,7 +234,7 @@ def read_with_opencv(path: Path, content: bytes | None) -> NDArray[np.generic]:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if pixels is None:
-        raise UserError(f"{path}: {_foreign(data[:12].tobytes())}")
+        raise UserError(f"{path}: {_missing_plug_in(path.suffix.lower(), data[:12].tobytes())}")
     check_size(path, *pixels.shape[:2])
     if page.is_tiff:  # OpenCV turns these whatever it is told
         pixels = turned_image(pixels, turned_back(page.orientation))
@@ -243,13 +243,15 @@ def read_with_opencv(path: Path, content: bytes | None) -> NDArray[np.generic]:
     return pixels
 
 
-def _foreign(head: bytes) -> str:
-    """What is wrong with a file that no decoder knows, by its first bytes."""
-    if head[4:8] != b"ftyp":
-        return "found a file that is not an image, or one too damaged to tell"
-    if head[8:11] == b"avi":
-        return "found AVIF, which needs Pillow 11.3 or newer: pip install -U pillow"
-    return "found HEIC (or a video), which needs pillow-heif: pip install 'superpoint[heif]'"
+def _missing_plug_in(suffix: str, head: bytes) -> str:
+    """What is wrong with a file that no decoder knows, by its extension and first bytes."""
+    brand = head[8:11] if head[4:8] == b"ftyp" else b""
+    if (suffix == ".avif" or brand == b"avi") and not features.check("avif"):
+        return "found AVIF (.avif), which needs Pillow 11.3 or newer: pip install -U pillow"
+    heic = suffix in (".heic", ".heif", ".hif") or brand in (b"hei", b"hev", b"mif", b"msf")
+    if heic and importlib.util.find_spec("pillow_heif") is None:
+        return "found HEIC (.heic), which needs pillow-heif: pip install 'superpoint[heif]'"
+    return "found a file that is not an image, or one too damaged to tell"
 
 
 def check_size(path: Path, height: int, width: int) -> None:
