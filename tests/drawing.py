@@ -1,6 +1,9 @@
 """Images whose content lies at known places."""
 
 import numpy as np
+from numpy.typing import NDArray
+
+from tests.conftest import photograph
 
 
 def spots(points: np.ndarray, height: int, width: int, sigma: float) -> np.ndarray:
@@ -21,3 +24,16 @@ def centroid(image: np.ndarray) -> np.ndarray:
     weight = image.astype(np.float64)
     y, x = np.indices(weight.shape)
     return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+
+
+def lens(name: str = "astronaut", height: int = 120, width: int = 160) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A photograph [H, W] within a black lens circle, not in the middle, and its mask; nothing else is black."""
+    y, x = np.mgrid[:height, :width]
+    mask = np.hypot(x - 0.42 * width, y - 0.55 * height) < 0.4 * height
+    return np.where(mask, photograph(name, height, width) // 4 * 3 + 60, 0).astype(np.uint8), mask
+
+
+def clearance(points: NDArray[np.number], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of points [N, 2] to the nearest pixel that a mask ignores."""
+    ignored = np.argwhere(~mask)[:, ::-1]
+    return np.array([np.hypot(*(ignored - point).T).min() for point in points])

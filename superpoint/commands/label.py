@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from superpoint.commands.command import LABEL, Outcome, command, subgroup
-from superpoint.commands.options import Model, Overwrite, Resume, Root, check_path, ends_in
+from superpoint.commands.options import MaskFolder, Model, Overwrite, Resume, Root, check_path, ends_in
 from superpoint.config import LabellingConfig, load_config
 from superpoint.errors import UserError
 
@@ -93,6 +93,7 @@ def labels_show_command(
     file: FeatureFile,
     images: Annotated[Path, Argument(help="folder (or HDF5 file) of the images")],
     out: Annotated[Path, Option(help="The PNG to write."), ends_in(".png")] = Path("labels.png"),
+    masks: MaskFolder = None,
     count: Annotated[int, Option(min=1, max=400, help="Number of images, evenly chosen.")] = 16,
     columns: Annotated[int, Option(min=1, max=40, help="Columns of the sheet.")] = 4,
 ) -> None:
@@ -102,7 +103,7 @@ def labels_show_command(
     """
     from superpoint.labelling.show import labels_show
 
-    labels_show(file, images, out, count=count, columns=columns)
+    labels_show(file, images, out, masks=masks, count=count, columns=columns)
 
 
 @command("check", labels)

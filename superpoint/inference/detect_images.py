@@ -4,6 +4,7 @@ superpoint detect photos --out pictures
 superpoint detect photos --out features.h5
 """
 
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -79,13 +80,17 @@ def detect_images(
                 image = item.load()
                 mask = None if store is None else store.read(item.name, image.shape, item.orientation())
                 start = perf_counter()
-                seen = see(model, image, config, item.name, mask)
+                with warnings.catch_warnings(record=True) as words:  # of a mask that keeps nothing
+                    warnings.simplefilter("always")
+                    seen = see(model, image, config, item.name, mask)
             except (UserError, ValueError, MemoryError) as error:
                 reason = str(error).removeprefix(f"{item.name}: ") or "does not fit into the memory"
                 console.print(Text(f"skipped {item.name}: {reason}", style="bold yellow"), soft_wrap=True)
                 skipped += 1
                 continue
             now = perf_counter()
+            for word in words:
+                console.print(Text(f"{item.name}: {word.message}"), soft_wrap=True)
             oriented += item.orientation() > 1
             found.append((item.name, seen, now - start))
             share = (len(found) + skipped) / len(files) if files else 0.0
@@ -102,7 +107,8 @@ def detect_images(
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
     if len(found) <= ROWS:
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
-    note = store.check([name for name, *_ in found], refuse=False) if store is not None else ""
+    names = getattr(source, "names", [name for name, *_ in found])
+    note = "" if store is None else store.check(names, refuse=False)
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
     if isinstance(source, Files) and source.passed_over():
         console.print(source.passed_over(), soft_wrap=True)

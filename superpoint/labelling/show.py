@@ -17,11 +17,12 @@ from rich.text import Text
 
 from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.images import resize_with_points
+from superpoint.data.masks import resize_mask
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.labelling.summary import Summary, summarise, working_size
-from superpoint.visualize import contact_sheet, draw_keypoints, save_image
+from superpoint.visualize import contact_sheet, draw_keypoints, save_image, to_rgb
 
 SHOWN = 5  # reasons and problems listed before "and more"
 CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
@@ -82,22 +83,37 @@ def labels_info(path: str | Path) -> Summary:
     return summary
 
 
-def labels_show(path: str | Path, images: str | Path, out: str | Path, *, count: int = 16, columns: int = 4) -> Path:
-    """Draw `count` images, evenly chosen, with their keypoints; `images` is their root or an HDF5 file."""
+def labels_show(
+    path: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    masks: str | Path | None = None,
+    count: int = 16,
+    columns: int = 4,
+) -> Path:
+    """Draw `count` images, evenly chosen, with their keypoints; `images` is their root or an HDF5 file.
+
+    What their masks in the folder `masks` ignore is red.
+    """
     pictures, titles, missing = [], [], []
     with FeatureFile(path) as labels:
         names = labels.names()
         chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)).tolist()
-        photographs = LabelledPhotographs(labels, images, [names[index] for index in chosen])
+        photographs = LabelledPhotographs(labels, images, [names[index] for index in chosen], masks=masks)
         for index, name in enumerate(watch(photographs.names, "images")):
             try:
                 gray, features = photographs.read(index)
+                mask = photographs.mask(index, gray)
             except UserError as error:
                 missing.append(error)
                 continue
             width, height = working_size(gray.shape[1], gray.shape[0], CELL_SIDE)
             small, points = resize_with_points(gray, features.keypoints, (height, width))
-            pictures.append(draw_keypoints(small, points, features.scores, radius=2.5))
+            picture = to_rgb(small)
+            if mask is not None:
+                picture[~resize_mask(mask, (height, width)), 0] = 255
+            pictures.append(draw_keypoints(picture, points, features.scores, radius=2.5))
             titles.append(f"{name}: {len(points)} keypoints")
     if not pictures:
         raise UserError(f"{images}: no image that {path} labels can be read ({missing[0]})")

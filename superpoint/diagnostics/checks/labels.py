@@ -1,5 +1,6 @@
 """Check of the labels: the 65-way target against the points, and the points against the image."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from superpoint.data.masks import Mask, on_mask, resize_mask
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.corners import CornerEvidence, corner_evidence
 from superpoint.diagnostics.checks.observation import sample_count
 from superpoint.diagnostics.checks.trend import sentence
 from superpoint.diagnostics.finding import Finding, Status
+from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
 from superpoint.geometry.homography import inside
 
 SAMPLES = 64
+PHOTOGRAPHS = 16  # whose labels are compared with their masks
+MASKED = 0.02  # share of labels on what masks ignore; 0 if they were made with these masks
 AGREE, NAMED = 0.98, 0.9  # of labelled cells; healthy 1, another encoding than the one tested at most 0.3
 DENSITY = (0.002, 0.6)  # share of cells with a point; synthetic shapes .05 at 120x160 .. .20 at 48x64
 MAX_OUTSIDE = 0.6  # share of points off the image; synthetic shapes .10 .. .15, pushed out by warps
@@ -46,6 +52,7 @@ def labels(case: Case) -> Finding:
     if trouble := _format_trouble(samples):
         return Finding("labels", Status.FAIL, trouble, "The target is not in the form of the loss.", _ENCODE, details)
     parts = [_density(samples), _encoding(samples, [xy for _, xy, _ in drawn]), _frame(drawn), _place(drawn)]
+    parts.append(_masked(case, samples))
     for part in parts:
         details |= part.details
     text = sentence("; ".join(part.evidence for part in parts if part.evidence))
@@ -90,6 +97,52 @@ def _density(samples: list[Sample]) -> Finding:
         word = "few" if share < DENSITY[0] else "many"
         return _part(text, found, Status.WARN, f"Very {word} labels for a detector of single corners.", _DRAW)
     return _part(text, found)
+
+
+def _masked(case: Case, samples: list[Sample]) -> Finding:
+    """The labels against the masks, as training reads both; it leaves out those on what a mask ignores."""
+    source = case.photographs
+    if not isinstance(source, LabelledPhotographs) or source.masks is None:
+        return _part("", {})
+    found: list[tuple[Mask, NDArray[np.float32]]] = []
+    for index in np.unique(np.linspace(0, len(source) - 1, PHOTOGRAPHS).astype(int)).tolist():
+        with contextlib.suppress(UserError):  # training passes over it, too
+            gray, features = source.read(index)
+            mask = source.mask(index, gray)
+            found += [] if mask is None else [(mask, features.keypoints)]
+    if not found:
+        return _part(f"none of {PHOTOGRAPHS} photographs has a mask that can be used", {"masks": 0})
+
+    def off(change: Callable[[Mask], Mask]) -> float:
+        """Share of the labels that lie on what changed masks ignore."""
+        on = np.concatenate([on_mask(xy, change(mask)) for mask, xy in found])
+        return float((~on).mean()) if len(on) else 0.0
+
+    share, pixels = off(lambda mask: mask), sum(float(mask.mean()) for mask, _ in found) / len(found)
+    cells = float(torch.stack([sample["valid"] for sample in samples]).float().mean())
+    details = {"masks": len(found), "kept_pixels": pixels, "valid_cells_share": cells, "masked_labels": share}
+    text = (
+        f"masks keep {pixels:.0%} of the pixels of {len(found)} photographs, {cells:.0%} of the cells of samples are "
+        f"valid, {share:.1%} of the labels lie on what is ignored (expected at most {MASKED:.0%})"
+    )
+    if share <= MASKED:
+        return _part(text, details)
+    remedy = "Masks are 0 where a pixel is ignored, of the image's aspect ratio, in its frame: see docs/labels.md."
+    for name, change in MASK_MISTAKES.items():
+        if off(change) <= MASKED:
+            return _part(text, details, Status.FAIL, f"The masks fit their images if {name}.", remedy)
+    if "masks" in source.labels.attributes:
+        cause = "The masks are not those that the labels were made with, or in another frame: shifted, not resized."
+        return _part(text, details, Status.FAIL, cause, remedy)
+    cause = "The labels were made without the masks: training leaves out those that lie on what is ignored."
+    return _part(text, details, Status.WARN, cause, "Make the labels with masks=..., too.")
+
+
+MASK_MISTAKES: dict[str, Callable[[Mask], Mask]] = {
+    "0 and 1 are exchanged": lambda mask: ~mask,
+    "x and y are swapped": lambda mask: resize_mask(mask.T, (mask.shape[0], mask.shape[1])),
+    "they are turned by 180 degrees": lambda mask: mask[::-1, ::-1],
+}
 
 
 def _frame(drawn: list[Drawn]) -> Finding:
