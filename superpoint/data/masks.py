@@ -79,9 +79,10 @@ def _alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return abs(one[0] * other[1] - one[1] * other[0]) <= sum(other)
 
 
-def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """Return a mask of `size` (height, width). Shrunk, a pixel is kept if all that it covers is; else the nearest."""
-    if mask.shape == tuple(size):
+def resize_mask(mask: Mask, size: tuple[int, ...]) -> Mask:
+    """Return a mask of `size` (height, width, ..). Shrunk, a pixel is kept if all it covers is; else the nearest."""
+    size = size[0], size[1]
+    if mask.shape == size:
         return mask
     shrinks = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
     ignored = np.where(mask, 0.0, 1.0).astype(np.float32)
