@@ -84,7 +84,7 @@ def measure(extract: Extractor, images: Sequence[tuple[str, Image]], estimators:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="folder of photographs")
-    parser.add_argument("--photographs", type=int, default=400, help="to draw")
+    parser.add_argument("--photographs", type=int, default=480, help="to draw")
     parser.add_argument("--half", choices=("first", "second"), default="second")
     parser.add_argument("--extractors", nargs="+", default=["superpoint-lite", "superpoint", "sift"])
     parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=ESTIMATORS)
