@@ -290,7 +290,7 @@ def verdict(
         NFA = (M - 4) C(M, k) C(k, 4) p^(k - 4),  p = pi threshold^2 / (width height)
 
     (number of false alarms; Moulon, Monasse and Marlet 2012, "Adaptive structure from motion with a contrario model
-    estimation"). Few matches on a scene that is far from a plane may agree with none.
+    estimation"). On a scene far from a plane, seen from two places, few matches may agree.
 
     Args:
         features1: of the second image, with its size; the threshold counts in its pixels.
