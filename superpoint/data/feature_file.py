@@ -9,8 +9,8 @@
 A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation),
 "orientation" (of EXIF, 2..8) and "crc32" of its arrays. File attributes: "format", "version", "frame" ("stored" or
 "upright", see `geometry.orientation`; files of version 1 are upright, those of hloc stored), "images" (number of
-groups), "model" (hash of the weights), "config" (YAML) and "skipped" (JSON, name -> reason). hloc takes the parent of
-every dataset for an image, so the file holds no other dataset.
+groups), "model" (hash of the weights), "channels" (of the images as they were read), "config" (YAML) and "skipped"
+(JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file holds no other dataset.
 """
 
 from __future__ import annotations

@@ -123,6 +123,7 @@ def export_detections(
             "writer": f"superpoint {importlib.metadata.version('superpoint')}",
             "model": settings["model"],
             "frame": config.frame,
+            "channels": model.channels,
             "config": dump_config(replace(config, **kept)),
             "key": digest(settings),
             "plan": digest(plan),

@@ -100,7 +100,8 @@ def labels_show(
     with FeatureFile(path) as labels:
         names = labels.names()
         chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)).tolist()
-        photographs = LabelledPhotographs(labels, images, [names[index] for index in chosen], masks=masks)
+        shown, channels = [names[index] for index in chosen], int(labels.attributes.get("channels", 1))
+        photographs = LabelledPhotographs(labels, images, shown, masks=masks, channels=channels)
         for index, name in enumerate(watch(photographs.names, "images")):
             try:
                 gray, features = photographs.read(index)
