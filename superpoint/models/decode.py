@@ -179,14 +179,20 @@ class Decoder:
             best = limit_per_cell(points[order].cpu().numpy(), self.size, self.decode.grid, self.decode.per_cell)
             order = order[torch.from_numpy(best).to(order.device)]
         order = order[: self.decode.max_keypoints or None]
-        described = None
-        if parts[0].descriptors is not None:
-            place = torch.full_like(scores, -1, dtype=torch.int64)
-            place[order] = torch.arange(len(order), device=order.device)
-            described = parts[0].descriptors.new_empty(len(order), parts[0].descriptors.shape[1])
-            for rows in place.split([len(each.points) for each in parts]):
-                # One part after the other is freed: descriptors may take most of the memory.
-                described[rows[rows >= 0]] = cast(Tensor, parts.pop(0).descriptors)[rows >= 0]
+        if len(parts) == 1 and len(order) == len(points):
+            return parts[0]
+        described = parts[0].descriptors
+        if len(parts) > 1 and described is not None:
+            described, row = described.new_empty(len(points), described.shape[1]), 0
+            while parts:  # one is freed after the other: they may take most of the memory
+                values = cast(Tensor, parts.pop(0).descriptors)
+                described[row : row + len(values)] = values
+                row += len(values)
+        if described is not None and len(order) == len(points):
+            for columns in described.split(16, dim=1):
+                columns.copy_(columns[order])
+        elif described is not None:
+            described = described[order]
         return Detections(points[order], scores[order], described, places[order])
 
 
