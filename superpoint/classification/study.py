@@ -176,4 +176,4 @@ def is_done(place: Path, config: ClassifierConfig) -> bool:
             raise UserError(
                 f"{place}: {key}: found {new!r}, but this run of the study was begun with {old!r}; take another --out"
             )
-    return any(entry["event"] in ("finished", "nonfinite") for entry in run.history().entries[-1:])
+    return run.weights.exists() or run.history().nonfinite

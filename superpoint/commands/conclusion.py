@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
-    """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps its tables."""
+    """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps what is there."""
     if result.signal is not None or not first_process():
         return
     if isinstance(config, MagicPointConfig):
         evaluate(config, keep=not result.trained)
-    if config.train.report and result.trained:
+    if config.train.report and (result.trained or not Path(config.run, "report.html").exists()):
         write_run_report(config.run)
 
 

@@ -69,7 +69,7 @@ class TrainResult:
     metrics: dict[str, Any] = field(default_factory=dict)  # of the last validation of this session
     best: float | None = None
     best_step: int | None = None
-    signal: int | None = None  # SIGINT or SIGTERM, if one ended the session early
+    signal: int | None = None  # SIGINT or SIGTERM, if one ended the session, be it in the last validation
 
     @property
     def trained(self) -> bool:
@@ -265,6 +265,7 @@ def train(
 
         if stopping:
             save(run.last)
+        late = fabric.broadcast(stop.signal)  # by then all is trained: what follows the training is left out
         run.log("interrupted" if stopping else "finished", state.step, elapsed=state.elapsed)
     return TrainResult(
         step=state.step,
@@ -272,7 +273,7 @@ def train(
         metrics=metrics,
         best=state.best if state.best_step else None,
         best_step=state.best_step if state.best_step else None,
-        signal=(stop.signal or signal.SIGTERM) if stopping else None,
+        signal=(stop.signal or signal.SIGTERM) if stopping else late,
     )
 
 

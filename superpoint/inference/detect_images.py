@@ -48,9 +48,9 @@ def detect_images(
     """Draw the keypoints of all images of `inputs` (see `data.sources.open_source`) into PNGs in the folder `out`.
 
     In `masks`, a folder, are the masks of the images (see `data.masks.Masks`); images without one are used whole.
-    With an `out` that ends in .h5, write a feature file; only this uses `resume`, `overwrite` and `frame` ("stored" or
-    "upright", see `geometry.orientation`). Unreadable images are skipped and named. Return the signal that stopped a
-    feature file, else None.
+    With an `out` that ends in .h5, write a feature file; only this uses `overwrite` and `frame` ("stored" or "upright",
+    see `geometry.orientation`). Unreadable images are skipped and named; with `resume` those whose picture is there
+    are passed over. Return the signal that stopped a feature file, else None.
 
     Raises: UserError if no image can be read, nothing can be written, or a picture would replace an image.
     """
@@ -58,8 +58,6 @@ def detect_images(
     if suffix in (".h5", ".hdf5"):
         shared = {"frame": frame, "masks": None if masks is None else str(masks)}
         return _write_features(inputs, out, config, shared, root=root, resume=resume, overwrite=overwrite)
-    if resume:
-        raise UserError("--resume: only a feature file (--out features.h5) can be resumed")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
     console = Console()
@@ -75,6 +73,12 @@ def detect_images(
         items = (item for part in range(source.parts(PART)) for item in source.read(part, PART))
         begin = perf_counter()
         for item in items:
+            picture = folder / PurePosixPath(item.name).with_suffix(".png")
+            if picture in written:  # a/photo.jpg.png beside a/photo.png
+                picture = folder / f"{item.name}.png"
+            if resume and picture.is_file() and picture.resolve() not in files:
+                written.add(picture)
+                continue
             try:
                 check_name(item.name)  # a member of a tar may be called ../../file
                 image = item.load()
@@ -95,15 +99,12 @@ def detect_images(
             found.append((item.name, seen, now - start))
             share = (len(found) + skipped) / len(files) if files else 0.0
             display.update(share, now - begin, len(found), {"keypoints": len(seen.features)})
-            picture = folder / PurePosixPath(item.name).with_suffix(".png")
-            if picture in written:  # a/photo.jpg.png beside a/photo.png
-                picture = folder / f"{item.name}.png"
             if picture.resolve() in files:
                 refuse_inputs(picture, [picture])
             written.add(picture)
             title = f"{item.name}: {len(seen.features)} keypoints, probability > {config.threshold:g}"
             save_image(picture, keypoints_picture(seen.image, seen.features, title))
-    if not found:
+    if not found and not written:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
     if len(found) <= ROWS:
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))

@@ -99,10 +99,19 @@ def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
         detect_images([str(photos / "broken.jpg")], tmp_path / "out.h5", CONFIG)
     with pytest.raises(UserError, match=r"--out: found .*one.png', expected a folder"):
         detect_images([str(photos)], photos / "one.png", CONFIG)
-    with pytest.raises(UserError, match="--resume: only a feature file"):
-        detect_images([str(photos)], tmp_path / "out", CONFIG, resume=True)
     with pytest.raises(UserError, match="no such file"):
         detect_images([str(photos)], tmp_path / "out", InferenceConfig("superpoint-huge"))
+
+
+def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path) -> None:
+    detect_images([str(photos)], tmp_path / "out", CONFIG)
+    first, *others = sorted((tmp_path / "out").rglob("*.png"))
+    content = first.read_bytes()
+    first.unlink()
+    times = [path.stat().st_mtime_ns for path in others]
+    detect_images([str(photos)], tmp_path / "out", CONFIG, resume=True)
+    assert first.read_bytes() == content
+    assert [path.stat().st_mtime_ns for path in others] == times
 
 
 def test_no_picture_replaces_an_image(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
