@@ -12,7 +12,7 @@ from PIL import Image
 
 from superpoint.data.images import check_size, guarded, read_gray, read_orientation, read_rgb, read_with_opencv
 from superpoint.data.levels import convert, to_8_bits
-from superpoint.data.tiff import page_of
+from superpoint.data.tiff import has_bands, page_of
 from superpoint.errors import UserError
 from superpoint.geometry.orientation import turned_image
 
@@ -27,9 +27,10 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """Read an image as uint8: grey [H, W] (1 channel), RGB [H, W, 3], else its first bands [H, W, channels] as stored.
 
-    Bands are the samples of a TIFF, or its pages while they have the size of the first; those of a file with
-    transparency or CMYK; or the last axis of a .npy array. Beyond 8 bits each is stretched between its own percentiles,
-    since radar and infrared have ranges of their own; RGB is stretched as a whole, and a grey image is repeated.
+    Bands are the samples of a TIFF (three, too, if they are no colours), or its pages while they have the size of the
+    first; those of a file with transparency or CMYK; or the last axis of a .npy array. Beyond 8 bits each is stretched
+    between its own percentiles, since radar and infrared have ranges of their own; RGB is stretched as a whole, and for
+    it a grey image is repeated.
 
     Args:
         content, upright: see `read_gray`.
@@ -41,7 +42,7 @@ def read_image(
         return guarded(path, content, lambda: array_image(_load_array(path, content), str(path), channels))
     if channels == 1:
         return read_gray(path, content=content, upright=upright)
-    if channels == 3:
+    if channels == 3 and not has_bands(path, content):
         return read_rgb(path, content=content, upright=upright)
     pixels = guarded(path, content, lambda: _decode(path, channels, content))
     return turned_image(pixels, read_orientation(path, content)) if upright else pixels

@@ -10,6 +10,8 @@ from PIL.TiffImagePlugin import PREFIXES, ImageFileDirectory_v2
 from superpoint.geometry.orientation import TURNS
 
 ORIENTATION, NODATA, NEW_SUBFILE, SUBFILE = 0x0112, 42113, 254, 255  # tags; the first also of EXIF
+PHOTOMETRIC, SAMPLES, EXTRA = 262, 277, 338  # tags
+GREY, RGB = (0, 1), 2  # photometric interpretations
 
 
 class Page(NamedTuple):
@@ -19,6 +21,7 @@ class Page(NamedTuple):
     orientation: int = 1
     nodata: float | None = None  # value that stands for "no data" (GeoTIFF)
     is_tiff: bool = True
+    bands: bool = False  # several samples that are no colours, or one beside RGB that is no alpha
 
 
 def page_of(path: str | Path, content: bytes | None) -> Page:
@@ -33,10 +36,27 @@ def page_of(path: str | Path, content: bytes | None) -> Page:
             places.add(tags.next)
             file.seek(tags.next)
             tags.load(file)
-            pages.append(Page(len(pages), valid_orientation(tags.get(ORIENTATION)), _number(tags.get(NODATA))))
+            turn, nodata = valid_orientation(tags.get(ORIENTATION)), _number(tags.get(NODATA))
+            pages.append(Page(len(pages), turn, nodata, bands=_bands(tags)))
             if not tags.get(NEW_SUBFILE, 0) & 0b101 and tags.get(SUBFILE) != 2:
                 return pages[-1]
         return pages[0] if pages else Page()
+
+
+def _bands(tags: ImageFileDirectory_v2) -> bool:
+    samples, kind, extra = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC), tags.get(EXTRA, (1,))
+    try:
+        return (kind in GREY and samples > 2) or (kind == RGB and samples > 3 and 0 in extra)
+    except TypeError:  # damaged
+        return False
+
+
+def has_bands(path: str | Path, content: bytes | None) -> bool:
+    """Tell whether a file is a TIFF of `bands`; one that cannot be read is not."""
+    try:
+        return page_of(path, content).bands
+    except Exception:  # what Pillow raises for damaged tags, too
+        return False
 
 
 def valid_orientation(value: object) -> int:

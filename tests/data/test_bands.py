@@ -91,6 +91,15 @@ def test_grey_and_rgb(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", rgb)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", 3), rgb)
     np.testing.assert_array_equal(read_image(tmp_path / "a.npy", 3), rgb)
+    for name, layout in (
+        ("a.tif", {"photometric": "rgb"}),
+        ("b.tif", {"photometric": "minisblack", "planarconfig": "contig"}),
+    ):
+        tifffile.imwrite(tmp_path / name, rgb, **layout)
+        np.testing.assert_array_equal(read_image(tmp_path / name, 3), rgb)
+    infrared = np.dstack([rgb, levels(2)[:, :, 0]])
+    tifffile.imwrite(tmp_path / "c.tif", infrared, photometric="rgb", extrasamples=["unspecified"])
+    np.testing.assert_array_equal(read_image(tmp_path / "c.tif", 3), rgb)  # the fourth is no alpha
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png", 3), np.repeat(rgb[:, :, :1], 3, axis=2))
     assert read_image(tmp_path / "a.png").shape == (20, 30)
 

@@ -109,6 +109,18 @@ def test_several_or_one() -> None:
         assert len(images) == len(several)
 
 
+def test_images_of_a_network_of_several_channels(tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, 200, (16, 24, 2), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", bands)
+    planes = torch.from_numpy(bands.transpose(2, 0, 1).copy())
+    for image in (tmp_path / "a.npy", bands, planes):
+        assert torch.equal(network_image(image, channels=2).pixels, planes)
+    assert torch.equal(network_image(GRAY, channels=3).pixels, torch.from_numpy(GRAY).expand(3, -1, -1))
+    for image in (GRAY, np.zeros((16, 24, 3), np.uint8), planes.numpy(), torch.zeros(3, 16, 24)):
+        with pytest.raises(ValueError, match=r"found shape .*, expected \[(H, W, 2|2, H, W)\]"):
+            network_image(image, channels=2)
+
+
 SIDES = st.sampled_from([0, 1, 2, 3, 4, 7, 8, 9, 16, 33])
 TYPES = st.sampled_from(["u1", "u2", "i4", "i8", "f2", "f4", "f8", ">f4", ">u2", "?", "c8", "O"])
 

@@ -20,7 +20,7 @@ MAX_MEAN, SPREADS = 1.5, (0.3, 4.0)  # at the first convolution; healthy batches
 PURE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LUMA = (76, 150, 29)  # of pure red, green and blue, ITU-R BT.601
 TOLERANCE = 3  # grey levels
-LOOKED_AT = 8  # photographs
+LOOKED_AT, THINNED = 8, 256  # photographs, and the pixels of their sides, that channels are compared on
 READERS = {
     (29, 150, 76): "red and blue are swapped: BGR is taken for RGB (or the other way round)",
     (85, 85, 85): "grey is the mean of the channels, not the luma",
@@ -61,10 +61,9 @@ def input_(case: Case) -> Finding:
         evidence += f"; the first convolution gets {centre[0]:.2f} +- {centre[1]:.2f} (expected about 0 +- 1)"
     pictures = _pictures(case, seen) if channels > 1 else []
     if pictures:
-        levels = np.stack([(image.mean(axis=(0, 1)), image.std(axis=(0, 1))) for image in pictures]) / 255
-        details["channels"] = {"mean": levels[:, 0].mean(axis=0).tolist(), "spread": levels[:, 1].mean(axis=0).tolist()}
-        figures = ", ".join(f"{mean:.2f} +- {spread:.2f}" for mean, spread in levels.mean(axis=0).T)
-        evidence += f"; its channels are {figures}."
+        levels = np.mean([(each.mean(axis=(0, 1)), each.std(axis=(0, 1))) for each in pictures], axis=0) / 255
+        details["channels"] = {"mean": levels[0].tolist(), "spread": levels[1].tolist()}
+        evidence += f"; its channels are {', '.join(f'{mean:.2f} +- {spread:.2f}' for mean, spread in levels.T)}."
     elif grey is None:
         evidence += "; no image files are read, so there are no colours to get wrong."
     else:
@@ -130,37 +129,32 @@ def _spread_trouble(case: Case, seen: Observation, spread: Tensor) -> tuple[str,
 
 
 def _pictures(case: Case, seen: Observation) -> list[NDArray[np.uint8]]:
-    """Return some images [H, W, C] as they are read: augmentation would hide that a channel is empty."""
+    """Return some images [H, W, C], thinned, as they are read: augmentation would hide that a channel is empty."""
     if case.photographs is None:
         return list(seen.batch["image"].permute(0, 2, 3, 1).numpy())
-    count = len(case.photographs)
-    return [case.photographs[index * count // min(count, LOOKED_AT)][0] for index in range(min(count, LOOKED_AT))]
+    total, count = len(case.photographs), min(len(case.photographs), LOOKED_AT)
+    images = (case.photographs[index * total // count][0] for index in range(count))
+    return [image[:: -(-len(image) // THINNED), :: -(-image.shape[1] // THINNED)] for image in images]
 
 
 def _channel_trouble(case: Case, pictures: list[NDArray[np.uint8]]) -> tuple[Status, str, str] | None:
     if not pictures:
         return None
-    spread = np.stack([image.std(axis=(0, 1)) for image in pictures]) / 255
-    for channel, flat in enumerate((spread < MIN_SPREAD).sum(axis=0), 1):
-        if 2 * flat > len(pictures):
-            cause = f"Channel {channel} of {spread.shape[1]} is constant in {flat} of {len(pictures)} images."
-            return Status.FAIL, cause, "Look at that band of the files; leave it out, with a smaller model.channels."
-    alike: dict[bytes, int] = {}
-    for channel, values in enumerate(
-        np.moveaxis(np.concatenate([image.reshape(-1, spread.shape[1]) for image in pictures]), 1, 0), 1
-    ):
-        first = alike.setdefault(values.tobytes(), channel)
-        if first != channel:
-            cause = f"Channels {first} and {channel} are the same in all images: grey images, or a band stored twice."
-            return Status.WARN, cause, "A network of fewer channels learns the same in less time: model.channels=1."
-    if case.read_gray is not None and len(alike) == 3:
-        wrong = [name for name, colour in PURE.items() if _medians(case.read_gray, colour) != colour]
-        if wrong:
-            return (
-                Status.FAIL,
-                f"The image reader does not return RGB: {wrong[0]} comes out as another colour.",
-                "Read by superpoint.data.bands.read_image.",
-            )
+    values = np.concatenate([image.reshape(-1, image.shape[2]) for image in pictures]).T  # [C, pixels]
+    empty = np.median([image.std(axis=(0, 1)) for image in pictures], axis=0) < MIN_SPREAD * 255
+    if empty.any():
+        cause = f"Channel {empty.argmax() + 1} of {len(empty)} is constant in most of {len(pictures)} images."
+        return Status.FAIL, cause, "Look at that band of the files; leave it out, with a smaller model.channels."
+    first = [[np.array_equal(one, other) for other in values].index(True) for one in values]
+    same = next((channel for channel, other in enumerate(first) if channel != other), 0)
+    if same:
+        cause = f"Channels {first[same] + 1} and {same + 1} are the same: grey images, or a band stored twice."
+        return Status.WARN, cause, "Fewer channels teach the same in less time: see model.channels."
+    if len(values) == 3 and case.read_gray is not None:
+        wrong = next((name for name, colour in PURE.items() if _medians(case.read_gray, colour) != colour), None)
+        if wrong is not None:
+            cause = f"The image reader does not return RGB: {wrong} comes out as another colour."
+            return Status.FAIL, cause, "Read by superpoint.data.bands.read_image."
     return None
 
 
