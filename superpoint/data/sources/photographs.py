@@ -4,9 +4,11 @@ Labels may have been made on aligned images of another kind: those of a/1.jpg se
 """
 
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +25,12 @@ from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 
 TRIES = 20  # images in a row that cannot be read before training gives up
+
+
+@cache
+def tell_once(text: str) -> None:
+    """Print a line to standard error; the same one only once per process."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class AlignedFiles:
@@ -100,7 +108,7 @@ class LabelledPhotographs:
             self.store.close()
         elif (file := self._image(found[0])) != found[0]:
             made, used = (PurePosixPath(each).suffix for each in (found[0], file))
-            warnings.warn(f"labels of {made} are used for {used}", stacklevel=2)
+            tell_once(f"labels of {made} are used for {used}")
         self._warned: set[int] = set()
 
     def __len__(self) -> int:

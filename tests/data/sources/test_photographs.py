@@ -63,7 +63,7 @@ def test_photographs_lost_during_training(labels: FeatureFile, tmp_path: Path) -
         LabelledPhotographs(labels, tmp_path)
 
 
-def test_labels_of_aligned_images(labels: FeatureFile, tmp_path: Path) -> None:
+def test_labels_of_aligned_images(labels: FeatureFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """RGB was labelled, infrared of another size and extension is trained on."""
     infrared = tmp_path / "infrared"
     (infrared / "seq/deep").mkdir(parents=True)
@@ -71,8 +71,9 @@ def test_labels_of_aligned_images(labels: FeatureFile, tmp_path: Path) -> None:
         Image.new("L", size).save(infrared / name)
     for ending in ("png", "bmp"):  # which of the two, nobody knows
         Image.new("L", (64, 48)).save(infrared / f"seq/image10.{ending}")
-    with pytest.warns(UserWarning, match=r"^labels of \.png are used for \.tif$"):
-        source = LabelledPhotographs(labels, infrared)
+    source = LabelledPhotographs(labels, infrared)
+    LabelledPhotographs(labels, infrared)
+    assert capsys.readouterr().err == "labels of .png are used for .tif\n"
     names = ["b.png", "seq/deep/1.jpg", "seq/image2.jpg", "seq/image10.jpg"]
     assert source.names == names
     for index, (width, height) in enumerate([(64, 48), (160, 120), (31, 23)]):
