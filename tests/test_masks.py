@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from superpoint import load_model
 from superpoint.config import AdaptationConfig, FinetuneConfig, LabellingConfig, PairDataConfig, PhotometricConfig
@@ -18,6 +19,7 @@ from superpoint.config.loading import load_config
 from superpoint.data import masks
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
+from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import held_out_photographs, training_pairs
 from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
@@ -41,7 +43,7 @@ def not_resized(mask: masks.Mask, size: tuple[int, int]) -> masks.Mask:
 
 
 MISTAKES: dict[str, tuple[str, Callable[..., masks.Mask]]] = {
-    "0 and 1 are exchanged": ("read_mask", lambda path, read=masks.read_mask: ~read(path)),
+    "0 and 1 are exchanged": ("read_mask", lambda path, *_, read=masks.read_mask: ~read(path)),
     "not resized": ("resize_mask", not_resized),
     "x and y are swapped": ("fit_mask", lambda mask, size, *_, resize=masks.resize_mask: resize(mask.T, size)),
 }
@@ -96,6 +98,28 @@ def test_detect(resize: int | None) -> None:
 def test_labels(photos: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     assert not sound(label(photos, tmp_path / "whole.h5", **settings, masks=None))
     assert sound(label(photos, tmp_path / "labels.h5", **settings))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_photograph_with_an_orientation(tmp_path: Path, orientation: int) -> None:
+    """Its mask, named as COLMAP's, is of the stored pixels, as are labels; the network sees both upright."""
+    image, mask = lens()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(image).save(tmp_path / "photos/a.jpg", exif=exif, quality=95)
+    save_image(tmp_path / "masks/a.jpg.png", mask)
+    found = load_model("superpoint-lite", device="cpu").detect(tmp_path / "photos/a.jpg", mask=mask, frame="stored")
+    labels = label(tmp_path / "photos", tmp_path / "labels.h5", **PLAIN)
+    for each in (found, labels.read("a.jpg")):
+        assert len(each) > 10
+        assert clearance(each.keypoints, mask).min() >= masks.MARGIN
+    for frame in ("stored", "upright"):
+        labels = label(tmp_path / "photos", tmp_path / f"{frame}.h5", frame=frame, **PLAIN)
+        gray, points, kept = LabelledPhotographs(labels, tmp_path / "photos", masks=tmp_path / "masks")[0]
+        assert kept is not None
+        assert (gray[kept] > 30).mean() > 0.99
+        assert len(points) == len(labels.read("a.jpg"))
 
 
 def training(photos: Path, labels: FeatureFile) -> PairDataConfig:
@@ -184,7 +208,7 @@ def test_on_the_command_line(photos: Path, tmp_path: Path, cli: CommandLine) -> 
     (tmp_path / "masks/camera.png").write_bytes(b"damaged")
     given = ("--model", "magicpoint-lite", "--masks", tmp_path / "masks", "--out")
     for out in (tmp_path / "found.h5", tmp_path / "pictures"):
-        said = " ".join(cli.succeeds("detect", photos, *given, out).split())
+        said = " ".join(cli.succeeds("detect", photos, *given, out).replace("│", "").split())
         assert "1 of 3 images have no mask" in said
         assert "mask camera.png: cannot be read as a mask" in said
     with FeatureFile(tmp_path / "found.h5") as found:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from superpoint.data.images import WIDE_MODES, own_limit
+from superpoint.data.images import WIDE_MODES, check_size, own_limit
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import Matrix, inside
 from superpoint.geometry.orientation import TURNS, turned_image
@@ -25,15 +25,18 @@ MARGIN = 4
 _RADIUS = MARGIN + 1  # sub-pixel refinement moves a keypoint by up to 1 px
 
 
-def read_mask(path: str | Path) -> Mask:
+def read_mask(path: str | Path, name: str = "") -> Mask:
     """Read a picture of any type as a mask [H, W], as it is stored: black and transparent pixels are ignored.
 
-    An alpha channel that hides everything does not count. Raises: UserError if it is missing, truncated or no image.
+    An alpha channel that hides everything does not count. `name`: in errors, in place of the path.
+
+    Raises: UserError if it is missing, truncated or no image.
     """
     try:
         content = Path(path).read_bytes()
         with warnings.catch_warnings(), own_limit(), Image.open(io.BytesIO(content)) as image:
             warnings.simplefilter("ignore")
+            check_size(Path(name or path), image.height, image.width)
             image.load()
             if image.mode not in ("1", "L", "RGB", *WIDE_MODES):
                 kept = np.asarray(image.convert("RGBA"))
@@ -43,10 +46,11 @@ def read_mask(path: str | Path) -> Mask:
             # The zeros of a JPEG file are not exact.
             kept = kept > kept.max() / 2 if image.format == "JPEG" else kept != 0
             return kept.any(axis=2) if kept.ndim == 3 else kept
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a mask ({error.strerror or one_line(error)})") from error
+    except UserError:
+        raise
     except Exception as error:  # decoders raise nearly anything for damaged files
-        raise UserError(f"{path}: cannot be read as a mask ({one_line(error)})") from error
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(f"{name or path}: cannot be read as a mask ({reason})") from error
 
 
 def as_mask(values: Any, name: str = "mask") -> Mask:
@@ -136,10 +140,8 @@ class Masks:
         found = self.find(name)
         if found is None:
             return None
-        try:
-            return fit_mask(read_mask(self.folder / found), (shape[0], shape[1]), orientation, f"mask {found}")
-        except UserError as error:  # a feature file shall not name this machine's folders
-            raise UserError(str(error).replace(str(self.folder / found), f"mask {found}")) from error
+        title = f"mask {found}"  # a feature file shall not name this machine's folders
+        return fit_mask(read_mask(self.folder / found, title), (shape[0], shape[1]), orientation, title)
 
     def check(self, names: Sequence[str], *, refuse: bool = True) -> str:
         """Return how many of the images have no mask, in words, empty for none.
@@ -156,8 +158,5 @@ class Masks:
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits of the names and contents of all masks."""
-        content = hashlib.sha256()
-        for name in self._files:
-            content.update(name.encode("utf-8", "surrogateescape") + b"\0")
-            content.update(hashlib.sha256((self.folder / name).read_bytes()).digest())
-        return content.hexdigest()[:16]
+        files = ((name, hashlib.sha256((self.folder / name).read_bytes()).hexdigest()) for name in self._files)
+        return hashlib.sha256(repr(list(files)).encode("utf-8", "surrogateescape")).hexdigest()[:16]

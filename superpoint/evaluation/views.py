@@ -27,7 +27,6 @@ from superpoint.geometry.homography import (
     inside,
     inverse,
     resize_matrix,
-    warp_image,
     warp_points,
 )
 
@@ -78,16 +77,9 @@ def fit_pair(pair: ViewPair, longest: int, size: Sequence[int]) -> ViewPair:
     """Fit both views, each by its own scale, and the homography between the results."""
     image_a, to_a = fit(pair.image_a, longest, size)
     image_b, to_b = fit(pair.image_b, longest, size)
-    valid = _fitted(pair.valid_a, to_a, image_a), _fitted(pair.valid_b, to_b, image_b)
+    masks = (mask if mask is None else 255 * mask.astype(np.uint8) for mask in (pair.valid_a, pair.valid_b))
+    valid = [mask if mask is None else fit(mask, longest, size)[0] == 255 for mask in masks]
     return ViewPair(pair.name, pair.sequence, pair.change, image_a, image_b, to_b @ pair.h_a_b @ inverse(to_a), *valid)
-
-
-def _fitted(valid: Mask | None, matrix: Matrix, image: Image) -> Mask | None:
-    return (
-        None
-        if valid is None
-        else warp_image(np.where(valid, np.uint8(0), np.uint8(9)), matrix, (image.shape[0], image.shape[1])) == 0
-    )
 
 
 def within(found: Features, valid: Mask | None) -> Features:

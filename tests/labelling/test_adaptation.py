@@ -114,6 +114,17 @@ def test_stops_once_the_points_have_settled() -> None:
     assert adaptation(homographies=15, settle=1.0)(dots(), "x").views == 15
 
 
+def test_a_mask_takes_labels_away_and_changes_no_other() -> None:
+    mask = np.ones((90, 101), bool)
+    whole, same = adaptation()(dots(), "x"), adaptation()(dots(), "x", mask)
+    assert np.array_equal(whole.keypoints, same.keypoints)
+    assert np.array_equal(whole.scores, same.scores)
+    mask[26:, 62] = False  # through the second dot, 5 px beside the third
+    mask[60, 49:52] = False
+    left = adaptation()(dots(), "x", mask).keypoints
+    np.testing.assert_allclose(sorted_points(left), POINTS[[0, 3]], atol=0.05)
+
+
 def test_pixels_seen_too_rarely_hold_no_label() -> None:
     image = dots(points=np.array([[6.0, 6.0], [50.0, 45.0]]))  # the corner is out of many views
     options = {"translation": 0.3, "scale": [1.5, 2.0]}
