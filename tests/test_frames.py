@@ -5,6 +5,7 @@ Each is stored eight times, turned the other way by its tag, so that all look al
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from superpoint.data.feature_writer import merge_features, save_features
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.geometry.orientation import TURNS, turned_back, turned_image
+from superpoint.geometry.orientation import TURNS, Frame, turned_back, turned_image
 from superpoint.interop import colmap, hloc
 from superpoint.labelling.export import export_detections
 from superpoint.labelling.summary import summarise
@@ -45,11 +46,16 @@ def as_hloc_sees_it(path: Path) -> np.ndarray:
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION))
 
 
-def patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Sorted grey levels about each point: the same in any of the eight frames."""
+def patches(image: np.ndarray, features: Features) -> np.ndarray:
+    """Sorted grey levels about each whole pixel: the same in any of the eight frames."""
     padded = np.pad(image, 3, "edge")
-    x, y = np.rint(points).astype(int).T + 3
+    x, y = np.rint(features.keypoints).astype(int).T + 3
     return np.sort([padded[b - 2 : b + 3, a - 2 : a + 3].ravel() for a, b in zip(x, y, strict=True)], axis=1)
+
+
+def at_pixels(features: Features, frame: Frame) -> Features:
+    """Upright keypoints at whole pixels, in another frame (a half is rounded the other way in a mirrored one)."""
+    return replace(features, keypoints=np.rint(features.keypoints)).in_frame(frame)
 
 
 def test_detect_turns_upright_and_can_be_asked_for_the_stored_frame(photos: Path) -> None:
@@ -57,25 +63,23 @@ def test_detect_turns_upright_and_can_be_asked_for_the_stored_frame(photos: Path
     reference = model.detect(UPRIGHT, max_keypoints=40)
     for orientation, name in zip(TURNS, NAMES, strict=True):
         found = model.detect(photos / name, max_keypoints=40)
-        stored = model.detect(photos / name, max_keypoints=40, frame="stored")
         assert np.array_equal(found.keypoints, reference.keypoints)
         assert (found.frame, found.orientation, found.image_size) == ("upright", orientation, (152, 120))
         pixels = as_hloc_sees_it(photos / name)
-        assert stored.image_size == pixels.shape[::-1]
-        whole = np.rint(found.keypoints)  # a half is rounded the other way in a mirrored frame
-        again = Features(whole, None, None, found.image_size, orientation=orientation).in_frame("stored")
-        assert np.array_equal(patches(pixels, again.keypoints), patches(UPRIGHT, whole))
-        assert np.abs(stored.keypoints - again.keypoints).max() <= 0.5
-        np.testing.assert_allclose(stored.in_frame("upright").keypoints, found.keypoints, atol=1e-4)
+        stored = model.detect(photos / name, max_keypoints=40, frame="stored")
+        assert np.array_equal(stored.keypoints, model.detect(pixels, max_keypoints=40).keypoints)
+        assert (stored.frame, stored.orientation, stored.image_size) == ("stored", orientation, pixels.shape[::-1])
+        assert np.array_equal(
+            patches(pixels, at_pixels(found, "stored")), patches(UPRIGHT, at_pixels(found, "upright"))
+        )
     with pytest.raises(UserError, match="frame: found 'raw', expected one of stored, upright"):
         model.detect(UPRIGHT, frame="raw")  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("frame", ["stored", "upright"])
+@pytest.mark.parametrize("frame", ["stored", "upright", "turned-back"])
 def test_feature_files_name_their_frame_and_training_reads_images_in_it(
     photos: Path, tmp_path: Path, frame: str
 ) -> None:
-    """With an image in the frame that its labels are not in, a corner of the one would lie elsewhere in the other."""
     config = LabellingConfig(weights="magicpoint-lite", frame=frame, **PLAIN)  # type: ignore[arg-type]
     result = export_detections(config, [str(photos)], tmp_path / "labels.h5")
     assert result.summary is not None
@@ -83,21 +87,27 @@ def test_feature_files_name_their_frame_and_training_reads_images_in_it(
     written = json.loads((tmp_path / "labels.h5.summary.json").read_text())
     assert (written["oriented"], written["frame"]) == (7, frame)
     labels = FeatureFile(tmp_path / "labels.h5")
-    assert labels.frame == labels.attributes["frame"] == frame
-    whole = summarise((each for _, each in labels), config.resize)
-    assert whole.placement == result.summary.placement  # places in the cells that the network saw
-    training = LabelledPhotographs(labels, photos)
-    reference = patches(UPRIGHT, np.rint(labels.read("1.png").keypoints))
+    assert labels.frame == labels.attributes["frame"] == ("upright" if frame == "upright" else "stored")
+    again = summarise((each.in_frame(config.seen) for _, each in labels), config.resize)
+    assert again.placement == result.summary.placement  # places in the cells that the network saw
+    (tmp_path / "untagged").mkdir()
+    for name in NAMES:
+        Image.fromarray(as_hloc_sees_it(photos / name)).save(tmp_path / "untagged" / name)
+    export_detections(config, [str(tmp_path / "untagged")], tmp_path / "untagged.h5")
+    plain, training = FeatureFile(tmp_path / "untagged.h5"), LabelledPhotographs(labels, photos)
     for number, name in enumerate(labels.names()):
         image, features = training.read(number)
         stored = as_hloc_sees_it(photos / name)
-        assert np.array_equal(image, stored if frame == "stored" else UPRIGHT)
+        assert np.array_equal(image, UPRIGHT if frame == "upright" else stored)
         assert features.image_size == image.shape[::-1]
-        assert features.in_frame("stored").image_size == stored.shape[::-1]
-        back = features.in_frame("upright")
-        whole_points = Features(np.rint(back.keypoints), None, None, back.image_size, orientation=back.orientation)
-        in_file = whole_points.in_frame("stored" if frame == "stored" else "upright")
-        assert np.array_equal(patches(image, in_file.keypoints), reference)
+        if frame == "stored":  # as if there were no tag
+            assert np.array_equal(features.keypoints, plain.read(name).keypoints)
+            continue
+        upright = features.in_frame("upright")
+        np.testing.assert_allclose(upright.keypoints, plain.read("1.png").keypoints, atol=1e-4)
+        assert np.array_equal(
+            patches(image, at_pixels(upright, labels.frame)), patches(UPRIGHT, at_pixels(upright, "upright"))
+        )
 
 
 def test_writers_for_colmap_and_hloc_turn_back(photos: Path, tmp_path: Path) -> None:
@@ -112,7 +122,7 @@ def test_writers_for_colmap_and_hloc_turn_back(photos: Path, tmp_path: Path) -> 
         blobs = [row[0] for row in database.execute("SELECT data FROM keypoints ORDER BY image_id")]
     database.close()
     for name, size, blob in zip(NAMES, sizes, blobs, strict=True):
-        stored = model.detect(photos / name, max_keypoints=9, frame="stored")
+        stored = features[name].in_frame("stored")
         assert size == stored.image_size == as_hloc_sees_it(photos / name).shape[::-1]
         assert np.array_equal(np.frombuffer(blob, np.float32).reshape(-1, 2), stored.keypoints + np.float32(0.5))
         lines = (tmp_path / "text" / f"{name}.txt").read_text().splitlines()[1:]
@@ -151,12 +161,13 @@ def test_commands_say_how_many_images_are_turned(photos: Path, tmp_path: Path, c
     options = ("--model", "magicpoint-lite", "--backend", "torch")
     said = cli.succeeds("detect", photos, "--out", tmp_path / "f.h5", *options)
     assert "7 images carry an EXIF orientation; keypoints are in the frame of the stored pixels" in said
-    said = cli.succeeds("detect", photos, "--out", tmp_path / "u.h5", "--frame", "upright", *options)
-    assert "7 images carry an EXIF orientation; keypoints are in the frame of the upright images" in said
     assert "7 images carry an EXIF orientation" in cli.succeeds("labels", "info", tmp_path / "f.h5")
+    for frame, kind in (("upright", "upright images"), ("turned-back", "stored pixels")):
+        said = cli.succeeds("detect", photos, "--out", tmp_path / f"{frame}.h5", "--frame", frame, *options)
+        assert f"keypoints are in the frame of the {kind}" in said
     said = cli.succeeds("detect", photos, "--out", tmp_path / "pictures", *options)
     assert "7 images carry an EXIF orientation; they are drawn upright" in said
-    with FeatureFile(tmp_path / "f.h5") as stored, FeatureFile(tmp_path / "u.h5") as upright:
+    with FeatureFile(tmp_path / "turned-back.h5") as back, FeatureFile(tmp_path / "upright.h5") as upright:
         for name in NAMES:
-            turned = stored.read(name).in_frame("upright").keypoints
+            turned = back.read(name).in_frame("upright").keypoints
             np.testing.assert_allclose(turned, upright.read(name).keypoints, atol=1e-4)

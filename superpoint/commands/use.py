@@ -31,7 +31,8 @@ def detect_command(
     resume: Resume = False,
     overwrite: Overwrite = False,
     frame: Annotated[
-        Literal["stored", "upright"], Option(help="Frame of a feature file: pixels as stored, or turned by EXIF.")
+        Literal["stored", "upright", "turned-back"],
+        Option(help="Feature file: pixels as stored; turned by EXIF; seen so, but keypoints of the stored pixels."),
     ] = "stored",
 ) -> Outcome:
     """Find keypoints in images: drawn (--out FOLDER), or with their descriptors in a file (--out features.h5).

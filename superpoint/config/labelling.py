@@ -1,12 +1,14 @@
 """Stage `export-detections`: labels of photographs, by homographic adaptation or by plain detection."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from superpoint.config.inference import check_resize, check_runtime, check_tile
 from superpoint.config.model import DecodeConfig
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 from superpoint.geometry.ranges import HomographyRanges
+
+FRAMES = ("stored", "upright", "turned-back")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class LabellingConfig:
     tile: str = "auto"  # px, of tiles, for plain detection on large images; auto = where memory asks for it | 0 = none
     sharpen: bool = False  # move labels to the nearest corner at up to 1.5 times `resize`: `labelling/corners.py`
     corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
-    frame: str = "stored"  # stored: keypoints in pixels as they lie in the file, as COLMAP and hloc expect | upright
+    # Where EXIF turns a photograph. stored: pixels as they lie in the file, as COLMAP and hloc take them | upright:
+    # turned | turned-back: the network sees it turned, keypoints are turned back to the stored pixels
+    frame: str = "stored"
     descriptors: bool = True  # written too, if the network has them and adaptation is off
     shard_size: int = 64  # images between two writes to the disk: the max that a kill can cost
     prefix: bool = False  # image names of tars begin with the name of their tar
@@ -63,7 +67,7 @@ class LabellingConfig:
 
     def __post_init__(self) -> None:
         check_resize("resize", self.resize)
-        check_one_of("frame", self.frame, ["stored", "upright"])
+        check_one_of("frame", self.frame, FRAMES)
         check_tile("tile", self.tile)
         check_numbers(self, corners=(0, 200), shard_size=(1, 100_000), readers=(1, 256))
         if self.corners and not self.sharpen:
@@ -71,6 +75,16 @@ class LabellingConfig:
         if self.sharpen and self.adaptation.homographies <= 1:
             raise UserError("sharpen: found true with adaptation=none, expected adaptation: it moves its labels")
         check_runtime(self.backend, self.precision, self.device)
+
+    @property
+    def seen(self) -> Literal["stored", "upright"]:
+        """Return the frame in which the network sees photographs."""
+        return "stored" if self.frame == "stored" else "upright"
+
+    @property
+    def written(self) -> Literal["stored", "upright"]:
+        """Return the frame of the feature file."""
+        return "upright" if self.frame == "upright" else "stored"
 
 
 MAY_CHANGE = ("readers", "keep_broken", "merge")  # fields that a resume may set anew

@@ -38,7 +38,7 @@ def to_8_bits(pixels: NDArray[np.generic], stretch: bool, nodata: float | None =
     if pixels.dtype == np.bool_:
         return pixels * np.uint8(255)
     if pixels.dtype == np.uint8:
-        return _filled(pixels.astype(np.uint8), nodata)
+        return pixels.astype(np.uint8) if nodata is None else _filled(pixels.astype(np.uint8), nodata)
     lowest, highest = _extremes(pixels, nodata)
     if lowest > highest:  # nothing is finite
         return np.zeros(pixels.shape, np.uint8)
@@ -49,12 +49,11 @@ def to_8_bits(pixels: NDArray[np.generic], stretch: bool, nodata: float | None =
     return result
 
 
-def _filled(pixels: NDArray[np.uint8], nodata: float | None) -> NDArray[np.uint8]:
+def _filled(pixels: NDArray[np.uint8], nodata: float) -> NDArray[np.uint8]:
     """Pixels [H, W] or [H, W, C] with the darkest other value in those where all channels say "no data"."""
     gone = np.asarray(pixels == nodata)
     gone = gone.all(axis=2) if pixels.ndim == 3 else gone
-    if nodata is not None and gone.any():
-        pixels[gone] = 0 if gone.all() else pixels[~gone].min()
+    pixels[gone] = 0 if gone.all() else pixels[~gone].min()
     return pixels
 
 

@@ -1,6 +1,7 @@
 """A trained network behind one call: images in, features out."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import get_args, overload
@@ -115,7 +116,7 @@ class FeatureDetector:
             resize: shrink images to this longest side first, in pixels; None or 0 = as they are. Distances above are
                 in pixels of the shrunk image, keypoints in pixels of the original.
             frame: of keypoints and image size where a file has an EXIF orientation: "upright" (as it is shown) or
-                "stored" (as its pixels lie in the file). The network sees it upright either way.
+                "stored" (as its pixels lie in the file), for the network too; see `Features.in_frame`.
             tile: side in pixels of overlapping tiles, for images that do not fit into the memory; the keypoints are
                 those of the whole image. "auto" where the memory asks for it; 0 = never.
             grid: columns and rows of cells: keep the `per_cell` strongest in each, before `max_keypoints`.
@@ -141,7 +142,7 @@ class FeatureDetector:
             check_number(key, value, 0, whole=True)
         check_tile("tile", tile)
         check_grid(grid or (), per_cell)
-        pictures, several = network_images(images, resize or 0, mask, self.channels)
+        pictures, several = network_images(images, resize or 0, mask, self.channels, frame)
         threshold = THRESHOLD if threshold is None else threshold
         decode = DecodeConfig(nms_radius, threshold, border, max_keypoints or 0, subpixel, list(grid or ()), per_cell)
         found: list[Features] = []
@@ -149,7 +150,7 @@ class FeatureDetector:
             pixels = torch.stack([image.pixels for image in group])
             side = fitting_tile(tile, (pixels.shape[-2], pixels.shape[-1]), self.device, "image")
             found += map(_in_original, group, features(self.network, pixels, decode, valid=_valid(group), tile=side))
-        found = [each.in_frame(frame) for each in found]
+        found = [replace(each, frame=frame) for each in found]
         return found if several else found[0]
 
 

@@ -18,6 +18,7 @@ from superpoint.data.images import read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
 from superpoint.data.masks import as_mask, fit_mask, inner, read_mask
 from superpoint.geometry.cells import image_tensor
+from superpoint.geometry.orientation import Frame
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
 ROUNDING = 1e-3  # an excess over 0..1 up to this is cut off
@@ -32,7 +33,7 @@ Masks: TypeAlias = Mask | Sequence[Mask]
 class NetworkImage(NamedTuple):
     """`pixels`: uint8 or float32 of 0..1 [C, h, w], perhaps shrunk. `size`: (width, height) of the image as it came.
 
-    `orientation`: of EXIF, by which it was turned upright. `valid`: bool [h, w], where keypoints are allowed; None =
+    `orientation`: of EXIF. `valid`: bool [h, w], where keypoints are allowed; None =
     everywhere.
     """
 
@@ -43,7 +44,7 @@ class NetworkImage(NamedTuple):
 
 
 def network_images(
-    images: Images, resize: int = 0, mask: Masks = None, channels: int = 1
+    images: Images, resize: int = 0, mask: Masks = None, channels: int = 1, frame: Frame = "upright"
 ) -> tuple[list[NetworkImage], bool]:
     """Return tensors, and whether several images came (see `FeatureDetector.detect`)."""
     if isinstance(images, np.ndarray | Tensor):
@@ -57,18 +58,24 @@ def network_images(
         if len(masks) != len(images):
             raise ValueError(f"mask: found {len(masks)} masks, expected {len(images)}, one per image")
         pairs = enumerate(zip(images, masks, strict=True))
-        return [network_image(image, resize, f"image {index}", one, channels) for index, (image, one) in pairs], True
+        return [network_image(each, resize, f"image {k}", one, channels, frame) for k, (each, one) in pairs], True
     one = cast(Image, images)  # what it is not, the callee says
-    return [network_image(one, resize, mask=cast(Mask, mask), channels=channels)], False
+    return [network_image(one, resize, mask=cast(Mask, mask), channels=channels, frame=frame)], False
 
 
 def network_image(
-    image: Image, resize: int = 0, name: str = "image", mask: Mask = None, channels: int = 1
+    image: Image,
+    resize: int = 0,
+    name: str = "image",
+    mask: Mask = None,
+    channels: int = 1,
+    frame: Frame = "upright",
 ) -> NetworkImage:
     """Return an image as a tensor, its longest side shrunk to `resize` pixels, with its mask."""
-    orientation = 1
+    orientation, upright = 1, frame == "upright"
     if isinstance(image, str | os.PathLike):
-        pixels, orientation = read_image(Path(image), channels), read_orientation(Path(image))
+        orientation = read_orientation(Path(image))
+        pixels = read_image(Path(image), channels, upright=upright)
     elif isinstance(image, np.ndarray | Tensor):
         pixels = _numbers(image, channels, name)
     else:
@@ -77,7 +84,8 @@ def network_image(
     height, width = pixels.shape[:2]
     if resize and resize < max(height, width):
         pixels = shrink(pixels, resize)
-    valid = None if mask is None else _valid(mask, (pixels.shape[0], pixels.shape[1]), orientation, f"mask of {name}")
+    turn, size = orientation if upright else 1, (pixels.shape[0], pixels.shape[1])
+    valid = None if mask is None else _valid(mask, size, turn, f"mask of {name}")
     return NetworkImage(image_tensor([pixels])[0], (width, height), orientation, valid)
 
 

@@ -31,7 +31,7 @@ from superpoint.engine.processes import Processes
 from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
-from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, shrink
+from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
 from superpoint.labelling.progress import ExportProgress
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
@@ -122,7 +122,7 @@ def export_detections(
         attributes = {
             "writer": f"superpoint {importlib.metadata.version('superpoint')}",
             "model": settings["model"],
-            "frame": config.frame,
+            "frame": config.written,
             "channels": model.channels,
             "config": dump_config(replace(config, **kept)),
             "key": digest(settings),
@@ -249,9 +249,7 @@ def _label_share(
             return task, None
         try:
             check_name(task.item.name)
-            image, orientation = task.item.load(), task.item.orientation()
-            mask = None if masks is None else masks.read(task.item.name, image.shape, orientation)
-            return task, shrink(image, config, orientation, mask)
+            return task, read(task.item, config, masks)
         except UserError as error:
             return task, error
         except MemoryError:
@@ -339,7 +337,7 @@ def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: boo
     if again:
         with FeatureFile(path) as labels:
             skipped = labels.skipped()
-            features = (labels.read(name, descriptors=False) for name in labels.names())
+            features = (labels.read(name, descriptors=False).in_frame(config.seen) for name in labels.names())
             summary = summarise(features, config.resize, len(skipped))
     else:
         tally, skipped = shards.tally()

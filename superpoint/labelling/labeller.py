@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from superpoint.backends import make_network
 from superpoint.config import LabellingConfig
 from superpoint.data.images import check_thin, resize_with_points
-from superpoint.data.masks import Mask, resize_mask
+from superpoint.data.masks import Mask, Masks, resize_mask
+from superpoint.data.sources.archives import Item
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
+from superpoint.geometry.orientation import Frame, turned_back, turned_image
 from superpoint.labelling import HomographicAdaptation
 from superpoint.labelling.corners import sharpen
 from superpoint.labelling.memory import NoRoomError
@@ -30,13 +32,24 @@ class WorkingImage(NamedTuple):
 
     image: NDArray[np.uint8]
     size: tuple[int, int]  # (width, height) it came in
-    orientation: int = 1  # of EXIF, by which it was turned upright
+    orientation: int = 1  # of EXIF
+    frame: Frame = "upright"
     sharp: NDArray[np.uint8] | None = None  # at up to SHARP times the size, if labels are to be moved to its corners
     mask: Mask | None = None  # of `image`
     sharp_mask: Mask | None = None
 
 
 Labeller = Callable[[WorkingImage, str], Features]
+
+
+def read(item: Item, config: LabellingConfig, masks: Masks | None) -> WorkingImage:
+    """Read an image in the frame that the network sees, and shrink it. Raises: UserError as `load`; of its mask."""
+    image, orientation = item.load(), item.orientation()
+    turn = orientation
+    if config.seen == "stored":
+        image, turn = turned_image(image, turned_back(orientation)), 1
+    mask = None if masks is None else masks.read(item.name, image.shape, turn)
+    return shrink(image, config, orientation, mask)
 
 
 def shrink(
@@ -56,11 +69,11 @@ def shrink(
         sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
         sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
         sharp_mask = None if mask is None else resize_mask(mask, (sharp_height, sharp_width))
-    return WorkingImage(small, (width, height), orientation, sharp, small_mask, sharp_mask)
+    return WorkingImage(small, (width, height), orientation, config.seen, sharp, small_mask, sharp_mask)
 
 
 def labeller(model: SuperPoint, config: LabellingConfig) -> Labeller:
-    """Return the function (image, name) -> features in pixels of the image as it came, upright.
+    """Return the function (image, name) -> features in pixels of the image as it came.
 
     It raises NoRoomError for an image that does not fit into the memory.
     """
@@ -88,8 +101,8 @@ def _in_original(features: Features, working: WorkingImage) -> Features:
     (width, height), (small_height, small_width) = working.size, working.image.shape[:2]
     scale_x, scale_y = width / small_width, height / small_height
     points, uncertainty = resize_points(features.keypoints, scale_x, scale_y), UNCERTAINTY * (scale_x + scale_y) / 2
-    size, orientation = working.size, working.orientation
-    return replace(features, keypoints=points, image_size=size, uncertainty=uncertainty, orientation=orientation)
+    origin = {"image_size": working.size, "orientation": working.orientation, "frame": working.frame}
+    return replace(features, keypoints=points, uncertainty=uncertainty, **origin)
 
 
 def _sharpened(features: Features, working: WorkingImage, corners: float) -> Features:

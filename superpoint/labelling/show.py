@@ -49,8 +49,10 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
         table.add_row(key, Text(value))
     console.print(table)
     if summary.oriented:
-        where = "of the stored pixels" if frame == "stored" else "of the upright images"
-        note = f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame {where}"
+        seen = {"stored": ", in which the network saw them (frame turned-back shows them upright)", "upright": ""}
+        where = "upright images" if frame == "upright" else "stored pixels"
+        note = f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame of the {where}"
+        note += seen.get(frame, ", the network saw them upright")
         console.print(note, soft_wrap=True)
     if skipped:
         for kind, count in Counter(skipped.values()).most_common(SHOWN):
@@ -66,10 +68,12 @@ def labels_info(path: str | Path) -> Summary:
         config = yaml.safe_load(str(attributes.get("config", "{}")))
         resize = config.get("resize", 0)
         names = labels.names()
-        features = (labels.read(name, descriptors=False) for name in watch(names, "images"))
+        frame = config.get("frame", labels.frame)
+        seen = "upright" if frame == "turned-back" else labels.frame
+        features = (labels.read(name, descriptors=False).in_frame(seen) for name in watch(names, "images"))
         summary = summarise(features, resize, len(skipped))
         first = labels.read(names[0]) if names else None
-    print_summary(Path(path), summary, skipped, frame=labels.frame)
+    print_summary(Path(path), summary, skipped, frame=frame)
     console = Console()
     if first is not None:
         described = "none" if first.descriptors is None else f"{first.descriptors.shape[1]} x float16"

@@ -56,8 +56,7 @@ class Tally:
         self.placed = PlacementTally()
 
     def add(self, item: Features, resize: int) -> None:
-        """Add the features of an image that the network saw at `resize`, see `working_size`, and upright."""
-        item = item.in_frame("upright")
+        """Add the features of an image that the network saw at `resize`, see `working_size`, and in their frame."""
         self.counts.append(len(item.keypoints))
         if item.views is not None:
             self.views += item.views
