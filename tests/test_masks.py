@@ -222,6 +222,7 @@ def test_on_the_command_line(photos: Path, tmp_path: Path, cli: CommandLine) -> 
     cli.succeeds(
         "labels", "show", tmp_path / "found.h5", photos, "--masks", photos.parent / "masks", "--out", tmp_path / "s.png"
     )
+    assert "found the folder of the images" in cli.fails("detect", photos, "--masks", photos, "--out", tmp_path / "x")
     assert "expected the photographs" in cli.fails("evaluate", "pairs", "--masks", photos.parent / "masks")
     recipe = load_config(FinetuneConfig, None, ["masks=folder"])
     assert recipe.of_training(recipe.training.model, "w", "l", "i").data.masks == "folder"

@@ -143,11 +143,13 @@ class Masks:
         title = f"mask {found}"  # a feature file shall not name this machine's folders
         return fit_mask(read_mask(self.folder / found, title), (shape[0], shape[1]), orientation, title)
 
-    def check(self, names: Sequence[str], *, refuse: bool = True) -> str:
+    def check(self, names: Sequence[str], *, root: Path | None = None, refuse: bool = True) -> str:
         """Return how many of the images have no mask, in words, empty for none.
 
-        Raises: UserError if no image has one, unless `refuse` is false.
+        Raises: UserError for the folder `root` of the images, or if no image has one, unless `refuse` is false.
         """
+        if root is not None and root.resolve() == self.folder.resolve():
+            raise UserError(f"{self.folder}: found the folder of the images, expected one of their masks")
         count = sum(self.find(name) is None for name in names)
         if refuse and names and count == len(names):
             raise UserError(

@@ -65,7 +65,7 @@ def detect_images(
     with closing(open_source(inputs, root, channels=model.channels)) as source, Display() as display:
         store = None if masks is None else Masks(masks)
         if store is not None:
-            store.check(getattr(source, "names", ()))
+            store.check(getattr(source, "names", ()), root=getattr(source, "root", None))
         folder = make_folder(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
         found: list[tuple[str, Seen, float]] = []

@@ -110,7 +110,7 @@ def export_detections(
         def prepare() -> tuple[ImageSource, bool]:
             source = open_source(inputs, root, prefix=config.prefix, channels=model.channels)
             if masks is not None:
-                masks.check(getattr(source, "names", ()))
+                masks.check(getattr(source, "names", ()), root=getattr(source, "root", None))
             if overwrite:
                 refuse_inputs(out, inputs)
                 shards.discard()
@@ -131,9 +131,7 @@ def export_detections(
         }
         shares = [Share()]
         if not complete:
-            shares = processes.collect(
-                lambda: _label_share(config, model, source, shards, processes, attributes, masks)
-            )
+            shares = processes.collect(lambda: _label_share(config, model, source, shards, processes, attributes))
             signal = next((share.signal for share in shares if share.signal is not None), None)
             if signal is not None:
                 if processes.first:
@@ -223,9 +221,8 @@ def _label_share(
     shards: ShardFolder,
     processes: Processes,
     attributes: dict[str, Any],
-    masks: Masks | None,
 ) -> Share:
-    finished = shards.finished()
+    finished, masks = shards.finished(), None if config.masks is None else Masks(config.masks)
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
     kept = shards.kept(mine, finished)
     label: Labeller = labeller(model, config)

@@ -97,7 +97,7 @@ class LabelledPhotographs:
         self.files = AlignedFiles(self.root, channels)
         self.masks = None if masks is None else Masks(masks)
         if self.masks is not None:
-            self.masks.check([self._image(name) for name in every])
+            self.masks.check([self._image(name) for name in every], root=self.root)
         found = [name for name in self.names[:TRIES] if self._has(name)]
         if not found:
             raise UserError(
