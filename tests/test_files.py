@@ -8,9 +8,10 @@ from superpoint.config import LabellingConfig, load_config
 from superpoint.data.labelled import read_points
 from superpoint.data.sequences import read_homography
 from superpoint.data.sources.source import Files, open_source
-from superpoint.files import read_text
+from superpoint.errors import UserError
+from superpoint.files import append, read_text
 from superpoint.interop.hloc import read_pairs
-from tests.conftest import write_photographs
+from tests.conftest import files_of_at_most, write_photographs
 
 
 def image_list(path: Path) -> list[str]:
@@ -53,3 +54,12 @@ def test_a_mark_of_either_byte_order(tmp_path: Path) -> None:
     for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8")):
         (tmp_path / "a.txt").write_bytes(mark + "größe\r\n".encode(encoding))
         assert read_text(tmp_path / "a.txt") == "größe\n"
+
+
+def test_what_is_appended_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    append(path, b"one\n")
+    with files_of_at_most(6), pytest.raises(UserError, match="log: cannot be written"):
+        append(path, b"second\n")
+    append(path, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"

@@ -53,7 +53,7 @@ class LabellingConfig:
     # turned | turned-back: the network sees it turned, keypoints are turned back to the stored pixels
     frame: str = "stored"
     descriptors: bool = True  # written too, if the network has them and adaptation is off
-    shard_size: int = 64  # images between two writes to the disk: the max that a kill can cost
+    shard_size: int = 64  # images in a file of an export in progress
     prefix: bool = False  # image names of tars begin with the name of their tar
     backend: str = "auto"  # auto | torch | openvino | onnxruntime
     precision: str = "auto"  # auto | fp32 | bf16

@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig
+from superpoint.config import DataConfig, HomographyConfig, PhotometricConfig, SyntheticConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.data.labelled import LabelledImages
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.sources.photographs import LabelledPhotographs
-from superpoint.data.training_set import held_out_photographs, split_names, training_samples
+from superpoint.data.training_set import (
+    demand_labels,
+    demand_targets,
+    held_out_photographs,
+    split_names,
+    training_samples,
+)
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.visualize import save_image
@@ -131,3 +137,42 @@ def test_missing_files(labelled: Path) -> None:
         training_samples(DataConfig(kind="labelled", labels="nowhere.h5", images="."), 0)
     with pytest.raises(UserError, match="expected the images that were labelled"):
         training_samples(DataConfig(kind="labelled", labels=str(labelled / "labels.h5"), images=str(labelled)), 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "keys", "message"),
+    [
+        (None, {}, r"labels\.h5: found 27 training images and no label on them"),
+        ((40, 30), {"label_threshold": 0.9}, r"data\.label_threshold=0\.9 leaves none of 27 labels .* score is 0\.84"),
+        ((40, 30), {"label_threshold": 0.84}, ""),
+        ((90, 30), {}, "none of the first 1000 samples has a label within its 80x60 pixels"),
+    ],
+)
+def test_a_training_on_nothing_is_refused(
+    place: tuple[int, int] | None, keys: dict[str, float], message: str, labelled: Path, tmp_path: Path
+) -> None:
+    points = np.float32([] if place is None else [place]).reshape(-1, 2)
+    held_out = split_names(NAMES, 0.1)[1]
+    scores = {
+        name: np.full(len(points), 0.99 if name in held_out else 0.5 + len(name) / 100, np.float32) for name in NAMES
+    }
+    scores[next(name for name in NAMES[::-1] if name not in held_out)][:] = 0.84
+    features = {name: Features(points, scores[name], None, (80, 60)) for name in NAMES}
+    save_features(tmp_path / "labels.h5", features)
+    made = replace(config(labelled, holdout=0.1, **keys), labels=str(tmp_path / "labels.h5"))
+
+    def demand() -> None:
+        demand_labels(made)
+        demand_targets(made, training_samples(made, 0))
+
+    if message:
+        with pytest.raises(UserError, match=message):
+            demand()
+    else:
+        demand()
+
+
+def test_shapes_without_a_label_are_refused() -> None:
+    made = DataConfig(height=48, width=64, synthetic=SyntheticConfig(primitives={"gaussian_noise": 1.0}))
+    with pytest.raises(UserError, match=r"data\.synthetic\.primitives: none of the first 1000"):
+        demand_targets(made, training_samples(made, 0))

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from superpoint.engine import display
-from superpoint.engine.display import Display, format_seconds
+from superpoint.engine.display import Display, format_seconds, watch
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,13 @@ def test_bar_in_a_terminal(enabled: bool) -> None:
     assert ("a [line] of text" in stream.getvalue()) == enabled
     assert ("step 7  img/s 25  ETA 0:10" in stream.getvalue()) == enabled
     assert enabled or stream.getvalue() == ""
+
+
+def test_watched_items_come_with_their_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "FIRST_SECONDS", -1.0)
+    assert list(watch([5, 6], "things")) == [5, 6]
+    assert capsys.readouterr().err.startswith("0/2  things  ETA ?")
+    assert list(watch(iter([5]), "things", enabled=False)) == [5]
+    assert capsys.readouterr().err == ""

@@ -42,6 +42,8 @@ def test_how_to_go_on(tmp_path: Path) -> None:
     chain = tmp_path / "chain"
     assert read_status(part).resume == f"superpoint pipeline --config {chain}/pipeline.yaml run={chain} --resume"
     assert read_status(write(tmp_path / "old", stage="")).resume is None
+    (write(tmp_path / "overfit", "interrupted") / "overfit.json").touch()
+    assert read_status(tmp_path / "overfit").resume is None
     assert read_status(write(tmp_path / "done", "finished")).resume is None
 
 
