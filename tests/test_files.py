@@ -5,7 +5,7 @@ import pytest
 
 from superpoint.classification.data.csv_list import read_csv_list
 from superpoint.config import LabellingConfig, load_config
-from superpoint.data.labelled import read_points
+from superpoint.data.label_files import read_points
 from superpoint.data.sequences import read_homography
 from superpoint.data.sources.source import Files, open_source
 from superpoint.errors import UserError

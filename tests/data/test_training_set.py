@@ -145,7 +145,7 @@ def test_missing_files(labelled: Path) -> None:
         (None, {}, r"labels\.h5: found 27 training images and no label on them"),
         ((40, 30), {"label_threshold": 0.9}, r"data\.label_threshold=0\.9 leaves none of 27 labels .* score is 0\.84"),
         ((40, 30), {"label_threshold": 0.84}, ""),
-        ((90, 30), {}, "none of the first 1000 samples has a label within its 80x60 pixels"),
+        ((90, 30), {}, "none of the first 1000 samples has a label within its 64x48 pixels"),
     ],
 )
 def test_a_training_on_nothing_is_refused(
@@ -173,6 +173,6 @@ def test_a_training_on_nothing_is_refused(
 
 
 def test_shapes_without_a_label_are_refused() -> None:
-    made = DataConfig(height=48, width=64, synthetic=SyntheticConfig(primitives={"gaussian_noise": 1.0}))
+    made = DataConfig(height=48, width=64, synthetic=SyntheticConfig(primitives={"noise": 1.0}))
     with pytest.raises(UserError, match=r"data\.synthetic\.primitives: none of the first 1000"):
         demand_targets(made, training_samples(made, 0))
