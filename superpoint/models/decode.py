@@ -139,7 +139,9 @@ class Decoder:
         if not last:
             waiting = undecided.any(dim=2).any(dim=0).nonzero()
             first = max((int(waiting[0]) if len(waiting) else ready) // CELL - 1, 0)  # row of cells
-            self._rows = probability[:, first * CELL :], None if descriptors is None else descriptors[:, :, first:]
+            # Copies: a view would keep all rows.
+            below = None if descriptors is None else descriptors[:, :, first:].clone()
+            self._rows = probability[:, first * CELL :].clone(), below
             self._decided = ~undecided[:, first * CELL :]
             self._top += first * CELL
 

@@ -1,6 +1,6 @@
 """From images to features: `features` is the only way from a network to keypoints and descriptors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -57,8 +57,9 @@ def features(
     pixels = _tensor(images)
     with torch.no_grad():
         side = max(tile // CELL * CELL, 2 * OVERLAP + CELL)
-        whole = not tile or max(pixels.shape[-2:]) <= side
-        strips = [dense_maps(network, pixels)] if whole else _strips(network, pixels, side)
+        if not tile or max(pixels.shape[-2:]) <= side:
+            return decode_maps(dense_maps(network, pixels), decode, valid=valid, smoothing=smoothing)
+        strips = (_strip(network, pixels, rows, side) for rows in _spans(pixels.shape[-2], side))
         return _decoded(strips, pixels.shape[-2:], decode, valid, smoothing)
 
 
@@ -84,22 +85,21 @@ def _spans(size: int, tile: int) -> list[_Span]:
     return [_Span(stop - tile, min(stop, size), *own) for stop, own in zip(stops, pairwise(borders), strict=True)]
 
 
-def _strips(network: AnyNetwork, images: Tensor, tile: int) -> Iterator[Maps]:
-    """Yield the maps of images in strips of rows, each put together from a row of tiles."""
-    height, width = images.shape[-2:]
-    for rows in _spans(height, tile):
-        strip: list[Tensor | None] = [None, None]
-        for columns in _spans(width, tile):
-            maps = dense_maps(network, images[..., rows.start : rows.stop, columns.start : columns.stop])
-            for index, (values, step) in enumerate(zip(maps, (1, CELL), strict=True)):
-                if values is None:
-                    continue
-                own = values[..., rows.taken(rows.start, step), columns.taken(columns.start, step)]
-                joined = strip[index]
-                if joined is None:
-                    joined = strip[index] = own.new_empty(*own.shape[:-1], -(-width // step))
-                joined[..., columns.taken(0, step)] = own
-        yield Maps(cast(Tensor, strip[0]), strip[1])
+def _strip(network: AnyNetwork, images: Tensor, rows: _Span, tile: int) -> Maps:
+    """Return the maps of rows of images, put together from a row of tiles."""
+    width = images.shape[-1]
+    strip: list[Tensor | None] = [None, None]
+    for columns in _spans(width, tile):
+        maps = dense_maps(network, images[..., rows.start : rows.stop, columns.start : columns.stop])
+        for index, (values, step) in enumerate(zip(maps, (1, CELL), strict=True)):
+            if values is None:
+                continue
+            own = values[..., rows.taken(rows.start, step), columns.taken(columns.start, step)]
+            joined = strip[index]
+            if joined is None:
+                joined = strip[index] = own.new_empty(*own.shape[:-1], -(-width // step))
+            joined[..., columns.taken(0, step)] = own
+    return Maps(cast(Tensor, strip[0]), strip[1])
 
 
 def dense_maps(network: AnyNetwork, images: Images) -> Maps:
@@ -169,6 +169,7 @@ def _decoded(
     decoder = Decoder((size[1], size[0]), decode or DecodeConfig(), valid=valid, smoothing=smoothing)
     for strip in strips:
         decoder.add(*strip)
+        del strip  # before the next one is made
     return [
         Features(
             each.points.cpu().numpy(),
