@@ -28,8 +28,9 @@ def test_detect(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
         *("--max-keypoints", "7", "--nms-radius", "3", "--border", "2", "--resize", "0", "--backend", "torch"),
         *("--precision", "fp32", "--device", "cpu", "--root", "r"),
     )
-    config = InferenceConfig("magicpoint", 0.1, 7, 3, 2, 0, "torch", "fp32", "cpu")
-    options = {"root": Path("r"), "resume": False, "overwrite": False}
+    chosen = {"threshold": 0.1, "max_keypoints": 7, "nms_radius": 3, "border": 2, "resize": 0}
+    config = InferenceConfig("magicpoint", **chosen, backend="torch", precision="fp32", device="cpu")
+    options = {"masks": None, "root": Path("r"), "resume": False, "overwrite": False, "frame": "stored"}
     stage.assert_called_once_with(["a.jpg", "*.jpg"], Path("pics"), config, **options)
     stage.return_value = 15
     code, _, error = cli("detect", "a.jpg", "--out", "f.h5")
