@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -149,9 +150,9 @@ def test_missing_files(labelled: Path) -> None:
     ],
 )
 def test_a_training_on_nothing_is_refused(
-    place: tuple[int, int] | None, keys: dict[str, float], message: str, labelled: Path, tmp_path: Path
+    place: tuple[int, int] | None, keys: dict[str, Any], message: str, labelled: Path, tmp_path: Path
 ) -> None:
-    points = np.float32([] if place is None else [place]).reshape(-1, 2)
+    points = np.array([] if place is None else [place], np.float32).reshape(-1, 2)
     held_out = split_names(NAMES, 0.1)[1]
     scores = {
         name: np.full(len(points), 0.99 if name in held_out else 0.5 + len(name) / 100, np.float32) for name in NAMES
