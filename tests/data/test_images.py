@@ -81,18 +81,6 @@ class TestColours:
         frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
         assert np.array_equal(read_gray(tmp_path / "a.gif"), np.full((8, 9), 10))
 
-    @pytest.mark.parametrize("mode", ["RGB", "L"])
-    def test_exif_orientation_is_applied(self, tmp_path: Path, mode: str) -> None:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
-        stored = np.zeros((16, 32), np.uint8)
-        stored[:8, :8] = 255  # the top left corner of what is stored is the top right of what is shown
-        Image.fromarray(stored).convert(mode).save(tmp_path / "a.jpg", exif=exif, quality=100)
-        for image in (read_gray(tmp_path / "a.jpg"), read_rgb(tmp_path / "a.jpg")[:, :, 0]):
-            assert image.shape == (32, 16)
-            assert image[2, 13] > 240
-            assert image[2, 2] < 15
-
     def test_one_pixel(self, tmp_path: Path) -> None:
         Image.new("RGB", (1, 1), (9, 9, 9)).save(tmp_path / "a.png")
         assert read_gray(tmp_path / "a.png").tolist() == [[9]]
