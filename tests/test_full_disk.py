@@ -35,6 +35,7 @@ QUICK = [
     f"track video.avi --out OUT/t.avi --model net.safetensors {RUNTIME}",
     f"track photos --out OUT --model net.safetensors {RUNTIME}",
     "export-detections photos --out OUT/l.h5 --model net.safetensors adaptation=none backend=torch",
+    "labels import points --out OUT/l.h5",
     "labels show labels.h5 photos --out OUT/sheet.png",
     "export-weights --model net.safetensors --out OUT/w.safetensors",
     "convert-weights legacy.pth --out OUT/w.safetensors",
@@ -82,6 +83,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights(folder / "plain.safetensors", 0)
     torch.save(original_state(), folder / "legacy.pth")
     write_folder(folder / "classes", count=3)
+    (folder / "points").mkdir()
+    for name in ("a", "b"):
+        (folder / f"points/{name}.png.txt").write_text("".join(f"{x} {x} 0.5\n" for x in range(60)))
     with VideoFile(folder / "video.avi", 10) as video:
         for shift in range(0, 72, 3):
             video.add(photograph("coffee", 96, 200)[:, shift : shift + 128, None].repeat(3, axis=2))

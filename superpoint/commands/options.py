@@ -78,8 +78,9 @@ def check_settings(config: Any, options: Mapping[str, Any]) -> None:
         check_model(config.weights)
     if options.get("resume") and options.get("overwrite"):
         raise UserError("--overwrite: found beside --resume, expected one of the two")
-    if options.get("overwrite") is False and not options.get("resume") and options["out"] and options["out"].is_file():
-        raise UserError(f"{options['out']}: exists already; take another --out, or --overwrite")
+    out = options.get("out")
+    if options.get("overwrite") is False and not options.get("resume") and out is not None and out.is_file():
+        raise UserError(f"{out}: exists already; take another --out, or --overwrite")
     run = Path(getattr(config, "run", ""))
     if options.get("resume") is False and options.get("first") is None and "overwrite" not in options and run.is_dir():
         own = (FolderLock.NAME, f"{config.stage}.yaml", "images")  # of a session that failed before its first step
