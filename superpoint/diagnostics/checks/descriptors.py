@@ -139,7 +139,7 @@ def pairs(case: Case) -> Finding:
         return Finding("pairs", Status.PASS, evidence, details=details)
     if shift > SHIFTED:
         cause = "The correspondences are not those of the homography: x and y exchanged, or only one of both scaled."
-    elif other > seen:
+    elif other > max(seen, UNLIKE):
         cause = "The homography goes the wrong way, from b to a, or has x and y exchanged."
     else:
         cause = "The views do not show the same thing: another image, a homography of other pixels, effects too strong."
