@@ -160,18 +160,16 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
     with image:
         check_size(path, image.height, image.width)
         orientation = _orientation(image)
+        turn = orientation if upright else 1
         if image.mode not in WIDE_MODES and any(";16" in str(tile) for tile in getattr(image, "tile", ())):
-            pixels = convert(read_with_opencv(path, content), mode, stretch, page.nodata)
-            return turned_image(pixels, orientation) if upright else pixels
+            return turned_image(convert(read_with_opencv(path, content), mode, stretch, page.nodata), turn)
         if mode == "L" and image.format == "JPEG" and image.mode == "RGB":
             image.draft("L", image.size)  # decodes the luma only: half the time
         image.load()
         if page.is_tiff:  # newer versions of Pillow turn these while they load them
             ImageOps.exif_transpose(image, in_place=True)
-            return turned_image(
-                _converted(image, mode, stretch, page.nodata), 1 if upright else turned_back(orientation)
-            )
-        return turned_image(_converted(image, mode, stretch, page.nodata), orientation if upright else 1)
+            turn = 1 if upright else turned_back(orientation)
+        return turned_image(_converted(image, mode, stretch, page.nodata), turn)
 
 
 @own_limit()

@@ -27,6 +27,7 @@ from superpoint.geometry.homography import (
     inside,
     inverse,
     resize_matrix,
+    shrunk_size,
     warp_points,
 )
 
@@ -62,8 +63,7 @@ def fit(image: Image, longest: int, size: Sequence[int]) -> tuple[Image, Matrix]
         scale = max(size[0] / height, size[1] / width)
         scaled = max(size[0], round(height * scale)), max(size[1], round(width * scale))
     else:
-        scale = min(1.0, longest / max(height, width)) if longest else 1.0
-        scaled = max(1, round(height * scale)), max(1, round(width * scale))
+        scaled = shrunk_size(height, width, longest)
     resized, _ = resize_with_points(image, NO_POINTS, scaled)
     matrix = resize_matrix(scaled[1] / width, scaled[0] / height)
     if not size:

@@ -23,6 +23,14 @@ def resize_points(points: NDArray[np.floating], scale_x: float, scale_y: float) 
     return ((np.asarray(points, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5).astype(np.float32)
 
 
+def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Return (height, width) of an image whose longest side is shrunk to `longest` px, unless that is 0."""
+    side = max(height, width)
+    if not longest or side <= longest:
+        return height, width
+    return max(1, round(height * longest / side)), max(1, round(width * longest / side))
+
+
 def resize_matrix(scale_x: float, scale_y: float) -> Matrix:
     """Return the resize of `resize_points` as a homography [3, 3]."""
     return np.array([[scale_x, 0, 0.5 * scale_x - 0.5], [0, scale_y, 0.5 * scale_y - 0.5], [0, 0, 1]])

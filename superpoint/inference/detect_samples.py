@@ -15,8 +15,9 @@ from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.errors import UserError
 from superpoint.evaluation.tables import make_table
 from superpoint.files import make_folder
+from superpoint.geometry.homography import shrunk_size
 from superpoint.geometry.placement import measure_placement
-from superpoint.inference.images import shrink, shrunk_size
+from superpoint.inference.images import shrink
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.pretrained import run_of

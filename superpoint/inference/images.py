@@ -18,6 +18,7 @@ from superpoint.data.images import read_orientation, resize_with_points
 from superpoint.data.levels import to_8_bits
 from superpoint.data.masks import as_mask, fit_mask, inner, read_mask
 from superpoint.geometry.cells import image_tensor
+from superpoint.geometry.homography import shrunk_size
 from superpoint.geometry.orientation import Frame
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `data.images`
@@ -101,12 +102,6 @@ def shrink(image: NDArray[Any], longest: int) -> NDArray[Any]:
     """Return an image with the longest side shrunk to `longest` px, unless that is 0."""
     size = shrunk_size(image.shape[0], image.shape[1], longest)
     return resize_with_points(image, NO_KEYPOINTS, size)[0]
-
-
-def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Return (height, width) with the longest side shrunk to `longest` px, unless that is 0."""
-    scale = min(1.0, longest / max(height, width)) if longest else 1.0
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[Any]:

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from superpoint.data.images import resize_with_points
 from superpoint.features import Features
-from superpoint.geometry.homography import Matrix, frame_corners, resize_matrix, resize_points, warp_points
-from superpoint.inference.images import shrunk_size
+from superpoint.geometry.homography import (
+    Matrix,
+    frame_corners,
+    resize_matrix,
+    resize_points,
+    shrunk_size,
+    warp_points,
+)
 from superpoint.inference.tracking import Track
 from superpoint.matching import Homography, Matches, matched_keypoints
 from superpoint.visualize import (

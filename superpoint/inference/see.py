@@ -11,8 +11,9 @@ from superpoint.config.inference import InferenceConfig, parse_grid
 from superpoint.data.images import check_thin
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.geometry.homography import shrunk_size
 from superpoint.inference.detector import FeatureDetector, load_model
-from superpoint.inference.images import Mask, shrink, shrunk_size
+from superpoint.inference.images import Mask, shrink
 from superpoint.labelling.memory import fitting_tile
 
 

@@ -14,12 +14,11 @@ from superpoint.data.images import check_thin, resize_with_points
 from superpoint.data.masks import Mask, Masks, resize_mask
 from superpoint.data.sources.archives import Item
 from superpoint.features import Features
-from superpoint.geometry.homography import resize_points
+from superpoint.geometry.homography import resize_points, shrunk_size
 from superpoint.geometry.orientation import Frame, turned_back, turned_image
 from superpoint.labelling import HomographicAdaptation
 from superpoint.labelling.corners import sharpen
 from superpoint.labelling.memory import NoRoomError
-from superpoint.labelling.summary import working_size
 from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
@@ -60,15 +59,15 @@ def shrink(
     Raises: UserError if that is too thin.
     """
     height, width = image.shape[:2]
-    to_width, to_height = working_size(width, height, config.resize)
-    check_thin(image.shape[:2], (to_height, to_width), config.decode.border)
-    small, _ = resize_with_points(image, NO_POINTS, (to_height, to_width))
-    small_mask = None if mask is None else resize_mask(mask, (to_height, to_width))
+    size = shrunk_size(height, width, config.resize)
+    check_thin((height, width), size, config.decode.border)
+    small, _ = resize_with_points(image, NO_POINTS, size)
+    small_mask = None if mask is None else resize_mask(mask, size)
     sharp = sharp_mask = None
     if config.sharpen:
-        sharp_width, sharp_height = working_size(width, height, round(SHARP * max(to_width, to_height)))
-        sharp, _ = resize_with_points(image, NO_POINTS, (sharp_height, sharp_width))
-        sharp_mask = None if mask is None else resize_mask(mask, (sharp_height, sharp_width))
+        sharp_size = shrunk_size(height, width, round(SHARP * max(size)))
+        sharp, _ = resize_with_points(image, NO_POINTS, sharp_size)
+        sharp_mask = None if mask is None else resize_mask(mask, sharp_size)
     return WorkingImage(small, (width, height), orientation, config.seen, sharp, small_mask, sharp_mask)
 
 

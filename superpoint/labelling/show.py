@@ -21,7 +21,8 @@ from superpoint.data.masks import resize_mask
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
-from superpoint.labelling.summary import Summary, summarise, working_size
+from superpoint.geometry.homography import shrunk_size
+from superpoint.labelling.summary import Summary, summarise
 from superpoint.visualize import contact_sheet, draw_keypoints, save_image, to_rgb
 
 SHOWN = 5  # reasons and problems listed before "and more"
@@ -113,11 +114,11 @@ def labels_show(
             except UserError as error:
                 missing.append(error)
                 continue
-            width, height = working_size(gray.shape[1], gray.shape[0], CELL_SIDE)
-            small, points = resize_with_points(gray, features.keypoints, (height, width))
+            size = shrunk_size(gray.shape[0], gray.shape[1], CELL_SIDE)
+            small, points = resize_with_points(gray, features.keypoints, size)
             picture = to_rgb(small)
             if mask is not None:
-                picture[~resize_mask(mask, (height, width)), 0] = 255
+                picture[~resize_mask(mask, size), 0] = 255
             pictures.append(draw_keypoints(picture, points, features.scores, radius=2.5))
             titles.append(f"{name}: {len(points)} keypoints")
     if not pictures:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.features import Features
-from superpoint.geometry.homography import resize_points
+from superpoint.geometry.homography import resize_points, shrunk_size
 from superpoint.geometry.placement import Placement, PlacementTally
 
 BLOCK = 16  # pixels; side of the blocks whose share with a point is the coverage
@@ -56,7 +56,7 @@ class Tally:
         self.placed = PlacementTally()
 
     def add(self, item: Features, resize: int) -> None:
-        """Add the features of an image that the network saw at `resize`, see `working_size`, and in their frame."""
+        """Add the features of an image that the network saw at `resize`, see `shrunk_size`, and in their frame."""
         self.counts.append(len(item.keypoints))
         if item.views is not None:
             self.views += item.views
@@ -65,7 +65,7 @@ class Tally:
         if item.image_size == (0, 0):
             self.areas.append(0)
             return
-        width, height = working_size(*item.image_size, resize)
+        height, width = shrunk_size(item.image_size[1], item.image_size[0], resize)
         xy = resize_points(item.keypoints, width / item.image_size[0], height / item.image_size[1])
         self.areas.append(width * height)
         self.coverage += coverage(xy, height, width)
@@ -113,14 +113,6 @@ def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Su
     for item in features:
         tally.add(item, resize)
     return tally.summary(skipped)
-
-
-def working_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """Return (width, height) of an image whose longest side is shrunk to `resize` (0: not)."""
-    longest = max(width, height)
-    if not resize or longest <= resize:
-        return width, height
-    return max(1, round(width * resize / longest)), max(1, round(height * resize / longest))
 
 
 def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:

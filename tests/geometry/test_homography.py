@@ -12,6 +12,7 @@ from superpoint.geometry.homography import (
     resize_matrix,
     resize_points,
     sample_homography,
+    shrunk_size,
     warp_image,
     warp_points,
     warp_valid,
@@ -131,3 +132,10 @@ def test_channels_are_warped_alike() -> None:
         alone = [warp_image(np.ascontiguousarray(image[:, :, k]), matrix, (25, 35), border, 7) for k in range(6)]
         # OpenCV rounds positions of two channels to 1/32 px.
         np.testing.assert_allclose(warped.astype(int), np.dstack(alone), atol=255 / 32)
+
+
+def test_shrunk_size() -> None:
+    assert shrunk_size(480, 640, 320) == (240, 320)
+    assert shrunk_size(480, 640, 0) == shrunk_size(480, 640, 9999) == (480, 640)
+    assert shrunk_size(1, 5000, 100) == (1, 100)
+    assert shrunk_size(641, 480, 320) == (320, 240)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from superpoint.errors import UserError
 from superpoint.inference import FeatureDetector, Features
-from superpoint.inference.images import network_image, network_images, shrunk_size
+from superpoint.inference.images import network_image, network_images
 
 GRAY = np.zeros((16, 24), np.uint8)
 
@@ -89,9 +89,6 @@ def test_the_array_given_is_not_changed_and_not_kept() -> None:
 
 
 def test_shrinking() -> None:
-    assert shrunk_size(480, 640, 320) == (240, 320)
-    assert shrunk_size(480, 640, 0) == shrunk_size(480, 640, 9999) == (480, 640)
-    assert shrunk_size(1, 5000, 100) == (1, 100)
     gray = network_image(np.full((100, 200), 51, np.uint8), resize=50)
     assert gray.pixels.shape == (1, 25, 50)
     assert gray.size == (200, 100)

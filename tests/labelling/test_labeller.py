@@ -9,7 +9,6 @@ from superpoint.config import AdaptationConfig, DecodeConfig, LabellingConfig
 from superpoint.errors import UserError
 from superpoint.labelling.labeller import labeller, shrink
 from superpoint.labelling.memory import NoRoomError
-from superpoint.labelling.summary import working_size
 from superpoint.models import build_model, load_network
 from tests.conftest import TINY_MODEL
 
@@ -23,14 +22,6 @@ def settings(**changes: Any) -> LabellingConfig:
 def board(height: int, width: int, square: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width] // square
     return (60 + 130 * ((x + y) % 2)).astype(np.uint8)
-
-
-def test_working_size() -> None:
-    assert working_size(640, 480, 320) == (320, 240)
-    assert working_size(480, 641, 320) == (240, 320)
-    assert working_size(100, 50, 320) == (100, 50)
-    assert working_size(640, 480, 0) == (640, 480)
-    assert working_size(7, 30000, 320) == (1, 320)
 
 
 def test_points_are_mapped_back_exactly() -> None:
