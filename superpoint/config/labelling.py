@@ -44,9 +44,9 @@ class LabellingConfig:
     stage: ClassVar[str] = "export-detections"
 
     weights: str = "magicpoint"  # name of pretrained weights, run folder or file
-    masks: str | None = None  # folder of masks by the images' names, 0 = ignore: `data/masks.py`
     resize: int = 320  # longest side, in pixels, at which the network sees an image; never enlarged; 0 = as it is
     tile: str = "auto"  # px, of tiles, for plain detection on large images; auto = where memory asks for it | 0 = none
+    masks: str | None = None  # folder of masks by the images' names, 0 = ignore: `data/masks.py`
     sharpen: bool = False  # move labels to the nearest corner at up to 1.5 times `resize`: `labelling/corners.py`
     corners: float = 0.0  # with sharpen: max corners labelled besides, per 100 x 100 pixels of that
     # Where EXIF turns a photograph. stored: pixels as they lie in the file, as COLMAP and hloc take them | upright:
