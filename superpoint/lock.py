@@ -54,7 +54,7 @@ class FolderLock:
         return holder or "another process"
 
     def claim(self, doing: str) -> None:
-        """Take the lock; without effect where the file system has none.
+        """Take the lock; where the file system has none, warn.
 
         Raises: UserError if the folder cannot be written, or another process is `doing` it.
         """
@@ -63,6 +63,7 @@ class FolderLock:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise UserError(f"{self.path.parent}: cannot be written ({error.strerror or error})") from error
+            print(f"warning: {self.path.parent}: its file system has no locks; use it once at a time", file=sys.stderr)
             holder = None
         if holder is not None:
             raise UserError(f"{self.path.parent}: {holder} {doing}; wait for it, or end it")

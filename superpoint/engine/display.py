@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 T = TypeVar("T")
@@ -19,28 +19,32 @@ class Display:
     """Progress on stderr: a bar in a terminal, a line now and then elsewhere. Use as a context manager.
 
     Args:
-        total: units of work (None: unknown), of which `done` were finished before.
+        total: units of work (0: unknown), of which `done` were finished before.
+        unit: what is counted; "" shows the share in percent instead.
         enabled: False is silent.
         progress: False shows messages alone.
     """
 
     def __init__(
         self,
-        total: float | None = 1.0,
-        done: int = 0,
+        total: float = 1.0,
+        done: float = 0,
+        unit: str = "",
         *,
         enabled: bool = True,
         progress: bool = True,
         console: Console | None = None,
     ) -> None:
+        self.total, self.unit = total, unit
         self.enabled, self.progress = enabled, enabled and progress
         self.console = console or Console(stderr=True)
+        self._before, self._began = done, time.monotonic()
         self._bar: Progress | None = None
-        self._shown = time.monotonic() - PLAIN_SECONDS + FIRST_SECONDS
+        self._shown = self._began - PLAIN_SECONDS + FIRST_SECONDS
         if self.progress and self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
-            self._task = self._bar.add_task("starting", total=total, completed=done)
+            self._task = self._bar.add_task("starting", total=total or None, completed=done)
 
     def __enter__(self) -> Display:
         if self._bar is not None:
@@ -56,30 +60,27 @@ class Display:
         if self.enabled:
             self.console.print(Text(text, style="bold yellow" if warning else ""), soft_wrap=True)
 
-    def show(self, completed: float, share: str, line: str) -> None:
-        """Show `line` and how far the work is: `completed` of the total, `share` in words."""
+    def update(self, done: float, fields: Mapping[str, float] | None = None, elapsed: float | None = None) -> None:
+        """Show how much is done, `fields`, and the time left; `elapsed`: seconds it took, None = since the start."""
+        seconds = time.monotonic() - self._began if elapsed is None else elapsed
+        new = done - self._before
+        left = seconds / new * (self.total - done) if new > 0 and self.total else float("nan")
+        share = f"{self.unit} {done}/{self.total or '?'}" if self.unit else f"{100 * min(done, 1.0):5.1f} %"
+        numbers = "".join(f"  {name} {f'{x:.4g}' if isinstance(x, float) else x}" for name, x in (fields or {}).items())
+        line = f"{share}{numbers}  ETA {format_seconds(left)}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=completed, description=line)
+            self._bar.update(self._task, completed=done, description=line)
         elif self.progress and time.monotonic() - self._shown >= PLAIN_SECONDS:
             self._shown = time.monotonic()
-            self.message(f"{share}  {line}")
-
-    def update(self, progress: float, elapsed: float, step: int, fields: dict[str, float]) -> None:
-        """Show `fields` and the time left, from `progress` 0..1 and `elapsed` seconds of the whole run."""
-        left = elapsed / progress - elapsed if progress > 0 else float("nan")
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in fields.items())
-        progress = min(progress, 1.0)
-        self.show(progress, f"{100 * progress:5.1f} %", f"step {step}  {numbers}  ETA {format_seconds(left)}")
+            self.message(line)
 
 
 def watch(items: Iterable[T], what: str, total: int | None = None, *, enabled: bool = True) -> Iterator[T]:
-    """Yield `items` while a `Display` says how far `what` is; `total`: their number, where they do not know it."""
+    """Yield `items` while a `Display` says how many of `what` are done; `total`: if they do not know their number."""
     total = len(items) if total is None and isinstance(items, Sized) else total or 0
-    began = time.monotonic()
-    with Display(total or None, enabled=enabled) as display:
+    with Display(total, unit=what, enabled=enabled) as display:
         for done, item in enumerate(items):
-            left = (time.monotonic() - began) / done * (total - done) if done and total else float("nan")
-            display.show(done, f"{done}/{total}" if total else f"{done}", f"{what}  ETA {format_seconds(left)}")
+            display.update(done)
             yield item
 
 

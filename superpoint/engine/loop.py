@@ -255,10 +255,10 @@ def train(
             state.step += 1
 
             meter.add(state.step, scalars | {"grad_norm": norm}, config.batch_size)
-            shown = {"loss": meter.mean("loss"), "img/s": meter.rate()}
+            shown = {"step": state.step, "loss": meter.mean("loss"), "img/s": meter.rate()}
             if metrics:
                 shown[metrics["selected_by"]] = metrics[metrics["selected_by"]]
-            display.update(spent(config, state), state.elapsed, state.step, shown)
+            display.update(spent(config, state), shown, state.elapsed)
             if state.step % config.log_every == 0:
                 recent.append(meter.mean("loss"))
                 run.log("train", state.step, **meter.flush(), lr=rate, elapsed=state.elapsed)

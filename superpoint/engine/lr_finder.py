@@ -71,7 +71,7 @@ def lr_range_test(
     rates: list[float] = []
     losses: list[float] = []
     average = 0.0
-    for step in watch(range(steps), "range test of the learning rate"):
+    for step in watch(range(steps), "steps of the range test"):
         rate = low * (high / low) ** (step / (steps - 1))
         for group in optim.param_groups:
             group["lr"] = rate

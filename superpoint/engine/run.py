@@ -15,7 +15,6 @@ import io
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ import numpy as np
 from superpoint.engine.environment import describe_environment
 from superpoint.errors import UserError
 from superpoint.files import append, make_folder, read_text, write_json, write_text
-from superpoint.lock import UNSUPPORTED, FolderLock
+from superpoint.lock import FolderLock
 from superpoint.pretrained import result_run
 
 WEIGHTS = "weights.safetensors"
@@ -130,30 +129,14 @@ class RunFolder:
         """
         run = cls(path, config=config, main=main)
         if main:
-            run._acquire()
+            make_folder(run.path)
+            run.lock.claim("trains into this folder")
             try:
                 run._check_content(resume)
             except UserError:
                 run.close()
                 raise
         return run
-
-    def _acquire(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            holder = self.lock.acquire()
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                raise UserError(f"run={self.path}: cannot be used as run folder ({error.strerror or error})") from error
-            print(
-                f"warning: run={self.path}: its file system has no locks; start no second training into it",
-                file=sys.stderr,
-            )
-            return
-        if holder is not None:
-            raise UserError(
-                f"run={self.path}: {holder} trains into this folder; wait until it has ended, or take another run=..."
-            )
 
     def _check_content(self, resume: bool) -> None:
         """Raise UserError if the folder holds what must not be written over."""

@@ -62,7 +62,10 @@ def detect_images(
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
     console = Console()
     model = load_detector(config)
-    with closing(open_source(inputs, root, channels=model.channels)) as source, Display() as display:
+    with (
+        closing(open_source(inputs, root, channels=model.channels)) as source,
+        Display(len(source), unit="images") as display,
+    ):
         store = None if masks is None else Masks(masks)
         if store is not None:
             store.check(getattr(source, "names", ()), root=getattr(source, "root", None))
@@ -71,8 +74,7 @@ def detect_images(
         found: list[tuple[str, Seen, float]] = []
         skipped, oriented, written = 0, 0, set[Path]()
         items = (item for part in range(source.parts(PART)) for item in source.read(part, PART))
-        begin = perf_counter()
-        for item in items:
+        for number, item in enumerate(items, 1):
             picture = folder / PurePosixPath(item.name).with_suffix(".png")
             if picture in written:  # a/photo.jpg.png beside a/photo.png
                 picture = folder / f"{item.name}.png"
@@ -97,8 +99,7 @@ def detect_images(
                 console.print(Text(f"{item.name}: {word.message}"), soft_wrap=True)
             oriented += item.orientation() > 1
             found.append((item.name, seen, now - start))
-            share = (len(found) + skipped) / len(files) if files else 0.0
-            display.update(share, now - begin, len(found), {"keypoints": len(seen.features)})
+            display.update(number, {"keypoints": len(seen.features)})
             if picture.resolve() in files:
                 refuse_inputs(picture, [picture])
             written.add(picture)

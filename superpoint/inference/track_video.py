@@ -73,7 +73,7 @@ def track_keypoints(
         lengths: dict[int, int] = {}  # of each track so far
         count, rate, begin = 0, 0.0, perf_counter()
         before = begin
-        with video or nullcontext(), Display() as display:
+        with video or nullcontext(), Display(total, unit="frames") as display:
             for frame in islice(stream, frames or None):
                 if stop.signal is not None:
                     break
@@ -94,8 +94,7 @@ def track_keypoints(
                 now = perf_counter()
                 rate = 1 / (now - before) if count == 1 else 0.9 * rate + 0.1 / (now - before)
                 before = now
-                fields = {"keypoints": len(tracks), "followed": followed, "FPS": rate}
-                display.update(count / total if total else 0.0, now - begin, count, fields)
+                display.update(count, {"keypoints": len(tracks), "followed": followed, "FPS": rate})
     if not count and stop.signal is None:
         reason = next(iter(stream.skipped.values()), "")
         raise UserError(f"{source}: found no frame that can be read{f' ({reason})' if reason else ''}")

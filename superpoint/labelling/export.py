@@ -7,6 +7,7 @@ torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127
 
 import importlib.metadata
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -26,6 +27,7 @@ from superpoint.data.masks import Masks, inner
 from superpoint.data.sources.archives import Hdf5Images, ImageSource, Item, NamedImages
 from superpoint.data.sources.source import Files, open_source
 from superpoint.data.sources.streams import read_ahead
+from superpoint.engine.display import Display
 from superpoint.engine.interrupt import StopRequest
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError, one_line
@@ -33,7 +35,6 @@ from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
-from superpoint.labelling.progress import ExportProgress
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.show import print_summary
 from superpoint.labelling.summary import Summary, summarise
@@ -47,14 +48,13 @@ AHEAD = 4  # images a reader may have waiting
 class ExportResult:
     path: Path  # the feature file, or the folder of shards
     summary: Summary | None
-    rate: float  # images per second of this process in this session
     signal: int | None = None  # what stopped the export before its end
 
 
 class Share(NamedTuple):
     """What a process did: images per second, the tars that broke off, the signal that stopped it.
 
-    done, total: of its images or, where only reading counts them, of its tars (`unit`).
+    done, total: of its images or, where only reading counts them, of its tars.
     """
 
     rate: float = 0.0
@@ -62,7 +62,6 @@ class Share(NamedTuple):
     signal: int | None = None
     done: int = 0
     total: int = 0
-    unit: str = "images"
 
 
 class Task(NamedTuple):
@@ -91,15 +90,14 @@ def export_detections(
         with other settings, weights or inputs; a tar that breaks off.
     """
     out = Path(out)
-    if resume and overwrite:
-        raise UserError("--overwrite: found beside --resume, expected one of the two")
-    if out.suffix.lower() not in (".h5", ".hdf5"):
-        raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
     shards = ShardFolder(out)
     # Decoders change the warnings, in threads.
     with closing(shards), Processes() as processes, warnings.catch_warnings():
         model = load_network(config.weights)
-        config = _resolved(config, processes)
+        # "auto" is the same in all processes: each choice gives other last bits.
+        choice = processes.decide(lambda: resolve(config.backend, config.precision, config.device))
+        settled = dict(zip(("backend", "precision", "device"), choice, strict=True))
+        config = replace(config, **settled)  # type: ignore[arg-type]
         masks = None if config.masks is None else Masks(config.masks)
         settings = {
             "config": {k: value for k, value in asdict(config).items() if k not in (*MAY_CHANGE, "weights", "masks")},
@@ -131,14 +129,16 @@ def export_detections(
         }
         shares = [Share()]
         if not complete:
-            shares = processes.collect(lambda: _label_share(config, model, source, shards, processes, attributes))
+            shares = processes.collect(
+                lambda: _label_share(config, model, source, masks, shards, processes, attributes)
+            )
             signal = next((share.signal for share in shares if share.signal is not None), None)
             if signal is not None:
                 if processes.first:
                     done, total = (sum(getattr(share, key) for share in shares) for key in ("done", "total"))
-                    kept = f"{done} of {total} {shares[0].unit} are kept in {shards.path}"
+                    kept = f"{done} of {total} {_unit(source)} are kept in {shards.path}"
                     Console(stderr=True).print(kept, soft_wrap=True, highlight=False)
-                return ExportResult(shards.path, None, shares[processes.rank].rate, signal)
+                return ExportResult(shards.path, None, signal)
         path = out if complete or config.merge else shards.path
 
         def finish() -> Summary:
@@ -158,23 +158,7 @@ def export_detections(
                 notes.append(source.passed_over())
             return _finish(config, shards, path, again, facts, ", ".join(filter(None, notes)))
 
-        return ExportResult(path, processes.decide(finish), shares[0 if complete else processes.rank].rate)
-
-
-def _resolved(config: LabellingConfig, processes: Processes) -> LabellingConfig:
-    """`config` with "auto" resolved, to the same in all processes: each choice gives other last bits."""
-    choices = processes.collect(lambda: resolve(config.backend, config.precision, config.device))
-
-    def compare() -> None:
-        for rank, choice in enumerate(choices):
-            for key, first, found in zip(("backend", "precision", "device"), choices[0], choice, strict=True):
-                if found != first:
-                    found = f"{first} in process 1, but {found} in process {rank + 1}"
-                    raise UserError(f"{key}: 'auto' is {found}; set {key}=...")
-
-    processes.decide(compare)
-    backend, precision, device = choices[0]
-    return replace(config, backend=backend, precision=precision, device=device)
+        return ExportResult(path, processes.decide(finish))
 
 
 def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool) -> tuple[ImageSource, bool]:
@@ -205,12 +189,10 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
     if not shards.plan_file.exists():
         return source
     plan = shards.read_plan()["source"]
-    if isinstance(source, Files):
-        if plan["kind"] != "files":
-            return source
+    if isinstance(source, Files) and plan["kind"] == "files":
         return Files(source.root, plan["names"], source.ignored, plan["sizes"], source.channels)
-    if isinstance(source, Hdf5Images):
-        return Hdf5Images(source.path, plan["names"], source.channels) if plan["kind"] == "hdf5" else source
+    if isinstance(source, Hdf5Images) and plan["kind"] == "hdf5":
+        return Hdf5Images(source.path, plan["names"], source.channels)
     return source
 
 
@@ -218,11 +200,12 @@ def _label_share(
     config: LabellingConfig,
     model: Any,
     source: ImageSource,
+    masks: Masks | None,
     shards: ShardFolder,
     processes: Processes,
     attributes: dict[str, Any],
 ) -> Share:
-    finished, masks = shards.finished(), None if config.masks is None else Masks(config.masks)
+    finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
     kept = shards.kept(mine, finished)
     label: Labeller = labeller(model, config)
@@ -241,18 +224,19 @@ def _label_share(
             else:
                 yield Task(part, None)
 
-    def load(task: Task) -> tuple[Task, WorkingImage | UserError | None]:
+    def load(task: Task) -> tuple[Task, WorkingImage | str]:
+        """Return the image, or why it is skipped."""
         if task.item is None:
-            return task, None
+            return task, ""
         try:
             check_name(task.item.name)
             return task, read(task.item, config, masks)
         except UserError as error:
-            return task, error
+            return task, str(error).removeprefix(f"{task.item.name}: ")
         except MemoryError:
-            return task, UserError("does not fit into the memory")
+            return task, "does not fit into the memory"
         except (ValueError, cv2.error) as error:
-            return task, UserError(one_line(error))
+            return task, one_line(error)
 
     stopped, stop = threading.Event(), StopRequest()
 
@@ -261,9 +245,13 @@ def _label_share(
 
     broken: list[str] = []
     writer = PartWriter(shards, finished, config.shard_size, attributes, config.resize, kept)
-    total, done, unit = _amount(source, mine, finished, config.shard_size)
-    if unit == "images":
+    images = len(source)
+    size = {part: min(config.shard_size, images - part * config.shard_size) if images else 1 for part in mine}
+    done = sum(count for part, count in size.items() if finished.get(part, (0, False))[1])
+    if images:
         done += sum(collected.count for collected in kept.values())
+    total, new, skipped, began = sum(size.values()), 0, 0, time.monotonic()
+    unit = _unit(source) if processes.count == 1 else f"{_unit(source)} of process 1"
     stream = read_ahead(
         tasks(),
         load,
@@ -272,61 +260,48 @@ def _label_share(
         stopped=stopped,
         interrupted=interrupted,
     )
-    progress = ExportProgress(total, done, unit, rank=processes.rank, processes=processes.count)
-    with closing(source), stop, progress:
+    with closing(source), stop, Display(total, done, unit, progress=processes.first) as display:
         try:
             for task, image in stream:
                 if interrupted():
                     break
                 if task.item is None:
                     if task.error is not None:
-                        progress.message(f"{task.error}", warning=True)
+                        display.message(f"{task.error}", warning=True)
                     if task.error is None or config.keep_broken:
                         writer.end(task.part, task.error)
                     else:
                         broken.append(str(task.error))
                         writer.discard()
-                    progress.part()
+                    done += 0 if images else 1
                     continue
                 name = task.item.name
                 outcome: Features | str
                 try:
-                    outcome = label(image, name) if isinstance(image, WorkingImage) else _reason(image, name)
+                    outcome = image if isinstance(image, str) else label(image, name)
                 except NoRoomError as error:
-                    outcome = _reason(error, name)
+                    outcome = str(error).removeprefix(f"{name}: ")
                 if isinstance(outcome, str):
-                    progress.message(f"skipped {name}: {outcome}", warning=True)
-                elif isinstance(image, WorkingImage) and image.mask is not None and not inner(image.mask).any():
-                    progress.message(f"{name}: its mask keeps nothing, so there is no keypoint", warning=True)
+                    display.message(f"skipped {name}: {outcome}", warning=True)
+                elif not isinstance(image, str) and image.mask is not None and not inner(image.mask).any():
+                    display.message(f"{name}: its mask keeps nothing, so there is no keypoint", warning=True)
                 writer.add(task.part, name, outcome)
-                progress.image(skipped=isinstance(outcome, str))
+                new, skipped, done = new + 1, skipped + isinstance(outcome, str), done + (images > 0)
+                display.update(done, {"images/s": new / (time.monotonic() - began), "skipped": skipped})
             if interrupted():
                 writer.keep()
         except UserError as error:
             if processes.count > 1:  # reported when all have ended
-                progress.message(f"process {processes.rank + 1} ends: {error}", warning=True)
+                display.message(f"process {processes.rank + 1} ends: {error}", warning=True)
             raise
         finally:
             stream.close()  # type: ignore[attr-defined]
-    return Share(progress.rate, tuple(broken), stop.signal, progress.done, total, unit)
+    return Share(new / (time.monotonic() - began), tuple(broken), stop.signal, done, total)
 
 
-def _reason(error: UserError | None, name: str) -> str:
-    return str(error).removeprefix(f"{name}: ")
-
-
-def _amount(
-    source: ImageSource, mine: Sequence[int], finished: dict[int, tuple[int, bool]], size: int
-) -> tuple[int, int, str]:
-    """(work of this process, how much of it is done, its unit)."""
-    ended = [part for part in mine if finished.get(part, (0, False))[1]]
-    if not len(source):
-        return len(mine), len(ended), "tars"
-
-    def images(parts: Sequence[int]) -> int:
-        return sum(min(size, len(source) - part * size) for part in parts)
-
-    return images(mine), images(ended), "images"
+def _unit(source: ImageSource) -> str:
+    """Return what can be counted before it is read."""
+    return "images" if len(source) else "tars"
 
 
 def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, facts: Any, note: str) -> Summary:
