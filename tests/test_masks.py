@@ -216,14 +216,11 @@ def test_on_the_command_line(photos: Path, tmp_path: Path, cli: CommandLine) -> 
         assert list(found.skipped()) == ["camera.png"]
     save_image(tmp_path / "masks/a/astronaut.png", np.ones((12, 16), np.uint8))
     assert "made from other" in cli.fails("detect", photos, *given, tmp_path / "found.h5", "--resume")
-    assert "found no mask of the 3 images" in cli.fails(
-        "detect", photos, "--masks", photos / "b", "--out", tmp_path / "x"
-    )
-    cli.succeeds(
-        "labels", "show", tmp_path / "found.h5", photos, "--masks", photos.parent / "masks", "--out", tmp_path / "s.png"
-    )
-    assert "found the folder of the images" in cli.fails("detect", photos, "--masks", photos, "--out", tmp_path / "x")
-    assert "expected the photographs" in cli.fails("evaluate", "pairs", "--masks", photos.parent / "masks")
+    for folder, said in ((photos / "b", "found no mask of the 3 images"), (photos, "found the folder of the images")):
+        assert said in cli.fails("detect", photos, "--masks", folder, "--out", tmp_path / "x")
+    given = (photos, "--masks", photos.parent / "masks", "--out", tmp_path / "sheet.png")
+    cli.succeeds("labels", "show", tmp_path / "found.h5", *given)
+    assert "expected the photographs" in cli.fails("evaluate", "pairs", *given[1:3])
     recipe = load_config(FinetuneConfig, None, ["masks=folder"])
     assert recipe.of_training(recipe.training.model, "w", "l", "i").data.masks == "folder"
     with pytest.raises(UserError, match=r"labelling\.masks: is set by this recipe"):

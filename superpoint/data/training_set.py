@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.feature_file import FeatureFile
-from superpoint.data.labelled import LabelledImages, cover
+from superpoint.data.labelled import LabelledImages
 from superpoint.data.masks import Mask, Masks
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import KeypointSamples, SyntheticShapes, valid_pixels
@@ -60,17 +60,10 @@ def held_out_photographs(
 
     With `config.overfit`, those overfitted.
     """
-    if config.overfit:
-        samples = LabelledImages(_photographs(config, channels, held_out=False), config, 0)
-        return [samples.draw(index) for index in range(config.overfit)]
-    source = held_out_source(config, channels)
-    size = (config.height, config.width)
-    scenes = []
-    for index in range(min(count, len(source))):
-        image, points, mask = source[index]
-        image, points, mask = cover(image, points, size, mask=mask)
-        scenes.append((image, points, valid_pixels(image, mask)))
-    return scenes
+    samples = LabelledImages(_photographs(config, channels, held_out=not config.overfit), config, 0)
+    numbers = samples.repeated or range(min(count, len(samples.source)))
+    scenes = (samples.still(number) for number in numbers)
+    return [(image, points, valid_pixels(image, mask)) for image, points, mask in scenes]
 
 
 def held_out_source(config: DataConfig, channels: int = 1) -> LabelledPhotographs:
