@@ -28,7 +28,7 @@ class Display:
     def __init__(
         self,
         total: float = 1.0,
-        done: float = 0,
+        done: int = 0,
         unit: str = "",
         *,
         enabled: bool = True,

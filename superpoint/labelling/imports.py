@@ -50,8 +50,6 @@ def import_labels(
         that exists or cannot be written.
     """
     source, out = Path(source), Path(out)
-    if out.suffix.lower() not in (".h5", ".hdf5"):
-        raise UserError(f"--out: found '{out}', expected a file name that ends in .h5")
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already; take another --out, or --overwrite")
     files = None if images is None else AlignedFiles(Path(images))

@@ -125,7 +125,7 @@ def test_networks_of_others_compute_the_same(name: str, tmp_path: Path, cli: Com
     else:
         torch.save({"n_iter": 3, "model_state_dict": {f"module.{key}": each for key, each in state.items()}}, path)
     output = cli.succeeds("convert-weights", path, "--out", tmp_path / "ours.safetensors")
-    assert f"licence: the converted file stays under the licence of {path.name}" in output
+    assert f"licence: {path.name} stays under its licence" in output
     assert load_weights(tmp_path / "ours.safetensors")[2]["layout"] == name.split()[0]
     model = load_network(tmp_path / "ours.safetensors")
     image = torch.rand((2, 1, 40, 56), generator=torch.Generator().manual_seed(2))
@@ -199,13 +199,7 @@ class TestErrors:
         state = original_state()
         state["conv2a.weight"] = torch.zeros(32, 64, 3, 3)
         torch.save(state, tmp_path / "a.pth")
-        with pytest.raises(UserError, match=r"found 'conv2a\.bias' of shape \[64\], expected \[32\]"):
+        with pytest.raises(
+            UserError, match=r"'conv2a\.weight' of shape \[32, 64, 3, 3\], expected \[64, 64, 3, 3\]"
+        ):
             convert_weights(tmp_path / "a.pth")
-        torch.save({**state, "conv2a.bias": torch.zeros(32)}, tmp_path / "a.pth")
-        with pytest.raises(UserError, match=r"found a layer of shape \[32, 64, 3, 3\]"):
-            convert_weights(tmp_path / "a.pth")
-
-    def test_target(self, tmp_path: Path, cli: CommandLine) -> None:
-        (tmp_path / "x.pth").touch()
-        message = cli.fails("convert-weights", tmp_path / "x.pth", "--out", tmp_path / "a.pth")
-        assert "expected a file name that ends in .safetensors" in message
