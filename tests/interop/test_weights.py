@@ -199,7 +199,5 @@ class TestErrors:
         state = original_state()
         state["conv2a.weight"] = torch.zeros(32, 64, 3, 3)
         torch.save(state, tmp_path / "a.pth")
-        with pytest.raises(
-            UserError, match=r"'conv2a\.weight' of shape \[32, 64, 3, 3\], expected \[64, 64, 3, 3\]"
-        ):
+        with pytest.raises(UserError, match=r"'conv2a\.weight' of shape \[32, 64, 3, 3\], expected \[64, 64, 3, 3\]"):
             convert_weights(tmp_path / "a.pth")

@@ -50,7 +50,7 @@ def test_padding_is_mentioned(cli: CommandLine) -> None:
             "found --model magicpoint-lite and a recipe, expected one of the two",
         ),
         (["--height", "0"], "--height: found 0, expected 1 to 65536 pixels"),
-        (["--out", "a.pdf"], "a.pdf: found the ending '.pdf', expected .svg or .png"),
+        (["--out", "a.pdf"], "found 'a.pdf'"),
         (["--config", "no.yaml"], "no.yaml: no such config file"),
     ],
 )
