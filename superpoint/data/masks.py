@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 # Pixels of the image as it came, or of the one that the network sees if that is smaller: nothing arises nearer to what
 # is ignored. A network of convolutions answers to its edge, a lens circle for instance.
 MARGIN = 4
+LOSSY = ("JPEG", "WEBP")  # files whose zeros are not exact: more than half of the brightest is kept
 _RADIUS = MARGIN + 1  # sub-pixel refinement moves a keypoint by up to 1 px
 
 
@@ -38,14 +39,12 @@ def read_mask(path: str | Path, name: str = "") -> Mask:
             warnings.simplefilter("ignore")
             check_size(Path(name or path), image.height, image.width)
             image.load()
-            if image.mode not in ("1", "L", "RGB", *WIDE_MODES):
-                kept = np.asarray(image.convert("RGBA"))
-                alpha = kept[:, :, 3] > 0
-                return kept[:, :, :3].any(axis=2) & (alpha | ~alpha.any())
-            kept = np.nan_to_num(np.asarray(image))
-            # The zeros of a JPEG file are not exact.
-            kept = kept > kept.max() / 2 if image.format == "JPEG" else kept != 0
-            return kept.any(axis=2) if kept.ndim == 3 else kept
+            plain = image.mode in ("1", "L", "RGB", *WIDE_MODES)
+            values = np.nan_to_num(np.asarray(image if plain else image.convert("RGBA")))
+            colours = values[:, :, :3].max(axis=2) if values.ndim == 3 else values
+            shown = np.full(colours.shape, True) if plain else values[:, :, 3] > 0
+            least = colours.max() / 2 if image.format in LOSSY else 0
+            return (colours > least) & (shown | ~shown.any())
     except UserError:
         raise
     except Exception as error:  # decoders raise nearly anything for damaged files

@@ -30,6 +30,7 @@ def test_masks_of_all_types_are_read_alike(tmp_path: Path) -> None:
         "hidden.png": np.dstack([blue, 0 * gray]),
         "transparent.png": np.dstack([blue + 9, 255 * gray]),
         "lossy.jpg": 255 * gray,
+        "lossy.webp": 255 * gray,
         "palette.png": palette,
     }
     for name, content in files.items():
