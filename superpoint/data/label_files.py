@@ -42,11 +42,9 @@ def read_points(path: str | Path, size: tuple[int, int] | None = None) -> NDArra
     Raises: UserError as `read_labels`, or if there are none, or points outside the image.
     """
     file = Path(path)
-    if file.suffix.lower() == COCO:
-        raise UserError(f"{file}: found COCO's format, expected the points of one image (.txt, .csv, .npy, .npz)")
     labels = read_labels(file)
     if len(labels) != 1 or labels[0].image is not None:
-        raise UserError(f"{file}: found a column of images, expected the points of one")
+        raise UserError(f"{file}: found labels of images by their names, expected the points of one image")
     points = labels[0].points
     if not len(points):
         raise UserError(f"{file}: found no points, expected at least one")
@@ -82,10 +80,10 @@ def read_labels(path: str | Path) -> list[Labels]:
         if file.suffix.lower() in ARRAYS:
             return [_read_array(file)]
         return _read_coco(file) if file.suffix.lower() == COCO else _read_text(file)
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file, expected point labels") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: found bytes that are no text, expected lines of x y") from error
 
 
 def _read_array(file: Path) -> Labels:
@@ -118,14 +116,13 @@ def _read_text(file: Path) -> list[Labels]:
     columns: list[int] | None = None  # of x, y, the score and the image, -1 = none
     count = 0  # of columns
     rows: dict[str | None, list[list[float]]] = {}
-    for number, line in enumerate(_text(file).splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         comment = line.lstrip().startswith("#")
         fields = _fields(line.strip("# \t") if comment else line)
         names = [field.strip("\"'").lower() for field in fields]
         if not rows and columns is None and {"x", "y"} <= set(names) and (len(names) <= 3 or not comment):
-            columns, count = [names.index("x"), names.index("y")], len(fields)
-            columns += [next((names.index(each) for each in known if each in names), -1)
-                        for known in (SCORE_NAMES, IMAGE_NAMES)]  # fmt: skip
+            kinds, count = (["x"], ["y"], SCORE_NAMES, IMAGE_NAMES), len(fields)
+            columns = [next((names.index(each) for each in known if each in names), -1) for known in kinds]
             continue
         if comment or not fields:
             continue
@@ -136,10 +133,10 @@ def _read_text(file: Path) -> list[Labels]:
             raise UserError(f"{file}: line {number} has {len(fields)} columns, expected {count} as before it")
         try:
             values = [1.0 if column < 0 else float(fields[column]) for column in columns[:3]]
+            if not all(abs(value) <= LARGEST for value in values):
+                raise ValueError
         except ValueError as error:
-            raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected numbers x y") from error
-        if not all(abs(value) <= LARGEST for value in values):
-            raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected finite numbers")
+            raise UserError(f"{file}: line {number} is '{line.strip()[:60]}', expected finite numbers x y") from error
         rows.setdefault(None if columns[3] < 0 else fields[columns[3]], []).append(values)
     if not rows and (columns is None or columns[3] < 0):
         rows[None] = []
@@ -156,7 +153,7 @@ def _fields(line: str) -> list[str]:
 
 def _read_coco(file: Path) -> list[Labels]:
     try:
-        content = json.loads(_text(file))
+        content = json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not readable as JSON ({one_line(error)})") from error
     images, annotations = (content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations"))
@@ -185,13 +182,6 @@ def _read_coco(file: Path) -> list[Labels]:
     if found:
         raise UserError(f"{file}: found annotations of image_id {next(iter(found))}, which is not among the images")
     return labels
-
-
-def _text(file: Path) -> str:
-    try:
-        return read_text(file)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: found bytes that are no text, expected lines of x y") from error
 
 
 def _checked(labels: Labels, where: str) -> Labels:

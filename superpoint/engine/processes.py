@@ -34,23 +34,17 @@ class Processes:
         """Return in all processes what `choose()` returns in the first, see `decide`."""
         return decide(choose, self.first, self._broadcast)
 
-    def gather(self, value: T) -> list[T]:
-        """Return the `value` of every process, by rank; waits for all of them."""
-        if self.count == 1:
-            return [value]
-        import torch.distributed
-
-        values: list[T | None] = [None] * self.count
-        torch.distributed.all_gather_object(values, value)
-        return values  # type: ignore[return-value]
-
     def collect(self, find: Callable[[], T]) -> list[T]:
         """Return what `find()` returns in each process, by rank. A UserError of any ends all; one reports it."""
-        outcomes = self.gather(_attempt(find))
+        outcomes: list[Any] = [_attempt(find)] * self.count
+        if self.count > 1:
+            import torch.distributed
+
+            torch.distributed.all_gather_object(outcomes, outcomes[0])
         message = next((message for _, message in outcomes if message is not None), None)
         if message is not None:
             _refuse(message, self.first)
-        return [value for value, _ in outcomes]  # type: ignore[misc]
+        return [value for value, _ in outcomes]
 
     def _broadcast(self, value: T) -> T:
         if self.count == 1:

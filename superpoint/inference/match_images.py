@@ -49,10 +49,10 @@ def match_images(
         holds something else.
     """
     target = Path(out)
-    if target.suffix.lower() != ".png":
-        raise UserError(f"--out: found '{out}', expected a file name that ends in .png")
     refuse_inputs(target, (first, second))
-    _refuse_foreign(target.with_suffix(".json"))
+    figures = target.with_suffix(".json")
+    if figures.is_file() and b'"homography"' not in figures.read_bytes()[:LARGEST]:
+        raise UserError(f"--out: {figures}, where the numbers go, is a file of another kind; take another name")
     model = load_detector(config, described=True)
     images = [read_image(path, model.channels) for path in (first, second)]
     times, views = [perf_counter()], []
@@ -83,7 +83,7 @@ def match_images(
     state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
     title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({matcher}), {state}"
     save_figure(target, match_figure(views[0].image, views[1].image, seen, matches, homography, title))
-    write_json(target.with_suffix(".json"), numbers)
+    write_json(figures, numbers)
     _show(numbers, target)
     return numbers
 
@@ -95,19 +95,6 @@ def _check_room(first: int, second: int) -> None:
             f"--max-keypoints: found {first} and {second} keypoints, too many to compare in the memory that is free; "
             "expected fewer, e.g. --max-keypoints 10000"
         )
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Raise UserError if `path` is there and holds something else than the numbers of a match."""
-    if not path.exists():
-        return
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST)
-    except OSError as error:
-        raise UserError(f"--out: {path}, where the numbers go: {error.strerror}") from error
-    if not all(key in content for key in (b'"estimator"', b'"matches"', b'"homography"')):
-        raise UserError(f"--out: {path}, where the numbers go, is a file of another kind; take another name")
 
 
 def _median_error(seen: tuple[Features, Features], matches: Matches, homography: Homography) -> float | None:

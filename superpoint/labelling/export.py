@@ -118,14 +118,13 @@ def export_detections(
         plan = {**settings, "source": source.describe()}
         kept = {field.name: field.default for field in fields(LabellingConfig) if field.name in MAY_CHANGE}
         attributes = {
+            **settings,
             "writer": f"superpoint {importlib.metadata.version('superpoint')}",
-            "model": settings["model"],
             "frame": config.written,
             "channels": model.channels,
             "config": dump_config(replace(config, **kept)),
             "key": digest(settings),
             "plan": digest(plan),
-            **({} if masks is None else {"masks": settings["masks"]}),
         }
         shares = [Share()]
         if not complete:

@@ -24,7 +24,7 @@ from superpoint.data.feature_writer import SAME_NAME, merge_features, save_featu
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.files import make_folder, read_text, write_atomically
+from superpoint.files import make_folder, read_text, write_json
 from superpoint.labelling.summary import Tally
 from superpoint.lock import FolderLock
 
@@ -71,7 +71,7 @@ class ShardFolder:
             return before
         if self.files():
             raise UserError(f"{self.path}: holds shards but no plan.json; remove the folder")
-        write_atomically(self.plan_file, lambda file: file.write(json.dumps(plan).encode()))
+        write_json(self.plan_file, plan)
         return plan
 
     def discard(self) -> None:
@@ -98,19 +98,19 @@ class ShardFolder:
 
     def files(self) -> list[Path]:
         """Return the finished shards in the order of their images."""
-        found = [path for path in self.path.glob("*.h5") if SHARD.fullmatch(path.name)]
-        return sorted(found, key=lambda path: tuple(int(number) for number in path.name.split(".")[0].split("-")[:2]))
+        return [path for *_, path in self._numbered()]
+
+    def _numbered(self) -> list[tuple[int, int, bool, Path]]:
+        """Return part, number in the part, whether it is the last there, and path of each finished shard, in order."""
+        found = [(SHARD.fullmatch(path.name), path) for path in self.path.glob("*.h5")]
+        return sorted((int(match[1]), int(match[2]), match[3] is not None, path) for match, path in found if match)
 
     def finished(self) -> dict[int, tuple[int, bool]]:
         """Return part -> (number of its first shards that are there, whether these are all)."""
         done: dict[int, tuple[int, bool]] = {}
-        for path in self.files():
-            match = SHARD.fullmatch(path.name)
-            assert match is not None
-            part, shard, end = int(match[1]), int(match[2]), match[3] is not None
-            count, _ = done.get(part, (0, False))
-            if shard == count:
-                done[part] = (count + 1, end)
+        for part, shard, end, _ in self._numbered():
+            if shard == done.get(part, (0, False))[0]:
+                done[part] = (shard + 1, end)
         return done
 
     def kept(self, parts: Collection[int], finished: Mapping[int, tuple[int, bool]]) -> dict[int, Collected]:
@@ -162,14 +162,12 @@ class ShardFolder:
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
         """
-        files = self.files()
-        skipped: dict[str, str] = {}
+        files, skipped = self.files(), {}
         for path in files:
             with FeatureFile(path) as shard:
-                found = shard.attributes
-            if found.get("key") != attributes["key"]:
-                raise UserError(f"{path}: found a shard of other settings or weights; remove it, then --resume")
-            skipped.update(json.loads(found["skipped"]))
+                if shard.attributes.get("key") != attributes["key"]:
+                    raise UserError(f"{path}: found a shard of other settings or weights; remove it, then --resume")
+                skipped |= shard.skipped()
         needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(self.out.parent).free
         if free < needed:
             raise UserError(

@@ -44,7 +44,7 @@ def test_array_labels(tmp_path: Path) -> None:
         ("1 2 3 4\n", "line 1 has 4 columns"),
         ("1 2\n3 4 5\n", "line 2 has 3 columns, expected 2"),
         ("x,y\n1,2,3\n", "line 2 has 3 columns, expected 2"),
-        ("u,v\n1,2\n", "line 1 is 'u,v', expected numbers"),
+        ("u,v\n1,2\n", "line 1 is 'u,v', expected finite numbers"),
         ("1 2\n3 four\n", "line 2 is '3 four'"),
         ("1 2\nnan 4\n", "line 2 is 'nan 4', expected finite"),
         ("1 2\n3 inf\n", "expected finite"),
@@ -82,8 +82,8 @@ def test_errors_of_files(tmp_path: Path) -> None:
         "text.npy": "not a readable NumPy file",
         "empty.npz": "not a readable NumPy file",
         "binary.txt": "no text",
-        "missing.txt": "no such file",
-        "missing.npz": "no such file",
+        "missing.txt": "No such file",
+        "missing.npz": "No such file",
     }.items():
         with pytest.raises(UserError, match=message):
             read_points(tmp_path / name)
@@ -108,7 +108,7 @@ def test_scores_and_images(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.scores, first.scores)
     (tmp_path / "none.txt").write_bytes(b"")
     assert len(read_labels(tmp_path / "none.txt")[0].points) == 0
-    with pytest.raises(UserError, match="found a column of images"):
+    with pytest.raises(UserError, match="found labels of images by their names"):
         read_points(tmp_path / "all.csv")
 
 

@@ -85,14 +85,12 @@ def test_no_homography_is_a_result(weights: Path, tmp_path: Path, capsys: pytest
 def test_what_cannot_be_matched(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="magicpoint-lite: a detector without descriptors"):
         match_images(*pair, tmp_path / "m.png", settings("magicpoint-lite"))
-    with pytest.raises(UserError, match=r"--out: found .*m.jpg', expected a file name that ends in .png"):
-        match_images(*pair, tmp_path / "m.jpg", settings(weights))
     with pytest.raises(UserError, match="no such file"):
         match_images(pair[0], tmp_path / "three.png", tmp_path / "m.png", settings(weights))
     assert not (tmp_path / "m.png").exists()
 
 
-@pytest.mark.parametrize("content", [b'{"estimator": "mean"}', b"[1]", b"[" * 100_000, b"no JSON", b"\xff"])
+@pytest.mark.parametrize("content", [b'{"estimator": "mean"}', b"", b"\xff"])
 def test_the_numbers_replace_their_like_alone(
     weights: Path, pair: tuple[Path, Path], tmp_path: Path, content: bytes
 ) -> None:

@@ -331,7 +331,6 @@ def test_the_first_of_a_name_counts(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "out", "message"),
     [
-        ("nowhere", "labels.h5", "nowhere: no such file or folder"),
         ("empty", "labels.h5", "found no image"),
         ("photos", "photos/0.jpg/labels.h5", "cannot be written"),
         ("photos", "/proc/labels.h5", "cannot be written"),
