@@ -181,7 +181,9 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
         held_out = split_names(labels.names(), config.superpoint.data.holdout)[1]
     listed = folder / HELD_OUT
     _list_photographs(listed, images, held_out)
-    names, options = [str(Path(config.run) / "superpoint"), "sift"], {"masks": config.masks, "root": images}
+    names, options = [str(Path(config.run) / "superpoint"), "sift"], {}
+    if config.masks is not None:
+        options = {"masks": config.masks, "root": images}
     records = evaluate_pairs(config.evaluation, names, images=listed, out=folder, gallery=2, **options)
     rows = {}
     for entry in summaries(records, config.evaluation.seed):
