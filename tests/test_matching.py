@@ -222,7 +222,9 @@ def any_features(draw: st.DrawFn) -> Any:
     return Features(points, rng.random(count), descriptors, (draw(st.sampled_from([64, 0])), 64))
 
 
-def check_fuzz(data: st.DataObject) -> None:
+@settings(max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@given(st.data())
+def test_any_features_give_matches_or_one_line(data: st.DataObject) -> None:
     try:
         with np.errstate(all="ignore"):
             a, b = data.draw(any_features()), data.draw(any_features())
@@ -238,19 +240,3 @@ def check_fuzz(data: st.DataObject) -> None:
     assert len(np.unique(found.indices[:, 0])) == len(found)
     assert estimate.inliers.shape == (len(found),)
     assert estimate.matrix is None or np.isfinite(estimate.matrix).all()
-
-
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-
-
-@FUZZ
-@given(st.data())
-def test_any_features_give_matches_or_one_line(data: st.DataObject) -> None:
-    check_fuzz(data)
-
-
-@pytest.mark.slow
-@settings(FUZZ, max_examples=3000)
-@given(st.data())
-def test_any_of_thousands_of_features(data: st.DataObject) -> None:
-    check_fuzz(data)

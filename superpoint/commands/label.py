@@ -63,7 +63,7 @@ def labels_import_command(
     frame: Annotated[
         Literal["stored", "upright"], Option(help="What was labelled: pixels as stored, or turned by EXIF.")
     ] = "stored",
-    overwrite: Overwrite = False,
+    overwrite: Overwrite = False,  # checked with the other arguments
 ) -> None:
     """Make a feature file of labels from outside.
 
@@ -74,7 +74,7 @@ def labels_import_command(
     """
     from superpoint.labelling.imports import import_labels
 
-    import_labels(source, out, images=images, offset=offset, swapped=order == "yx", frame=frame, overwrite=overwrite)
+    import_labels(source, out, images=images, offset=offset, swapped=order == "yx", frame=frame)
 
 
 @command("info", labels)

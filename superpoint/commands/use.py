@@ -89,6 +89,7 @@ def track_command(
     """Follow keypoints through a video by their descriptors, and write the frames with the tracks drawn.
 
     superpoint track street.mp4 --out tracks.mp4 --resize 640
+    superpoint track 0 --out tracks --frames 300
     """
     from superpoint.inference.track_video import track_keypoints
 

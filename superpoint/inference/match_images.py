@@ -1,7 +1,4 @@
-"""Stage match: the matches of two images and the homography between them, drawn and in numbers.
-
-superpoint match one.jpg two.jpg --out matches.png
-"""
+"""Stage match: the matches of two images and the homography between them, drawn and in numbers."""
 
 from pathlib import Path
 from time import perf_counter

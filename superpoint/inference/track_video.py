@@ -1,9 +1,4 @@
-"""Stage track: keypoints followed through a video, drawn.
-
-superpoint track street.mp4 --out tracks.mp4
-superpoint track frames --out tracks
-superpoint track 0 --out tracks.mp4 --frames 300
-"""
+"""Stage track: keypoints followed through a video, drawn."""
 
 from contextlib import closing, nullcontext
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Stage labels import: keypoints that a person or another program made in, a feature file out.
-
-superpoint labels import annotations --out labels.h5 --images photos
-superpoint labels import keypoints.json --out labels.h5 --offset 0.5
-"""
+"""Stage labels import: keypoints that a person or another program made in, a feature file out."""
 
 import importlib.metadata
 import json
@@ -35,7 +31,6 @@ def import_labels(
     offset: float = 0.0,
     swapped: bool = False,
     frame: Frame = "stored",
-    overwrite: bool = False,
 ) -> None:
     """Write the labels of a file, or of the files below a folder (`data.label_files.read_labels`), as a feature file.
 
@@ -47,11 +42,9 @@ def import_labels(
         frame: that of the labels: pixels as they lie in the file, or turned by EXIF.
 
     Raises: UserError for a file that cannot be read, two of one image, points outside it, no label at all, or an `out`
-        that exists or cannot be written.
+        that cannot be written.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; take another --out, or --overwrite")
     files = None if images is None else AlignedFiles(Path(images))
     total = 0 if images is None else len(open_source([str(images)]))
     found: dict[str, Features] = {}
@@ -62,8 +55,8 @@ def import_labels(
     for file in watch(inputs, "files"):
         own = (Path(file.name) if file == source else file.relative_to(source)).with_suffix("").as_posix()
         for labels in read_labels(file):
-            named = own if labels.image is None else labels.image
-            where = str(file) if labels.image is None else f"{file}: {named}"
+            named = labels.image or own
+            where = f"{file}: {named}" if labels.image else str(file)
             name = named if files is None else files.find(named)
             if name is None:
                 skipped[named] = f"no such image in {images}, or several"
@@ -82,10 +75,8 @@ def import_labels(
             points = (labels.points[:, ::-1] if swapped else labels.points) - offset
             _check_points(points, size, where)
             order = np.argsort(-labels.scores, kind="stable")
-            shape = size or (0, 0)
-            found[name] = Features(
-                points[order], labels.scores[order], None, shape, orientation=orientation, frame=frame
-            )
+            points, scores = points[order], labels.scores[order]
+            found[name] = Features(points, scores, None, size or (0, 0), orientation=orientation, frame=frame)
     if not found:
         reason = next((f"; {name}: {each}" for name, each in skipped.items()), "")
         raise UserError(f"{source}: found no labels that can be used{reason}")

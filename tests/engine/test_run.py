@@ -34,13 +34,6 @@ def test_an_occupied_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize(("place", "reason"), [("file/run", "Not a directory"), ("file", "File exists")])
-def test_a_folder_that_cannot_be_used(tmp_path: Path, place: str, reason: str) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=rf"{place}: cannot be written \({reason}\)"):
-        RunFolder.open(tmp_path / place, config="")
-
-
 @pytest.mark.parametrize("resume", [False, True])
 def test_what_a_session_killed_before_its_first_file_left_bars_nobody(tmp_path: Path, resume: bool) -> None:
     (tmp_path / "checkpoints").mkdir()

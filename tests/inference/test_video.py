@@ -7,7 +7,6 @@ import pytest
 from superpoint.errors import UserError
 from superpoint.inference.video import FPS, FrameSource, VideoFile
 from superpoint.visualize import save_image
-from tests.conftest import files_of_at_most
 
 
 def frames(count: int = 5, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -136,16 +135,3 @@ def test_grey_frames_become_colour(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     source = FrameSource("0")
     assert source.fps == FPS
     assert [frame.shape for frame in source] == [(6, 8, 3)] * 2
-
-
-@pytest.mark.parametrize("name", ["v.mp4", "v.avi"])
-def test_a_disk_that_fills_up_is_noticed(name: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (20, 64, 96, 3), np.uint8)
-    message = r"cannot be written: \d+ of 20 frames can be read back"
-    with files_of_at_most(50_000):
-        video = VideoFile(tmp_path / name, 10)
-        for frame in noise:
-            video.add(frame)
-        with pytest.raises(UserError, match=message):
-            video.close()
-    assert not list(tmp_path.iterdir())
