@@ -8,11 +8,18 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from superpoint.data.images import check_size, guarded, read_gray, read_orientation, read_rgb, read_with_opencv
+from superpoint.data.images import (
+    check_size,
+    guarded,
+    open_image,
+    read_gray,
+    read_orientation,
+    read_rgb,
+    read_with_opencv,
+)
 from superpoint.data.levels import convert, to_8_bits
-from superpoint.data.tiff import has_bands, page_of
+from superpoint.data.tiff import page_of
 from superpoint.errors import UserError
 from superpoint.geometry.orientation import turned_image
 
@@ -42,7 +49,7 @@ def read_image(
         return guarded(path, content, lambda: array_image(_load_array(path, content), str(path), channels))
     if channels == 1:
         return read_gray(path, content=content, upright=upright)
-    if channels == 3 and not has_bands(path, content):
+    if channels == 3 and not page_of(path, content).bands:
         return read_rgb(path, content=content, upright=upright)
     pixels = guarded(path, content, lambda: _decode(path, channels, content))
     return turned_image(pixels, read_orientation(path, content)) if upright else pixels
@@ -98,17 +105,17 @@ def _load_array(path: Path, content: bytes | None) -> NDArray[np.generic]:
 
 def _decode(path: Path, channels: int, content: bytes | None) -> NDArray[np.uint8]:
     page = page_of(path, content)
-    with path.open("rb") if content is None else io.BytesIO(content) as stream:
-        if page.is_tiff:  # of bands OpenCV and Pillow drop some, multiply them by the fourth, or refuse
+    if page.is_tiff:  # of bands OpenCV and Pillow drop some, multiply them by the fourth, or refuse
+        with path.open("rb") if content is None else io.BytesIO(content) as stream:
             return stretched(_decode_tiff(path, channels, stream, page.number), str(path), channels, page.nodata)
-        with Image.open(stream) as image:
-            check_size(path, image.height, image.width)
-            if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
-                pixels = read_with_opencv(path, content)
-                pixels = pixels[:, :, ::3] if image.mode == "LA" and pixels.ndim == 3 else pixels
-            else:
-                pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-            return stretched(pixels, str(path), channels)
+    with open_image(path, content, page) as image:
+        check_size(path, image.height, image.width)
+        if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+            pixels = read_with_opencv(path, content)
+            pixels = pixels[:, :, ::3] if image.mode == "LA" and pixels.ndim == 3 else pixels
+        else:
+            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        return stretched(pixels, str(path), channels)
 
 
 def _decode_tiff(path: Path, channels: int, stream: BinaryIO, number: int) -> NDArray[np.generic]:

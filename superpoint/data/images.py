@@ -5,8 +5,7 @@ import importlib.util
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -29,17 +28,6 @@ PHOTOGRAPHS = (
 
 
 _opening = threading.Lock()
-
-
-@contextmanager
-def own_limit() -> Iterator[None]:
-    """Switch off Pillow's limit of pixels, that of all threads; this module checks MAX_PIXELS."""
-    with _opening:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def read_gray(
@@ -73,17 +61,14 @@ def read_rgb(
 
 def read_orientation(path: str | Path, content: bytes | None = None) -> int:
     """Return the EXIF orientation of an image, 1..8; 1 also for a file that `read_gray` would refuse."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            page = page_of(path, content)
-        except Exception:  # decoders raise nearly anything for damaged files
-            return 1
-        try:
-            with _open(path, content, page) as image:
+    page = page_of(path, content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_image(path, content, page) as image:
                 return _orientation(image)
-        except Exception:
-            return page.orientation
+    except Exception:  # decoders raise nearly anything for damaged files
+        return page.orientation
 
 
 def resize_with_points(
@@ -153,7 +138,7 @@ def guarded(path: Path, content: bytes | None, decode: Callable[[], NDArray[np.u
 def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright: bool) -> NDArray[np.uint8]:
     page = page_of(path, content)
     try:
-        image = _open(path, content, page)
+        image = open_image(path, content, page)
     except UnidentifiedImageError:
         pixels = convert(read_with_opencv(path, content), mode, stretch, page.nodata)
         return turned_image(pixels, page.orientation) if upright else pixels
@@ -172,21 +157,28 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
         return turned_image(_converted(image, mode, stretch, page.nodata), turn)
 
 
-@own_limit()
-def _open(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
+def open_image(path: str | Path, content: bytes | None, page: Page) -> Image.Image:
     """Open an image by Pillow. Raises: UnidentifiedImageError."""
     if content is None and page.orientation > 4:  # Pillow 12 maps such a TIFF into memory with its sides exchanged
         content = Path(path).read_bytes()
+    with _opening:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's limit, of all threads
+        try:
+            image = _opened(path, content)
+            image.seek(page.number)
+            return image
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _opened(path: str | Path, content: bytes | None) -> Image.Image:
     try:
-        image = Image.open(path if content is None else io.BytesIO(content))
+        return Image.open(path if content is None else io.BytesIO(content))
     except UnidentifiedImageError:
         if importlib.util.find_spec("pillow_heif") is None:
             raise
         importlib.import_module("pillow_heif").register_heif_opener()
-        image = Image.open(path if content is None else io.BytesIO(content))
-    if page.number:
-        image.seek(page.number)
-    return image
+        return Image.open(path if content is None else io.BytesIO(content))
 
 
 def _orientation(image: Image.Image) -> int:

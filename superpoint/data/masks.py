@@ -1,7 +1,6 @@
 """Masks: which pixels of a photograph count. In files 0 = ignore, anything else = keep; in memory bool, True = keep."""
 
 import hashlib
-import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -10,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from superpoint.data.images import WIDE_MODES, check_size, own_limit
+from superpoint.data.images import WIDE_MODES, check_size, open_image
+from superpoint.data.tiff import Page
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import Matrix, inside
 from superpoint.geometry.orientation import TURNS, turned_image
@@ -34,8 +33,7 @@ def read_mask(path: str | Path, name: str = "") -> Mask:
     Raises: UserError if it is missing, truncated or no image.
     """
     try:
-        content = Path(path).read_bytes()
-        with warnings.catch_warnings(), own_limit(), Image.open(io.BytesIO(content)) as image:
+        with warnings.catch_warnings(), open_image(path, None, Page()) as image:
             warnings.simplefilter("ignore")
             check_size(Path(name or path), image.height, image.width)
             image.load()
@@ -48,7 +46,7 @@ def read_mask(path: str | Path, name: str = "") -> Mask:
     except UserError:
         raise
     except Exception as error:  # decoders raise nearly anything for damaged files
-        reason = getattr(error, "strerror", None) or one_line(error)
+        reason = getattr(error, "strerror", None) or one_line(error).replace(str(path), Path(path).name)
         raise UserError(f"{name or path}: cannot be read as a mask ({reason})") from error
 
 

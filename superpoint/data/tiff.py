@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,16 @@ class Page(NamedTuple):
 
 
 def page_of(path: str | Path, content: bytes | None) -> Page:
-    """Return the page to read of a file, or of its `content`. Raises: whatever Pillow raises for damaged tags."""
+    """Return the page to read of a file, or of its `content`; one that cannot be read is none of a TIFF."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _page_of(path, content)
+    except Exception:  # damaged tags raise nearly anything
+        return Page(is_tiff=False)
+
+
+def _page_of(path: str | Path, content: bytes | None) -> Page:
     with open(path, "rb") if content is None else io.BytesIO(content) as file:
         header = file.read(8)
         if header[:4] not in PREFIXES:
@@ -45,18 +55,7 @@ def page_of(path: str | Path, content: bytes | None) -> Page:
 
 def _bands(tags: ImageFileDirectory_v2) -> bool:
     samples, kind, extra = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC), tags.get(EXTRA, (1,))
-    try:
-        return (kind in GREY and samples > 2) or (kind == RGB and samples > 3 and 0 in extra)
-    except TypeError:  # damaged
-        return False
-
-
-def has_bands(path: str | Path, content: bytes | None) -> bool:
-    """Tell whether a file is a TIFF of `bands`; one that cannot be read is not."""
-    try:
-        return page_of(path, content).bands
-    except Exception:  # what Pillow raises for damaged tags, too
-        return False
+    return (kind in GREY and samples > 2) or (kind == RGB and samples > 3 and 0 in extra)
 
 
 def valid_orientation(value: object) -> int:
