@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from superpoint.config import DataConfig, PairDataConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.labelled import LabelledImages
-from superpoint.data.masks import Mask, Masks
+from superpoint.data.masks import Mask
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import KeypointSamples, SyntheticShapes, valid_pixels
 from superpoint.data.sources.photographs import LabelledPhotographs
@@ -97,12 +97,7 @@ def demand_labels(config: DataConfig) -> None:
 
 
 def demand_targets(config: DataConfig, samples: Dataset[dict[str, torch.Tensor]]) -> None:
-    """Raise UserError if none of DRAWN training samples has a label: all lie outside the images, or under masks.
-
-    Says how many of the photographs have no mask.
-    """
-    if config.masks and config.labels and (note := Masks(config.masks).check(FeatureFile(config.labels).names())):
-        print(note)
+    """Raise UserError if none of DRAWN training samples has a label: all lie outside the images, or under masks."""
     for index in range(DRAWN):
         sample = samples[index]
         for view in ("", "_a", "_b"):

@@ -43,6 +43,10 @@ class Stores:
     matching: FeatureStore
     detection: FeatureStore
 
+    @property
+    def channels(self) -> int:
+        return self.matching.extractor.channels
+
 
 def evaluate_pairs(
     config: EvaluatePairsConfig,
@@ -72,7 +76,7 @@ def evaluate_pairs(
         folder = processes.decide(lambda: make_folder(out))
         stores = [make_stores(name, config, folder / "features" if cache else None) for name in different(extractors)]
         different([each.name for each in stores])
-        jobs, skipped = find_jobs(config, data, images, masks, root, common_channels(stores))
+        jobs, skipped = find_jobs(config, data, images, masks, root, max(each.channels for each in stores))
         records, skipped = measure_jobs(jobs, skipped, stores, config, processes)
         if processes.first:
             source = str(data or images or "the photographs of scikit-image")
@@ -98,14 +102,6 @@ def make_stores(name: str, config: EvaluatePairsConfig, cache: Path | None) -> S
         return Stores(extractor.name, store, store)
     other = make_extractor(name, config, nms_radius=config.repeatability_nms)
     return Stores(extractor.name, store, FeatureStore(cache, other))
-
-
-def common_channels(stores: Sequence[Stores]) -> int:
-    """Return how many channels images are read with. Raises: UserError if networks want different ones, beside grey."""
-    wanted = sorted({each.matching.extractor.channels for each in stores} - {1})
-    if len(wanted) > 1:
-        raise UserError(f"--extractors: found networks of {wanted[0]} and {wanted[1]} channels, expected of as many")
-    return wanted[0] if wanted else 1
 
 
 def measure_jobs(

@@ -16,7 +16,7 @@ from rich.table import Table
 from superpoint.config.evaluation import EvaluatePairsConfig, EvaluateRepeatabilityConfig
 from superpoint.data.pairs import KINDS
 from superpoint.engine.processes import Processes
-from superpoint.evaluation.evaluate_pairs import Stores, common_channels, different, measure_jobs
+from superpoint.evaluation.evaluate_pairs import Stores, different, measure_jobs
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.pair_metrics import PairRecord
@@ -66,7 +66,7 @@ def evaluate_repeatability(
         stores.append(Stores(store.extractor.name, store, store))
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
-        jobs, skipped = find_jobs(protocol, None, images, masks, channels=common_channels(stores))
+        jobs, skipped = find_jobs(protocol, None, images, masks, channels=max(each.channels for each in stores))
         records, _ = measure_jobs(jobs, skipped, stores, protocol, processes)
         rows = [summary(each.name, [one for one in records if one.extractor == each.name]) for each in stores]
         if processes.first:

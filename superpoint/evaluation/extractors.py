@@ -59,7 +59,7 @@ class Extractor:
     Attributes:
         name: as in tables.
         key: all that its features depend on besides the image; equal keys make equal features.
-        channels: of the images it looks at; 1 = grey, of several channels their mean.
+        channels: of the images it looks at, the first of more; 1 = grey, of several channels their mean.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Extractor:
 
     def __call__(self, image: Image) -> Features:
         """Extract features. Raises: UserError if the weights are broken (not finite)."""
-        found = self.extract(to_gray(image) if self.channels == 1 else image)
+        found = self.extract(to_gray(image) if self.channels == 1 else image[:, :, : self.channels])
         rounded = None if found.descriptors is None else found.descriptors.astype(np.float16)
         return replace(found, descriptors=rounded)
 

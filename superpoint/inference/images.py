@@ -110,20 +110,16 @@ def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[
     For networks of grey and of RGB, either is converted.
     """
     counts = (1, 3) if channels in (1, 3) else (channels,)
-    if isinstance(image, Tensor):
-        axis, types = 0, "torch.uint8, torch.bool or floating point 0..1"
-        shapes = "[H, W], [1, H, W] or [3, H, W]" if channels in (1, 3) else f"[{channels}, H, W]"
-        known = image.dtype in (torch.uint8, torch.bool) or image.is_floating_point()
-    else:
-        axis, types = 2, "uint8, uint16, bool or float 0..1"
-        shapes = "[H, W] or [H, W, 3]" if channels in (1, 3) else f"[H, W, {channels}]"
-        known = image.dtype in (np.uint8, np.uint16, np.bool_) or image.dtype.kind == "f"
+    axis = 0 if isinstance(image, Tensor) else 2
     if image.ndim not in (2, 3) or (image.shape[axis] if image.ndim == 3 else 1) not in counts:
-        raise ValueError(f"{name}: found shape {list(image.shape)}, expected {shapes}{_hint(image, counts)}")
+        kinds, count = ("[H, W], " if 1 in counts else ""), " or ".join(map(str, counts))
+        expected = f"{kinds}an array [H, W, {count}] or a tensor [{count}, H, W]"
+        raise ValueError(f"{name}: found shape {list(image.shape)}, expected {expected}")
     if 0 in image.shape:
         raise ValueError(f"{name}: found shape {list(image.shape)}, expected at least one pixel")
-    if not known:
-        raise ValueError(f"{name}: found type {image.dtype}, expected {types}")
+    kind = getattr(image.dtype, "name", str(image.dtype).removeprefix("torch."))
+    if kind not in ("uint8", "uint16", "bool") and "float" not in kind:
+        raise ValueError(f"{name}: found type {image.dtype}, expected uint8, uint16, bool or float 0..1")
     if isinstance(image, Tensor):
         values = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
@@ -137,16 +133,6 @@ def _numbers(image: NDArray[Any] | Tensor, channels: int, name: str) -> NDArray[
         return _checked(_luma(pixels), name)
     bands = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return _checked(np.repeat(bands, channels, axis=2) if bands.shape[2] < channels else bands, name)
-
-
-def _hint(image: NDArray[Any] | Tensor, counts: tuple[int, ...]) -> str:
-    if image.ndim == 3 and isinstance(image, Tensor) and image.shape[2] in counts:
-        return "; only numpy arrays have their channels last"
-    if image.ndim == 3 and not isinstance(image, Tensor) and image.shape[0] in counts:
-        return "; only tensors have their channels first"
-    return (
-        "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 and 3 in counts else ""
-    )
 
 
 def _luma(image: NDArray[Any]) -> NDArray[Any]:

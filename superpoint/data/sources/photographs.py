@@ -38,23 +38,19 @@ class AlignedFiles:
 
     def __init__(self, root: Path, channels: int = 1) -> None:
         self.root, self.extensions = root, extensions_of(channels)
-        self._folders: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> names; listed when asked for
+        self._folders: dict[PurePosixPath, list[PurePosixPath]] = {}  # the images in each, listed when asked for
 
     def find(self, name: str) -> str | None:
         """Return the file that labels of `name` are for, relative to the root; None without one, or with several."""
         if (self.root / name).is_file():
             return name
         path = PurePosixPath(name)
-        folder = str(path.parent)
-        if folder not in self._folders:
-            stems: dict[str, list[str]] = {}
-            place = self.root / folder
-            for file in place.iterdir() if place.is_dir() else ():
-                if file.suffix.lower() in self.extensions:
-                    stems.setdefault(file.stem, []).append(file.name)
-            self._folders[folder] = stems
-        alike = self._folders[folder].get(path.stem if path.suffix.lower() in self.extensions else path.name, [])
-        return str(path.with_name(alike[0])) if len(alike) == 1 else None
+        if path.parent not in self._folders:
+            files = (path.parent / file.name for file in (self.root / path.parent).glob("*"))
+            self._folders[path.parent] = [file for file in files if file.suffix.lower() in self.extensions]
+        stem = path.stem if path.suffix.lower() in self.extensions else path.name
+        alike = [str(file) for file in self._folders[path.parent] if file.stem == stem]
+        return alike[0] if len(alike) == 1 else None
 
 
 def check_shape(path: Path, labelled: tuple[int, int], size: tuple[int, int]) -> None:
@@ -96,8 +92,8 @@ class LabelledPhotographs:
         self.store = Hdf5Images(self.root, self.names, channels) if self.root.suffix.lower() in HDF5 else None
         self.files = AlignedFiles(self.root, channels)
         self.masks = None if masks is None else Masks(masks)
-        if self.masks is not None:
-            self.masks.check([self._image(name) for name in every], root=self.root)
+        if self.masks is not None and (note := self.masks.check(list(map(self._image, every)), root=self.root)):
+            tell_once(note)
         found = [name for name in self.names[:TRIES] if self._has(name)]
         if not found:
             raise UserError(

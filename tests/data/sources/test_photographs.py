@@ -74,6 +74,13 @@ def test_labels_of_aligned_images(labels: FeatureFile, tmp_path: Path, capsys: p
     source = LabelledPhotographs(labels, infrared)
     LabelledPhotographs(labels, infrared)
     assert capsys.readouterr().err == "labels of .png are used for .tif\n"
+    (tmp_path / "masks/seq").mkdir(parents=True)
+    Image.new("L", (31, 23)).save(tmp_path / "masks/seq/image2.png.png")  # named as the image is, not as its labels
+    masked = LabelledPhotographs(labels, infrared, masks=tmp_path / "masks")
+    assert capsys.readouterr().err == "3 of 4 images have no mask and are used whole\n"
+    mask = masked.mask(2, masked.read(2)[0])
+    assert mask is not None
+    assert not mask.any()
     names = ["b.png", "seq/deep/1.jpg", "seq/image2.jpg", "seq/image10.jpg"]
     assert source.names == names
     for index, (width, height) in enumerate([(64, 48), (160, 120), (31, 23)]):
