@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from superpoint.config import DataConfig
+from superpoint.config import DataConfig, PhotometricConfig
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.samples import SyntheticShapes
 from superpoint.data.synthetic import PRIMITIVES
@@ -45,7 +45,7 @@ def main() -> None:
     count = arguments.samples
     dataset = SyntheticShapes(DataConfig(height=arguments.height, width=arguments.width, curriculum=0), seed=0)
     scenes = [dataset.generator.scene(index).image for index in range(100)]
-    effects = dataset.config.photometric
+    effects = PhotometricConfig()
     rng = np.random.default_rng(0)
     rows = {
         "whole sample": milliseconds(dataset.__getitem__, count),

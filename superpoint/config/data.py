@@ -17,7 +17,6 @@ class PhotometricConfig:
     brightness: float = 50.0  # added constant, uniform in [-brightness, brightness]
     contrast: list[float] = field(default_factory=lambda: [0.4, 1.6])  # factor about the image mean
     gaussian_noise: list[float] = field(default_factory=lambda: [1.0, 40.0])  # standard deviation, log-uniform
-    noise_grain: float = 0.0  # largest Gaussian sigma in pixels of the grains of that noise; 0 = each pixel its own
     speckle_noise: float = 0.01  # share of pixels set to black or white, uniform in [0, speckle_noise]
     shade: list[float] = field(default_factory=lambda: [-0.5, 0.7])  # opacity of blurred dark (> 0) or light ellipses
     lamplight: float = 1.0  # how many times darker than near a lamp it gets away from it, log-uniform; 1 = never
@@ -31,7 +30,7 @@ class PhotometricConfig:
         check_numbers(
             self, "data.photometric.", strength=(0, 10), brightness=(0, 255), speckle_noise=(0, 1),
             motion_blur=(0, 101), defocus_blur=(0, 50), jpeg_quality=(0, 95), probability=(0, 1),
-            lamplight=(1, 100), gamma=(1, 10), noise_grain=(0, 50),
+            lamplight=(1, 100), gamma=(1, 10),
         )  # fmt: skip
         check_range("data.photometric.contrast", self.contrast, 0.0, 10.0)
         check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)
@@ -61,7 +60,7 @@ class SyntheticConfig:
     primitives: dict[str, float] = field(default_factory=lambda: {**dict.fromkeys(PRIMITIVES, 1.0), "noise": 0.5})
     compose: float = 0.5  # probability of several primitives in one image, each in a region of its own
     texture: float = 0.5  # probability that a background or a fill is textured rather than uniform
-    min_contrast: float = 12.0  # min grey-level difference between a shape and what lies behind it
+    min_contrast: float = 25.0  # min grey-level difference between a shape and what lies behind it
 
     def __post_init__(self) -> None:
         if not any(weight > 0 for weight in self.primitives.values()):
@@ -89,17 +88,7 @@ class DataConfig:
     overfit_first: int = 0  # number of the scene from which on these are taken
     workers: int = -1  # loader processes; -1 = one on CPU, up to 8 beside a GPU; 0 = in the training process
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
-    photometric: PhotometricConfig = field(
-        default_factory=lambda: PhotometricConfig(
-            brightness=70.0,
-            contrast=[0.3, 1.8],
-            gaussian_noise=[2.0, 50.0],
-            noise_grain=1.2,
-            shade=[-0.5, 0.8],
-            motion_blur=7,
-            defocus_blur=1.5,
-        )
-    )
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     homography: HomographyConfig = field(default_factory=HomographyConfig)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ from superpoint.config import PhotometricConfig
 Image = NDArray[np.uint8]
 FINEST_JPEG = 95.0
 JPEG_BLOCK = 8  # pixels
-CLUMPED = 2.5
 
 
 def augment_photometric(
@@ -45,8 +44,6 @@ def augment_photometric(
     if happens[4]:
         low, high = np.log(config.gaussian_noise)
         noise = rng.standard_normal(image.shape, dtype=np.float32)
-        if config.noise_grain > 0:
-            noise = _clumped(noise, rng.uniform(0.0, config.noise_grain))
         noise *= np.float32(np.exp(rng.uniform(low, high)) * strength)
         image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
     if happens[5]:
@@ -116,14 +113,6 @@ def _lamplight(image: Image, darkness: float, rng: np.random.Generator) -> Image
     field = (1 + (darkness - 1) * light) * (float(rng.uniform(1.0, min(darkness, 3.0))) / darkness)
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
     return _multiplied(image, np.asarray(field))
-
-
-def _clumped(noise: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """White noise blurred, its deviation restored up to a factor of CLUMPED: coarser grains hide more."""
-    if sigma < 0.4:
-        return noise
-    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma), np.float32)
-    return noise * np.float32(min(1 / max(float(noise.std()), 1e-3), CLUMPED))
 
 
 def _motion_blur(image: Image, length: float, rng: np.random.Generator) -> Image:

@@ -12,7 +12,7 @@ from superpoint.geometry.homography import inside
 SUPERSAMPLE = 3  # drawn at so many times the target size: coverage is within 0.2 of the exact one
 SHIFT = 8  # OpenCV's fixed point: 1/256 px
 INFLATION = 0.66  # drawn pixels by which OpenCV's LINE_AA paints polygons too large on every side (measured)
-SHARPEST = 0.06  # bounds how far the vertex of a needle (below 20 degrees) is moved
+SHARPEST = 0.07  # bounds how far the vertex of a needle (below 30 degrees) is moved
 HIDDEN_MARGIN = 1.5  # target pixels between a label and a shape drawn over it, below which it is hidden
 
 _TURNS = np.linspace(0, 2 * np.pi, 28, endpoint=False)
@@ -98,7 +98,7 @@ class Canvas:
     def level_over(self, polygon: NDArray[np.floating], *others: float) -> float:
         """Draw a level that stands out from what lies behind the polygon, and from `others`."""
         mean, deviation = self.behind(polygon)
-        return self.level(mean, *others, spread=min(0.5 * deviation, 40.0))
+        return self.level(mean, *others, spread=min(deviation, 40.0))
 
     def polygon(self, vertices: NDArray[np.floating], level: float) -> None:
         """Fill a simple polygon [N, 2] and drop the labels it covers."""
@@ -113,9 +113,10 @@ class Canvas:
         """Fill a polygon [N, 2] with a texture about `level`."""
         vertices = clockwise(vertices)
         self._hide(vertices)
+        amplitude = self.rng.uniform(3, 20)
 
         def fill(height: int, width: int) -> NDArray[np.float32]:
-            small = shading(self.rng, height // SUPERSAMPLE + 1, width // SUPERSAMPLE + 1)
+            small = smooth_noise(self.rng, height // SUPERSAMPLE + 1, width // SUPERSAMPLE + 1, amplitude)
             return _enlarged(small, SUPERSAMPLE, height, width)
 
         self._blend(vertices, fill, level)
@@ -197,11 +198,9 @@ class Canvas:
                 hidden[i] = distance >= -HIDDEN_MARGIN
             self._labels = self._labels[~hidden]
 
-    def finish(self, blur: float = 0.0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the image uint8 [H, W], blurred by a Gaussian sigma in pixels, and its labels float32 [N, 2]."""
+    def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return the image uint8 [H, W] and its labels float32 [N, 2]."""
         small = cv2.resize(self._image, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        if blur > 0:
-            small = cv2.GaussianBlur(small, (0, 0), blur)
         image = np.asarray(small, np.uint8)
         labels = self._labels.astype(np.float32)
         if len(labels):
@@ -248,36 +247,29 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, amplitude: f
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def shading(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
-    """Draw a texture [height, width] in grey levels about 0: a ramp, clouds, both, blurred discs, or grain."""
-    kind = rng.integers(6)
-    canvas = np.zeros((height, width), np.float32)
-    if kind in (0, 1, 5):  # ramp
-        angle, rise = rng.uniform(0, 2 * np.pi), rng.uniform(10, 150)
-        along = np.cos(angle) * np.linspace(-0.5, 0.5, width, dtype=np.float32)
-        down = np.sin(angle) * np.linspace(-0.5, 0.5, height, dtype=np.float32)
-        canvas += np.float32(rise) * (along[None, :] + down[:, None])
-    if kind in (2, 5):  # clouds
-        canvas += smooth_noise(rng, height, width, math.exp(rng.uniform(math.log(3), math.log(45))))
-    if kind == 3:  # blurred discs
-        coarse = int(rng.integers(1, 5))  # pixels
-        small = np.zeros((height // coarse + 1, width // coarse + 1), np.float32)
-        for _ in range(int(rng.integers(3, 20))):
-            centre = (int(rng.integers(small.shape[1])), int(rng.integers(small.shape[0])))
-            cv2.circle(small, centre, int(rng.integers(2, 12)), float(rng.uniform(-128, 128)), -1)
-        blur = int(rng.integers(2, 8)) * 2 + 1
-        small = cv2.blur(cv2.blur(small, (blur, blur)), (blur, blur))
-        small -= small.mean(dtype=np.float32)
-        canvas = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
-    if kind == 4:  # grain
-        canvas += rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(1, 12))
-    return canvas
-
-
 def background(rng: np.random.Generator, height: int, width: int, texture: float) -> NDArray[np.uint8]:
-    """Draw a background uint8: uniform, or with probability `texture` shaded."""
+    """Draw a background uint8: uniform, or with probability `texture` a ramp, clouds, blobs or grain."""
     level = rng.uniform(10, 245)
     if rng.random() >= texture:
         return np.full((height, width), level, np.uint8)
-    canvas = shading(rng, height, width) + np.float32(level)
+    kind = rng.integers(5)
+    canvas = np.full((height, width), level, np.float32)
+    if kind in (0, 4):  # ramp
+        angle, rise = rng.uniform(0, 2 * np.pi), rng.uniform(10, 120)
+        along = np.cos(angle) * np.linspace(-0.5, 0.5, width, dtype=np.float32)
+        down = np.sin(angle) * np.linspace(-0.5, 0.5, height, dtype=np.float32)
+        canvas += np.float32(rise) * (along[None, :] + down[:, None])
+    if kind in (1, 4):  # clouds
+        canvas += smooth_noise(rng, height, width, rng.uniform(3, 22))
+    if kind == 2:  # blurred blobs
+        small = np.full((height // 4 + 1, width // 4 + 1), level, np.float32)
+        for _ in range(int(rng.integers(3, 20))):
+            centre = (int(rng.integers(small.shape[1])), int(rng.integers(small.shape[0])))
+            cv2.circle(small, centre, int(rng.integers(2, 12)), float(rng.uniform(0, 255)), -1)
+        blur = int(rng.integers(2, 8)) * 2 + 1
+        small = cv2.blur(cv2.blur(small, (blur, blur)), (blur, blur))
+        small += np.float32(level) - small.mean(dtype=np.float32)
+        canvas = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    if kind == 3:  # grain
+        canvas += rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(1, 12))
     return np.asarray(cv2.convertScaleAbs(np.maximum(canvas, 0)), np.uint8)

@@ -1,8 +1,8 @@
 """Synthetic scenes: a background and one or more primitives."""
 
-import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,8 +42,12 @@ class ShapeGenerator:
             raise UserError(f"primitive: found '{primitive}', expected one of {', '.join(PRIMITIVES)}")
         stream = 0 if primitive is None else 1 + list(PRIMITIVES).index(primitive)
         rng = np.random.Generator(np.random.SFC64([self.seed, index, stream]))
-        texture = self.config.texture
-        canvas = Canvas(background(rng, self.height, self.width, texture), rng, texture, self.config.min_contrast)
+        canvas = Canvas(
+            background(rng, self.height, self.width, self.config.texture),
+            rng,
+            self.config.texture * 0.5,
+            self.config.min_contrast,
+        )
         whole: Region = (0.0, 0.0, float(self.width), float(self.height))
         if primitive is None and rng.random() < self.config.compose:
             for region in _regions(rng, whole):
@@ -52,9 +56,9 @@ class ShapeGenerator:
         else:
             name = primitive or self._draw_name(rng)
             PRIMITIVES[name](canvas, rng, whole)
-        # Lenses blur: corners are seldom as sharp as drawn.
-        blur = math.exp(rng.uniform(math.log(0.3), math.log(1.8))) if rng.random() < 0.6 else 0.0
-        image, points = canvas.finish(blur)
+        image, points = canvas.finish()
+        if rng.random() < 0.5:  # lenses blur: corners are seldom as sharp as drawn
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0)), np.uint8)
         if self.channels > 1:
             image = _in_channels(image, self.channels, rng)
         return Scene(image, points, name)

@@ -15,10 +15,9 @@ from superpoint.data.synthetic.canvas import UNIT_CIRCLE, Canvas, clockwise
 from superpoint.geometry.homography import is_convex, warp_points
 
 Region = tuple[float, float, float, float]
-MIN_ANGLE, MAX_ANGLE = math.radians(20), math.radians(145)  # a sharper tip cannot be seen, a flatter corner is none
+MIN_ANGLE, MAX_ANGLE = math.radians(25), math.radians(145)  # a sharper tip cannot be seen, a flatter corner is none
 UNIT_QUAD = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
 MIN_EDGE = 5.0  # pixels between neighbouring corners of a shape
-INKED = 0.3  # probability that edges of a shape are drawn over with a stroke
 
 
 def lines(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
@@ -27,7 +26,7 @@ def lines(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     drawn = np.zeros((0, 2, 2))
     ends = []
     for _ in range(int(rng.integers(1, 11))):
-        width = _stroke_width(rng, 3.5)
+        width = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
         segment = rng.random((2, 2)) * (w, h) + (x, y)
         if math.dist(segment[0], segment[1]) < max(2 * MIN_EDGE, 3 * width):
             continue
@@ -67,9 +66,10 @@ def ellipses(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     circles: list[tuple[NDArray[np.float64], float]] = []
     for _ in range(int(rng.integers(2, 16))):
         centre = _point(rng, region, 0.0)
-        radius = max((0.03 + 0.32 * rng.random()) * min(w, h), 2.5)
-        # Much longer than wide, the ends of an ellipse look like corners: they are none.
-        axes = np.array([radius, max(radius * math.exp(rng.uniform(math.log(1 / 7), 0)), 1.2)])
+        first, second = ((0.03 + 0.32 * rng.random(2)) * min(w, h)).tolist()
+        radius = max(first, second, 2.5)
+        # Much longer than wide, the ends of an ellipse look like corners.
+        axes = np.array([radius, max(min(first, second), 2.5, radius / 3)])
         if all(math.dist(centre, c) > radius + r + 2 for c, r in circles):
             circles.append((centre, radius))
             canvas.ellipse(
@@ -82,13 +82,13 @@ def star(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     _, _, w, h = region
     count = int(rng.integers(3, 7))
     centre = _point(rng, region, 0.25)
-    angles = _spread_angles(rng, count, np.deg2rad(20))
+    angles = _spread_angles(rng, count, np.deg2rad(30))
     reach = np.maximum(rng.uniform(0.2, 0.6, count) * min(w, h), 2 * MIN_EDGE)
     tips = centre + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    width = _stroke_width(rng, 3.5)
-    level, one_level = canvas.level_over(tips), rng.random() < 0.5
+    width = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
+    level = canvas.level_over(tips)
     for tip in tips:
-        canvas.line(centre, tip, width, level if one_level else canvas.level_over(tips))
+        canvas.line(centre, tip, width, level)
     canvas.label(np.concatenate([centre[None], tips]))
 
 
@@ -151,8 +151,6 @@ def cube(canvas: Canvas, rng: np.random.Generator, region: Region) -> None:
     for outline in outlines:
         levels.append(canvas.level(behind, *levels, spread=min(deviation, 20.0)))
         canvas.polygon(outline, levels[-1])
-    if rng.random() < INKED:
-        _ink(canvas, np.concatenate([_edges(outline) for outline in outlines]), behind, *levels)
     canvas.label(seen)
 
 
@@ -223,27 +221,8 @@ def _good_corners(shape: NDArray[np.floating]) -> bool:
 
 def _labelled_polygon(canvas: Canvas, shape: NDArray[np.float64]) -> None:
     if len(shape):
-        level = canvas.level_over(shape)
-        canvas.polygon(shape, level)
-        if canvas.rng.random() < 0.5 * INKED:
-            _ink(canvas, _edges(shape), level)
+        canvas.polygon(shape, canvas.level_over(shape))
         canvas.label(shape)
-
-
-def _edges(outline: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The edges [N, 2, 2] of a polygon [N, 2]."""
-    return np.stack([outline, np.concatenate([outline[1:], outline[:1]])], axis=1)
-
-
-def _ink(canvas: Canvas, segments: NDArray[np.floating], *levels: float) -> None:
-    """Draw strokes along edges [N, 2, 2] of a shape, in one width and in a level unlike the shape's."""
-    level, width = canvas.level(*levels), _stroke_width(canvas.rng, 2.0)
-    for start, end in segments:
-        canvas.line(start, end, width, level)
-
-
-def _stroke_width(rng: np.random.Generator, widest: float) -> float:
-    return float(np.exp(rng.uniform(math.log(0.5), math.log(widest))))
 
 
 def _perspective_quad(rng: np.random.Generator, region: Region) -> NDArray[np.float64]:
@@ -269,14 +248,10 @@ def _grid(quad: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float
 
 
 def _pattern(canvas: Canvas, quad: NDArray[np.float64], grid: NDArray[np.float64], levels: NDArray[np.float64]) -> None:
-    """Fill the tiles between grid points [R + 1, C + 1, 2] with levels [R, C]; now and then draw over some edges."""
+    """Fill the tiles between grid points [R + 1, C + 1, 2] with levels [R, C]."""
     canvas.polygon(quad, float(levels.mean()))  # under the seams of the tiles
     tiles = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], axis=2)
     canvas.quads(tiles.reshape(-1, 4, 2), levels.reshape(-1))
-    if canvas.rng.random() < INKED:
-        ends = [(edge, np.sort(canvas.rng.integers(0, len(edge), 2))) for edge in (*grid, *grid.swapaxes(0, 1))]
-        segments = np.array([edge[pair] for edge, pair in ends if pair[0] < pair[1]]).reshape(-1, 2, 2)
-        _ink(canvas, segments, float(levels.min()), float(levels.max()))
 
 
 def _rotation(rng: np.random.Generator) -> NDArray[np.float64]:

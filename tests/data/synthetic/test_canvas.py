@@ -26,27 +26,22 @@ def random_quad(rng: np.random.Generator, centre: tuple[float, float] = (40, 30)
     return np.array(centre) + rng.random(2) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def drawn_corner(
-    image: np.ndarray, corner: np.ndarray, inwards: list[np.ndarray], reach: float, half: float = 2.0
-) -> np.ndarray:
-    """Corner seen in an image of one bright convex quad: its edges, fitted to the 50 % crossings, intersected.
-
-    `half`: pixels on either side of an edge that its blur stays within.
-    """
+def drawn_corner(image: np.ndarray, corner: np.ndarray, inwards: list[np.ndarray], reach: float) -> np.ndarray:
+    """Corner seen in an image of one bright convex quad: its edges, fitted to the 50 % crossings, intersected."""
     low, high = float(image.min()), float(image.max())
     lines = []
     for along in inwards:  # unit vectors along the two edges, away from the corner
         across = np.array([-along[1], along[0]])
         crossings = []
-        for distance in np.linspace(half + 1, reach, 60):
-            offsets = np.linspace(-half, half, 81)
+        for distance in np.linspace(3, reach, 60):
+            offsets = np.linspace(-2, 2, 81)
             places = (corner + distance * along)[None] + offsets[:, None] * across
             x, y = places.astype(np.float32).T
             values = cv2.remap(image.astype(np.float32), x[None], y[None], cv2.INTER_LINEAR)[0]
             # The area under the profile says where a blurred step lies, whatever the blur.
             bright = (values - low).sum() / (high - low) * (offsets[1] - offsets[0])
             inward = 1 if values[-1] > values[0] else -1
-            crossings.append(distance * along + inward * (half * 1.0125 - bright) * across)
+            crossings.append(distance * along + inward * (2.025 - bright) * across)
         points = np.array(crossings)
         mean = points.mean(axis=0)
         direction = np.linalg.svd(points - mean)[2][0]
@@ -55,8 +50,8 @@ def drawn_corner(
     return corner + np.linalg.solve(normals, np.array([normal @ mean for mean, normal in lines]))
 
 
-@pytest.mark.parametrize(("scale", "blur"), [(1.0, 0.0), (0.5, 0.0), (2.0, 0.0), (1.6, 0.0), (1.0, 0.7), (1.0, 1.8)])
-def test_drawn_corner_and_label_agree_after_any_resize_and_blur(scale: float, blur: float) -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0, 1.6])
+def test_drawn_corner_and_label_agree_after_any_resize(scale: float) -> None:
     height, width = 120, 160
     errors = []
     for seed in range(25):
@@ -64,7 +59,7 @@ def test_drawn_corner_and_label_agree_after_any_resize_and_blur(scale: float, bl
         quad = random_quad(np.random.default_rng(seed), (80, 60), 45)
         canvas.polygon(quad, 220)
         canvas.label(quad)
-        image, labels = canvas.finish(blur)
+        image, labels = canvas.finish()
         np.testing.assert_allclose(labels, quad, atol=1e-4)
         size = (round(width * scale), round(height * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -73,10 +68,8 @@ def test_drawn_corner_and_label_agree_after_any_resize_and_blur(scale: float, bl
         moved, corners = resize_points(labels, *factors), resize_points(quad, *factors)
         for i, label in enumerate(moved):
             directions = [corners[i - 1] - corners[i], corners[i - 3] - corners[i]]
-            half = 2 + 3 * blur
-            reach = min(np.linalg.norm(direction) for direction in directions) - half - 2
-            inwards = [d / np.linalg.norm(d) for d in directions]
-            seen = drawn_corner(resized, label.astype(float), inwards, reach, half)
+            reach = min(np.linalg.norm(direction) for direction in directions) - 4
+            seen = drawn_corner(resized, label.astype(float), [d / np.linalg.norm(d) for d in directions], reach)
             errors.append(seen - label)
     errors = np.array(errors) / scale  # in pixels of the drawn image
     distance = np.linalg.norm(errors, axis=1)
@@ -113,30 +106,6 @@ def test_line_is_centred_on_its_ends_and_as_wide_as_asked() -> None:
         assert profile.sum() == pytest.approx(width, abs=0.45)
         along = image[28:34].sum(axis=0) / image[28:34, 30:50].sum(axis=0).mean()
         assert along.sum() == pytest.approx(60.7 - 20.3 + width, abs=1.0)
-
-
-def test_shaded_fills_stay_inside_and_vary() -> None:
-    inside = cv2.fillConvexPoly(np.zeros((60, 80), np.uint8), np.array([[22, 12], [58, 12], [58, 48], [22, 48]]), 1) > 0
-    deviations = []
-    for seed in range(40):
-        canvas = Canvas(np.full((60, 80), 40, np.uint8), np.random.default_rng(seed), texture=1.0, min_contrast=25)
-        canvas.polygon(np.array([[20.0, 10], [60, 10], [60, 50], [20, 50]]), 128)
-        image = canvas.finish()[0]
-        assert (image[:9] == 40).all()
-        assert (image[:, 62:] == 40).all()
-        deviations.append(image[inside].std())
-    assert min(deviations) < 10 < 30 < max(deviations)
-
-
-def test_blur_can_hide_a_label() -> None:
-    def thin() -> Canvas:
-        canvas = Canvas(np.full((60, 80), 40, np.uint8), np.random.default_rng(0), texture=0.0, min_contrast=40)
-        canvas.line(np.array([20.0, 30]), np.array([60.0, 30]), 0.5, 100)
-        canvas.label(np.array([[20.0, 30], [60.0, 30]]))
-        return canvas
-
-    assert len(thin().finish()[1]) == 2
-    assert len(thin().finish(blur=3.0)[1]) == 0
 
 
 def test_outline_in_plain_floats_equals_inset() -> None:

@@ -76,7 +76,7 @@ DENSE = np.stack(np.meshgrid(np.arange(4, 128, 8), np.arange(4, 96, 8)), axis=-1
         (lambda xy: xy + 0.44, {"labels": "FAIL"}),  # resized by s alone, 960 -> 120
         (lambda xy: (xy + 0.5) * 8 - 0.5, {"labels": "FAIL"}),  # of the image before it was resized: off this one
         # The network, which has not learnt such labels, finds a tenth of them.
-        (lambda xy: DENSE[: 8 * len(xy)], {"labels": "FAIL", "dustbin": "FAIL"}),
+        (lambda xy: DENSE[: 8 * len(xy)], {"labels": "FAIL", "dustbin": "WARN"}),
         (lambda xy: xy[: len(xy) > 30], {"labels": "WARN"}),
     ],
     ids=["axes swapped", "resize", "outside", "dense", "hardly any"],
