@@ -191,11 +191,7 @@ def _layer(state: Mapping[str, Tensor], layout: Layout, index: int, before: list
         if name not in state:
             raise UserError(f"{path}: found no '{name}', expected detector and descriptor of SuperPoint")
         shape = list(state[name].shape)
-        if (
-            0 in shape
-            or len(shape) != len(expected)
-            or any(b not in (None, a) for a, b in zip(shape, expected, strict=True))
-        ):
+        if len(shape) != len(expected) or not all(a == (b or a) > 0 for a, b in zip(shape, expected, strict=True)):
             wanted = ", ".join("any" if size is None else str(size) for size in expected)
             raise UserError(f"{path}: found '{name}' of shape {shape}, expected [{wanted}], as in the paper")
         return state[name].double()

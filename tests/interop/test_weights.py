@@ -201,3 +201,6 @@ class TestErrors:
         torch.save(state, tmp_path / "a.pth")
         with pytest.raises(UserError, match=r"'conv2a\.weight' of shape \[32, 64, 3, 3\], expected \[64, 64, 3, 3\]"):
             convert_weights(tmp_path / "a.pth")
+        torch.save({**original_state(), "convDb.weight": torch.zeros(0, HEAD, 1, 1)}, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=r"'convDb\.weight' of shape \[0, 32, 1, 1\], expected \[any, 32, 1, 1\]"):
+            convert_weights(tmp_path / "a.pth")
