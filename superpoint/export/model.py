@@ -10,7 +10,7 @@ from rich.console import Console
 
 from superpoint.errors import UserError
 from superpoint.export.formats import Settings, output_names, write_model
-from superpoint.export.parity import Parity, measure_parity
+from superpoint.export.parity import MIN_COSINE, Parity, measure_parity
 from superpoint.files import write_json
 from superpoint.models.weights import load_weights, model_from_state
 
@@ -24,8 +24,8 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
         settings: of the decoder in "onnx-full" and "transformers", and in the comparison.
 
     Returns: one `Parity` per precision.
-    Raises: UserError for missing weights, an unknown format, a place that cannot be written, or other keypoints than
-        torch's; the file stays then.
+    Raises: UserError for missing weights, an unknown format, a place that cannot be written, or other keypoints or
+        descriptors than torch's; the file stays then.
     """
     out, settings = Path(out), settings or Settings()
     state, model_config, _ = load_weights(source)
@@ -48,16 +48,15 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
     console.print(f"{form}: {out} ({size / 1e6:.1f} MB), {beside.name} beside it", soft_wrap=True)
     for each in found:
         if not each.passed:
-            raise UserError(
-                f"{out}: {each.runtime} {each.precision}: found {each.agreement:.2%} of {each.keypoints[0]} and "
-                f"{each.keypoints[1]} keypoints within {each.within:g} px of torch's, expected {each.required:.1%}"
-            )
+            raise UserError(f"{out}: another network than torch's: {_line(each)}")
     return found
 
 
 def _line(parity: Parity) -> str:
     torch_points, file_points = parity.keypoints
-    described = "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f}"
+    described = (
+        "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f} (at least {MIN_COSINE})"
+    )
     return (
         f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the keypoints within {parity.within:g} px of "
         f"torch's in fp32 (at least {parity.required:.1%}); {torch_points} keypoints in torch, {file_points} here"

@@ -1,4 +1,4 @@
-"""Whether an exported file finds the keypoints that torch finds in fp32."""
+"""Whether an exported file finds the keypoints and descriptors that torch finds in fp32."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ SIZES = ((120, 160), (97, 131), (240, 243), (57, 320), (33, 40))
 IMAGES = 10  # of each size
 REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, min share of keypoints within it
 MIN_KEYPOINTS = 50  # in all images
+MIN_COSINE = 0.95  # of descriptors, mean; bf16 has .99
 
 Run = Callable[[Tensor], dict[str, Tensor]]
 
@@ -54,7 +55,8 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        return self.agreement >= self.required and min(self.keypoints) >= MIN_KEYPOINTS
+        described = self.cosine is None or self.cosine >= MIN_COSINE
+        return self.agreement >= self.required and min(self.keypoints) >= MIN_KEYPOINTS and described
 
     def row(self) -> dict[str, Any]:
         """Return it for JSON."""

@@ -88,7 +88,15 @@ def test_parity_sees_a_swap(plain: SuperPoint, tmp_path: Path) -> None:
         cell = state[f"convPb.{kind}"][:64]
         cell.copy_(cell.unflatten(0, (8, 8)).transpose(0, 1).flatten(0, 1).clone())
     torch.save(state, out)
+    assert not measure_parity(plain, "superpoint-v1", out, Settings())[0].passed
+
+
+def test_parity_sees_other_descriptors(plain: SuperPoint, tmp_path: Path) -> None:
+    out = write_model(plain, "superpoint-v1", tmp_path / "a.pth")
+    state = torch.load(out, weights_only=True)
+    torch.save({**state, "convDb.weight": state["convDb.weight"].flip(0)}, out)
     (found,) = measure_parity(plain, "superpoint-v1", out, Settings())
+    assert found.agreement == 1
     assert not found.passed
 
 
