@@ -54,11 +54,9 @@ def export_model(source: str | Path, form: str, out: str | Path, settings: Setti
 
 def _line(parity: Parity) -> str:
     torch_points, file_points = parity.keypoints
-    described = (
-        "" if parity.cosine is None else f"; descriptors' mean cosine {parity.cosine:.4f} (at least {MIN_COSINE})"
-    )
+    cosine = "" if parity.cosine is None else f"; descriptors: mean cosine {parity.cosine:.4f} (at least {MIN_COSINE})"
     return (
         f"{parity.runtime} {parity.precision}: {parity.agreement:.2%} of the keypoints within {parity.within:g} px of "
         f"torch's in fp32 (at least {parity.required:.1%}); {torch_points} keypoints in torch, {file_points} here"
-        f"{described}"
+        f"{cosine}"
     )
