@@ -1,16 +1,12 @@
 """From a run folder to a case."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.config import load_run_config
-from superpoint.data.feature_file import FeatureFile
 from superpoint.data.mixture import Mixture
 from superpoint.data.samples import KeypointSamples
 from superpoint.data.sources.photographs import LabelledPhotographs
@@ -21,7 +17,6 @@ from superpoint.diagnostics.diagnosis import checks_of
 from superpoint.diagnostics.finding import Check
 from superpoint.engine.run import History, RunFolder
 from superpoint.errors import UserError
-from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.checkpoint import load_checkpoint
 from superpoint.models.weights import load_model_state
@@ -57,14 +52,15 @@ def read_run(run: str | Path) -> RunReading:
     model = build_model(config.model, config.seed, pretrained=False)
     load_model_state(model, state, path)
     dataset = training_samples(config.data, config.seed, config.model.channels)
+    photographs = photographs_of(dataset)
     case = Case(
         config=config,
         dataset=dataset,
         model=model.eval(),
         objective=detector_objective(config),
         history=history.entries,
-        read_gray=image_reader(dataset),
-        photographs=photographs_of(dataset),
+        read_gray=None if photographs is None else photographs.read_image,
+        photographs=photographs,
         folder=source.path,
     )
     return RunReading(case, checks_of(case), history, path, step)
@@ -75,30 +71,6 @@ def photographs_of(dataset: KeypointSamples | Mixture | SingleViews) -> Labelled
         dataset = dataset.second
     source = dataset.pairs.source if isinstance(dataset, SingleViews) else getattr(dataset, "source", None)
     return source if isinstance(source, LabelledPhotographs) else None
-
-
-def image_reader(dataset: KeypointSamples | Mixture | SingleViews) -> Callable[[Path], NDArray[np.uint8]] | None:
-    """Return how the training data reads an image file, path -> uint8 [H, W] or [H, W, C]; None if it reads none."""
-    source = photographs_of(dataset)
-    if source is None:
-        return None
-
-    def read(path: Path) -> NDArray[np.uint8]:
-        other = copy.copy(source)
-        other.root, other.store, other.names, other.labels = path.parent, None, [path.name], _NoLabels()
-        return other[0][0]
-
-    return read
-
-
-class _NoLabels(FeatureFile):
-    """A file in which every image has no point."""
-
-    def __init__(self) -> None:
-        pass  # there is nothing to open
-
-    def read(self, name: str, *args: object, **keys: object) -> Features:
-        return Features(np.empty((0, 2), np.float32))
 
 
 def read_weights(run: RunFolder) -> tuple[Path, Mapping[str, Tensor], int]:

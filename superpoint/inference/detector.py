@@ -1,10 +1,12 @@
 """A trained network behind one call: images in, features out."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import get_args, overload
+from typing import TYPE_CHECKING, TypedDict, get_args, overload
 
 import torch
 from torch import Tensor
@@ -22,9 +24,27 @@ from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 DEFAULT_MODEL = "superpoint-lite"
 EXPORTED = (".onnx", ".xml", ".pt", ".pt2")  # the last only for the reason why it is not opened
 BATCH_PIXELS = 1 << 21  # of the images that go through the network together: seven of 480x640
+
+
+class _Options(TypedDict, total=False):
+    """Those of `FeatureDetector.detect`, for type checkers."""
+
+    threshold: float | None
+    max_keypoints: int | None
+    nms_radius: int
+    border: int
+    subpixel: bool
+    resize: int | None
+    frame: Frame
+    tile: int | str
+    grid: Sequence[int] | None
+    per_cell: int
 
 
 class FeatureDetector:
@@ -47,40 +67,10 @@ class FeatureDetector:
         return f"FeatureDetector({self.name}: {self.network}, {described})"
 
     @overload
-    def detect(
-        self,
-        images: Image,
-        *,
-        mask: Mask = ...,
-        threshold: float | None = ...,
-        max_keypoints: int | None = ...,
-        nms_radius: int = ...,
-        border: int = ...,
-        subpixel: bool = ...,
-        resize: int | None = ...,
-        frame: Frame = ...,
-        tile: int | str = ...,
-        grid: Sequence[int] | None = ...,
-        per_cell: int = ...,
-    ) -> Features: ...
+    def detect(self, images: Image, *, mask: Mask = ..., **options: Unpack[_Options]) -> Features: ...
 
     @overload
-    def detect(
-        self,
-        images: Sequence[Image],
-        *,
-        mask: Masks = ...,
-        threshold: float | None = ...,
-        max_keypoints: int | None = ...,
-        nms_radius: int = ...,
-        border: int = ...,
-        subpixel: bool = ...,
-        resize: int | None = ...,
-        frame: Frame = ...,
-        tile: int | str = ...,
-        grid: Sequence[int] | None = ...,
-        per_cell: int = ...,
-    ) -> list[Features]: ...
+    def detect(self, images: Sequence[Image], *, mask: Masks = ..., **options: Unpack[_Options]) -> list[Features]: ...
 
     def detect(
         self,

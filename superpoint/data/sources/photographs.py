@@ -139,7 +139,7 @@ class LabelledPhotographs:
         """
         name = self._image(self.names[index])
         if self.store is None:
-            image = read_image(self.root / name, self.channels, upright=self.upright)
+            image = self.read_image(self.root / name)
         else:
             image = self.store.load(name, upright=self.upright)
         features = self.labels.read(self.names[index])
@@ -149,6 +149,10 @@ class LabelledPhotographs:
         check_shape(self.root / name, labelled, size)
         points = resize_points(features.keypoints, size[0] / labelled[0], size[1] / labelled[1])
         return image, replace(features, keypoints=points, image_size=size)
+
+    def read_image(self, path: Path) -> NDArray[np.uint8]:
+        """Read an image file as `read_image` does, in the frame of the feature file."""
+        return read_image(path, self.channels, upright=self.upright)
 
     def mask(self, index: int, image: NDArray[np.uint8]) -> Mask | None:
         """Return the mask of an image that was read. Raises: UserError if it cannot be read or does not fit."""

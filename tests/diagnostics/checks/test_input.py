@@ -19,7 +19,7 @@ from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
-from superpoint.diagnostics.reading import image_reader
+from superpoint.diagnostics.reading import photographs_of
 from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.training.magicpoint import load_start
@@ -132,15 +132,16 @@ def test_the_reader_is_that_of_the_labelled_photographs(
         features[name] = Features(np.array([[20.0, 30.0]], np.float32), image_size=(64, 48))
     save_features(tmp_path / "labels.h5", features)
     data = replace(healthy.config.data, kind=kind, labels=str(tmp_path / "labels.h5"), images=str(tmp_path))
-    dataset = training_samples(data, 0)
-    assert input_(replace(healthy, read_gray=image_reader(dataset))).status is Status.PASS
+    photographs = photographs_of(training_samples(data, 0))
+    assert photographs is not None
+    assert input_(replace(healthy, read_gray=photographs.read_image)).status is Status.PASS
     swapped = faults.swapped_channels(healthy).read_gray
     assert swapped is not None
     monkeypatch.setattr("superpoint.data.sources.photographs.read_image", lambda path, *_, **__: swapped(path))
-    found = input_(replace(healthy, read_gray=image_reader(dataset)))
+    found = input_(replace(healthy, read_gray=photographs.read_image))
     assert found.status is Status.FAIL
     assert "red and blue are swapped" in found.cause
-    assert image_reader(training_samples(healthy.config.data, 0)) is None
+    assert photographs_of(training_samples(healthy.config.data, 0)) is None
 
 
 def test_channels_that_say_nothing_or_the_same() -> None:
