@@ -6,6 +6,7 @@ Each case is a function of its number. The number is written to FOLDER/case befo
 hang (an alarm ends the process) can be traced; then a JSON line with the counts and the failures.
 """
 
+import contextlib
 import io
 import json
 import pickle
@@ -23,10 +24,12 @@ import torch
 from PIL import Image
 
 from superpoint.config import LabellingConfig, ModelConfig, load_config
+from superpoint.data.bands import read_image
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
 from superpoint.data.images import read_gray, read_orientation
 from superpoint.data.label_files import read_points
+from superpoint.data.masks import read_mask
 from superpoint.data.sequences import read_homography
 from superpoint.errors import UserError
 from superpoint.features import Features
@@ -127,7 +130,10 @@ def images(folder: Path) -> list[bytes]:
     return contents
 
 
-def read_both_frames(path: Path) -> None:
+def read_all_ways(path: Path) -> None:
+    for read in (read_mask, lambda file: read_image(file, 2)):
+        with contextlib.suppress(UserError):
+            read(path)
     turn, stored = read_orientation(path), read_gray(path, upright=False)
     assert np.array_equal(turned_image(stored, turn), read_gray(path)), "the two frames do not fit"
 
@@ -177,7 +183,7 @@ def main(kind: str, folder: Path, first: int, count: int) -> None:
     made = {"features": features, "weights": weights, "images": images, "texts": texts}.get(kind, checkpoint)(folder)
     every = made if isinstance(made, list) else [made]
     readers: dict[str, Callable[[Path], object]] = {
-        "features": read_features, "images": read_both_frames, "texts": read_texts
+        "features": read_features, "images": read_all_ways, "texts": read_texts
     }  # fmt: skip
     read = readers.get(kind, load_network)
     for content in every:

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from superpoint.errors import UserError
 from superpoint.models.checkpoint import REQUIRED_KEYS, save_checkpoint
@@ -61,9 +59,3 @@ def test_checkpoint_of_nonsense(change: dict[str, object], message: str, tmp_pat
     save_checkpoint(tmp_path / "a.ckpt", state)
     with pytest.raises(UserError, match=message):
         load_weights(tmp_path / "a.ckpt")
-
-
-def test_weights_with_another_kind_of_configuration(tmp_path: Path) -> None:
-    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"superpoint_weights": "1", "model_config": "[[1]]"})
-    with pytest.raises(UserError, match="its metadata is no mapping"):
-        load_weights(tmp_path / "a.safetensors")

@@ -97,10 +97,6 @@ class TestWide:
         assert np.abs(gray - RAMP / 236 * 255).max() <= 1
         assert read_rgb(tmp_path / "a.png").shape == (40, 60, 3)
 
-    def test_full_range(self, tmp_path: Path) -> None:
-        Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "a.png")
-        assert np.array_equal(read_gray(tmp_path / "a.png", stretch=False), RAMP)
-
     def test_little_beside_a_constant(self, tmp_path: Path) -> None:
         pixels = np.full((100, 100), 5000, np.uint16)
         Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -231,11 +227,6 @@ class TestErrors:
     def test_absurd_size(self, tmp_path: Path, side: int) -> None:
         (tmp_path / "a.png").write_bytes(png_of_size(side, side))
         with pytest.raises(UserError, match=r"too large .* expected at most 536 megapixels"):
-            read_gray(tmp_path / "a.png")
-
-    def test_large_but_allowed_gives_no_warning(self, tmp_path: Path) -> None:
-        (tmp_path / "a.png").write_bytes(png_of_size(20_000, 20_000))  # Pillow's own error comes at 179 megapixels
-        with pytest.raises(UserError, match="cannot be read as an image"):  # it is truncated, though
             read_gray(tmp_path / "a.png")
 
 

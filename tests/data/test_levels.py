@@ -79,10 +79,6 @@ def test_a_small_bright_subject_keeps_its_structure() -> None:
     )
 
 
-def test_truth_values_are_black_and_white() -> None:
-    assert to_8_bits(np.array([[True, False]]), stretch=True).tolist() == [[255, 0]]
-
-
 def heic() -> bytes:
     return b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(200))
 

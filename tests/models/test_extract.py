@@ -103,13 +103,6 @@ def test_uint8_images_and_numbers_up_to_one_are_the_same() -> None:
     assert np.array_equal(np.asarray(one.descriptors), np.asarray(other.descriptors))
 
 
-def test_keypoints_lie_in_the_valid_mask() -> None:
-    valid = torch.zeros(48, 64, dtype=torch.bool)
-    valid[:, :32] = True
-    (found,) = features(Echo().eval(), [image_of([(30, 11), (50, 20)])], WHOLE, valid=valid)
-    assert found.keypoints.tolist() == [[30, 11]]
-
-
 def test_networks_with_descriptors_are_smoothed() -> None:
     """A point between two pixels counts for both of them there."""
     image = torch.zeros(1, 1, 40, 40)

@@ -5,7 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from superpoint.models import suppression
 from superpoint.models.decode import probability_to_keypoints
@@ -41,15 +40,6 @@ class TestSuppression:
         kept = suppress_non_maxima(probability, radius, 0.1)
         for image, mask in zip(probability, kept, strict=True):
             assert torch.equal(mask, naive_suppression(image, radius, 0.1))
-
-    @pytest.mark.parametrize("radius", [1, 4, 9])
-    def test_sparse_maps_equal_the_naive_rule(self, radius: int) -> None:
-        peaks = torch.rand(2, 60, 83, generator=generator(radius)) ** 9
-        probability = nn.functional.avg_pool2d(peaks[:, None], 3, stride=1, padding=1)[:, 0]
-        for threshold in (0.05, 0.2):
-            kept = suppress_non_maxima(probability, radius, threshold)
-            for image, mask in zip(probability, kept, strict=True):
-                assert torch.equal(mask, naive_suppression(image, radius, threshold))
 
     @pytest.mark.parametrize("border", [0, 4, 40])
     @pytest.mark.parametrize("levels", [0, 6])
@@ -155,20 +145,6 @@ class TestLimitPerCell:
 
 
 class TestChoice:
-    @pytest.mark.parametrize(
-        ("radius", "dtype", "expected"),
-        [
-            (4, torch.float32, True),
-            (4, torch.float16, True),
-            (4, torch.bfloat16, True),
-            (4, torch.float64, False),
-            (65, torch.float32, False),
-        ],
-    )
-    def test_by_radius_and_type(self, radius: int, dtype: torch.dtype, expected: bool) -> None:
-        assert suppression._has_cpu_way(torch.ones(1, 5, 5, dtype=dtype), radius) == expected
-        assert not suppression._has_cpu_way(torch.ones(1, 5, 5, dtype=dtype, device="meta"), radius)
-
     @pytest.mark.parametrize("shape", ["plateau", "ramp", "diagonal"])
     def test_what_rounds_would_take_the_edges_of_goes_in_sequence(
         self, shape: str, monkeypatch: pytest.MonkeyPatch

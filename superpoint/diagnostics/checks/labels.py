@@ -149,7 +149,7 @@ def _frame(drawn: list[Drawn]) -> Finding:
     total = sum(len(xy) for _, xy, _ in drawn)
     if total == 0:
         return _part("", {"points": 0})
-    outside = 1 - sum(int(inside(xy, *image.shape).sum()) for image, xy, _ in drawn) / total
+    outside = 1 - sum(int(inside(xy, *image.shape[:2]).sum()) for image, xy, _ in drawn) / total
     found = {"points": total, "outside": outside}
     text = f"{outside:.0%} of {total} points lie outside their image (expected at most {MAX_OUTSIDE:.0%})"
     largest = max(float(np.nanmax(np.abs(xy), initial=0.0)) for _, xy, _ in drawn)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from superpoint.diagnostics.case import Case
-from superpoint.diagnostics.checks.labels import encode_cells, labels
+from superpoint.diagnostics.checks.labels import _frame, encode_cells, labels
 from superpoint.diagnostics.finding import Finding, Status
 from superpoint.geometry.cells import DUSTBIN, encode_points
 from tests.diagnostics import faults
@@ -123,6 +123,12 @@ def test_points_beyond_the_horizon_count_as_outside(healthy: Case) -> None:
     )
     assert found.status is Status.PASS
     assert found.details["outside"] > labels(healthy).details["outside"] + 0.05
+
+
+def test_points_at_the_outline_of_an_image_of_three_channels_are_on_it() -> None:
+    points = np.array([[0, 0], [63, 47], [5, 5]], np.float32)
+    found = _frame([(np.zeros((48, 64, 3), np.uint8), points, np.ones((48, 64), bool))])
+    assert found.details["outside"] == 0
 
 
 def test_encode_cells_is_the_encoding_of_the_data_set() -> None:
