@@ -1,9 +1,5 @@
 """Stage evaluate pairs: extractors side by side on image pairs with known homographies.
 
-    superpoint evaluate pairs --extractors magicpoint,harris,sift,orb
-    superpoint evaluate pairs --data hpatches --extractors superpoint:runs/x,sift,orb protocol=paper
-    torchrun --nproc-per-node 2 scripts/evaluate.py pairs --data hpatches --extractors runs/x,sift
-
 Pairs are those of a folder in the layout of HPatches or Oxford, or generated from photographs. Results (`--out`):
 pairs.md, summary.csv, pairs.csv, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
 """

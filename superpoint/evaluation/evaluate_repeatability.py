@@ -1,7 +1,5 @@
 """Stage evaluate repeatability: detectors on generated pairs of photographs, learnt and classical ones side by side.
 
-    superpoint evaluate repeatability --extractors magicpoint,adapted:magicpoint,harris,random --images photos
-
 240x320, the 300 strongest keypoints that both views can see, 3 px and 1 px. See `evaluation.extractors` for the names.
 """
 

@@ -1,7 +1,5 @@
 """Stage evaluate: a trained detector on synthetic shapes, beside FAST, Harris and Shi-Tomasi on the same images.
 
-    superpoint evaluate synthetic --model runs/quick
-
 Scenes of 120x160, the nine primitives in turn, default settings whatever the network was trained on. Writes
 evaluation/synthetic.json, .md and precision_recall_*.png into the run folder.
 """

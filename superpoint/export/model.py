@@ -1,7 +1,4 @@
-"""Stage export-model: a trained network as a file for another runtime, checked against torch.
-
-superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
-"""
+"""Stage export-model: a trained network as a file for another runtime, checked against torch."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""Stage detect: the keypoints of images, drawn on them or written to a feature file.
-
-superpoint detect photos --out pictures
-superpoint detect photos --out features.h5
-"""
+"""Stage detect: the keypoints of images, drawn on them or written to a feature file."""
 
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""Stage detect-samples: a trained detector on the photographs that scikit-image ships, drawn.
-
-superpoint detect-samples --model runs/quick
-"""
+"""Stage detect-samples: a trained detector on the photographs that scikit-image ships, drawn."""
 
 from pathlib import Path
 

@@ -1,9 +1,4 @@
-"""Stage export-detections: images in, one feature file out. A kill costs half a minute, a stop nothing.
-
-superpoint export-detections photos --out labels.h5 --model runs/magicpoint
-superpoint export-detections photos --out features.h5 adaptation=none resize=1024
-torchrun --nproc-per-node 2 scripts/export_detections.py "shards/train-{000..127}.tar" --out labels.h5 --resume
-"""
+"""Stage export-detections: images in, one feature file out. A kill costs half a minute, a stop nothing."""
 
 import importlib.metadata
 import threading

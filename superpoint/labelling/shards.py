@@ -259,10 +259,10 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
     """Refuse to go on with shards that would not fit the new ones."""
     for key, old, new in config_differences(json.dumps(before["config"]), json.dumps(now["config"])):
         raise UserError(f"{key}: found {new}, the shards in {folder} were made with {old}")
-    if before["model"] != now["model"]:
-        raise UserError(f"weights: found hash {now['model']}, the shards in {folder} were made with {before['model']}")
-    if before.get("masks") != now.get("masks"):
-        raise UserError(f"masks: found others than those that the shards in {folder} were made with, expected the same")
+    for key, name in (("model", "weights"), ("masks", "masks")):
+        if before.get(key) != now.get(key):
+            found, made = now.get(key, "none"), before.get(key, "none")
+            raise UserError(f"{name}: found hash {found}, the shards in {folder} were made with {made}")
     old, new = before["source"], now["source"]
     if old["kind"] != new["kind"] or (old["kind"] == "tar" and old != new):
         raise UserError(f"images: found other inputs than the shards in {folder} were made from")

@@ -1,9 +1,4 @@
-"""What a feature file holds: its figures, a contact sheet, its integrity.
-
-superpoint labels info labels.h5
-superpoint labels show labels.h5 photos --out labels.png
-superpoint labels check labels.h5
-"""
+"""What a feature file holds: its figures, a contact sheet, its integrity."""
 
 from collections import Counter
 from collections.abc import Mapping

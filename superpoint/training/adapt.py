@@ -1,7 +1,5 @@
 """Stage adapt: photographs in, a detector trained on its own labels of them out, in one round or several.
 
-    superpoint adapt --config adapt/default images=photos run=runs/adapt
-
 Round n labels the photographs by homographic adaptation (labels<n>.h5) and trains on the labels (round<n>/, a run
 folder as of train-magicpoint). rounds.md and rounds.json say how labels and network change from round to round.
 """

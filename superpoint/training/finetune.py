@@ -1,9 +1,5 @@
 """Stage finetune: a SuperPoint and a folder of photographs in, a SuperPoint that has learnt from them out.
 
-    superpoint finetune images=photos
-    superpoint finetune images=photos weights=runs/mine labels=labels.h5 run=runs/thermal
-    superpoint finetune images=photos run=runs/thermal --resume
-
 Labels the photographs by homographic adaptation (labels/, unless a feature file is given), trains on them (training/, a
 run folder as of train-superpoint), and measures before and after, beside SIFT, on generated pairs of held-out
 photographs: finetune.md, finetune.json, matches_before.png, matches_after.png. A paired test over the photographs says

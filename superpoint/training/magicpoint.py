@@ -1,9 +1,5 @@
 """Stage train-magicpoint: synthetic shapes or labelled photographs in, a detector out.
 
-    superpoint train-magicpoint --config magicpoint/quick run=runs/quick
-    superpoint train-magicpoint data.kind=labelled data.labels=labels.h5 data.images=photos weights=magicpoint
-    torchrun --nproc-per-node 2 scripts/train_magicpoint.py --config magicpoint/paper
-
 Leaves weights.safetensors; the command adds in evaluation/ the synthetic-shapes tables beside the classical detectors,
 in doctor/ the findings of the checks, and report.html.
 """

@@ -1,9 +1,5 @@
 """Stage pipeline: the whole chain from nothing, as one recipe: shapes -> MagicPoint -> labels -> SuperPoint -> figures.
 
-    superpoint pipeline --config pipeline/quick images=photos run=runs/quick-pipeline
-    superpoint pipeline --config pipeline/quick images=photos run=runs/quick-pipeline --resume
-    superpoint pipeline --config pipeline/quick run=runs/quick-pipeline --from superpoint
-
 Each stage works in a folder of its name and ends by writing stage.json there, by which a finished stage is recognised.
 --from does a stage and those after it anew; what they had made is moved to earlier-<n>, not deleted. pipeline.md says
 what came of it. Its figures are on held-out photographs, other pairs of which chose the checkpoint, so they are a

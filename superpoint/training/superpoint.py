@@ -1,10 +1,5 @@
 r"""Stage train-superpoint: labelled photographs and the weights of a detector in, detector and descriptor out.
 
-    superpoint train-superpoint --config superpoint/lite \
-        data.kind=labelled data.labels=labels.h5 data.images=photos run=runs/superpoint-lite
-    superpoint train-superpoint data.overfit=1 train.steps=200 train.ema=0 run=runs/one-pair
-    torchrun --nproc-per-node 2 scripts/train_superpoint.py --config superpoint/vgg ...
-
 Leaves weights.safetensors; the command adds in evaluation/ tables of matching on generated pairs beside SIFT and of
 synthetic shapes, and a picture of matches; in doctor/ the findings of the checks; and report.html.
 """

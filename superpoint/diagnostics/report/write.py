@@ -1,8 +1,5 @@
 """Stage report: everything about a run, or several, on one page.
 
-    superpoint report runs/quick
-    superpoint report runs/a runs/b --out comparison.html
-
 Reads the run folder and the images that are installed; trains nothing. The page needs no network and no other file.
 """
 
