@@ -68,13 +68,6 @@ def test_dual_softmax_scores_are_probabilities() -> None:
     assert len(match_descriptors(first, first, "dual_softmax", temperature=1.0, min_score=0.9).indices) == 0
 
 
-def test_nothing_to_match() -> None:
-    none = np.zeros((0, 8), np.float32)
-    assert match_descriptors(none, np.ones((3, 8))).indices.shape == (0, 2)
-    with pytest.raises(ValueError, match="lengths 8 and 4"):
-        match_descriptors(np.ones((3, 8)), np.ones((3, 4)))
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_homography_is_found_among_outliers(estimator: str) -> None:
     rng = np.random.default_rng(2)

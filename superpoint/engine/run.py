@@ -175,7 +175,7 @@ class RunFolder:
         """Append one line to metrics.jsonl (nan and inf become null) and its numbers to TensorBoard."""
         if not self.main:
             return
-        entry = {"step": step, "event": event, **{key: _plain(value) for key, value in values.items()}}
+        entry = {"step": step, "event": event, **{key: json_values(value) for key, value in values.items()}}
         append(self.metrics_file, json.dumps(entry, allow_nan=False).encode() + b"\n")
         if event in ("train", "validate"):
             from torch.utils.tensorboard.summary import scalar  # slow to import, so only where it is used
@@ -236,12 +236,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return entry if whole else None
 
 
-def _plain(value: Any) -> Any:
-    """`value` as JSON holds it: NumPy numbers unwrapped, non-finite numbers None."""
+def json_values(value: Any) -> Any:
+    """Return `value` as JSON holds it: NumPy numbers unwrapped, non-finite numbers None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

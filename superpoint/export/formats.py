@@ -36,12 +36,6 @@ def output_names(model: SuperPoint, form: str) -> list[str]:
     return names if model.descriptor is None else [*names, "descriptors"]
 
 
-def make_graph(model: SuperPoint, form: str, settings: Settings) -> nn.Module:
-    """Return the module that `write_model` records, in evaluation mode on the CPU."""
-    graph = FullGraph(model, settings) if form == "onnx-full" else DenseGraph(model)
-    return graph.eval()
-
-
 def write_model(
     model: SuperPoint,
     form: str,
@@ -71,7 +65,7 @@ def write_model(
     content |= metadata or {}
     if form in ("onnx-full", "transformers"):
         content["decoder"] = asdict(settings)
-    graph = make_graph(model, form, settings)
+    graph = (FullGraph(model, settings) if form == "onnx-full" else DenseGraph(model)).eval()
     # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
     image = torch.zeros(2, model.channels, 45, 59)
     with quiet(), torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.engine.run import json_values
 from superpoint.features import Features
 from superpoint.geometry.homography import resize_points, shrunk_size
 from superpoint.geometry.placement import Placement, PlacementTally
@@ -41,7 +42,7 @@ class Summary(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """For JSON: NaN is None."""
         tree = {**self._asdict(), "placement": vars(self.placement)}
-        return {key: _plain(value) for key, value in tree.items()}
+        return {key: json_values(value) for key, value in tree.items()}
 
 
 class Tally:
@@ -149,9 +150,3 @@ def _alarms(found: Summary) -> list[str]:
                 "the network marks the grid of its cells, not corners"
             )
     return alarms
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-r"""Stage train-superpoint: labelled photographs and the weights of a detector in, detector and descriptor out.
+"""Stage train-superpoint: labelled photographs and the weights of a detector in, detector and descriptor out.
 
 Leaves weights.safetensors; the command adds in evaluation/ tables of matching on generated pairs beside SIFT and of
 synthetic shapes, and a picture of matches; in doctor/ the findings of the checks; and report.html.

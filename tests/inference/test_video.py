@@ -1,4 +1,5 @@
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -114,24 +115,11 @@ def test_a_video_that_breaks_off_ends_there(tmp_path: Path) -> None:
     assert all(frame.shape == (48, 64, 3) for frame in read)
 
 
-def test_grey_frames_become_colour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_grey_frames_become_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some cameras deliver one channel."""
-
-    class Camera:
-        def __init__(self, index: int) -> None:
-            self.left = 2
-
-        def read(self) -> tuple[bool, np.ndarray | None]:
-            self.left -= 1
-            return self.left >= 0, np.full((6, 8), 7, np.uint8) if self.left >= 0 else None
-
-        def get(self, _: int) -> float:
-            return 0.0
-
-        def release(self) -> None:
-            pass
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    grey = np.full((6, 8), 7, np.uint8)
+    camera = Mock(**{"read.side_effect": [(True, grey), (True, grey), (False, None)], "get.return_value": 0.0})
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
     source = FrameSource("0")
     assert source.fps == FPS
     assert [frame.shape for frame in source] == [(6, 8, 3)] * 2

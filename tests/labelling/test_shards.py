@@ -91,11 +91,6 @@ def test_a_resume_that_does_not_fit_is_refused(shards: ShardFolder, change: dict
         shards.start({**PLAN, **change}, resume=True)
 
 
-def test_images_that_came_or_went_do_not_move_the_shards(shards: ShardFolder) -> None:
-    now = {**PLAN, "source": {"kind": "files", "names": ["a.jpg", "c.jpg"], "sizes": [10, 9]}}
-    assert shards.start(now, resume=True)["source"]["names"] == ["a.jpg", "b.jpg"]
-
-
 def test_one_export_at_a_time(shards: ShardFolder) -> None:
     with pytest.raises(UserError, match="go on by --resume"):
         shards.start(PLAN, resume=False)
