@@ -24,16 +24,6 @@ def pictures(count: int) -> list[tuple[np.ndarray, np.ndarray, None]]:
     return [(np.full((48, 64), i, np.uint8), xy, None) for i, xy in enumerate(points)]
 
 
-def test_shapes_and_types() -> None:
-    scene = (blob(100, 61, 30, 50), np.array([[30.0, 50.0]]), None)
-    sample = LabelledImages([scene], DataConfig(height=52, width=64), 0)[5]
-    assert {name: (tuple(value.shape), value.dtype) for name, value in sample.items()} == {
-        "image": ((1, 56, 64), torch.uint8),
-        "target": ((7, 8), torch.int64),
-        "valid": ((7, 8), torch.bool),
-    }
-
-
 @pytest.mark.parametrize("size", [(96, 128), (100, 300), (300, 90), (40, 31)])
 def test_resizing_and_cropping_keep_points_on_the_image_content(size: tuple[int, int]) -> None:
     height, width = size

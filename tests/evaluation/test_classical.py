@@ -146,14 +146,6 @@ def test_suppression_agrees_with_a_naive_one(radius: int):
     np.testing.assert_array_equal(values, scores[kept])
 
 
-def test_suppression_by_hand():
-    points = np.array([[10, 10], [14, 10], [15, 10], [10, 15], [19, 10]], np.float32)
-    _, scores = suppress(points, np.array([5, 4, 3, 2, 1], np.float32), radius=4)
-    # (14, 10) is 4 from the first: gone. (15, 10) is 5 from it: stays, and removes (19, 10). (10, 15) stays.
-    assert scores.tolist() == [5, 3, 2]
-    assert suppress(np.empty((0, 2), np.float32), np.empty(0, np.float32), 4)[0].shape == (0, 2)
-
-
 def test_refinement_never_runs_away():
     rng = np.random.default_rng(0)
     image, points = rng.integers(0, 256, (64, 64), np.uint8), rng.uniform(0, 63, (200, 2)).astype(np.float32)

@@ -57,18 +57,6 @@ def test_equal_scores_keep_their_order():
     np.testing.assert_array_equal(found.distance, [1.0, np.nan])
 
 
-@pytest.mark.parametrize("truth", [[], [[1, 1], [2, 2]]])
-def test_no_detection(truth: list[list[int]]):
-    found = match_detections(np.empty((0, 2), np.float32), [], truth, eps=2)
-    assert [len(found.scores), len(found.true_positive), len(found.distance), found.truth] == [0, 0, 0, len(truth)]
-
-
-def test_no_truth():
-    found = match_detections([[1, 1], [2, 2]], [0.1, 0.2], np.empty((0, 2)), eps=2)
-    assert found.true_positive.tolist() == [False, False]
-    assert np.isnan(found.distance).all()
-
-
 @pytest.mark.parametrize(
     ("points", "scores", "truth", "eps", "message"),
     [

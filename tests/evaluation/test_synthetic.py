@@ -95,11 +95,6 @@ def test_localisation_at_best_f1_leaves_out_what_lies_below_its_threshold():
     assert (pooled["localisation_error_best_f1"], pooled["localisation_error"]) == (0.0, 1.5)
 
 
-def test_order_of_the_samples_is_no_matter(result: dict):
-    backwards = evaluate_synthetic(detect, list(samples())[::-1], detector="fake", variant="clean")
-    assert backwards == result
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_batches_give_the_same_result(result: dict, batch_size: int):
     sizes: list[int] = []
