@@ -1,6 +1,7 @@
 """Commands that train, and the list of what was trained."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -116,7 +117,7 @@ def runs_command(
     from superpoint.engine.runs import find_runs
 
     found = find_runs(folder)
-    outcome = Outcome([status.as_dict() for status in found])
+    outcome = Outcome([asdict(status) for status in found])
     if not found:
         typer.echo(f"{folder}: no runs yet; superpoint train-magicpoint makes one")
         return outcome

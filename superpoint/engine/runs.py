@@ -3,9 +3,8 @@
 import os
 import shlex
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from superpoint.engine.run import RunFolder, score
 from superpoint.errors import UserError
@@ -25,10 +24,6 @@ class RunStatus:
     bytes: int  # size of the folder
     modified: float  # when it last wrote something, in seconds since 1970
     resume: str | None  # the command that goes on with it; None if it is running or finished
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON holds them."""
-        return asdict(self) | {"path": str(self.path)}
 
 
 def find_runs(folder: str | Path) -> list[RunStatus]:

@@ -66,8 +66,6 @@ def evaluate_pairs(
 
     Raises: UserError if there is no usable pair, an extractor or its weights are unknown, or `out` cannot be written.
     """
-    if data is not None and images is not None:
-        raise UserError("--images: found beside --data, expected one of the two")
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
         stores = [make_stores(name, config, folder / "features" if cache else None) for name in different(extractors)]

@@ -29,7 +29,7 @@ from superpoint.data.training_set import split_names
 from superpoint.engine.run import WEIGHTS, RunFolder
 from superpoint.errors import check_one_of
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
-from superpoint.evaluation.pair_report import summaries
+from superpoint.evaluation.pair_report import NAMES, summaries
 from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.files import make_folder, read_text, write_json, write_text
 from superpoint.labelling.export import export_detections
@@ -50,7 +50,10 @@ OWNERS = {  # of the keys above the sections: the first stage that they decide a
     **{f"labels.{key}": None for key in MAY_CHANGE},
     "model.descriptor_dim": "superpoint",
 }
-FIGURES = ("ransac_1", "ransac_3", "ransac_5", "magsac_1", "magsac_3", "magsac_5", "mma_3", "repeatability_3")
+FIGURES = {  # of `pair_report.summaries` -> column
+    **{f"{name}_{eps}": f"{title} @{eps}" for name, title in NAMES.items() for eps in (1, 3, 5)},
+    **{"mma_3": "MMA @3", "repeatability_3": "repeatability @3"},
+}
 
 
 class Outcome(NamedTuple):
@@ -232,8 +235,7 @@ def figure_table(evaluation: dict[str, Any]) -> Table:
     extractors = evaluation["extractors"]
     pairs = next(iter(extractors.values()))["pairs"]
     title = f"{pairs} generated pairs: share of homographies within 1, 3, 5 px; matches within 3 px"
-    columns = ["RANSAC @1", "@3", "@5", "MAGSAC @1", "@3", "@5", "MMA @3", "repeatability @3"]
-    table = make_table(title, ["features"], columns)
+    table = make_table(title, ["features"], list(FIGURES.values()))
     for name, found in extractors.items():
-        table.add_row(name, *(format_cell(found[key]) for key in FIGURES))
+        table.add_row(name, *(format_cell(found.get(key)) for key in FIGURES))
     return table

@@ -227,7 +227,7 @@ def test_the_chain_killed_at_every_boundary_ends_as_one_that_was_not(photographs
     with FeatureFile(killed / "labels/labels.h5") as one, FeatureFile(whole / "labels/labels.h5") as two:
         assert one.names() == two.names()
         assert all(np.array_equal(one.read(name).keypoints, two.read(name).keypoints) for name in two.names())
-    assert "| sift |" in (killed / "pipeline.md").read_text()
+    assert all(words in (killed / "pipeline.md").read_text() for words in ("| sift |", "| GC-RANSAC @1 |"))
     found = json.loads((killed / "evaluation/stage.json").read_text())
     assert set(found["extractors"]) == {"superpoint", "sift"}
     assert not list(killed.rglob("*.tmp"))
