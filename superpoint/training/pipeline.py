@@ -51,7 +51,7 @@ OWNERS = {  # of the keys above the sections: the first stage that they decide a
     "model.descriptor_dim": "superpoint",
 }
 FIGURES = {  # of `pair_report.summaries` -> column
-    **{f"{name}_{eps}": f"{title} @{eps}" for name, title in NAMES.items() for eps in (1, 3, 5)},
+    **{f"{name}_{eps}": f"{title} @1" if eps == 1 else f"@{eps}" for name, title in NAMES.items() for eps in (1, 3, 5)},
     **{"mma_3": "MMA @3", "repeatability_3": "repeatability @3"},
 }
 
