@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from superpoint.engine.interrupt import StopRequest
 from superpoint.models import build_model
@@ -145,7 +144,7 @@ def test_read_only_folder(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_files_of_a_run(cli: CommandLine, tmp_path: Path) -> None:
-    """They are exported, load again, and are refused if they do not fit or are damaged."""
+    """They are exported and load again."""
     folder, out = tmp_path / "run", tmp_path / "half.safetensors"
     cli.succeeds("train-magicpoint", *SHORT, "train.steps=1", f"run={folder}")
     cli.succeeds("export-weights", "--model", folder, "--out", out, "--half")
@@ -154,16 +153,6 @@ def test_files_of_a_run(cli: CommandLine, tmp_path: Path) -> None:
     assert (tmp_path / "pictures/all.png").exists()
     assert "ends in .safetensors" in cli.fails("export-weights", "--model", folder, "--out", tmp_path / "w.pt")
     assert "no such folder" in cli.fails("export-weights", "--model", folder, "--out", tmp_path / "no/w.safetensors")
-
-    resume = ["train-magicpoint", *SHORT, "train.steps=2", "--resume", f"run={folder}"]
-    assert "model.head_channels" in cli.fails(*resume, "model.head_channels=24")
-    last = folder / "checkpoints/last.ckpt"
-    whole = last.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
-        last.write_bytes(damaged)
-        assert "last.ckpt" in cli.fails(*resume)
-    torch.save({"something": "else"}, last)
-    assert "last.ckpt" in cli.fails(*resume)
 
 
 def test_weights_that_do_not_fit(cli: CommandLine, tmp_path: Path) -> None:

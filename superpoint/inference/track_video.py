@@ -66,8 +66,7 @@ def track_keypoints(
         check_colours(model.channels)
         total = min(stream.total or frames, frames or stream.total)
         lengths: dict[int, int] = {}  # of each track so far
-        count, rate, begin = 0, 0.0, perf_counter()
-        before = begin
+        count, begin = 0, perf_counter()
         with video or nullcontext(), Display(total, unit="frames") as display:
             for frame in islice(stream, frames or None):
                 if stop.signal is not None:
@@ -80,16 +79,13 @@ def track_keypoints(
                 count += 1
                 lengths |= {track.number: track.length for track in tracks}
                 followed = sum(track.length > 1 for track in tracks)
-                title = f"frame {count}: {len(tracks)} keypoints, {followed} of them followed, {rate:.1f} FPS"
+                title = f"frame {count}: {len(tracks)} keypoints, {followed} of them followed"
                 picture = track_picture(seen.image, tracks, LONG * keep, title)
                 if video is not None:
                     video.add(picture)
                 if folder is not None:
                     save_image(folder / f"{count:06d}.png", picture)
-                now = perf_counter()
-                rate = 1 / (now - before) if count == 1 else 0.9 * rate + 0.1 / (now - before)
-                before = now
-                display.update(count, {"keypoints": len(tracks), "followed": followed, "FPS": rate})
+                display.update(count, {"keypoints": len(tracks), "followed": followed})
     if not count and stop.signal is None:
         reason = next(iter(stream.skipped.values()), "")
         raise UserError(f"{source}: found no frame that can be read{f' ({reason})' if reason else ''}")

@@ -3,19 +3,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from superpoint.backends import Network, resolve
-from superpoint.config import DecodeConfig, ModelConfig
+from superpoint.backends import resolve
+from superpoint.config import ModelConfig
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model
 from superpoint.export import parity as parity_module
 from superpoint.export.formats import FORMATS, SUFFIXES
 from superpoint.export.parity import measure_parity
 from superpoint.models import SuperPoint, build_model
-from superpoint.models.extract import features
 from superpoint.models.weights import load_weights
 from superpoint.training.magicpoint import load_start
 from tests.conftest import CommandLine
@@ -79,17 +77,6 @@ class TestFast:
         (found,) = measure_parity(described, "torchscript", scripted, SETTINGS)
         assert not found.passed
         assert found.agreement < 0.5
-
-    def test_is_a_backend(self, described: SuperPoint, scripted: Path) -> None:
-        network = open_exported(scripted)
-        assert isinstance(network, Network)
-        assert network.metadata["source"] == "a test"
-        assert str(network) == "torch fp32 on cpu"
-        image = torch.rand(1, 1, 50, 61, generator=torch.Generator().manual_seed(0))
-        ours, theirs = (features(each, image, DecodeConfig(threshold=5e-4))[0] for each in (described, network))
-        assert len(ours) == len(theirs) >= 3
-        assert np.allclose(ours.keypoints, theirs.keypoints, atol=1e-3)
-        assert network(image)["descriptors"].shape == (1, 8, 7, 8)
 
     def test_openvino_of_any_size(self, converted: Path) -> None:
         network = open_exported(converted, "fp32")

@@ -229,7 +229,6 @@ def test_exported_with_its_decoder_is_refused(exported: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("none.onnx", r"none\.onnx: no such file, expected an exported network"),
         ("model.pt2", r"model\.pt2: found the suffix '\.pt2', expected one of .onnx"),
         ("superpoint-huge", r"superpoint-huge: no such file.*magicpoint, magicpoint-compact, magicpoint-lite"),
         (None, "name_or_path: found None"),
