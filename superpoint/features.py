@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import get_args
 
 import numpy as np
@@ -72,18 +72,10 @@ class Features:
             raise ValueError(
                 f"found orientation {orientation} and frame '{frame}', expected 0..8, 'stored' or 'upright'"
             )
-        values = {
-            "keypoints": xy,
-            "scores": strengths,
-            "descriptors": described,
-            "image_size": (int(image_size[0]), int(image_size[1])),
-            "uncertainty": uncertainty,
-            "views": views,
-            "orientation": orientation,
-            "frame": frame,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        size = int(image_size[0]), int(image_size[1])
+        values = xy, strengths, described, size, uncertainty, views, orientation, frame
+        for field, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, field.name, value)
 
     def __len__(self) -> int:
         return len(self.keypoints)

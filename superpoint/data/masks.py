@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.data.images import WIDE_MODES, check_size, open_image
-from superpoint.data.tiff import Page
+from superpoint.data.tiff import page_of
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import Matrix, inside
 from superpoint.geometry.orientation import TURNS, turned_image
@@ -33,7 +33,7 @@ def read_mask(path: str | Path, name: str = "") -> Mask:
     Raises: UserError if it is missing, truncated or no image.
     """
     try:
-        with warnings.catch_warnings(), open_image(path, None, Page()) as image:
+        with warnings.catch_warnings(), open_image(path, None, page_of(path, None)) as image:
             warnings.simplefilter("ignore")
             check_size(Path(name or path), image.height, image.width)
             image.load()

@@ -21,6 +21,11 @@ from superpoint.labelling.summary import Summary, summarise
 from superpoint.visualize import contact_sheet, draw_keypoints, save_image, to_rgb
 
 SHOWN = 5  # reasons and problems listed before "and more"
+FRAMES = {
+    "stored": "stored pixels, in which the network saw them (frame turned-back shows them upright)",
+    "upright": "upright images",
+    "turned-back": "stored pixels, the network saw them upright",
+}
 CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
 
 
@@ -45,11 +50,8 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
         table.add_row(key, Text(value))
     console.print(table)
     if summary.oriented:
-        seen = {"stored": ", in which the network saw them (frame turned-back shows them upright)", "upright": ""}
-        where = "upright images" if frame == "upright" else "stored pixels"
-        note = f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame of the {where}"
-        note += seen.get(frame, ", the network saw them upright")
-        console.print(note, soft_wrap=True)
+        carried = f"{summary.oriented} images carry an EXIF orientation; keypoints are in the frame of the"
+        console.print(f"{carried} {FRAMES[frame]}", soft_wrap=True)
     if skipped:
         for kind, count in Counter(skipped.values()).most_common(SHOWN):
             console.print(Text(f"skipped {count}: {kind}"), soft_wrap=True)
