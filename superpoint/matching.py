@@ -118,7 +118,7 @@ def _descriptors(name: str, features: object) -> NDArray[np.float32]:
         raise ValueError(f"{name}: found {type(features).__name__}, expected the Features of one image")
     if features.descriptors is None:
         raise UserError(
-            f"{name}: found no descriptors, expected those of a network with a descriptor head; "
+            f"{name}: found no descriptors, expected a network with a descriptor head; "
             "detectors such as magicpoint have none"
         )
     return features.descriptors

@@ -114,7 +114,7 @@ class ShardFolder:
         return done
 
     def kept(self, parts: Collection[int], finished: Mapping[int, tuple[int, bool]]) -> dict[int, Collected]:
-        """Return part -> what a session before had done of the shard that comes next, of those of `parts` that have it.
+        """Return part -> what a session before had done of the next shard, for each of `parts` with such a start.
 
         Raises: UserError if it is damaged.
         """

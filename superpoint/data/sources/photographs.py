@@ -1,6 +1,6 @@
 """Photographs with their labels from a feature file.
 
-Labels may have been made on aligned images of another kind: those of a/1.jpg serve a/1.png, at any size.
+Labels may have been made on aligned images of another kind: labels of a/1.jpg serve a/1.png, at any size.
 """
 
 import math
@@ -34,7 +34,7 @@ def tell_once(text: str) -> None:
 
 
 class AlignedFiles:
-    """The image files below `root` by the names of labels: those of that name, else the one with the same stem."""
+    """The image files below `root` by the names of labels: the file of that name, else the only one with its stem."""
 
     def __init__(self, root: Path, channels: int = 1) -> None:
         self.root, self.extensions = root, extensions_of(channels)
@@ -98,7 +98,7 @@ class LabelledPhotographs:
         if not found:
             raise UserError(
                 f"{self.root}: found no '{self.names[0]}' in it, expected the images that were labelled: their folder, "
-                "or their HDF5 file (those of tars unpacked)"
+                "or their HDF5 file; unpack tars"
             )
         if self.store is not None:
             self.store.close()
