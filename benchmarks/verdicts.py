@@ -21,11 +21,10 @@ from superpoint.config import HomographyConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.config.inference import RESIZE, THRESHOLD
 from superpoint.data.images import sample_photographs
-from superpoint.data.pairs import generated_pair
+from superpoint.data.pairs import HOMOGRAPHY, PHOTOMETRIC, generated_pair
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.sources.source import open_source
 from superpoint.evaluation.extractors import Extractor, make_extractor
-from superpoint.evaluation.views import HOMOGRAPHY, PHOTOMETRIC
 from superpoint.features import Features
 from superpoint.inference.images import shrink
 from superpoint.matching import ESTIMATORS, estimate_homography, match, verdict

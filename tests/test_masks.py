@@ -19,13 +19,14 @@ from superpoint.config.loading import load_config
 from superpoint.data import masks
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features
+from superpoint.data.pairs import generated_pair
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.data.training_set import held_out_photographs, training_pairs
 from superpoint.data.warped_pairs import SingleViews
 from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.labels import _masked
 from superpoint.errors import UserError
-from superpoint.evaluation.views import features_of_both, generated_view
+from superpoint.evaluation.views import features_of_both
 from superpoint.features import Features
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.labelling.export import export_detections
@@ -193,12 +194,12 @@ def test_evaluation_counts_what_is_kept() -> None:
     image, mask = lens(height=240, width=320)
     grid = np.stack(np.meshgrid(np.arange(0, 160, 2), np.arange(0, 120, 2)), axis=-1).reshape(-1, 2)
     for kind in ("viewpoint", "photometric"):
-        pair = generated_view(image, "lens", 0, kind, (120, 160), 0, mask)
+        pair = generated_pair(image, "lens", 0, kind, (120, 160), 0, mask)
         views = pair.image_a, pair.image_b if kind == "viewpoint" else pair.image_a
         for found, view in zip(features_of_both(lambda _: Features(grid), pair), views, strict=True):
             assert clearance(found.keypoints, view > 20).min() >= masks.MARGIN
             assert len(found) > 0.5 * (view > 20).mean() * len(grid)
-    plain = generated_view(image, "lens", 0, "viewpoint", (120, 160), 0)
+    plain = generated_pair(image, "lens", 0, "viewpoint", (120, 160), 0)
     assert len(features_of_both(lambda _: Features(grid), plain)[0]) == len(grid)
 
 

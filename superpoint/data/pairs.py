@@ -14,16 +14,21 @@ from superpoint.geometry.homography import Matrix, resize_matrix, sample_homogra
 
 PAIR_STREAM = 7201  # keeps these random numbers apart from those of training samples
 KINDS = ("viewpoint", "photometric")
+HOMOGRAPHY = HomographyConfig(rotation=30.0, scale=[0.7, 1.4], perspective=0.12, translation=0.05)
+PHOTOMETRIC = PhotometricConfig(strength=0.7, probability=0.7)
 
 
 @dataclass(frozen=True)
-class Pair:
+class ViewPair:
     """Two views, uint8 [H, W] or [H, W, C], and the homography `h_a_b` that maps points of the first to the second.
 
-    `valid_a`, `valid_b`: bool [H, W], what counts of them; None = all.
+    `sequence`: the photograph or folder they are of. `change`: what differs. `valid_a`, `valid_b`: bool [H, W], what
+    counts of them; None = all.
     """
 
     name: str
+    sequence: str
+    change: str
     image_a: NDArray[np.uint8]
     image_b: NDArray[np.uint8]
     h_a_b: Matrix
@@ -35,14 +40,14 @@ def generated_pair(
     photograph: NDArray[np.uint8],
     name: str,
     index: int,
-    *,
     kind: str,
     size: tuple[int, int] = (240, 320),
     seed: int = 0,
-    homography: HomographyConfig | None = None,
-    photometric: PhotometricConfig | None = None,
     mask: Mask | None = None,
-) -> Pair:
+    *,
+    homography: HomographyConfig = HOMOGRAPHY,
+    photometric: PhotometricConfig = PHOTOMETRIC,
+) -> ViewPair:
     """Return pair `index` of a photograph uint8 and its mask, a pure function of (seed, name, index, kind).
 
     The first view is the photograph, scaled to cover `size` (height, width) and cut about its centre. The second is a
@@ -56,13 +61,14 @@ def generated_pair(
     image_a = resample(source, h_source_a, size)
     mask = None if mask is None else resize_mask(mask, source.shape)
     valid_a = None if mask is None else warp_inner(mask, h_source_a, size)
+    title = f"{name}/{kind}-{index}"
     if kind == "photometric":
-        change = photometric or PhotometricConfig()
-        return Pair(name, image_a, augment_photometric(image_a, change, rng), np.eye(3), valid_a, valid_a)
-    h_a_b = sample_homography(rng, height, width, homography or HomographyConfig())
+        image_b = augment_photometric(image_a, photometric, rng)
+        return ViewPair(title, name, kind, image_a, image_b, np.eye(3), valid_a, valid_a)
+    h_a_b = sample_homography(rng, height, width, homography)
     h_source_b = h_a_b @ h_source_a
     valid_b = None if mask is None else warp_inner(mask, h_source_b, size)
-    return Pair(name, image_a, resample(source, h_source_b, size), h_a_b, valid_a, valid_b)
+    return ViewPair(title, name, kind, image_a, resample(source, h_source_b, size), h_a_b, valid_a, valid_b)
 
 
 def at_twice(photograph: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

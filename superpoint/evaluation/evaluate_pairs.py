@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.data.pairs import ViewPair
 from superpoint.engine.display import watch
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
@@ -22,7 +23,7 @@ from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair
 from superpoint.evaluation.pair_report import write_gallery, write_report
-from superpoint.evaluation.views import Job, ViewPair, features_of_both, find_jobs, fit_pair, load_views
+from superpoint.evaluation.views import Job, features_of_both, find_jobs, fit_pair, load_views
 from superpoint.features import Features
 from superpoint.files import make_folder
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.data.pairs import ViewPair
 from superpoint.evaluation.classical import suppress
 from superpoint.evaluation.pairs import (
     Repeatability,
@@ -20,7 +21,6 @@ from superpoint.evaluation.pairs import (
     nearest_neighbour_precision,
     repeatability,
 )
-from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
 from superpoint.geometry.homography import Matrix
 from superpoint.matching import (

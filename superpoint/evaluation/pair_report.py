@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.data.pairs import ViewPair
 from superpoint.engine.display import watch
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import match_errors
 from superpoint.evaluation.tables import format_cell, make_table, markdown_table
-from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
 from superpoint.files import make_folder, write_text
 from superpoint.geometry.homography import frame_corners, warp_points

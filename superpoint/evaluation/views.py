@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.config import HomographyConfig, PhotometricConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.bands import in_channels, read_image
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.data.masks import Mask, Masks, on_mask
-from superpoint.data.pairs import KINDS, generated_pair
+from superpoint.data.pairs import KINDS, ViewPair, generated_pair
 from superpoint.data.sequences import PairFiles, find_pairs
 from superpoint.data.sources.archives import Item
 from superpoint.data.sources.source import open_source
@@ -33,22 +32,6 @@ from superpoint.geometry.homography import (
 
 Image = NDArray[np.uint8]
 NO_POINTS = np.zeros((0, 2), np.float32)
-HOMOGRAPHY = HomographyConfig(rotation=30.0, scale=[0.7, 1.4], perspective=0.12, translation=0.05)
-PHOTOMETRIC = PhotometricConfig(strength=0.7, probability=0.7)
-
-
-@dataclass(frozen=True)
-class ViewPair:
-    """Two views, uint8, the homography between their pixels, and what counts of them, see `data.pairs.Pair`."""
-
-    name: str
-    sequence: str
-    change: str
-    image_a: Image
-    image_b: Image
-    h_a_b: Matrix
-    valid_a: Mask | None = None
-    valid_b: Mask | None = None
 
 
 def fit(image: Image, longest: int, size: Sequence[int]) -> tuple[Image, Matrix]:
@@ -113,16 +96,6 @@ def features_of_both(extract: Callable[[Image], Features], pair: ViewPair) -> tu
     return within(extract(pair.image_a), pair.valid_a), within(extract(pair.image_b), pair.valid_b)
 
 
-def generated_view(
-    photograph: Image, name: str, index: int, kind: str, size: tuple[int, int], seed: int, mask: Mask | None = None
-) -> ViewPair:
-    """Return pair `index` of a kind of one photograph; see `data.pairs`."""
-    ranges = {"homography": HOMOGRAPHY, "photometric": PHOTOMETRIC}
-    made = generated_pair(photograph, name, index, kind=kind, size=size, seed=seed, mask=mask, **ranges)
-    views = made.image_a, made.image_b, made.h_a_b, made.valid_a, made.valid_b
-    return ViewPair(f"{name}/{kind}-{index}", name, kind, *views)
-
-
 class Job(NamedTuple):
     """A pair that is not yet loaded. `load` raises UserError if it cannot be."""
 
@@ -166,7 +139,7 @@ def find_jobs(
 
     def load(place: int, index: int, kind: str) -> ViewPair:
         image, mask = photograph(place)
-        return generated_view(image, photographs[place].name, index, kind, size, config.seed, mask)
+        return generated_pair(image, photographs[place].name, index, kind, size, config.seed, mask)
 
     return [
         Job(f"{name}/{kind}-{index}", partial(load, place, index, kind))

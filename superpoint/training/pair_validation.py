@@ -11,13 +11,13 @@ from torch.utils.data import default_collate
 
 from superpoint.config import DecodeConfig, SuperPointConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.data.pairs import KINDS
+from superpoint.data.pairs import KINDS, ViewPair, generated_pair
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.data.training_set import held_out_pairs, held_out_source, training_pairs
 from superpoint.data.warped_pairs import SyntheticScenes
 from superpoint.evaluation.pair_metrics import PairRecord, figures, match_pair, measure_pair
 from superpoint.evaluation.pairs import corner_error, match_errors
-from superpoint.evaluation.views import ViewPair, generated_view, within
+from superpoint.evaluation.views import within
 from superpoint.features import Features
 from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation
@@ -112,7 +112,7 @@ def validation_pairs(config: SuperPointConfig, count: int, seed: int) -> list[Vi
     for index in range(count):
         turn, place = divmod(int(index // len(KINDS) * step), len(source))
         photograph, _, mask = source[place]
-        pairs.append(generated_view(photograph, str(place), turn, KINDS[index % len(KINDS)], size, seed, mask))
+        pairs.append(generated_pair(photograph, str(place), turn, KINDS[index % len(KINDS)], size, seed, mask))
     return pairs
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from rich.table import Table
 
 from superpoint.config import TEST_SEED, SuperPointConfig
-from superpoint.data.pairs import KINDS
+from superpoint.data.pairs import KINDS, ViewPair
 from superpoint.data.training_set import demand_labels, demand_targets, training_pairs
 from superpoint.engine import TrainResult, make_fabric
 from superpoint.engine.display import watch
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
 from superpoint.evaluation.tables import format_cell, make_table, publish
-from superpoint.evaluation.views import ViewPair, features_of_both
+from superpoint.evaluation.views import features_of_both
 from superpoint.files import make_folder, write_json
 from superpoint.models import load_network
 from superpoint.training.fit import finish, fit

@@ -14,13 +14,14 @@ from torch.nn import functional
 from superpoint.config import DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig, load_pairs_config
 from superpoint.data.images import sample_photographs
+from superpoint.data.pairs import ViewPair, generated_pair
 from superpoint.errors import UserError
 from superpoint.evaluation import evaluate_pairs as stage
 from superpoint.evaluation import feature_store
 from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 from superpoint.evaluation.extractors import Extractor, network_extractor
 from superpoint.evaluation.pair_metrics import PairRecord
-from superpoint.evaluation.views import ViewPair, fit_pair, generated_view
+from superpoint.evaluation.views import fit_pair
 from superpoint.features import Features
 from superpoint.visualize import save_image
 from tests.conftest import CommandLine
@@ -36,7 +37,7 @@ def write_sequences(root: Path, *, inverted: bool = False) -> Path:
         gray = np.asarray(rgb.mean(axis=2), np.uint8)
         for kind, prefix in (("viewpoint", "v"), ("photometric", "i")):
             folder = root / f"{prefix}_{name}"
-            views = [generated_view(gray, name, index, kind, SIZE, 0) for index in range(2)]
+            views = [generated_pair(gray, name, index, kind, SIZE, 0) for index in range(2)]
             save_image(folder / "1.png", views[0].image_a)
             for index, view in enumerate(views, 2):
                 save_image(folder / f"{index}.png", view.image_b)
@@ -228,7 +229,7 @@ def test_bad_pairs_are_left_out_and_named(tmp_path: Path, capsys: pytest.Capture
 
 def test_images_of_different_sizes_are_scaled_each_by_its_own() -> None:
     gray = np.asarray(sample_photographs()[0][1].mean(axis=2), np.uint8)
-    pair = generated_view(gray, "x", 0, "viewpoint", SIZE, 0)
+    pair = generated_pair(gray, "x", 0, "viewpoint", SIZE, 0)
     wide = ViewPair("x", "x", "x", pair.image_a, np.pad(pair.image_b, ((0, 0), (0, 192))), pair.h_a_b)
     made = fit_pair(wide, 192, [])
     assert made.image_a.shape == SIZE

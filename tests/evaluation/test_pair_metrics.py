@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from superpoint.config.evaluation import PROTOCOLS, EvaluatePairsConfig, load_pairs_config
+from superpoint.data.pairs import ViewPair
 from superpoint.errors import UserError
 from superpoint.evaluation.pair_metrics import (
     PairRecord,
@@ -15,7 +16,6 @@ from superpoint.evaluation.pair_metrics import (
     measure_repeatability,
     summarise,
 )
-from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
 from superpoint.matching import ESTIMATORS
 

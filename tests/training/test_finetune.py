@@ -12,10 +12,10 @@ import pytest
 from superpoint.config import FinetuneConfig, ModelConfig, load_config
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.feature_writer import save_features
+from superpoint.data.pairs import ViewPair
 from superpoint.engine import RunFolder
 from superpoint.errors import UserError
 from superpoint.evaluation.pair_metrics import PairRecord
-from superpoint.evaluation.views import ViewPair
 from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.models.weights import load_weights, save_weights

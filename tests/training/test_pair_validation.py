@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from superpoint.config import SuperPointConfig, load_config
-from superpoint.data.pairs import KINDS
+from superpoint.data.pairs import KINDS, ViewPair, generated_pair
 from superpoint.data.training_set import split_names
 from superpoint.evaluation.extractors import make_extractor
-from superpoint.evaluation.views import ViewPair, generated_view
 from superpoint.models import build_model
 from superpoint.training.pair_validation import (
     Both,
@@ -41,7 +40,7 @@ PROTOCOL = protocol(tiny("validation.max_keypoints=300"))
 def pairs() -> list[ViewPair]:
     """Eight pairs of photographs, 160x200, with known matches for SIFT."""
     return [
-        generated_view(photograph(name, 512, 512), str(place), turn, kind, (160, 200), 1)
+        generated_pair(photograph(name, 512, 512), str(place), turn, kind, (160, 200), 1)
         for place, name in enumerate(("camera", "brick"))
         for turn in range(2)
         for kind in KINDS
