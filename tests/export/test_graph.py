@@ -7,8 +7,7 @@ from torch import Tensor
 
 from superpoint.config import DecodeConfig
 from superpoint.data.images import sample_photographs
-from superpoint.export.formats import Settings, make_graph
-from superpoint.export.graph import ROUNDS, suppress
+from superpoint.export.graph import ROUNDS, DenseGraph, FullGraph, Settings, suppress
 from superpoint.export.parity import parity_images
 from superpoint.models import SuperPoint
 from superpoint.models.decode import pad_to_multiple
@@ -56,7 +55,7 @@ class TestDense:
         before = {name: tensor.clone() for name, tensor in described.state_dict().items()}
         image = torch.rand((2, 1, *size), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            logits, descriptors = make_graph(described, "onnx", Settings())(image)
+            logits, descriptors = DenseGraph(described).eval()(image)
             expected = described(pad_to_multiple(image))
         assert torch.allclose(logits, expected["logits"], atol=1e-4)
         assert torch.allclose(descriptors, expected["descriptors"], atol=1e-5)
@@ -67,7 +66,7 @@ class TestDense:
 class TestFull:
     def test_is_the_decoder(self, described: SuperPoint) -> None:
         settings = Settings(max_keypoints=40, nms_radius=3, threshold=0.01, border=2)
-        graph = make_graph(described, "onnx-full", settings)
+        graph = FullGraph(described, settings).eval()
         total = 0
         for image in list(parity_images())[::6]:
             with torch.no_grad():
@@ -86,7 +85,7 @@ class TestFull:
 
     def test_a_batch_is_its_images(self, described: SuperPoint) -> None:
         images = torch.cat([image for image in parity_images() if image.shape[-2:] == (97, 131)][:3])
-        graph = make_graph(described, "onnx-full", Settings(max_keypoints=20))
+        graph = FullGraph(described, Settings(max_keypoints=20)).eval()
         with torch.no_grad():
             together = graph(images)
             alone = [graph(image[None]) for image in images]
@@ -94,7 +93,7 @@ class TestFull:
             assert torch.allclose(values, torch.cat([each[index] for each in alone]), atol=1e-4)
 
     def test_more_points_than_pixels(self, described: SuperPoint) -> None:
-        graph = make_graph(described, "onnx-full", Settings(max_keypoints=500, border=0, threshold=0.0))
+        graph = FullGraph(described, Settings(max_keypoints=500, border=0, threshold=0.0)).eval()
         with torch.no_grad():
             keypoints, scores, _ = graph(torch.rand(1, 1, 10, 12, generator=torch.Generator().manual_seed(1)))
         assert keypoints.shape == (1, 500, 2)
