@@ -67,12 +67,6 @@ def test_the_fourth_band_is_no_alpha(tmp_path: Path) -> None:
     assert [np.corrcoef(image[:, :, k].ravel(), stored[:, :, k].ravel())[0, 1] > 0.99 for k in range(4)] == [True] * 4
 
 
-def test_grey_with_alpha_has_two_bands(tmp_path: Path) -> None:
-    stored = levels(2)
-    Image.fromarray(stored, "LA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 2), stored)
-
-
 def test_orientation_and_missing_values_of_bands(tmp_path: Path) -> None:
     stored = levels(2).astype(np.float32)
     stored[3, 4] = -9999

@@ -133,13 +133,6 @@ def test_bad_settings(keys: dict[str, object], message: str) -> None:
         DataConfig(**keys)  # type: ignore[arg-type]
 
 
-def test_missing_files(labelled: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        training_samples(DataConfig(kind="labelled", labels="nowhere.h5", images="."), 0)
-    with pytest.raises(UserError, match="expected the images that were labelled"):
-        training_samples(DataConfig(kind="labelled", labels=str(labelled / "labels.h5"), images=str(labelled)), 0)
-
-
 @pytest.mark.parametrize(
     ("place", "keys", "message"),
     [

@@ -70,16 +70,6 @@ def test_tiles_and_cells_in_both_kinds_of_output(tmp_path: Path, capsys: pytest.
             replace(config, **options)
 
 
-def test_large_images_are_shrunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_image(tmp_path / "large.png", photograph("coffee", 300, 450))
-    config = InferenceConfig("magicpoint-lite", resize=225, backend="torch", precision="fp32", device="cpu")
-    detect_images([str(tmp_path / "large.png")], tmp_path / "out", config)
-    drawn = cv2.imread(str(tmp_path / "out" / "large.png"))
-    assert drawn is not None
-    assert drawn.shape[1] == 225 + 8
-    assert "450x300" in capsys.readouterr().out
-
-
 def test_names_in_a_tar_do_not_lead_out_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, png = cv2.imencode(".png", photograph("coffee", 48, 48))
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:

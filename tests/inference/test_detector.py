@@ -139,14 +139,6 @@ def test_odd_sizes(detector: FeatureDetector, size: tuple[int, int]) -> None:
     assert (found.keypoints <= np.array(size[::-1])).all()
 
 
-def test_detector_without_descriptors() -> None:
-    model = superpoint.load_model("magicpoint-lite", device="cpu", backend="torch")
-    found = model.detect(photograph())
-    assert model.descriptor_dim == 0
-    assert found.descriptors is None
-    assert len(found) > 20
-
-
 # The exporter to ONNX takes seconds.
 @pytest.mark.parametrize("backend", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
 def test_backends_agree(weights: Path, detector: FeatureDetector, backend: str) -> None:

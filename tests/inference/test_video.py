@@ -49,17 +49,6 @@ def test_a_name_appears_only_when_the_video_is_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "none.mp4").exists()
 
 
-def test_an_error_on_the_way_leaves_what_there_is(tmp_path: Path) -> None:
-    def stopped() -> None:
-        with VideoFile(tmp_path / "v.mp4", 10) as video:
-            video.add(frames()[0])
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stopped()
-    assert len(list(FrameSource(str(tmp_path / "v.mp4")))) == 1
-
-
 def test_videos_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"found the ending '.mkv', expected .mp4 or .avi"):
         VideoFile(tmp_path / "v.mkv", 10)

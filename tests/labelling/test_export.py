@@ -67,13 +67,6 @@ def test_the_content_does_not_depend_on_shards_or_readers(photos: Path, tmp_path
         np.testing.assert_array_equal(one.read(name).keypoints, three.read(name).keypoints)
 
 
-def test_adaptation_notes_its_views(photos: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, adaptation=AdaptationConfig(homographies=4))
-    labels = export(photos / "0.jpg", tmp_path / "labels.h5", config)
-    assert labels.read("0.jpg").views == 4
-    assert json.loads((tmp_path / "labels.h5.summary.json").read_text())["views"] == 4
-
-
 def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

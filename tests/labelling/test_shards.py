@@ -10,7 +10,7 @@ import pytest
 from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.labelling.shards import Collected, ShardFolder, digest
+from superpoint.labelling.shards import Collected, ShardFolder
 
 ATTRIBUTES = {"key": "k"}
 PLAN: dict[str, Any] = {
@@ -133,7 +133,3 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     if Path("/proc/version").exists():
         with pytest.raises(UserError, match="cannot be written"):
             ShardFolder("/proc/labels.h5").start(PLAN, resume=False)
-
-
-def test_digest_does_not_depend_on_the_order_of_keys() -> None:
-    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

@@ -93,16 +93,6 @@ def test_descriptors_are_those_at_the_keypoints() -> None:
         assert descriptor == pytest.approx(mixed / np.linalg.norm(mixed), abs=1e-5)
 
 
-def test_uint8_images_and_numbers_up_to_one_are_the_same() -> None:
-    network = load_network("superpoint-lite")
-    image = np.random.default_rng(0).integers(0, 256, (50, 61), np.uint8)
-    (one,) = features(network, [image])
-    (other,) = features(network, torch.from_numpy(image)[None, None].float() / 255)
-    assert len(one) > 5
-    assert np.array_equal(one.keypoints, other.keypoints)
-    assert np.array_equal(np.asarray(one.descriptors), np.asarray(other.descriptors))
-
-
 def test_networks_with_descriptors_are_smoothed() -> None:
     """A point between two pixels counts for both of them there."""
     image = torch.zeros(1, 1, 40, 40)

@@ -179,14 +179,6 @@ class TestCheckpoints:
         with pytest.raises(UserError, match="found no checkpoint"):
             load_weights(tmp_path)
 
-    def test_truncated_checkpoint(self, tmp_path: Path) -> None:
-        self.write(tmp_path / "last.ckpt", ema=False)
-        content = (tmp_path / "last.ckpt").read_bytes()
-        for length in (0, 10, len(content) // 2, len(content) - 100):
-            (tmp_path / "last.ckpt").write_bytes(content[:length])
-            with pytest.raises(UserError, match=r"last\.ckpt"):
-                load_weights(tmp_path / "last.ckpt")
-
 
 class TestReleasedNames:
     def test_files_and_runs_go_before_them_but_no_other_folder(
