@@ -30,7 +30,7 @@ from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
 from superpoint.engine.display import Display, Meter
 from superpoint.engine.interrupt import StopRequest
-from superpoint.engine.optimizers import WeightAverage, gradients, make_optimizer
+from superpoint.engine.optimizers import WeightAverage, gradients, make_optimizer, set_rate
 from superpoint.engine.resume import TrainState, restore
 from superpoint.engine.run import RunFolder
 from superpoint.engine.schedules import Plateau, rate_factor
@@ -202,8 +202,7 @@ def train(
 
             # Gradients of sum(loss * weight) over parts and processes are normalised once that sum is known.
             rate = optimizer.lr * rate_factor(progress, schedule) * plateau.factor
-            for group in optim.param_groups:
-                group["lr"] = rate
+            set_rate(optim, rate)
             probing = main and config.probe_every > 0 and state.step % config.probe_every == 0
             if probe is not None and probing:
                 probe.before_step(model)

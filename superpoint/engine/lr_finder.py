@@ -19,7 +19,7 @@ from superpoint.config import OptimizerConfig
 from superpoint.data.sampler import StepSampler
 from superpoint.engine.batches import step_batches
 from superpoint.engine.display import watch
-from superpoint.engine.optimizers import make_optimizer
+from superpoint.engine.optimizers import make_optimizer, set_rate
 from superpoint.errors import UserError
 
 EXPLOSION = 4.0  # the test stops where the smoothed loss is this many times its lowest value so far
@@ -73,8 +73,7 @@ def lr_range_test(
     average = 0.0
     for step in watch(range(steps), "steps of the range test"):
         rate = low * (high / low) ** (step / (steps - 1))
-        for group in optim.param_groups:
-            group["lr"] = rate
+        set_rate(optim, rate)
         loss = objective(wrapped, fabric.to_device(next(batches)))["loss"]
         average = smoothing * average + (1 - smoothing) * float(loss.detach())
         smooth = average / (1 - smoothing ** (step + 1))

@@ -47,6 +47,12 @@ def rate_shares(model: nn.Module, decay: float) -> dict[str, float]:
     return {name: decay ** (count - depths[name]) if name in depths else 1.0 for name in names}
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 def _scale_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
