@@ -45,7 +45,7 @@ def bare(label: str = "run", **fields: Any) -> RunRecord:
 
 
 def render(*records: RunRecord) -> str:
-    return render_page(records, detector_sections(records))
+    return render_page(records, list(detector_sections(records)))
 
 
 class Outline(HTMLParser):
