@@ -1,6 +1,5 @@
 """The command line: one clear line and exit code 2 for what a user gets wrong."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -135,12 +134,6 @@ def test_run_folder_that_cannot_be_written(cli: CommandLine, tmp_path: Path) -> 
     assert f"{tmp_path}/file/run" in error
     for command in (["visualize-dataset"], ["find-lr", *TINY]):
         assert "cannot be written" in cli.fails(*command, "--out", f"{tmp_path}/file/out")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder(cli: CommandLine, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert str(tmp_path) in cli.fails("train-magicpoint", *TINY, "train.steps=1", f"run={tmp_path}/run")
 
 
 def test_files_of_a_run(cli: CommandLine, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_a_disk_without_room_for_both_is_told_before(shards: ShardFolder, monkey
         ({"config": {"resize": 640, "decode": {"threshold": 0.015}}}, "resize: found 640, .* were made with 320"),
         ({"config": {"resize": 320, "decode": {"threshold": 0.1}}}, r"decode\.threshold: found 0\.1, .* with 0\.015"),
         ({"model": "xyz"}, "weights: found hash xyz, .* made with abc"),
+        ({"masks": "m"}, "masks: found hash m, .* made with none"),
         ({"source": {"kind": "tar", "urls": ["a.tar"]}}, "other inputs"),
         (
             {"source": {"kind": "files", "names": ["b.jpg", "a.jpg"], "sizes": [7, 11]}},
