@@ -94,13 +94,6 @@ def test_a_misspelt_classifier(cli: CommandLine, workplace: Path, tmp_path: Path
     assert error.endswith("did you mean 'resnet18'?\n")
 
 
-def test_unknown_options() -> None:
-    result = superpoint("train-magicpoint", "--bogus")
-    assert result.returncode == 2
-    assert "--bogus" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 def test_no_arguments_show_the_help(cli: CommandLine) -> None:
     code, output, error = cli()
     assert code == 2

@@ -22,10 +22,3 @@ def test_script_is_short_and_answers_help(path: Path, tmp_path: Path) -> None:
 
 def test_there_are_scripts() -> None:
     assert {path.stem for path in SCRIPTS} >= {"train_magicpoint", "evaluate", "visualize_dataset", "detect_samples"}
-
-
-def test_train_script_prints_the_default_recipe(project: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(project / "scripts/train_magicpoint.py"), "--print-config"]
-    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert "encoder: vgg" in output
-    assert "minutes: 60" in output
