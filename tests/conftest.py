@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from superpoint.cli import main
 from superpoint.config import ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
+from superpoint.features import Features
 from superpoint.visualize import save_image
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ def write_photographs(folder: Path, count: int, size: tuple[int, int] = (96, 72)
     for name, rgb in sample_photographs()[:count]:
         save_image(folder / f"{name}.png", cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
     return folder
+
+
+def same_features(one: Features, other: Features, within: float = 1e-3) -> None:
+    assert one.image_size == other.image_size
+    for key in ("keypoints", "scores", "descriptors"):
+        a, b = getattr(one, key), getattr(other, key)
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, atol=within)
 
 
 class Ended(NamedTuple):

@@ -15,25 +15,16 @@ from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.export import write_model
 from superpoint.export.formats import SUFFIXES
-from superpoint.inference import FeatureDetector, Features, load_model
+from superpoint.inference import FeatureDetector, load_model
 from superpoint.inference import detector as module
 from superpoint.labelling import agreement
 from superpoint.models import load_network
 from superpoint.models.extract import features
 from superpoint.models.weights import load_weights, save_weights
-from tests.conftest import photograph
+from tests.conftest import photograph, same_features
 from tests.inference.conftest import DIM
 
 HEAVY = ("superpoint.engine", "lightning_fabric", "matplotlib", "kornia", "tensorboard", "h5py")
-
-
-def near(a: Features, b: Features, within: float = 1e-3) -> None:
-    assert len(a) > 10
-    np.testing.assert_allclose(a.keypoints, b.keypoints, atol=within)
-    np.testing.assert_allclose(a.scores, b.scores, atol=within)
-    assert a.descriptors is not None
-    np.testing.assert_allclose(a.descriptors, b.descriptors, atol=within)  # type: ignore[arg-type]
-    assert a.image_size == b.image_size
 
 
 def test_features_of_an_image(detector: FeatureDetector) -> None:
@@ -74,7 +65,7 @@ def test_every_kind_of_image_gives_the_same(detector: FeatureDetector, tmp_path:
         *(torch.from_numpy(scaled), torch.from_numpy(scaled)[None].to(torch.float32)),
     ]
     for kind in kinds:
-        near(detector.detect(kind), expected)
+        same_features(detector.detect(kind), expected)
 
 
 def test_colours_become_their_luma(detector: FeatureDetector) -> None:
@@ -87,7 +78,7 @@ def test_colours_become_their_luma(detector: FeatureDetector) -> None:
 def test_16_bits_are_stretched_as_in_files(detector: FeatureDetector, tmp_path: Path) -> None:
     thermal = (20_000 + photograph().astype(np.uint16) * 4).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "thermal.png"), thermal)
-    near(detector.detect(thermal), detector.detect(tmp_path / "thermal.png"))
+    same_features(detector.detect(thermal), detector.detect(tmp_path / "thermal.png"))
 
 
 def test_several_images_are_each_alone(detector: FeatureDetector, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,13 +89,13 @@ def test_several_images_are_each_alone(detector: FeatureDetector, monkeypatch: p
     assert isinstance(found, list)
     assert [each.image_size for each in found] == [(152, 120)] * 3 + [(99, 65), (152, 120)]
     for image, each in zip(images, found, strict=True):
-        near(each, detector.detect(image))
+        same_features(each, detector.detect(image))
     stacked = detector.detect(np.stack(images[:3])[..., None])
     assert isinstance(stacked, list)
-    near(stacked[1], found[1])
+    same_features(stacked[1], found[1])
     tensors = detector.detect(torch.from_numpy(np.stack(images[:3]))[:, None])
     assert isinstance(tensors, list)
-    near(tensors[2], found[2])
+    same_features(tensors[2], found[2])
     assert detector.detect([]) == []
 
 
@@ -114,8 +105,8 @@ def test_points_are_in_pixels_of_the_original(detector: FeatureDetector) -> None
     small, large = detector.detect(image), detector.detect(double, resize=152)
     assert large.image_size == (304, 240)
     np.testing.assert_allclose(large.keypoints, (small.keypoints + 0.5) * 2 - 0.5, atol=1e-2)
-    near(detector.detect(image, resize=4000), small)  # never enlarged
-    near(detector.detect(image, resize=0), small)
+    same_features(detector.detect(image, resize=4000), small)  # never enlarged
+    same_features(detector.detect(image, resize=0), small)
 
 
 def test_options(detector: FeatureDetector) -> None:
@@ -176,7 +167,7 @@ def test_exported_torchscript(exported: Path, detector: FeatureDetector) -> None
     assert (model.backend, model.precision, model.device) == ("torch", "fp32", torch.device("cpu"))
     assert (model.name, model.descriptor_dim) == (str(exported), DIM)
     for image in (photograph(), photograph("coins", 67, 90)):
-        near(model.detect(image), detector.detect(image))
+        same_features(model.detect(image), detector.detect(image))
     assert load_model(str(exported), "cpu", "torch", "fp32").descriptor_dim == DIM
 
 
@@ -239,7 +230,7 @@ def test_tiles_and_cells(backend: str, weights: Path) -> None:
     pytest.importorskip(backend)
     model = load_model(weights, "cpu", backend, "fp32")
     image = photograph("coffee", 300, 420)
-    near(model.detect(image, tile=0, max_keypoints=300), model.detect(image, tile=256, max_keypoints=300))
+    same_features(model.detect(image, tile=0, max_keypoints=300), model.detect(image, tile=256, max_keypoints=300))
     cells = model.detect(image, tile=256, grid=(4, 3), per_cell=2)
     counts = np.histogram2d(*(cells.keypoints.T + 0.5), bins=(4, 3), range=[[0, 420], [0, 300]])[0]
     assert counts.max() == 2

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from superpoint.config import DecodeConfig
 from superpoint.errors import UserError
-from superpoint.features import Features
 from superpoint.models import extract, load_network
 from superpoint.models.extract import dense_maps, features
-from tests.conftest import photograph
+from tests.conftest import photograph, same_features
 
 WHOLE = DecodeConfig(threshold=0.1, border=0, subpixel=False)
 
@@ -126,15 +125,6 @@ def test_a_logit_of_minus_infinity_is_a_probability_of_0() -> None:
     assert dense_maps(lambda _: {"logits": logits}, torch.zeros(1, 1, 16, 16)).probability.isfinite().all()
 
 
-def same(one: Features, other: Features, within: float) -> None:
-    assert one.image_size == other.image_size
-    np.testing.assert_allclose(one.keypoints, other.keypoints, atol=within)
-    np.testing.assert_allclose(one.scores, other.scores, atol=within)
-    assert (one.descriptors is None) == (other.descriptors is None)
-    if one.descriptors is not None and other.descriptors is not None:
-        np.testing.assert_allclose(one.descriptors, other.descriptors, atol=within)
-
-
 class TestTiles:
     """The whole image is the definition, for a network that sees no pixel but its own."""
 
@@ -173,7 +163,7 @@ class TestTiles:
         tiled = features(self.network, images, decode, valid=valid, tile=37)
         assert max(self.sizes) <= 32
         for one, other in zip(whole, tiled, strict=True):
-            same(one, other, 1e-4)
+            same_features(one, other, 1e-4)
             np.testing.assert_array_equal(one.scores, other.scores)
 
     def test_a_ramp_across_all_strips(self) -> None:
@@ -191,4 +181,4 @@ def test_tiles_of_a_network_that_looks_around() -> None:
         network = load_network(name)
         (whole,), (tiled,) = (features(network, [image], DecodeConfig(3), tile=tile) for tile in (0, 136))
         assert len(whole) > 50
-        same(whole, tiled, 1e-3)
+        same_features(whole, tiled, 1e-3)
