@@ -120,7 +120,7 @@ class Masks:
         from superpoint.data.sources.source import open_source  # with HDF5, which detection alone does not need
 
         if not Path(folder).is_dir():
-            raise UserError(f"masks: found '{folder}', expected a folder of masks")
+            raise UserError(f"{folder}: found no folder, expected a folder of masks")
         self.folder = Path(folder)
         self._files = dict.fromkeys(getattr(open_source([str(folder)]), "names", ()))
 

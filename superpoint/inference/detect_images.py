@@ -103,10 +103,11 @@ def detect_images(
             save_image(picture, keypoints_picture(seen.image, seen.features, title))
     if not found and not written:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
-    if len(found) <= ROWS:
+    if 0 < len(found) <= ROWS:
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
     names = getattr(source, "names", [name for name, *_ in found])
-    note = "" if store is None else store.check(names, refuse=False)
+    notes = [f"{len(written) - len(found)} drawn before"] if len(written) > len(found) else []
+    notes += filter(None, ["" if store is None else store.check(names, refuse=False)])
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
     if isinstance(source, Files) and source.passed_over():
         console.print(source.passed_over(), soft_wrap=True)
@@ -114,7 +115,7 @@ def detect_images(
         console.print(f"{oriented} images carry an EXIF orientation; they are drawn upright")
     console.print(
         f"{keypoints} keypoints on {len(found)} images, {skipped} skipped, {len(found) / max(seconds, 1e-9):.1f} "
-        f"images/s{note and ', '}{note}\npictures: {folder}",
+        f"{', '.join(['images/s', *notes])}\npictures: {folder}",
         soft_wrap=True,
     )
     return None

@@ -164,7 +164,9 @@ def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resum
         if not resume:
             raise UserError(f"{shards.out}: exists already; take another --out, or --overwrite")
         if not same:
-            raise UserError(f"{shards.out}: exists already, made from other images or settings; take another --out")
+            raise UserError(
+                f"{shards.out}: exists already, made from other images or settings; take another --out, or --overwrite"
+            )
         console.print(f"{shards.out}: complete already", soft_wrap=True)
         return _planned(shards, source), True
     shards.start(plan, resume=resume)

@@ -78,13 +78,13 @@ def import_labels(
             points, scores = points[order], labels.scores[order]
             found[name] = Features(points, scores, None, size or (0, 0), orientation=orientation, frame=frame)
     if not found:
-        reason = next((f"; {name}: {each}" for name, each in skipped.items()), "")
+        reason = next((f"; {name}: {each}" for name, each in skipped.items()), "; its files hold no keypoints")
         raise UserError(f"{source}: found no labels that can be used{reason}")
     writer = f"superpoint {importlib.metadata.version('superpoint')}, labels import"
     save_features(out, found, {"writer": writer, "frame": frame, "skipped": json.dumps(skipped)})
     counts = [len(each) for each in found.values()]
-    lines = [f"{out}: {len(found)} images, {sum(counts)} keypoints, {counts.count(0)} images without any"]
-    lines += [f"{total - len(found)} images have no labels"] if total > len(found) else []
+    lines = [f"{out}: {len(found)} images, {sum(counts)} keypoints, {counts.count(0)} of these images without any"]
+    lines += [f"{total - len(found)} other images have no labels"] if total > len(found) else []
     lines += [f"skipped {name}: {reason}" for name, reason in list(skipped.items())[:SHOWN]]
     lines += [f"and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
     Console().print(Text("\n".join(lines)), soft_wrap=True)

@@ -130,13 +130,13 @@ def _alarms(found: Summary) -> list[str]:
         alarms.append(f"{found.skipped} of {total} images were skipped: see the reasons")
     if found.images and found.empty > MAX_EMPTY * found.images:
         alarms.append(
-            f"{found.empty} of {found.images} images have no keypoint: the labels collapse; lower decode.threshold, "
-            "or train longer before labelling"
+            f"{found.empty} of {found.images} images have no keypoint: the labels collapse; lower the threshold, "
+            "train longer before labelling, or see what masks ignore"
         )
     elif found.density < MIN_DENSITY:
         alarms.append(
             f"the median image has {found.density:.2f} keypoints in 100 x 100 pixels, fewer than {MIN_DENSITY:g}: the "
-            "labels collapse; lower decode.threshold, or train longer before labelling"
+            "labels collapse; lower the threshold, or train longer before labelling"
         )
     if found.placement.keypoints >= MIN_PLACED:
         if found.placement.border > MAX_BORDER:

@@ -93,7 +93,7 @@ def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
         detect_images([str(photos)], tmp_path / "out", InferenceConfig("superpoint-huge"))
 
 
-def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path) -> None:
+def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     detect_images([str(photos)], tmp_path / "out", CONFIG)
     first, *others = sorted((tmp_path / "out").rglob("*.png"))
     content = first.read_bytes()
@@ -102,6 +102,7 @@ def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path) -> None:
     detect_images([str(photos)], tmp_path / "out", CONFIG, resume=True)
     assert first.read_bytes() == content
     assert [path.stat().st_mtime_ns for path in others] == times
+    assert f"{len(others)} drawn before" in capsys.readouterr().out
 
 
 def test_no_picture_replaces_an_image(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

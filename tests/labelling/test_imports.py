@@ -61,7 +61,7 @@ def test_formats(kind: str, images: Path, tmp_path: Path, cli: CommandLine) -> N
     assert found.image_size == (64, 48)
     assert labels.frame == "stored"
     assert labels.skipped() == ({"gone/3.jpg": f"no such image in {images}, or several"} if kind == "csv" else {})
-    assert ("1 images have no labels" in output) == (kind in ("csv", "json"))
+    assert ("1 other images have no labels" in output) == (kind in ("csv", "json"))
     cli.succeeds("labels", "check", out)
     cli.succeeds("labels", "info", out)
     np.testing.assert_array_equal(LabelledPhotographs(labels, images, ["a/1.jpg"])[0][1], POINTS[strongest])
@@ -102,6 +102,8 @@ def test_labels_of_the_upright_image(images: Path, tmp_path: Path) -> None:
         ({"a.json": json.dumps({"images": [{"id": 1, "file_name": "2.png", "width": 640, "height": 300}],
                                 "annotations": [{"image_id": 1, "keypoints": [1, 2, 2]}]})},
          "2.png: found 64 x 48 pixels, its labels were made for 640 x 300"),
+        ({"a.json": json.dumps({"images": [{"id": 1, "file_name": "2.png"}], "annotations": [{"image_id": 1}]})},
+         "found no labels that can be used; its files hold no keypoints"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(files: dict[str, str], message: str, images: Path, tmp_path: Path) -> None:
