@@ -3,6 +3,7 @@
 import pkgutil
 import shlex
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ OVERFIT = " ".join(["overfit --steps 2", *TINY_SIZE, *TINY_NETWORK])
 CHAIN = f"pipeline images=photos run=run {' '.join(PIPELINE)}"
 DETECTIONS = "export-detections photos --out l.h5 --model net.safetensors adaptation=none"
 slow = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _heed_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt also where a shell started the tests in its background, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
