@@ -80,7 +80,7 @@ def check_grid(grid: Sequence[int], per_cell: int, prefix: str = "") -> None:
     if len(grid) not in (0, 2) or not all(1 <= number <= 10_000 for number in grid):
         raise UserError(f"{prefix}grid: found {list(grid)}, expected columns and rows, 1 to 10000 each, e.g. [8, 8]")
     if per_cell < 0 or bool(grid) != bool(per_cell):
-        needed = "1 or more with a grid" if grid else "a grid for it"
+        needed = f"1 or more beside {prefix}grid" if grid else f"{prefix}grid beside it"
         name = "--per-cell" if prefix == "--" else f"{prefix}per_cell"
         raise UserError(f"{name}: found {per_cell}, expected {needed}")
 

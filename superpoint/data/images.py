@@ -20,6 +20,7 @@ from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import turned_back, turned_image
 
 MAX_PIXELS = 1 << 29  # 2 GB of RGB in Pillow
+BANDS = "found several bands that are no colours, expected grey levels or RGB; model.channels is for bands"
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
@@ -132,7 +133,8 @@ def guarded(path: Path, content: bytes | None, decode: Callable[[], NDArray[np.u
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {_too_large(str(error))}") from error
     except Exception as error:  # decoders raise nearly anything for damaged files
-        raise UserError(f"{path}: cannot be read as an image ({one_line(error)})") from error
+        reason = BANDS if page_of(path, content).bands else f"cannot be read as an image ({one_line(error)})"
+        raise UserError(f"{path}: {reason}") from error
 
 
 def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright: bool) -> NDArray[np.uint8]:
@@ -224,7 +226,8 @@ def read_with_opencv(path: Path, content: bytes | None) -> NDArray[np.generic]:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if pixels is None:
-        raise UserError(f"{path}: {_missing_plug_in(path.suffix.lower(), data[:12].tobytes())}")
+        reason = BANDS if page.bands else _missing_plug_in(path.suffix.lower(), data[:12].tobytes())
+        raise UserError(f"{path}: {reason}")
     check_size(path, *pixels.shape[:2])
     if page.is_tiff:  # OpenCV turns these whatever it is told
         pixels = turned_image(pixels, turned_back(page.orientation))

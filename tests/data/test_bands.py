@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from superpoint.data.bands import read_image
+from superpoint.data.images import read_gray
 from superpoint.data.sources.source import open_source
 from superpoint.errors import UserError
 
@@ -149,3 +150,11 @@ def test_sources_of_bands(tmp_path: Path) -> None:
             np.testing.assert_array_equal(item.load(), stored)
         source.close()
     assert open_source([str(folder)]).names == ["b.png"]  # type: ignore[attr-defined]  # arrays may be labels
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_bands_of_a_grey_network_are_told_from_damage(count: int, tmp_path: Path) -> None:
+    planes = np.zeros((count, 20, 30), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack", planarconfig="separate")
+    with pytest.raises(UserError, match=r"several bands .* model\.channels"):
+        read_gray(tmp_path / "a.tif")

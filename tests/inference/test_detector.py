@@ -250,8 +250,8 @@ def test_tiles_and_cells(backend: str, weights: Path) -> None:
         ({"tile": "all"}, "tile: found 'all'"),
         ({"grid": (8,), "per_cell": 1}, r"grid: found \[8\], expected columns and rows"),
         ({"grid": (0, 8), "per_cell": 1}, "grid: found"),
-        ({"grid": (8, 8)}, "per_cell: found 0, expected 1 or more with a grid"),
-        ({"per_cell": 3}, "per_cell: found 3, expected a grid for it"),
+        ({"grid": (8, 8)}, "per_cell: found 0, expected 1 or more beside grid"),
+        ({"per_cell": 3}, "per_cell: found 3, expected grid beside it"),
     ],
 )
 def test_options_out_of_range(detector: FeatureDetector, options: dict[str, float], message: str) -> None:
