@@ -133,8 +133,7 @@ def guarded(path: Path, content: bytes | None, decode: Callable[[], NDArray[np.u
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {_too_large(str(error))}") from error
     except Exception as error:  # decoders raise nearly anything for damaged files
-        reason = BANDS if page_of(path, content).bands else f"cannot be read as an image ({one_line(error)})"
-        raise UserError(f"{path}: {reason}") from error
+        raise UserError(f"{path}: cannot be read as an image ({one_line(error)})") from error
 
 
 def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright: bool) -> NDArray[np.uint8]:
@@ -152,7 +151,12 @@ def _decode(path: Path, mode: str, stretch: bool, content: bytes | None, upright
             return turned_image(convert(read_with_opencv(path, content), mode, stretch, page.nodata), turn)
         if mode == "L" and image.format == "JPEG" and image.mode == "RGB":
             image.draft("L", image.size)  # decodes the luma only: half the time
-        image.load()
+        try:
+            image.load()
+        except ValueError as error:  # no mode of Pillow has these bands
+            if not page.bands:
+                raise
+            raise UserError(f"{path}: {BANDS}") from error
         if page.is_tiff:  # newer versions of Pillow turn these while they load them
             ImageOps.exif_transpose(image, in_place=True)
             turn = 1 if upright else turned_back(orientation)

@@ -55,7 +55,8 @@ def _page_of(path: str | Path, content: bytes | None) -> Page:
 
 def _bands(tags: ImageFileDirectory_v2) -> bool:
     samples, kind, extra = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC), tags.get(EXTRA, (1,))
-    return (kind in GREY and samples > 2) or (kind == RGB and samples > 3 and 0 in extra)
+    grey = kind in GREY and (samples > 2 or (samples == 2 and 0 in extra))
+    return grey or (kind == RGB and samples > 3 and 0 in extra)
 
 
 def valid_orientation(value: object) -> int:
