@@ -106,10 +106,10 @@ def test_a_run_that_has_just_begun(run: Path, tmp_path: Path) -> None:
 def test_broken_configuration_and_weights_without_scikit_image(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent() -> Any:
+    def absent(channels: int) -> Any:
         raise UserError("the sample photographs need scikit-image")
 
-    monkeypatch.setattr(network, "gray_photographs", absent)
+    monkeypatch.setattr(network, "shown_photographs", absent)
     shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
     (tmp_path / "config.yaml").write_text("data: {height: -5}")
     text = write_report([tmp_path]).read_text()
