@@ -8,7 +8,7 @@
 
 A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation),
 "orientation" (of EXIF, 2..8) and "crc32" of its arrays. File attributes: "format", "version", "frame" ("stored" or
-"upright", see `geometry.orientation`; files of version 1 are upright, those of hloc stored), "images" (number of
+"upright", see `geometry.orientation`; files of version 1 are upright, hloc's files stored), "images" (number of
 groups), "model" (hash of the weights), "channels" (of the images as they were read), "config" (YAML) and "skipped"
 (JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file holds no other dataset.
 """
@@ -44,7 +44,7 @@ OUTSIDE = 0.01  # share of the image side by which a keypoint may lie outside
 class FeatureFile:
     """A feature file, or a folder of them (the shards of an export), read on demand.
 
-    Worker processes may share it (pickled or forked); threads may not. `frame` is that of keypoints and image sizes.
+    Worker processes may share it (pickled or forked); threads may not. `frame`: of keypoints and image sizes.
     """
 
     frame: Frame
@@ -163,7 +163,7 @@ class FeatureFile:
 def features_of(
     group: h5py.Group, frame: Frame = "stored", orientation: int = 1, *, descriptors: bool = True
 ) -> Features:
-    """Return the features of the group of an image; `orientation` is that of a group that names none.
+    """Return the features of the group of an image; `orientation`: of a group that names none.
 
     Raises: ValueError, or an error of HDF5, for damage.
     """

@@ -25,7 +25,7 @@ READ = (".txt", ".csv", ".tsv", *ARRAYS, COCO)
 class Labels(NamedTuple):
     """Labels of an image as a file holds them.
 
-    image: its name there; None = the file is that of one image. points: float64 [N, 2] (x, y), finite. scores: [N].
+    image: its name there; None = the file labels one image. points: float64 [N, 2] (x, y), finite. scores: [N].
     size: (width, height) if the file says it.
     """
 

@@ -64,7 +64,7 @@ def fit_mask(mask: Mask, size: tuple[int, int], orientation: int = 1, name: str 
     """Return a mask [H, W] in the frame of its image of `size` (height, width), resized.
 
     `orientation`: EXIF's, if the image was turned upright by it. The mask is turned along, as masks for COLMAP are of
-    the stored pixels, unless its shape is that of the upright image only. Raises: UserError for another aspect ratio.
+    the stored pixels, unless its shape fits the upright image only. Raises: UserError for another aspect ratio.
     """
     if TURNS[orientation][0] and _alike(mask.shape, size) and not _alike(mask.shape, size[::-1]):
         orientation = 1

@@ -51,7 +51,7 @@ class Case:
     objective: called as objective(model, batch), see `engine.loop.train`.
     history: the lines of metrics.jsonl, oldest first.
     read_gray: reader of the data's image files, path -> uint8; None if there are none.
-    photographs: those of the data, before augmentation; None if there are none.
+    photographs: of the data, before augmentation; None if there are none.
     rate_curve: learning rates and smoothed losses of a range test, if made.
     """
 

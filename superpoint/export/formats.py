@@ -1,4 +1,4 @@
-"""Writers of the exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export; those of weights are in `plain`."""
+"""Write exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export. Weights for other programs: `plain`."""
 
 import io
 import json

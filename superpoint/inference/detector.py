@@ -108,7 +108,7 @@ class FeatureDetector:
             frame: of keypoints and image size where a file has an EXIF orientation: "upright" (as it is shown) or
                 "stored" (as its pixels lie in the file), for the network too; see `Features.in_frame`.
             tile: side in pixels of overlapping tiles, for images that do not fit into the memory; the keypoints are
-                those of the whole image. "auto" where the memory asks for it; 0 = never.
+                as of the whole image. "auto" where the memory asks for it; 0 = never.
             grid: columns and rows of cells: keep the `per_cell` strongest in each, before `max_keypoints`.
 
         Returns: features, strongest first; for several images a list in their order.

@@ -60,7 +60,7 @@ class Aggregate:
         self.views += len(views)
 
     def _kept(self, mask: Mask, view: View) -> Mask:
-        """Return which pixels of a view count, and take note of those of the image that do not."""
+        """Return which pixels of a view count, and note which pixels of the image do not."""
         kept = warp_inner(mask, view.h_image_view, view.size)
         gray = np.where(kept, np.uint8(255), np.uint8(0))
         self._ignored += warp_image(gray, inverse(view.h_image_view), self._size, value=255) < 128

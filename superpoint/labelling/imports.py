@@ -39,7 +39,7 @@ def import_labels(
             without its extension is completed.
         offset: coordinate that the labels give to the centre of the first pixel; it is subtracted.
         swapped: the labels are (y, x).
-        frame: that of the labels: pixels as they lie in the file, or turned by EXIF.
+        frame: of the labels: pixels as they lie in the file, or turned by EXIF.
 
     Raises: UserError for a file that cannot be read, two of one image, points outside it, no label at all, or an `out`
         that cannot be written.

@@ -40,7 +40,7 @@ def suppress_strip(
     """Suppress as `suppress_non_maxima` in rows of larger maps: the rows below are unknown unless these are the `last`.
 
     Returns:
-        kept, undecided: bool [B, H, W] each. Peaks kept are those of the whole map; undecided are candidates that the
+        kept, undecided: bool [B, H, W] each. Peaks kept are peaks of the whole map; undecided are candidates that the
         rows below may suppress, directly or by way of others.
     """
     probability, threshold = probability.detach(), max(threshold, 0.0)
