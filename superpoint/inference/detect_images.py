@@ -44,9 +44,10 @@ def detect_images(
     """Draw the keypoints of all images of `inputs` (see `data.sources.open_source`) into PNGs in the folder `out`.
 
     In `masks`, a folder, are the masks of the images (see `data.masks.Masks`); images without one are used whole.
-    With an `out` that ends in .h5, write a feature file; only this uses `overwrite` and `frame` ("stored" or "upright",
-    see `geometry.orientation`). Unreadable images are skipped and named; with `resume` those whose picture is there
-    are passed over. Return the signal that stopped a feature file, else None.
+    With an `out` that ends in .h5, write a feature file; only this uses `overwrite` and `frame` (see
+    `geometry.orientation`; pictures are upright). Unreadable images are skipped and named; with `resume` those whose
+    picture is there are passed over, whatever settings it was made with. Return the signal that stopped a feature file,
+    else None.
 
     Raises: UserError if no image can be read, nothing can be written, or a picture would replace an image.
     """
@@ -54,6 +55,8 @@ def detect_images(
     if suffix in (".h5", ".hdf5"):
         shared = {"frame": frame, "masks": None if masks is None else str(masks)}
         return _write_features(inputs, out, config, shared, root=root, resume=resume, overwrite=overwrite)
+    if frame != "stored":
+        raise UserError("--frame: is for a feature file (--out features.h5); pictures are upright")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out: found '{out}', expected a folder for the pictures, or a feature file (.h5)")
     console = Console()

@@ -91,6 +91,8 @@ def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
         detect_images([str(photos)], photos / "one.png", CONFIG)
     with pytest.raises(UserError, match="no such file"):
         detect_images([str(photos)], tmp_path / "out", InferenceConfig("superpoint-huge"))
+    with pytest.raises(UserError, match=r"--frame: is for a feature file"):
+        detect_images([str(photos)], tmp_path / "pictures", CONFIG, frame="upright")
 
 
 def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
