@@ -1,7 +1,7 @@
 """How often the verdict of `match` is wrong, on photographs that belong together and on others.
 
     python benchmarks/verdicts.py [--images FOLDER] [--extractors superpoint-lite superpoint sift]
-    python benchmarks/verdicts.py --images FOLDER --half first      # those that chose matching.MATCH
+    python benchmarks/verdicts.py --images FOLDER --half first      # those that chose matching.verdict.MATCH
 
 Pairs that do not belong together: each of the photographs, drawn with a fixed seed, and the next. Pairs that do: each
 photograph and two homographies of it, in other light: as strong as those of `evaluate pairs`, and stronger. Sizes,

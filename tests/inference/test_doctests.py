@@ -14,7 +14,13 @@ from superpoint.inference import DEFAULT_MODEL
 from superpoint.visualize import save_image
 from tests.conftest import photograph
 
-MODULES = ("superpoint", "superpoint.inference.detector", "superpoint.features", "superpoint.matching")
+MODULES = (
+    "superpoint",
+    "superpoint.inference.detector",
+    "superpoint.features",
+    "superpoint.matching.matchers",
+    "superpoint.matching.homography",
+)
 FLAGS = doctest.ELLIPSIS
 
 
