@@ -1,0 +1,1 @@
+"""Many photographs: pairs, matches, the database of COLMAP, the model."""
