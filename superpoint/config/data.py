@@ -24,13 +24,14 @@ class PhotometricConfig:
     defocus_blur: float = 1.0  # largest Gaussian sigma in pixels
     gamma: float = 1.0  # grey levels of 0..1 to a power between 1 / gamma and gamma, log-uniform; 1 = never
     jpeg_quality: int = 0  # compression down to this quality, 1..95; 0 = never
+    colour_mix: float = 0.0  # pairs, grey: share of a random mix of red, green and blue in the grey levels, 0..1
     probability: float = 0.5  # of each of the effects above, independently
 
     def __post_init__(self) -> None:
         check_numbers(
             self, "data.photometric.", strength=(0, 10), brightness=(0, 255), speckle_noise=(0, 1),
             motion_blur=(0, 101), defocus_blur=(0, 50), jpeg_quality=(0, 95), probability=(0, 1),
-            lamplight=(1, 100), gamma=(1, 10),
+            lamplight=(1, 100), gamma=(1, 10), colour_mix=(0, 1),
         )  # fmt: skip
         check_range("data.photometric.contrast", self.contrast, 0.0, 10.0)
         check_range("data.photometric.gaussian_noise", self.gaussian_noise, 1e-3, 255.0)

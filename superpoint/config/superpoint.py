@@ -25,6 +25,7 @@ class PairDataConfig(DataConfig):
     correspondences: int = 192  # max in a pair; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     min_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
+    occlusion: float = 0.0  # probability that parts of a view are hidden by pieces of another photograph
     photometric: PhotometricConfig = field(
         default_factory=lambda: PhotometricConfig(
             strength=0.7, gaussian_noise=[1.0, 25.0], defocus_blur=2.0, gamma=2.5, lamplight=12.0, jpeg_quality=25
@@ -39,7 +40,8 @@ class PairDataConfig(DataConfig):
     def __post_init__(self) -> None:
         check_one_of("data.kind", self.kind, ["synthetic", "labelled"])
         super().__post_init__()
-        check_numbers(self, "data.", correspondences=(2, 4096), zoom=(1, 8), min_overlap=(0.01, 0.9))
+        check_numbers(self, "data.", correspondences=(2, 4096), zoom=(1, 8))
+        check_numbers(self, "data.", min_overlap=(0.01, 0.9), occlusion=(0, 1))
 
     @property
     def rows(self) -> int:

@@ -48,7 +48,9 @@ def held_out_pairs(config: PairDataConfig, seed: int, channels: int = 1) -> Warp
 
 def _pairs(config: PairDataConfig, seed: int, channels: int, *, held_out: bool) -> WarpedPairs:
     if config.kind == "labelled":
-        return WarpedPairs(_photographs(config, channels, held_out=held_out), config, seed)
+        mixed = channels == 1 and config.photometric.colour_mix > 0
+        photographs = _photographs(config, 3 if mixed else channels, held_out=held_out)
+        return WarpedPairs(photographs, config, seed, grey=mixed)
     generator = ShapeGenerator(config.synthetic, config.height, config.width, seed, channels)
     return WarpedPairs(SyntheticScenes(generator), config, seed)
 

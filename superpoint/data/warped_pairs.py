@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import islice
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -68,9 +69,11 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
     from number `config.overfit_first` on.
     """
 
-    def __init__(self, source: LabelSource, config: PairDataConfig, seed: int) -> None:
+    def __init__(self, source: LabelSource, config: PairDataConfig, seed: int, *, grey: bool = False) -> None:
+        """Take pairs of `source`; `grey` if its images are RGB and the views shall be grey, see `_mixed`."""
         self.source = source
         self.config = config
+        self.grey = grey
         self.seed = seed
         if len(source) == 0:
             raise UserError("labelled images: found none, expected at least one")
@@ -114,22 +117,45 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
         strength = min(1.0, index / config.curriculum) if config.curriculum and not config.overfit else 1.0
         source, h_photo_source, h_source_crop = _prepare(photograph, size, config.zoom, rng)
         kept = None if kept is None else resize_mask(kept, source.shape)
+        light = config.photometric
+        mix = 0.0 if config.overfit or not light.enable else min(1.0, light.colour_mix * light.strength * strength)
+        sources = [_mixed(source, mix, rng) for _ in range(2)] if self.grey else [source] * 2
         h_a, h_b = _two_warps(rng, size, config.homography, strength, config.min_overlap)
         h_a_b = h_b @ inverse(h_a)
         images, points, masks = [], [], []
-        for h_crop_view in (h_a, h_b):
+        for h_crop_view, pixels in zip((h_a, h_b), sources, strict=True):
             h_source_view = h_crop_view @ h_source_crop
-            view = resample(source, h_source_view, size)
-            images.append(view if config.overfit else augment_photometric(view, config.photometric, rng, strength))
+            view = resample(pixels, h_source_view, size)
             points.append(warp_points(labels, h_source_view @ h_photo_source))
             mask = warp_valid(h_source_view, source.shape[:2], size, config.homography.border_margin)
-            masks.append(mask if kept is None else mask & warp_inner(kept, h_source_view, size))
+            mask = mask if kept is None else mask & warp_inner(kept, h_source_view, size)
+            if config.occlusion and not config.overfit and rng.random() < config.occlusion * strength:
+                view, mask = self._occluded(view, mask, rng)
+            images.append(view if config.overfit else augment_photometric(view, config.photometric, rng, strength))
+            masks.append(mask)
         both = self._correspondences(points, h_a_b, masks, rng)
         first_view, second_view = (
             View(image, xy[inside(xy, *size)], mask, rows)
             for image, xy, mask, rows in zip(images, points, masks, both, strict=True)
         )
         return first_view, second_view, h_a_b
+
+    def _occluded(
+        self, view: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Hide ellipses of a view by another photograph, and leave them out of its mask.
+
+        What lies beside an edge in depth differs between two real views; descriptors learn not to depend on it.
+        """
+        other = self.source[int(rng.integers(min(len(self.source), ENDLESS)))][0]
+        other = cv2.resize(_mixed(other, 1.0, rng) if self.grey else other, view.shape[1::-1])
+        hidden = np.zeros(mask.shape, np.uint8)
+        for _ in range(int(rng.integers(1, 6))):
+            centre = rng.uniform((0, 0), view.shape[1::-1]).astype(int).tolist()
+            axes = (rng.uniform(0.03, 0.2, 2) * max(mask.shape)).astype(int).tolist()
+            cv2.ellipse(hidden, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
+        chosen = hidden.astype(bool)
+        return np.where(chosen if view.ndim == 2 else chosen[:, :, None], other, view), mask & ~chosen
 
     def _correspondences(
         self, labels: list[NDArray[np.float32]], h_a_b: Matrix, masks: list[NDArray[np.bool_]], rng: np.random.Generator
@@ -186,6 +212,16 @@ class SyntheticScenes:
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], None]:
         scene = self.generator.scene(index)
         return scene.image, scene.points, None
+
+
+def _mixed(image: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Turn RGB [H, W, 3] into grey levels [H, W]: the luma of ITU-R BT.601, with a `share` of a random mix in it.
+
+    Other light and other films change the order of grey levels, which no curve of one channel does.
+    """
+    luma = np.array([0.299, 0.587, 0.114])
+    weights = (1 - share) * luma + share * rng.dirichlet(np.ones(3))
+    return cv2.transform(image, weights[None].astype(np.float32))
 
 
 def _prepare(

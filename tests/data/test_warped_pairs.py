@@ -136,6 +136,39 @@ def test_light_and_noise_of_the_views_are_their_own() -> None:
     assert not np.array_equal(a.image, b.image)
 
 
+def test_hidden_parts_show_another_photograph_and_count_for_nothing() -> None:
+    flat = [(np.full((150, 200), grey, np.uint8), np.zeros((0, 2)), None) for grey in (60, 200)]
+    whole = HomographyConfig(enable=False)
+    hidden = 0
+    for index in range(20):
+        views = WarpedPairs(flat, config(occlusion=0.7, homography=whole), 0).draw(index)[:2]
+        for view in views:
+            own = 60 if (view.image[view.mask] == 60).all() else 200
+            assert (view.image[view.mask] == own).all()
+            columns, rows = np.round(view.correspondences).astype(int).T
+            assert (view.image[rows, columns] == own).all()
+            hidden += bool((view.image != own).any())
+    assert 10 < hidden < 30  # of the 40 views 70 %, and half of these by a photograph of the same grey
+
+
+def test_grey_levels_are_mixed_from_the_colours_for_each_view_alone() -> None:
+    colours = np.zeros((150, 200, 3), np.uint8)
+    colours[:, :100, 0], colours[:, 100:, 2] = 200, 200
+    settings = config(
+        homography=HomographyConfig(enable=False), photometric=PhotometricConfig(probability=0, colour_mix=1)
+    )
+    pairs = WarpedPairs([(colours, np.zeros((0, 2)), None)], settings, 0, grey=True)
+    levels = np.array([np.unique(view.image)[[0, -1]] for index in range(20) for view in pairs.draw(index)[:2]])
+    assert levels.shape == (40, 2)
+    assert (levels[::2] != levels[1::2]).any(axis=1).all()
+    assert levels.min() < 10
+    assert levels.max() > 150
+    luma = WarpedPairs(
+        [(colours, np.zeros((0, 2)), None)], config(homography=HomographyConfig(enable=False)), 0, grey=True
+    )
+    assert {round(0.299 * 200), round(0.114 * 200)} <= set(np.unique(luma.draw(0)[0].image).tolist())
+
+
 def test_overfitting_repeats_warped_pairs_without_light_and_noise() -> None:
     data = WarpedPairs(source(), PairDataConfig(height=64, width=80, overfit=2), 0)
     assert len(data) == 2
