@@ -221,7 +221,7 @@ def _mixed(image: NDArray[np.uint8], share: float, rng: np.random.Generator) -> 
     """
     luma = np.array([0.299, 0.587, 0.114])
     weights = (1 - share) * luma + share * rng.dirichlet(np.ones(3))
-    return cv2.transform(image, weights[None].astype(np.float32))
+    return np.asarray(cv2.transform(image, weights[None].astype(np.float32)), np.uint8)
 
 
 def _prepare(
