@@ -26,25 +26,25 @@ class ConvBlock(ConvNorm):
 class PooledStages(nn.Module):
     """Stages with 2x2 max-pooling between them, image [B, channels, H, W] -> features [B, C, H / 8, W / 8].
 
-    `widths` are the channels of the stages; `detail_channels`, `detail_stride` describe the output of the first one.
+    `widths` are the channels of the stages, `strides` the pixels between the values that each puts out.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], widths: Sequence[int], detail_stride: int = 1) -> None:
+    def __init__(self, stages: Sequence[nn.Module], widths: Sequence[int], first_stride: int = 1) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = nn.MaxPool2d(2)
-        self.widths, self.detail_channels, self.out_channels = list(widths), widths[0], widths[-1]
-        self.detail_stride = detail_stride
+        self.widths, self.out_channels = list(widths), widths[-1]
+        self.strides = [first_stride * 2**index for index in range(len(widths))]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.with_detail(image)[0]
 
-    def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the features, and the output of the first stage: [B, detail_channels, H / detail_stride, ...]."""
-        detail = x = self.stages[0](image)
-        for stage in list(self.stages)[1:]:
-            x = stage(self.pool(x))
-        return x, detail
+    def with_detail(self, image: torch.Tensor, stage: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features, and the output of a stage: [B, widths[stage], H / strides[stage], ...]."""
+        outputs = [self.stages[0](image)]
+        for each in list(self.stages)[1:]:
+            outputs.append(each(self.pool(outputs[-1])))
+        return outputs[-1], outputs[stage]
 
 
 class VGGEncoder(PooledStages):
@@ -66,7 +66,7 @@ class CompactEncoder(PooledStages):
 
     def __init__(self, channels: int = 1) -> None:
         start = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(4 * channels, 32), ConvBlock(32, 48))
-        super().__init__([start, *_stages(48, (64, 128))], (48, 64, 128), detail_stride=2)
+        super().__init__([start, *_stages(48, (64, 128))], (48, 64, 128), first_stride=2)
 
 
 def _stages(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
@@ -91,9 +91,9 @@ class OriginalEncoder(VGGEncoder):
         ]
         self.stages = nn.ModuleList(nn.Sequential(*blocks[index : index + 2]) for index in range(0, 8, 2))
 
-    def with_detail(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def with_detail(self, image: torch.Tensor, stage: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """See `VGGEncoder.with_detail`. Undoes the centring of `SuperPoint.forward`."""
-        return super().with_detail(image / 4 + 0.5)
+        return super().with_detail(image / 4 + 0.5, stage)
 
 
 class VGG(ChainNetwork):

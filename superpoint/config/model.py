@@ -17,6 +17,7 @@ class ModelConfig:
     descriptor_dim: int = 0  # 0 = no descriptor head (MagicPoint)
     init: str = "kaiming"  # kaiming | xavier | trunc_normal
     fine: int = 0  # hidden channels of the detector's branch for each pixel, see FINE; 0 = none, the paper's
+    fine_stride: int = 1  # min stride of the features that this branch sees: 1, 2 or 4; compact's begin at 2
     centring: bool = True  # the network maps grey 0..1 to -2..2 first; false = the encoder gets 0..1, as the paper's
     encoder_plan: str | None = None  # early | late: which halving a classification network loses; null = early
     encoder_weights: str | None = None  # pretrained: torchvision's .pth, .safetensors or a run of train-classifier
@@ -35,8 +36,10 @@ class ModelConfig:
             check_one_of("model.encoder_plan", self.encoder_plan, ["early", "late"])
         check_numbers(self, "model.", freeze_encoder=(-1,), head_channels=(1,), fine=(0,), descriptor_dim=(0,))
         check_number("model.channels", self.channels, 1, 64)
+        if self.fine_stride not in (1, 2, 4):
+            raise UserError(f"model.fine_stride: found {self.fine_stride}, expected 1, 2 or 4")
         check_one_of("model.init", self.init, ["kaiming", "xavier", "trunc_normal"])
-        for key, usual in (("fine", 0), ("centring", True)):
+        for key, usual in (("fine", 0), ("fine_stride", 1), ("centring", True)):
             if getattr(self, key) != usual and not made_for_it:
                 raise UserError(
                     f"model.{key}: found {getattr(self, key)}, expected {usual} with model.encoder={self.encoder}, "

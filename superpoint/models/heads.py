@@ -9,18 +9,19 @@ from superpoint.geometry.cells import CELL, CHANNELS
 
 
 class FineBranch(nn.Module):
-    """Logits per pixel from features at full or half resolution: where in the cell a keypoint lies. Not in the paper.
+    """Logits per pixel from features of an early stage: where in the cell a keypoint lies. Not in the paper.
 
     Coarse features learn positions slowly on photographs. Added to the logits of the 64 pixels, and 0 at first.
 
     Args:
         in_channels: of the detail.
-        stride: of the detail: 1, or 2 where each of its pixels gives the logits of 2x2.
+        stride: of the detail, each of whose values gives the logits of stride x stride pixels.
+        stage: of the encoder, whose output the detail is.
     """
 
-    def __init__(self, in_channels: int, hidden: int = 8, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, hidden: int = 8, stride: int = 1, stage: int = 0) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.stage = stride, stage
         self.hidden = ConvBlock(in_channels, hidden)
         self.logit = nn.Conv2d(hidden, stride**2, 3, padding=1, bias=False)
 
@@ -50,7 +51,7 @@ class DetectorHead(nn.Module):
         if self.fine is None:
             return logits
         if detail is None:
-            raise ValueError("detail: found None, expected features of the encoder's first stage for the fine branch")
+            raise ValueError("detail: found None, expected features of an early stage for the fine branch")
         return logits + F.pad(self.fine(detail), (0, 0, 0, 0, 0, 1))  # nothing for the dustbin
 
 

@@ -74,7 +74,7 @@ class SuperPoint(nn.Module):
             features = self.encoder(image)
             output = {"logits": self.detector(features)}
         else:
-            features, detail = cast(PooledStages, self.encoder).with_detail(image)
+            features, detail = cast(PooledStages, self.encoder).with_detail(image, self.detector.fine.stage)
             output = {"logits": self.detector(features, detail)}
         if self.descriptor is not None:
             output["descriptors"] = self.descriptor(features)
@@ -114,7 +114,8 @@ def build_model(config: ModelConfig, seed: int = 0, *, pretrained: bool = True) 
         fine = None
         if config.fine:
             detailed = cast(PooledStages, encoder)
-            fine = FineBranch(detailed.detail_channels, config.fine, detailed.detail_stride)
+            stage = next(index for index, stride in enumerate(detailed.strides) if stride >= config.fine_stride)
+            fine = FineBranch(detailed.widths[stage], config.fine, detailed.strides[stage], stage)
         detector = DetectorHead(width, config.head_channels, fine)
         model = SuperPoint(encoder, detector, descriptor, centring=config.centring, channels=config.channels)
         initialise(model, config.init)

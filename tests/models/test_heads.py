@@ -12,13 +12,13 @@ from superpoint.models import build_model
 from superpoint.models.heads import DetectorHead, FineBranch
 from tests.conftest import TINY_MODEL
 
-ENCODERS = pytest.mark.parametrize("encoder", ["lite", "compact"])
+ENCODERS = pytest.mark.parametrize(("encoder", "stride"), [("lite", 1), ("lite", 2), ("compact", 1), ("compact", 4)])
 
 
 @ENCODERS
-def test_network_with_a_fine_branch_starts_as_one_without(encoder: str):
+def test_network_with_a_fine_branch_starts_as_one_without(encoder: str, stride: int):
     config = replace(TINY_MODEL, encoder=encoder)
-    plain, fine = build_model(config).eval(), build_model(replace(config, fine=4)).eval()
+    plain, fine = build_model(config).eval(), build_model(replace(config, fine=4, fine_stride=stride)).eval()
     missing, unexpected = fine.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
     assert all(name.startswith("detector.fine.") for name in missing)
@@ -43,8 +43,8 @@ def test_fine_logits_belong_to_their_pixels():
 
 
 @ENCODERS
-def test_fine_branch_learns(encoder: str):
-    model = build_model(replace(TINY_MODEL, encoder=encoder, fine=4))
+def test_fine_branch_learns(encoder: str, stride: int):
+    model = build_model(replace(TINY_MODEL, encoder=encoder, fine=4, fine_stride=stride))
     image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     model(image)["logits"][:, 3].sum().backward()
     gradient = model.get_parameter("detector.fine.logit.weight").grad
@@ -59,6 +59,8 @@ def test_detail_must_be_given_by_an_encoder_that_has_it():
         ModelConfig(encoder="resnet18", fine=8)
     with pytest.raises(UserError, match=r"model\.fine"):
         ModelConfig(fine=-1)
+    with pytest.raises(UserError, match=r"model\.fine_stride: found 3, expected 1, 2 or 4"):
+        ModelConfig(fine_stride=3)
 
 
 def test_fine_logits_of_half_the_resolution_belong_to_their_pixels():
