@@ -18,7 +18,6 @@ from superpoint.classification.study_figures import (
     read_outcome,
     study_figure,
     study_markdown,
-    study_rows,
     study_table,
 )
 from superpoint.classification.training import ClassifierData, build, in_steps, parameters, read_data, train_classifier
@@ -26,7 +25,7 @@ from superpoint.config import dump_config
 from superpoint.engine.resume import config_differences
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
-from superpoint.files import make_folder, read_text, write_csv, write_json, write_text
+from superpoint.files import make_folder, read_text, write_json, write_text
 from superpoint.visualize import save_figure
 
 TITLES = {
@@ -99,7 +98,7 @@ def ingredient_cells(config: ClassifierConfig, pretrain: str | None) -> list[Cel
 
 
 def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome] | int:
-    """Train all cells that are not done, write <out>/study.{md,csv,json,png}; return the outcomes shown.
+    """Train all cells that are not done, write <out>/study.{md,json,png}; return the outcomes shown.
 
     A run whose loss is not finite is a result, not an error. Returns the number of a signal instead if one ended it.
 
@@ -140,7 +139,7 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
             outcomes.append(outcome)
             write_study(outcomes, title, folder)
     Console().print(study_table(outcomes, title))
-    console.print(f"figure: {folder / 'study.png'}; tables: study.md, .csv, .json beside it; runs: {folder / 'runs'}")
+    console.print(f"figure: {folder / 'study.png'}; tables: study.md, .json beside it; runs: {folder / 'runs'}")
     return outcomes
 
 
@@ -162,7 +161,6 @@ def without(data: ClassifierData, unseen: ClassImages, console: Console) -> Clas
 def write_study(outcomes: Sequence[Outcome], title: str, folder: Path) -> None:
     save_figure(folder / "study.png", study_figure(outcomes, title))
     write_text(folder / "study.md", study_markdown(outcomes, title))
-    write_csv(folder / "study.csv", study_rows(outcomes))
     write_json(folder / "study.json", [asdict(outcome) for outcome in outcomes])
 
 

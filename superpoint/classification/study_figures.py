@@ -1,25 +1,18 @@
 """Tables and figures of a grid of runs, from their logs."""
 
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from superpoint.evaluation.tables import format_cell, markdown_table
-from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, plot_color
+from superpoint.evaluation.tables import format_cell, make_table, markdown_table
 
-ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-DASHES = ("-", "--", "-.", ":")
 LATE = 3  # epochs at the end whose mean is the result: a single one of 200 images swings by a percent
-GRADED = 4  # curves of a panel from which on numbers, such as rates, are coloured by order, dark to bright
 
 
 @dataclass(frozen=True)
@@ -76,13 +69,11 @@ def read_outcome(
 NOTES = f"""- train loss, train accuracy: of the last epoch, on images as they were augmented.
 - test accuracy: mean of the last {LATE} epochs. best: of the best epoch, chosen by these very test images.
 - time: of training alone, on the machine at hand."""
-HEADINGS = ("network", "run", "parameters", "epochs", "train loss", "train accuracy", "test accuracy", "best", "time")
+HEADINGS = ("parameters", "epochs", "train loss", "train accuracy", "test accuracy", "best", "time")
 
 
 def study_table(outcomes: Sequence[Outcome], title: str) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if place < 2 else "right")
+    table = make_table(title, ["network", "run"], HEADINGS)
     for one in outcomes:
         test = f"diverged, step {one.diverged}" if one.diverged is not None else format_cell(one.test_accuracy)
         table.add_row(
@@ -96,58 +87,30 @@ def study_markdown(outcomes: Sequence[Outcome], title: str) -> str:
     return f"# {title}\n\n{markdown_table(study_table(outcomes, title))}\n{NOTES}\n"
 
 
-def study_rows(outcomes: Sequence[Outcome]) -> list[list[Any]]:
-    """Return the headings, then one row per run in full precision; None where something does not apply."""
-    names = [each.name for each in fields(Outcome) if each.name != "curve"]
-    return [names, *([getattr(outcome, name) for name in names] for outcome in outcomes)]
-
-
 def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
-    """Draw test accuracy above training loss over epochs: one column per group, one curve per run."""
+    """Draw test accuracy above training loss over epochs: one column per group, one curve per run, dark to bright."""
     groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
     width = max(3.9 * len(groups), 6.4)  # inches
     figure = Figure(figsize=(width, 7.0), dpi=100, layout="constrained")
     panels = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
-    for column, group in enumerate(groups):
+    for (upper, lower), group in zip(panels.T, groups, strict=True):
         chosen = [outcome for outcome in outcomes if outcome.group == group]
-        colors = _colors([outcome.label for outcome in chosen])
-        upper, lower = panels[0][column], panels[1][column]
-        for index, outcome in enumerate(chosen):
-            style = {"color": colors[index], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.7}
-            if len(outcome.curve["epoch"]) < 2:
-                style["marker"] = "o" if outcome.diverged is None else "x"
-            name = f"{outcome.label}: {'diverged' if outcome.diverged else format_cell(outcome.test_accuracy)}"
+        # The bright end of the map is too faint on white.
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(chosen)))
+        for outcome, color in zip(chosen, colors, strict=True):
+            ended = format_cell(outcome.test_accuracy) if outcome.diverged is None else "diverged"
             for axes, key in ((upper, "test_accuracy"), (lower, "train_loss")):
-                axes.plot(outcome.curve["epoch"], np.array(outcome.curve[key], np.float64), label=name, **style)
+                values = np.array(outcome.curve[key], np.float64)
+                axes.plot(outcome.curve["epoch"], values, ".-", color=color, label=f"{outcome.label}: {ended}")
             if outcome.diverged is not None:
-                upper.plot(outcome.epochs, 0.0, "x", color=colors[index], ms=9, mew=2.5, clip_on=False)
+                upper.plot(outcome.epochs, 0.0, "x", color=color, ms=9, mew=2.5, clip_on=False)
         upper.set(title=group if len(groups) > 1 else "", ylim=(0, 1.02))
         lower.set(xlabel="epoch", yscale="log")
-        lower.yaxis.set_major_formatter(PlainLogFormatter())
-        lower.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
-        upper.grid(alpha=0.3)
-        lower.grid(alpha=0.3)
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2 if len(groups) == 1 else 1}
-        lower.legend(title="test accuracy at the end", fontsize="small",
-                     title_fontsize="small", **place)  # fmt: skip
+        lower.legend(title="test accuracy at the end", fontsize="small", title_fontsize="small", **place)
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3, which="both")
     panels[0][0].set_ylabel("test accuracy (share of images)")
     panels[1][0].set_ylabel("training loss (nats, log scale)")
     figure.suptitle(textwrap.fill(title, round(10.5 * width)))
     return figure
-
-
-class PlainLogFormatter(LogFormatter):
-    """Numbers such as 0.6 at the ticks of a logarithmic axis, where matplotlib's own writes powers of ten."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""  # empty where the axis has too many ticks
-
-
-def _colors(labels: Sequence[str]) -> list[tuple[float, ...]]:
-    """By order if the labels are many and end in numbers, else by kind."""
-    count = len(labels)
-    graded = all(re.fullmatch(r"[-+.\de]+", label.split()[-1]) for label in labels)
-    if count <= len(ORDER) and not (graded and count >= GRADED):
-        return [plot_color(color) for color in ORDER[:count]]
-    # The bright end of the map is too faint on white.
-    return [tuple(color[:3]) for color in matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))]

@@ -156,7 +156,7 @@ def study_config(file: str | None, overrides: list[str], options: dict[str, Any]
 @command("lr-study", DIAGNOSE, config=study_config)
 def lr_study_command(
     settings: MagicPointConfig,
-    out: Annotated[Path, Option(help="Folder for lr_study.png, .md and .json.")] = Path("runs/lr-study"),
+    out: Annotated[Path, Option(help="Folder for lr_study.png and .json.")] = Path("runs/lr-study"),
     rates: Rates = "0.03,0.3,1.4,4,30",
     momenta: Momenta = "0,0.9",
     steps: Annotated[int, Option(min=6, help="Steps of each run.")] = 120,

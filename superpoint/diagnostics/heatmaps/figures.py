@@ -1,12 +1,10 @@
-"""Figures of a detector's output on one image: all panels with the worst cells, and a comparison of checkpoints."""
+"""The figure of a detector's output on one image: all panels, and the worst cells."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Rectangle
 
@@ -20,7 +18,6 @@ from superpoint.diagnostics.heatmaps.panels import (
     STYLE,
     mark,
     name_axes,
-    probability_norm,
     spread,
 )
 from superpoint.geometry.cells import CELL, DUSTBIN
@@ -45,7 +42,10 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
     heights = [2 * _panel_height(columns, output.image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
     figure = _figure(title or "Detector output", f"{subtitle(output)}\n{output.describe()}", sum(heights) + 90)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
-    drawn = _draw_panels(upper, names, 2, output, {})
+    drawn = dict(zip(names, upper.subplots(2, columns).flat, strict=True))
+    for name, axes in drawn.items():
+        axes.set_label(name)
+        PANELS[name](axes, output)
     if shown:
         kind = (
             "Cells of the largest loss (minus ln of the label's probability); cross: label, ring: largest channel"
@@ -58,26 +58,6 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
         for number, (zoom, cell) in enumerate(zip(zooms, shown, strict=False), 1):
             draw_zoom(zoom, output, cell, number)
         _number_cells(drawn["argmax" if labelled else "entropy"], shown)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def heatmap_comparison(outputs: Sequence[tuple[str, DetectorOutput]], title: str = "") -> Figure:
-    """Draw the outputs of checkpoints, by name, on one image: one row per checkpoint, colours in common."""
-    measured = [output for _, output in outputs]
-    names = ["probability", "detections", "dustbin", "logsumexp"]
-    names.append("argmax" if measured[0].labels is not None else "entropy")
-    probabilities = probability_norm(max(float(output.maps.probability.max()) for output in measured))
-    norms: dict[str, Normalize] = {"probability": probabilities, "detections": probabilities}
-    norms["logsumexp"] = spread(np.stack([output.maps.logsumexp for output in measured]))
-    height = len(measured) * (_panel_height(len(names), measured[0].image.shape) + 60) + 60
-    foot = f"{subtitle(measured[0])}; colours mean the same in all rows"
-    figure = _figure(title or "Comparison", foot, height)
-    rows = figure.subfigures(len(measured), 1, squeeze=False).flat
-    for row, (name, output) in zip(rows, outputs, strict=True):
-        row.suptitle(name, x=0.01, ha="left", fontsize=SMALL + 2, parse_math=False)
-        row.supxlabel(output.describe(), x=0.01, ha="left", fontsize=SMALL)
-        _draw_panels(row, names, 1, output, norms)
     return figure
 
 
@@ -98,16 +78,6 @@ def _figure(title: str, foot: str, height: float) -> Figure:
     figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
     figure.supxlabel(foot, x=0.01, ha="left", fontsize=SMALL)
     return figure
-
-
-def _draw_panels(
-    page: Any, names: Sequence[str], rows: int, output: DetectorOutput, norms: dict[str, Normalize]
-) -> dict[str, Axes]:
-    drawn = dict(zip(names, page.subplots(rows, len(names) // rows).flat, strict=True))
-    for name, axes in drawn.items():
-        axes.set_label(name)
-        PANELS[name](axes, output, norms.get(name))
-    return drawn
 
 
 def _panel_height(columns: int, size: tuple[int, ...]) -> int:

@@ -36,11 +36,11 @@ MARKERS = {
 }
 
 
-def input_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def input_panel(axes: Axes, output: DetectorOutput) -> None:
     show_image(axes, output, "input (grey level 0..255)")
 
 
-def label_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def label_panel(axes: Axes, output: DetectorOutput) -> None:
     """Draw label points and the cells they were encoded to: a swap of x and y shows here."""
     target, labels = output.maps.target, output.labels
     assert target is not None
@@ -56,18 +56,18 @@ def label_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = Non
     _legend(axes)
 
 
-def probability_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def probability_panel(axes: Axes, output: DetectorOutput) -> None:
     max_probability = float(output.maps.probability.max())
     unit = f"probability (square-root scale); max {max_probability:.3f}"
-    norm = norm or probability_norm(max_probability)
+    norm = probability_norm(max_probability)
     _show_map(axes, output.maps.probability, "probability of an interest point", unit, norm, "viridis", "px")
 
 
-def detection_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def detection_panel(axes: Axes, output: DetectorOutput) -> None:
     show_image(axes, output, f"detections: {len(output.points)}")
     if output.labels is not None:
         mark(axes, output.labels, "label", f"label point ({len(output.labels)})", 30)
-    norm = norm or probability_norm(float(output.maps.probability.max()))
+    norm = probability_norm(float(output.maps.probability.max()))
     order = np.argsort(output.scores, kind="stable")  # the weak first, so that the strong lie on top
     x, y = output.points[order].T
     rings = axes.scatter(
@@ -79,7 +79,7 @@ def detection_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None =
     _colorbar(axes, rings, f"probability at the peak{'; crosses: label' if output.labels is not None else ''}")
 
 
-def verdict_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def verdict_panel(axes: Axes, output: DetectorOutput) -> None:
     """Mark the cells whose largest channel is not the label, by kind."""
     maps = output.maps
     wrong = sum(maps.count(verdict) for verdict in Verdict if verdict != Verdict.RIGHT)
@@ -93,36 +93,36 @@ def verdict_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = N
     _legend(axes)
 
 
-def dustbin_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def dustbin_panel(axes: Axes, output: DetectorOutput) -> None:
     title = f"dustbin: mean {output.statistics['dustbin']:.3f}"
-    _show_map(axes, output.maps.dustbin, title, "probability of no interest point", norm or Normalize(0, 1))
+    _show_map(axes, output.maps.dustbin, title, "probability of no interest point", Normalize(0, 1))
 
 
-def range_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    norm = norm or Normalize(0, max(float(output.maps.logit_range.max()), 1e-3))
+def range_panel(axes: Axes, output: DetectorOutput) -> None:
+    norm = Normalize(0, max(float(output.maps.logit_range.max()), 1e-3))
     _show_map(axes, output.maps.logit_range, "logit range of a cell (max - min)", "nats", norm)
 
 
-def logsumexp_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def logsumexp_panel(axes: Axes, output: DetectorOutput) -> None:
     values = output.maps.logsumexp
     title = f"logsumexp of a cell: {values.min():.1f} to {values.max():.1f}"
-    _show_map(axes, values, title, "nats (exp overflows above 88)", norm or spread(values))
+    _show_map(axes, values, title, "nats (exp overflows above 88)", spread(values))
 
 
-def entropy_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
-    norm = norm or Normalize(0, float(np.log(DUSTBIN + 1)))
+def entropy_panel(axes: Axes, output: DetectorOutput) -> None:
+    norm = Normalize(0, float(np.log(DUSTBIN + 1)))
     unit = "nats (ln 65 = 4.17: knows nothing)"
     _show_map(axes, output.maps.entropy, "uncertainty (entropy of the 65)", unit, norm)
 
 
-def mean_cell_panel(axes: Axes, output: DetectorOutput, norm: Normalize | None = None) -> None:
+def mean_cell_panel(axes: Axes, output: DetectorOutput) -> None:
     mean = output.maps.mean_cell()
-    norm = norm or Normalize(0, max(float(mean.max()), 1e-6))
+    norm = Normalize(0, max(float(mean.max()), 1e-6))
     _show_map(axes, mean, "mean cell (even is healthy)", "mean probability", norm, "viridis", "px")
     axes.set(xlabel="x in the cell (px)", ylabel="y in the cell (px)")
 
 
-Panel = Callable[[Axes, DetectorOutput, Normalize | None], None]
+Panel = Callable[[Axes, DetectorOutput], None]
 PANELS: dict[str, Panel] = {
     "input": input_panel,
     "label": label_panel,

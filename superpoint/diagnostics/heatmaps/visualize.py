@@ -1,7 +1,4 @@
-"""Stage visualize-heatmaps: draw a detector's output, cell by cell, on synthetic scenes and photographs.
-
-Writes a figure per image and checkpoint and, of several checkpoints, one per image that compares them.
-"""
+"""Stage visualize-heatmaps: draw a detector's output, cell by cell: a figure per image and checkpoint."""
 
 import re
 from collections import Counter
@@ -19,7 +16,7 @@ from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.data.label_files import read_points
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.heatmaps.detector_output import Subject, observe
-from superpoint.diagnostics.heatmaps.figures import heatmap_comparison, heatmap_panels
+from superpoint.diagnostics.heatmaps.figures import heatmap_panels
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.files import make_folder
@@ -99,19 +96,15 @@ def visualize_heatmaps(
 
 def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, worst: int) -> list[Path]:
     """Draw the figures of one image."""
-    outputs, written = [], []
+    written = []
     for checkpoint in checkpoints:
         try:
             output = observe(checkpoint.model, subject)
         except UserError as error:
             raise UserError(f"{checkpoint.name}: {error}") from error
-        outputs.append((checkpoint.name, output))
         figure = heatmap_panels(output, f"{checkpoint.name} on {subject.name}", worst)
         suffix = f"_{checkpoint.slug}" if len(checkpoints) > 1 else ""
         written.append(save_figure(folder / f"{subject.slug}{suffix}.png", figure))
-    if len(checkpoints) > 1:
-        figure = heatmap_comparison(outputs, f"Comparison on {subject.name}")
-        written.append(save_figure(folder / f"{subject.slug}_comparison.png", figure))
     return written
 
 

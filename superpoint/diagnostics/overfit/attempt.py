@@ -3,7 +3,7 @@
 Trains on the same few samples without augmentation, averaging of weights, warm-up or decay of the rate. Passes as soon
 as, in evaluation mode, the largest of the 65 channels is the label in every cell. With a joint configuration the
 samples are pairs of views, and every correspondence must also find its counterpart by its descriptor, both ways.
-Leaves a run folder with strip.png, strip.gif, overfit.json and, of pairs, matches.png.
+Leaves a run folder with strip.png, overfit.json and, of pairs, matches.png.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -16,14 +16,14 @@ from superpoint.config import MagicPointConfig, ScheduleConfig, SuperPointConfig
 from superpoint.diagnostics.finding import Finding
 from superpoint.diagnostics.overfit.causes import CellScore, MatchScore, explain_failure
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
-from superpoint.diagnostics.overfit.strip import heatmap_animation, heatmap_strip, moments
+from superpoint.diagnostics.overfit.strip import heatmap_strip, moments
 from superpoint.diagnostics.overfit.subjects import configured_samples, single_photograph
 from superpoint.diagnostics.overfit.watch import Watch
 from superpoint.diagnostics.reading import read_run
 from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.engine.runs import ATTEMPT
 from superpoint.errors import UserError
-from superpoint.files import write_atomically, write_json
+from superpoint.files import write_json
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.training.fit import fit
@@ -193,8 +193,7 @@ def _judge(
 def _report_lines(outcome: OverfitResult) -> list[str]:
     spent = f"{outcome.step} steps, {outcome.seconds:.1f} s"
     score, matching = outcome.score, outcome.matching
-    names = ("strip.png", "strip.gif", "matches.png") if matching else ("strip.png", "strip.gif")
-    pictures = f"pictures: {', '.join(str(outcome.folder / name) for name in names)}"
+    pictures = f"pictures: {outcome.folder / 'strip.png'}{', matches.png' if matching else ''}"
     if outcome.signal is not None:
         return [f"stopped after {spent}", pictures]
     if outcome.passed and score is not None:
@@ -211,10 +210,8 @@ def _report_lines(outcome: OverfitResult) -> list[str]:
 def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
     wrong = [int(frame.wrong.sum()) for frame in watch.frames]
     frames = [watch.frames[number] for number in moments([frame.step for frame in watch.frames], wrong)]
-    shown = watch.image, watch.points, watch.positive, frames, about
-    animation = heatmap_animation(*shown)
-    save_image(outcome.folder / "strip.png", heatmap_strip(*shown))
-    write_atomically(outcome.folder / "strip.gif", lambda file: file.write(animation))
+    strip = heatmap_strip(watch.image, watch.points, watch.positive, frames, about)
+    save_image(outcome.folder / "strip.png", strip)
     if watch.shown is not None:
         save_image(outcome.folder / "matches.png", draw_correspondences(watch.parts[0], watch.shown, 0))
     score, matching = outcome.score, outcome.matching

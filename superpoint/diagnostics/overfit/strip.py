@@ -1,6 +1,5 @@
-"""Draw how a network learns one image: a strip of heatmaps over the steps, and the same as an animation."""
+"""Draw how a network learns one image: a strip of heatmaps over the steps."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from superpoint.diagnostics.heatmaps.panels import SMALL, STYLE, name_axes
-from superpoint.engine.display import watch
 from superpoint.geometry.cells import CELL
 from superpoint.visualize import ORANGE, SKY, figure_to_image, overlay_heatmap, plot_color
 
@@ -28,7 +25,6 @@ TALLEST = 1.2  # height of a picture over its width, at most; taller ones are dr
 AROUND, HEAD_AND_FOOT = 58, 110  # px about a picture; heading, legend and colour bar
 NARROWEST = 570  # px, which the legend needs
 DPI = 100
-MILLISECONDS, PAUSE = 700, 3000  # a frame of the animation, its last frame
 # A cross that is open in the middle: the pixel that it marks is the one to look at.
 CROSS = Path(
     np.array([(0, 0.55), (0, 1), (0, -0.55), (0, -1), (0.55, 0), (1, 0), (-0.55, 0), (-1, 0)]),
@@ -88,7 +84,7 @@ def moments(steps: Sequence[int], wrong: Sequence[int], spaced: int = 8, eventfu
 def heatmap_strip(
     image: NDArray[np.uint8],
     points: ArrayLike,
-    positive: NDArray[np.bool_] | None,
+    positive: NDArray[np.bool_],
     frames: Sequence[Frame],
     title: str,
 ) -> NDArray[np.uint8]:
@@ -97,7 +93,7 @@ def heatmap_strip(
     Args:
         image: uint8 [H, W] or [H, W, C].
         points: labels [N, 2], (x, y) in pixels of `image`.
-        positive: bool [H / 8, W / 8], cells whose label is a point; None leaves out the marks.
+        positive: bool [H / 8, W / 8], cells whose label is a point.
         frames: at least one, in the order of their steps.
     """
     columns = min(COLUMNS, len(frames))
@@ -126,31 +122,6 @@ def heatmap_strip(
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3)
     return figure_to_image(figure)
-
-
-def heatmap_animation(
-    image: NDArray[np.uint8], points: ArrayLike, positive: NDArray[np.bool_], frames: Sequence[Frame], title: str
-) -> bytes:
-    """Draw the frames as an endless GIF; arguments as for `heatmap_strip`."""
-    marked = [*[None] * (len(frames) - 1), positive]
-    drawn = zip(marked, watch(frames, "strip.gif"), strict=True)
-    pictures = [with_palette(heatmap_strip(image, points, cells, [frame], title)) for cells, frame in drawn]
-    durations = [MILLISECONDS] * (len(pictures) - 1) + [PAUSE]
-    stream = io.BytesIO()
-    pictures[0].save(stream, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    return stream.getvalue()
-
-
-def with_palette(picture: NDArray[np.uint8]) -> Image.Image:
-    """Reduce a picture to 256 colours that keep the few pixels of the peaks; a palette by frequency drops them."""
-    greys = np.repeat(np.linspace(0, 255, 103).round().astype(np.uint8)[:, None], 3, axis=1)
-    base, level = np.meshgrid(np.linspace(0, 255, 9), np.linspace(0.06, 1, 16))
-    heat = overlay_heatmap(base.round().astype(np.uint8), level).reshape(-1, 3)
-    marks = np.array([MARK, SKY, ORANGE], np.float64)
-    faded = np.concatenate([marks, marks * 0.66, marks * 0.33]).round().astype(np.uint8)  # antialiased edges, on black
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, heat, faded]).tobytes())
-    return Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def _show(

@@ -14,7 +14,6 @@ import torch
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -25,8 +24,8 @@ from superpoint.engine.display import watch
 from superpoint.engine.loop import Batch, Objective
 from superpoint.engine.optimizers import make_optimizer
 from superpoint.errors import UserError, check_number
-from superpoint.evaluation.tables import format_cell, make_table, markdown_table
-from superpoint.files import make_folder, write_json, write_text
+from superpoint.evaluation.tables import format_cell, make_table
+from superpoint.files import make_folder, write_json
 from superpoint.models import build_model
 from superpoint.training.detector_validation import detector_objective
 from superpoint.visualize import save_figure
@@ -53,19 +52,21 @@ class Curve:
     losses: list[float]
     diverged: int | None = None
 
+    @property
+    def verdict(self) -> str:
+        """Return the first that holds.
 
-@dataclass(frozen=True)
-class Row:
-    """What `judge` finds in a curve, see EXPLANATION; of a diverged run only the verdict and its step."""
-
-    rate: float
-    momentum: float
-    verdict: str
-    final: float | None = None
-    steps: int | None = None
-    oscillation: float | None = None
-    highest: float | None = None
-    diverged: int | None = None
+        diverged. oscillates: late in the run the loss climbs more than UNSTEADY above its lowest value. good: the
+        average (`smooth`) ends at TARGET of the first loss. stuck: it lies still above that, though the loss had left
+        its first value; as a rule a first jump has killed what had to be learnt. slow: the loss still falls.
+        """
+        if self.diverged is not None:
+            return f"diverged, step {self.diverged}"
+        if oscillation(self.losses) > UNSTEADY:
+            return "oscillates"
+        if smooth(self.losses)[-1] <= TARGET * self.losses[0]:
+            return "good"
+        return "stuck" if lies_still(self.losses) else "slow"
 
 
 def lr_study(
@@ -75,11 +76,11 @@ def lr_study(
     rates: Sequence[float],
     momenta: Sequence[float],
     steps: int = 120,
-) -> list[Row]:
+) -> list[Curve]:
     """Train every combination from the same weights on the same `config.train.batch_size` scenes.
 
-    Of `config.optimizer` only the weight decay counts. Writes lr_study.png, .md and .json (with the curves) to `out`.
-    Returns one row per run, momentum by momentum.
+    Of `config.optimizer` only the weight decay counts. Writes lr_study.png and .json to `out`. Returns the curves,
+    momentum by momentum.
 
     Raises:
         UserError: a rate that is not above 0, a momentum outside 0..0.9999, fewer than 6 steps, a `data.overfit` other
@@ -101,7 +102,7 @@ def lr_study(
     batch = default_collate([dataset[index] for index in range(size)])
     objective = detector_objective(config)
 
-    console, curves, rows = Console(), [], []
+    curves = []
     for momentum, rate in watch([(momentum, rate) for momentum in momenta for rate in rates], "runs"):
         model = build_model(config.model, config.seed)
         objective.initialise(model.detector)
@@ -111,20 +112,20 @@ def lr_study(
         curves.append(_descend(fabric, model, objective, batch, optimizer, steps))
         if not curves[-1].losses:
             raise UserError("lr-study: the loss of the untrained network is not finite")
-        rows.append(judge(curves[-1]))
-        console.print(f"rate {rate:g}, momentum {momentum:g}: {rows[-1].verdict}", highlight=False)
 
     scenes = f"{size} scenes of {config.data.height}x{config.data.width}"
     title = f"Learning rate and momentum: SGD, {scenes}, {config.model.encoder}, {steps} steps"
-    save_figure(folder / "lr_study.png", lr_study_figure(curves, rows, title))
-    table = lr_study_table(rows, title)
+    save_figure(folder / "lr_study.png", lr_study_figure(curves, title))
     # The losses of a diverged run end before that step, so all are finite.
-    content = [asdict(row) | {"losses": curve.losses} for curve, row in zip(curves, rows, strict=True)]
-    write_json(folder / "lr_study.json", content)
-    write_text(folder / "lr_study.md", f"# {title}\n\n{markdown_table(table)}\n{EXPLANATION}\n")
+    write_json(folder / "lr_study.json", [asdict(curve) | {"verdict": curve.verdict} for curve in curves])
+    table = make_table(title, [], ["rate", "momentum", "loss at the end", "verdict"])
+    for curve in curves:
+        end = None if curve.diverged is not None else smooth(curve.losses)[-1]
+        table.add_row(f"{curve.rate:g}", f"{curve.momentum:g}", format_cell(end), curve.verdict)
+    console = Console()
     console.print(table)
-    console.print(f"curves: {folder / 'lr_study.png'}; tables: lr_study.md, .json beside it", highlight=False)
-    return rows
+    console.print(f"curves: {folder / 'lr_study.png'}, lr_study.json", soft_wrap=True, highlight=False)
+    return curves
 
 
 def _descend(
@@ -137,17 +138,13 @@ def _descend(
     for step in range(steps):
         loss = objective(wrapped, batch)["loss"]
         value = float(loss.detach())
-        if is_divergence(value, losses[0] if losses else value):
+        if not math.isfinite(value) or value > EXPLOSION * (losses[0] if losses else value):
             return Curve(optimizer.lr, optimizer.momentum, losses, step)
         losses.append(value)
         fabric.backward(loss)
         stepper.step()
         stepper.zero_grad()
     return Curve(optimizer.lr, optimizer.momentum, losses)
-
-
-def is_divergence(loss: float, first: float) -> bool:
-    return not math.isfinite(loss) or loss > EXPLOSION * first
 
 
 def smooth(losses: Sequence[float], decay: float = SMOOTHING) -> list[float]:
@@ -171,63 +168,13 @@ def oscillation(losses: Sequence[float]) -> float:
 
 
 def lies_still(losses: Sequence[float]) -> bool:
-    """Return whether a curve has moved and falls no longer; see "stuck" in EXPLANATION."""
+    """Return whether a curve has moved and falls no longer."""
     smoothed, third = smooth(losses), len(losses) // 3
     moved = max(abs(loss - losses[0]) for loss in losses) > MOVED * losses[0]
     return moved and smoothed[-1] > (1 - FLAT) * smoothed[-1 - third]
 
 
-def judge(curve: Curve) -> Row:
-    """Return the numbers and the verdict of a curve."""
-    if curve.diverged is not None:
-        return Row(curve.rate, curve.momentum, "diverged", diverged=curve.diverged)
-    wanted = TARGET * curve.losses[0]
-    smoothed, swing = smooth(curve.losses), oscillation(curve.losses)
-    if swing > UNSTEADY:
-        verdict = "oscillates"
-    elif smoothed[-1] <= wanted:
-        verdict = "good"
-    else:
-        verdict = "stuck" if lies_still(curve.losses) else "slow"
-    steps = next((step for step, loss in enumerate(smoothed) if loss <= wanted), None)
-    highest = max(curve.losses) / curve.losses[0]
-    return Row(curve.rate, curve.momentum, verdict, smoothed[-1], steps, swing, highest)
-
-
-def lr_study_table(rows: Sequence[Row], title: str) -> Table:
-    """Return a table of one row per run; EXPLANATION says what its columns mean."""
-    table = make_table(title, [], ["rate", "momentum", "final loss", "steps", "oscillation", "highest", "verdict"])
-    for row in rows:
-        table.add_row(
-            f"{row.rate:g}",
-            f"{row.momentum:g}",
-            format_cell(row.final),
-            str(row.steps or "-"),
-            format_cell(row.oscillation),
-            format_cell(row.highest, ".1f"),
-            row.verdict if row.diverged is None else f"{row.verdict}, step {row.diverged}",
-        )
-    return table
-
-
-EXPLANATION = f"""Every step sees the same batch, so a curve shows the optimiser alone; the rate is constant, no
-gradient is clipped.
-
-- final loss: moving average (decay {SMOOTHING}) at the end.
-- steps: until that average is {TARGET:g} of the first loss, the target. Half of the first loss is reached by saying
-  "no point" everywhere.
-- oscillation: by how much the loss climbs back above the lowest value since the first third of the run: 0.15 is 15 %.
-- highest: largest loss over the first one.
-- verdict, the first that holds:
-  - diverged: the loss was not finite, or above {EXPLOSION:g} times the first one.
-  - oscillates: the oscillation is above {UNSTEADY:g}.
-  - good: the average ends at the target or below.
-  - stuck: above the target the average lies still: over the last third it has fallen by less than {FLAT:.0%}, though
-    the loss had left its first value by more than {MOVED:.0%}. As a rule a first jump has killed what had to be learnt.
-  - slow: the loss still falls: the rate is too small, or the run too short for it."""
-
-
-def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) -> Figure:
+def lr_study_figure(curves: Sequence[Curve], title: str) -> Figure:
     """Draw loss over steps: one panel per momentum, one colour per rate (dark = small), a cross at a divergence."""
     momenta = list(dict.fromkeys(curve.momentum for curve in curves))
     rates = sorted({curve.rate for curve in curves})
@@ -237,16 +184,11 @@ def lr_study_figure(curves: Sequence[Curve], rows: Sequence[Row], title: str) ->
     top = EXPLOSION * first
     # The bright end of the map is too faint on white.
     colors = dict(zip(rates, matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(rates))), strict=True))
-    dashes = {rate: ("-", "--", "-.", ":")[index % 4] for index, rate in enumerate(rates)}
     for axes, momentum in zip(panels, momenta, strict=True):
-        for curve, row in zip(curves, rows, strict=True):
-            if curve.momentum != momentum:
-                continue
-            color, losses = colors[curve.rate], curve.losses
-            label = f"{curve.rate:g}: {row.verdict}"
-            axes.plot(losses, dashes[curve.rate], color=color, linewidth=1.7, label=label)
+        for curve in (each for each in curves if each.momentum == momentum):
+            color = colors[curve.rate]
+            axes.plot(curve.losses, color=color, linewidth=1.7, label=f"{curve.rate:g}: {curve.verdict}")
             if curve.diverged is not None:
-                axes.plot([curve.diverged - 1, curve.diverged], [losses[-1], top], dashes[curve.rate], color=color)
                 axes.plot(curve.diverged, top, "x", color=color, markersize=9, markeredgewidth=2.5, clip_on=False)
         label = f"target: {TARGET:g} of the first loss"
         axes.axhline(TARGET * first, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)

@@ -1,9 +1,7 @@
 """Measure the output shapes, parameters and operations of a network's layers by running it on the meta device."""
 
 import copy
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
@@ -14,10 +12,8 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.decode import logits_to_probability, pad_to_multiple
 
 FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
-LONGEST = 24  # characters of a text in a box of the drawing
 Shape = tuple[int, ...]  # height, width, channels
 Calls = list[tuple[str, Shape, int]]  # path of the module, shape of its output, FLOPs
-WEIGHTY = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # what a box is drawn for
 
 
 @dataclass(frozen=True)
@@ -40,40 +36,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A box of the architecture's drawing: layers that belong together.
-
-    Attributes:
-        name: path of its first module.
-        part: "input", "encoder", "detector" or "descriptor".
-        content: such as "2 conv 3x3".
-        before: operation without parameters in front of it, such as "max-pool 2x2".
-    """
-
-    name: str
-    part: str
-    content: str
-    before: str
-    shape: Shape
-    parameters: int = 0
-    flops: int = 0
-
-
-@dataclass(frozen=True)
 class ModelSummary:
     """The layers of a network, and behind them the decoding, for one image.
 
     Attributes:
         padded: height and width after padding to multiples of 8; all shapes refer to it.
-        blocks: the layers for drawing.
         parameters, flops: of the whole network.
     """
 
     height: int
     width: int
     padded: tuple[int, int]
+    channels: int
     layers: list[Layer]
-    blocks: list[Block]
     parameters: int
     flops: int
 
@@ -109,18 +84,12 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
     # Of the network, not of its twin: on the meta device modules no longer share parameters.
     modules = dict(model.named_modules())
     layers = _layers(modules, calls, counter.get_total_flops())
-    seen = {1: "grey", 3: "RGB"}.get(channels, "bands")
-    blocks = [Block("image", "input", f"{seen}, 0..1", "", (image.shape[2], image.shape[3], channels))]
-    for part in ("encoder", "detector", "descriptor"):
-        if isinstance(getattr(twin, part, None), nn.Module):
-            blocks += _blocks(part, modules, calls, layers)
-    decoding, drawn = _decoding(result)
     return ModelSummary(
         height=height,
         width=width,
         padded=(image.shape[2], image.shape[3]),
-        layers=layers + decoding,
-        blocks=blocks + drawn,
+        channels=channels,
+        layers=layers + _decoding(result),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         flops=counter.get_total_flops(),
     )
@@ -152,55 +121,17 @@ def _own(module: nn.Module, owned: set[int]) -> int:
     return sum(parameter.numel() for parameter in new)
 
 
-def _blocks(part: str, modules: dict[str, nn.Module], calls: Calls, layers: list[Layer]) -> list[Block]:
-    """Boxes of an encoder or a head: each of its children with weights begins one; what changes no shape joins it."""
-    units = set(_units(part, modules))
-    blocks: list[Block] = []
-    operation = ""
-    counted: set[str] = set()  # a child that is called again gets another box; its sums, of all calls, stand once
-    for name, shape in ((name, shape) for name, shape, _ in calls if name in units):
-        rows = [] if name in counted else [layer for layer in layers if f"{layer.name}.".startswith(f"{name}.")]
-        counted.add(name)
-        parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
-        module = modules[name]
-        if any(isinstance(child, WEIGHTY) for child in module.modules()):
-            first = next(child for child in module.modules() if not list(child.children()))
-            if isinstance(first, nn.PixelUnshuffle):
-                operation = describe(first)
-            blocks.append(Block(name, part, content(module), operation, shape, parameters, flops))
-            operation = ""
-        elif blocks and shape == blocks[-1].shape:
-            last = blocks[-1]
-            blocks[-1] = replace(last, parameters=last.parameters + parameters, flops=last.flops + flops)
-        else:
-            operation = describe(module)
-    return blocks
-
-
-def _units(part: str, modules: dict[str, nn.Module]) -> Iterator[str]:
-    """Names of the children that are drawn: lists are opened, and so is a lone container."""
-    children = [f"{part}.{name}" for name, _ in modules[part].named_children()]
-    for name in children:
-        module = modules[name]
-        if isinstance(module, nn.ModuleList) or (len(children) == 1 and isinstance(module, nn.Sequential)):
-            yield from _units(name, modules)
-        else:
-            yield name
-
-
-def _decoding(result: dict[str, torch.Tensor]) -> tuple[list[Layer], list[Block]]:
+def _decoding(result: dict[str, torch.Tensor]) -> list[Layer]:
     logits = result["logits"]
     rows, columns = logits.shape[2:]
     height, width = logits_to_probability(logits).shape[1:]
-    steps = [
-        ("softmax", "detector", "64 pixels of a cell", "softmax, dustbin dropped", (rows, columns, DUSTBIN)),
-        ("probability", "detector", "interest points", f"depth to space {CELL}x{CELL}", (height, width, 1)),
-    ]
+    steps = {
+        "softmax": ("softmax, dustbin dropped", (rows, columns, DUSTBIN)),
+        "probability": (f"depth to space {CELL}x{CELL}", (height, width, 1)),
+    }
     if "descriptors" in result:
-        shape = (rows, columns, result["descriptors"].shape[1])
-        steps.append(("descriptors", "descriptor", "sampled at points", "unit length", shape))
-    layers = [Layer(f"decode.{name}", operation, shape, 0, 0) for name, _, _, operation, shape in steps]
-    return layers, [Block(name, part, text, operation, shape) for name, part, text, operation, shape in steps]
+        steps["descriptors"] = "unit length", (rows, columns, result["descriptors"].shape[1])
+    return [Layer(f"decode.{name}", operation, shape, 0, 0) for name, (operation, shape) in steps.items()]
 
 
 def describe(module: nn.Module) -> str:
@@ -217,13 +148,6 @@ def describe(module: nn.Module) -> str:
         return f"space to depth {module.downscale_factor}x{module.downscale_factor}"
     names = {nn.BatchNorm2d: "batch norm", nn.ReLU: "ReLU", nn.Linear: "linear"}
     return names.get(type(module), type(module).__name__)
-
-
-def content(module: nn.Module) -> str:
-    """Return the convolutions inside a block: "2 conv 3x3", or their number if there are many kinds."""
-    kinds = Counter(describe(child) for child in module.modules() if isinstance(child, WEIGHTY))
-    text = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
-    return text if len(text) <= LONGEST else f"{sum(kinds.values())} convolutions"
 
 
 def _shape(output: Any) -> Shape:

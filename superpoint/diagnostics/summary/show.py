@@ -14,7 +14,6 @@ from superpoint.errors import UserError
 from superpoint.models import build_model, load_network
 
 LARGEST = 65536  # px; beyond, a side is a slip of the finger
-FORMATS = (".svg", ".png")
 
 
 def show_summary(
@@ -32,13 +31,11 @@ def show_summary(
         out: .svg or .png of the architecture.
 
     Raises:
-        UserError: weights, a size or an ending that cannot be used.
+        UserError: weights or a size that cannot be used.
     """
     for name, side in (("--height", height), ("--width", width)):
         if not 1 <= side <= LARGEST:
             raise UserError(f"{name}: found {side}, expected 1 to {LARGEST} pixels")
-    if out is not None and Path(out).suffix.lower() not in FORMATS:
-        raise UserError(f"{out}: found the ending '{Path(out).suffix}', expected .svg or .png")
     network = build_model(model or ModelConfig()) if source is None else load_network(source)
     summary = summarise(network, height, width)
     name = "MagicPoint (no descriptor head)" if network.descriptor is None else "SuperPoint"
@@ -57,8 +54,7 @@ def show_summary(
 def summary_table(summary: ModelSummary, title: str, *, plain: bool = False) -> Table:
     """Return one row per call of a layer; output sizes as height x width x channels."""
     frame = None if plain else box.HEAVY_HEAD
-    channels = summary.blocks[0].shape[2]
-    size = f"{summary.height} x {summary.width}" + (f" x {channels}" if channels > 1 else "")
+    size = f"{summary.height} x {summary.width}" + (f" x {summary.channels}" if summary.channels > 1 else "")
     table = Table(title=f"{title}, image {size}", box=frame, title_justify="left")
     table.add_column("layer", overflow="fold")
     table.add_column("kind")

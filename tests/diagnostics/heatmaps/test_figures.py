@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 from superpoint.diagnostics.heatmaps.cell_maps import WorstCell
 from superpoint.diagnostics.heatmaps.detector_output import measure_output
-from superpoint.diagnostics.heatmaps.figures import draw_zoom, heatmap_comparison, heatmap_panels
+from superpoint.diagnostics.heatmaps.figures import draw_zoom, heatmap_panels
 from superpoint.geometry.cells import DUSTBIN
 from superpoint.visualize import SKY, VERMILION, figure_to_image, plot_color
 from tests.diagnostics import heatmap_scene as scene
@@ -70,31 +70,6 @@ def test_any_size(size: tuple[int, int], points: list[list[float]] | None) -> No
     assert shown is not None
     assert shown.shape == size
     figure_to_image(figure)
-
-
-def test_comparison_has_a_row_for_each_checkpoint_and_colours_in_common() -> None:
-    logits = {"run a": scene.logits(), "run b": scene.logits() * 0.2, "run c": scene.logits() + 50}
-    outputs = {name: measure_output(scene.image(), said, target=scene.target()) for name, said in logits.items()}
-    figure = heatmap_comparison(list(outputs.items()), "three on scene 3")
-    said = scene.texts_of(figure)
-    assert "three on scene 3" in said
-    assert [text for text in said if text.startswith("run ")] == ["run a", "run b", "run c"]
-    shown = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    assert [axes.get_label() for axes in shown] == [
-        "probability", "detections", "dustbin", "logsumexp", "argmax",
-    ] * 3  # fmt: skip
-    for column in (0, 2, 3):
-        limits = {axes.images[0].get_clim() for axes in shown[column::5]}
-        assert len(limits) == 1
-    low, high = shown[3].images[0].get_clim()
-    assert low < 10
-    assert high > 50
-
-
-def test_comparison_without_labels() -> None:
-    figure = heatmap_comparison([("run a", measure_output(scene.image(), scene.logits()))])
-    assert "entropy" in scene.axes_of(figure)
-    assert "argmax" not in scene.axes_of(figure)
 
 
 def zoom(cell: tuple[int, int], *, labelled: bool = True) -> tuple[dict[str, Axes], str]:

@@ -13,7 +13,7 @@ POINTS = [[12.0, 2.0], [28.2, 26.4], [20.0, 10.0], [36.0, 34.0]]
 def draw(panel: str, valid: np.ndarray | None = None, points: list[list[float]] | None = None) -> Axes:
     target = None if points else scene.target()
     axes = Figure().subplots()
-    PANELS[panel](axes, measure_output(scene.image(), scene.logits(), points, target, valid), None)
+    PANELS[panel](axes, measure_output(scene.image(), scene.logits(), points, target, valid))
     return axes
 
 
@@ -82,7 +82,7 @@ def test_pixels_of_an_image_are_centred_at_integers() -> None:
     valid[5, 7] = False
     output = measure_output(scene.image()[:44, :60], scene.logits(), valid=valid)
     axes = Figure().subplots()
-    PANELS["input"](axes, output, None)
+    PANELS["input"](axes, output)
     assert axes.get_xlim() == (-0.5, 59.5)
     assert axes.get_ylim() == (43.5, -0.5)
     assert axes.images[1].get_extent() == [-0.5, 63.5, 47.5, -0.5]  # beyond the image, without stretching the axes

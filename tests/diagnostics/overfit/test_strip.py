@@ -1,20 +1,9 @@
-import io
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from superpoint.diagnostics.overfit.strip import (
-    MILLISECONDS,
-    PAUSE,
-    Frame,
-    heatmap_animation,
-    heatmap_strip,
-    moments,
-    with_palette,
-)
+from superpoint.diagnostics.overfit.strip import Frame, heatmap_strip, moments
 from superpoint.visualize import ORANGE, SKY
 
 POINTS = np.array([[20.0, 12.0], [45.0, 33.0]])
@@ -70,32 +59,6 @@ def test_only_the_last_frame_of_the_strip_is_marked() -> None:
     plain = heatmap_strip(image, POINTS, POSITIVE, [frames[0], frames[-1]], "a title")
     _, columns = where(plain[:300], SKY)
     assert columns.min() > plain.shape[1] / 2
-
-
-def test_animation_has_every_frame_even_if_nothing_has_changed_but_the_step() -> None:
-    image, frames = make_frames(3)
-    still = [frames[0], replace(frames[0], step=2), *frames[1:]]
-    data = heatmap_animation(image, POINTS, POSITIVE, still, "a title")
-    durations: list[int] = []
-    last = np.empty(0)
-    with Image.open(io.BytesIO(data)) as gif:
-        assert gif.info["loop"] == 0
-        for number in range(4):
-            gif.seek(number)
-            durations.append(gif.info["duration"])
-            last = np.asarray(gif.convert("RGB"))
-        with pytest.raises(EOFError):
-            gif.seek(4)
-    assert durations == [MILLISECONDS] * 3 + [PAUSE]
-    assert where(last, (253, 231, 37), 40).shape[1] > 30  # the peak, yellow in viridis, 7 x 7 px
-    assert len(data) < 300_000
-
-
-def test_the_palette_keeps_greys_and_marks() -> None:
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[:, 20:40] = 255
-    picture[5, 5], picture[6, 50] = SKY, ORANGE
-    np.testing.assert_allclose(np.asarray(with_palette(picture).convert("RGB")).astype(int), picture, atol=4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (100, 61), (480, 640), (640, 200)])

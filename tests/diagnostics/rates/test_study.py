@@ -1,22 +1,13 @@
 """Verdicts on constructed curves, the study in miniature, and its answers to wrong options."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from superpoint.data.images import read_rgb
-from superpoint.diagnostics.rates.study import (
-    Curve,
-    is_divergence,
-    judge,
-    lr_study_figure,
-    lr_study_table,
-    oscillation,
-    smooth,
-)
+from superpoint.diagnostics.rates.study import Curve, lr_study_figure, oscillation, smooth
 from superpoint.visualize import figure_to_image
 from tests.conftest import TINY, CommandLine
 
@@ -26,13 +17,13 @@ CURVES = {
     "good": Curve(0.1, 0.0, (4 * np.exp(-0.05 * STEPS)).tolist()),
     "oscillates": Curve(1.0, 0.9, np.where(STEPS % 2, 0.5, np.where(STEPS, 0.7, 4.0)).tolist()),
     "stuck": Curve(3.0, 0.9, [4.0, 7.0] + [2.0] * 58),
-    "diverged": Curve(10.0, 0.9, [4.0, 9.0], 2),
+    "diverged, step 2": Curve(10.0, 0.9, [4.0, 9.0], 2),
 }
 
 
 @pytest.mark.parametrize("verdict", CURVES)
 def test_verdicts(verdict: str) -> None:
-    assert judge(CURVES[verdict]).verdict == verdict
+    assert CURVES[verdict].verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -49,18 +40,7 @@ def test_verdicts(verdict: str) -> None:
     ],
 )
 def test_verdicts_in_between(losses: list[float], verdict: str) -> None:
-    assert judge(Curve(0.1, 0.9, list(losses))).verdict == verdict
-
-
-def test_numbers_of_a_row() -> None:
-    row = judge(Curve(0.1, 0.9, [4.0] * 10 + [0.5] * 50))
-    assert row.final == pytest.approx(0.5, abs=1e-3)
-    # The average halves its distance to 0.5 about every three steps: 0.5 + 3.5 * 0.8^n (1 + ..) <= 1 from n = 9 on.
-    assert row.steps == 18
-    assert (row.oscillation, row.highest, row.verdict) == (0, 1, "good")
-    assert judge(Curve(0.1, 0.9, [4.0] * 60)).steps is None
-    stuck = judge(CURVES["stuck"])
-    assert (stuck.oscillation, stuck.highest) == (0, 1.75)
+    assert Curve(0.1, 0.9, list(losses)).verdict == verdict
 
 
 def test_oscillation_is_the_climb_above_the_lowest_loss_so_far() -> None:
@@ -78,26 +58,14 @@ def test_smoothing_has_no_bias_at_the_start() -> None:
     assert smooth([1.0, 2.0], 0.5) == pytest.approx([1.0, (0.25 + 1) / 0.75])
 
 
-@pytest.mark.parametrize(("loss", "expected"), [(math.nan, True), (math.inf, True), (12.1, True), (11.9, False)])
-def test_divergence(loss: float, expected: bool) -> None:
-    assert is_divergence(loss, 4.0) is expected
-
-
-def test_the_table_holds_every_run() -> None:
-    table = lr_study_table([judge(curve) for curve in CURVES.values()], "title")
-    verdicts = list(table.columns[-1].cells)
-    assert verdicts == ["slow", "good", "oscillates", "stuck", "diverged, step 2"]
-    assert list(table.columns[2].cells)[-1] == "-"  # no final loss
-
-
-@pytest.mark.parametrize(("names", "momenta"), [(list(CURVES), ["0", "0.9"]), (["diverged"], ["0.9"])])
+@pytest.mark.parametrize(("names", "momenta"), [(list(CURVES), ["0", "0.9"]), (["diverged, step 2"], ["0.9"])])
 def test_figure_has_a_panel_for_each_momentum(names: list[str], momenta: list[str]) -> None:
     curves = [CURVES[name] for name in names]
-    figure = lr_study_figure(curves, [judge(curve) for curve in curves], "title")
+    figure = lr_study_figure(curves, "title")
     assert [axes.get_title() for axes in figure.axes] == [f"momentum {momentum}" for momentum in momenta]
     legend = figure.axes[-1].get_legend()
     assert legend is not None
-    assert "10: diverged" in [text.get_text() for text in legend.get_texts()]
+    assert "10: diverged, step 2" in [text.get_text() for text in legend.get_texts()]
     assert figure_to_image(figure).std() > 10
 
 
@@ -109,14 +77,13 @@ def test_a_grid_of_four_runs(tmp_path: Path, cli: CommandLine) -> None:
     assert "diverged" in output
     study = json.loads((out / "lr_study.json").read_text())
     assert [(entry["momentum"], entry["rate"]) for entry in study] == [(0, 0.01), (0, 1e6), (0.9, 0.01), (0.9, 1e6)]
-    assert [entry["verdict"] for entry in study] == ["slow", "diverged", "slow", "diverged"]
+    assert [entry["verdict"].split(",")[0] for entry in study] == ["slow", "diverged", "slow", "diverged"]
     slow, wild, helped, _ = study
     assert slow["losses"][0] == wild["losses"][0] == helped["losses"][0] == pytest.approx(4.174, rel=0.1)
     assert slow["losses"][1] == helped["losses"][1]  # the first step has no velocity yet
     assert helped["losses"][-1] < slow["losses"][-1] < slow["losses"][0]
     assert len(wild["losses"]) == wild["diverged"] < 8
     assert read_rgb(out / "lr_study.png").shape[1] > 600
-    assert "| 0.01 | 0.9 |" in (out / "lr_study.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -148,8 +115,8 @@ def test_the_default_grid_shows_the_fates(cli: CommandLine, tmp_path: Path) -> N
         (0.03, 0): "slow", (0.3, 0): "good", (0.03, 0.9): "good", (0.3, 0.9): "good",
         (30, 0): "diverged", (30, 0.9): "diverged",
     }  # fmt: skip
-    assert {key: fates[key]["verdict"] for key in wanted} == wanted
+    assert {key: fates[key]["verdict"].split(",")[0] for key in wanted} == wanted
     # In between the outcome is chaotic: rounding, and so the CPU, decides which of the bad ends it is. At 1.4, which is
     # not asked for, it decides whether it is one.
-    assert fates[4, 0.9]["verdict"] in {"oscillates", "stuck", "diverged"}
-    assert fates[0.03, 0.9]["final"] < 0.7 * fates[0.03, 0]["final"]
+    assert fates[4, 0.9]["verdict"].split(",")[0] in {"oscillates", "stuck", "diverged"}
+    assert fates[0.03, 0.9]["losses"][-1] < 0.7 * fates[0.03, 0]["losses"][-1]

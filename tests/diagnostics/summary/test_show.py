@@ -30,7 +30,7 @@ def test_configuration_file_and_overrides(tmp_path: Path, cli: CommandLine) -> N
     file.write_text("stage: train-superpoint\nmodel: {encoder: lite, head_channels: 24}\ntrain: {batch_size: 4}\n")
     options = ["--config", file, "model.descriptor_dim=64", "--height", 48, "--width", 64, "--json"]
     found = json.loads(cli.succeeds("summary", *options))
-    assert found["blocks"][-1]["shape"] == [6, 8, 64]
+    assert found["layers"][-1]["shape"] == [6, 8, 64]
 
 
 def test_padding_is_mentioned(cli: CommandLine) -> None:
