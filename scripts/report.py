@@ -1,7 +1,6 @@
-"""Everything about a training run, or several, on one HTML page.
+"""Everything about a training run on one HTML page.
 
-python scripts/report.py runs/quick                                # runs/quick/report.html
-python scripts/report.py runs/a runs/b --out comparison.html       # curves overlaid, configurations compared
+python scripts/report.py runs/quick          # runs/quick/report.html
 """
 
 import sys

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from superpoint.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
 from superpoint.errors import UserError, check_number, check_one_of, check_range
 
-CROPS = ("resized", "jittered", "padded", "centre")
+CROPS = ("resized", "padded", "centre")
 TEST_CROPS = (1, 5, 10)
 # What a study trains without a recipe.
 STUDIES: dict[str, list[str]] = {
@@ -64,17 +64,15 @@ class ClassDataConfig:
 class ClassAugmentConfig:
     """Changes to a training image, and crops of a test image. See `classification/data/transforms.py`."""
 
-    crop: str = "resized"  # resized: any size and shape | jittered: any scale | padded: shifted | centre: none
+    crop: str = "resized"  # resized: any size and shape | padded: shifted | centre: none
     scale: list[float] = field(default_factory=lambda: [0.08, 1.0])  # resized: share of the image's area
     ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])  # resized: width over height, log-uniform
-    jitter: list[float] = field(default_factory=lambda: [1.0, 2.0])  # jittered: shorter side over that of the crop
     padding: int = 4  # padded: pixels on each side, black
     flip: float = 0.5  # probability of mirroring left and right
     brightness: float = 0.0  # factor uniform in [1 - brightness, 1 + brightness]
     contrast: float = 0.0  # likewise, about the mean grey level
     saturation: float = 0.0  # likewise, about the grey image
     hue: float = 0.0  # turn of the hue, uniform in [-hue, hue]; 0.5 is half a circle
-    pca: float = 0.0  # colour noise along the principal axes, deviation in units of theirs; 0.1 in the AlexNet paper
     test_resize: float = 1.15  # shorter side of a test image over that of the crop (256 / 224)
     test_crops: int = 1  # 1 = centre | 5 = and corners | 10 = and all mirrored; their probabilities are averaged
 
@@ -82,20 +80,13 @@ class ClassAugmentConfig:
         check_one_of("augment.crop", self.crop, CROPS)
         check_range("augment.scale", self.scale, 0.001, 1.0)
         check_range("augment.ratio", self.ratio, 0.1, 10.0)
-        check_range("augment.jitter", self.jitter, 1.0, 8.0)
         check_number("augment.padding", self.padding, 0, 1024)
-        limits = {"flip": 1, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "pca": 10}
+        limits = {"flip": 1, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}
         for key, limit in limits.items():
             check_number(f"augment.{key}", getattr(self, key), 0, limit)
         check_number("augment.test_resize", self.test_resize, 1, 8)
         if self.test_crops not in TEST_CROPS:
             raise UserError(f"augment.test_crops: found {self.test_crops}, expected 1, 5 or 10")
-
-    @property
-    def is_active(self) -> bool:
-        """Return whether training images differ from epoch to epoch."""
-        colours = (self.brightness, self.contrast, self.saturation, self.hue, self.pca)
-        return self.crop != "centre" or self.flip > 0 or any(colours)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""The report of a classifier's run, or of several beside each other."""
+"""The report of a classifier's run."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ from superpoint.classification.metrics import fit
 from superpoint.diagnostics.report.curves import Panel
 from superpoint.diagnostics.report.facts import Table, figure
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import POSITIVE, SHARE, curves, learning, merge_panels, optimisation_panels
+from superpoint.diagnostics.report.panels import POSITIVE, SHARE, curves, learning, optimisation_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import RunRecord, number
 from superpoint.diagnostics.report.sections import (
     configuration,
     curves_section,
     diagnosis,
-    differences,
     environment,
     inside,
     samples_section,
@@ -31,22 +29,13 @@ RESULTS = "evaluation/classes.json"
 SAMPLES = 24
 
 
-def classifier_sections(records: Sequence[RunRecord]) -> list[Section]:
-    """Return the parts of the page of one run, or of the comparison of several."""
-    title = "Evaluation on the test images"
-    if len(records) > 1:
-        evaluation = Section("evaluation", title, Content(tables=[comparison_table(records)]))
-        return [
-            curves_section(merge_panels(records, [panels(record) for record in records]), records),
-            evaluation,
-            differences(records),
-        ]
-    record = records[0]
+def classifier_sections(record: RunRecord) -> list[Section]:
+    """Return the parts of the page of a run."""
     text = "The first samples of the run, augmented as the network sees them."
     return [
         diagnosis(record),
-        curves_section(panels(record), records),
-        Section("evaluation", title, evaluation_content(record)),
+        curves_section(panels(record), record),
+        Section("evaluation", "Evaluation on the test images", evaluation_content(record)),
         samples_section(training_samples(record), text),
         inside(record),
         configuration(record, ClassifierConfig),
@@ -118,12 +107,3 @@ def evaluation_content(record: RunRecord) -> Content:
     mistakes, more = read_picture(folder / "mistakes.png", "Worst mistakes: true class, answer (its probability)", 90)
     table = Table(["class", "images", "recall", "precision"], rows)
     return Content(text, figures=[*matrix, *mistakes], tables=[table], notes=[*damage, *more])
-
-
-def comparison_table(records: Sequence[RunRecord]) -> Table:
-    rows = []
-    for record in records:
-        found = read_results(record)
-        values = [figure(found.get(key), 4) for key in ("accuracy", "balanced_accuracy", "last_accuracy")]
-        rows.append([record.label, found.get("images", "-"), *values])
-    return Table(["run", "images", "best accuracy", "mean over classes", "accuracy at the end"], rows)

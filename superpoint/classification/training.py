@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
@@ -40,23 +38,21 @@ RESULTS = "evaluation/classes.json"
 
 @dataclass(frozen=True)
 class ClassifierData:
-    """Images, network input and axes of colour noise of a run."""
+    """Images and network input of a run."""
 
     train: ClassImages
     test: ClassImages
     spec: ClassifierInput
-    axes: NDArray[np.float32] | None
 
     def dataset(self, config: ClassifierConfig) -> TrainingImages:
-        return TrainingImages(self.train, self.spec, config.augment, self.axes, config.seed)
+        return TrainingImages(self.train, self.spec, config.augment, config.seed)
 
 
 def read_data(config: ClassifierConfig) -> ClassifierData:
     """Open and read what `config.data` names. Raises: UserError, see `open_images`."""
     parts = open_images(config.data, config.seed)
     training, test = (load_images(config.data, images) for images in parts)
-    spec, axes = measure_input(training, config.data, config.augment)
-    return ClassifierData(training, test, spec, axes)
+    return ClassifierData(training, test, measure_input(training, config.data, config.augment))
 
 
 def train_classifier(

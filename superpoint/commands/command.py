@@ -39,7 +39,7 @@ INPUTS = Annotated[
     list[str] | None,
     Argument(
         metavar="IMAGES... [KEY=VALUE]",
-        help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar, pipe:command); "
+        help="folders, globs, lists (.txt), images, HDF5, tar shards (shard-{000..012}.tar); "
         "and settings, in place of those of the recipe",
     ),
 ]

@@ -52,6 +52,6 @@ def write_run_report(run: str) -> None:
     try:
         findings = doctor(run, others=OTHER_RUNS, range_test=False, quiet=True)
         typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
-        typer.echo(f"report: {write_report([run], others=OTHER_REPORTS)}")
+        typer.echo(f"report: {write_report(run, others=OTHER_REPORTS)}")
     except UserError as error:  # the run itself is complete
         typer.echo(f"warning: no findings or report: {error}")

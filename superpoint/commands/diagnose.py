@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from superpoint.commands.command import DIAGNOSE, Outcome, command
 from superpoint.commands.options import (
@@ -14,7 +14,6 @@ from superpoint.commands.options import (
     Rates,
     Run,
     check_path,
-    check_run,
     ends_in,
     numbers,
 )
@@ -48,7 +47,7 @@ def doctor_command(
 ) -> Outcome:
     """Say what is wrong with a run, why, and what to do: 15 checks of data, labels, network, output and history.
 
-    Runs that train descriptors get six more. Exit code 1 if a check fails.
+    Runs that train descriptors get five more. Exit code 1 if a check fails.
 
     superpoint doctor runs/quick
     """
@@ -64,20 +63,16 @@ def doctor_command(
 
 @command("report", DIAGNOSE)
 def report_command(
-    runs: Annotated[list[Path], Argument(help="run folders; several are compared"), check_run],
-    out: Annotated[
-        Path | None, Option(help="The HTML file; default report.html or comparison.html in the first run folder.")
-    ] = None,
+    run: Run, out: Annotated[Path | None, Option(help="The HTML file; default <run>/report.html.")] = None
 ) -> None:
-    """Write one HTML page about a run (curves, findings, heatmaps, samples, evaluation), or a comparison of several.
+    """Write one HTML page about a run: curves, findings, heatmaps, samples, evaluation.
 
     superpoint report runs/quick
-    superpoint report runs/a runs/b --out comparison.html
     """
     from superpoint.classification.report import OTHER_REPORTS
     from superpoint.diagnostics.report.write import write_report
 
-    typer.echo(f"report: {write_report(runs, out, OTHER_REPORTS)}")
+    typer.echo(f"report: {write_report(run, out, OTHER_REPORTS)}")
 
 
 def training_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:

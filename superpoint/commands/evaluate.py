@@ -137,18 +137,14 @@ def study_depth_command(
 
 
 @command("ingredients", study, config=partial(grid_config, "ingredients"), continues=True)
-def study_ingredients_command(
-    settings: ClassifierConfig,
-    out: Out = None,
-    pretrain: Annotated[str | None, Option(help="Other images by class, to pretrain on (as data.train).")] = None,
-) -> Outcome:
-    """Show what batch norm, initialisation, augmentation and pretraining do for a small network.
+def study_ingredients_command(settings: ClassifierConfig, out: Out = None) -> Outcome:
+    """Show what batch norm, initialisation and augmentation do for a small network.
 
-    superpoint study ingredients data.train=animals --pretrain other epochs=15
+    superpoint study ingredients data.train=animals epochs=15
     """
     from superpoint.classification.study import ingredient_cells
 
-    return _run_study("ingredients", ingredient_cells(settings, pretrain), out)
+    return _run_study("ingredients", ingredient_cells(settings), out)
 
 
 def _run_study(name: str, cells: list[Any], out: Path | None) -> Outcome:

@@ -27,7 +27,7 @@ def check_model(value: Any) -> None:
 def check_inputs(texts: list[str]) -> None:
     """Raise UserError for a plain name that is not there."""
     for text in texts:
-        if not (text.startswith("pipe:") or "{" in text or glob.has_magic(text) or Path(text).exists()):
+        if not ("{" in text or glob.has_magic(text) or Path(text).exists()):
             option = text.partition("=")
             hint = f"; is it --{option[0]} {option[2]}?" if option[1] else near_file(text)
             raise UserError(f"{text}: no such file or folder, expected images{hint}")

@@ -50,7 +50,6 @@ class Case:
         restores the modes and hooks that it changes.
     objective: called as objective(model, batch), see `engine.loop.train`.
     history: the lines of metrics.jsonl, oldest first.
-    read_gray: reader of the data's image files, path -> uint8; None if there are none.
     photographs: of the data, before augmentation; None if there are none.
     rate_curve: learning rates and smoothed losses of a range test, if made.
     """
@@ -60,7 +59,6 @@ class Case:
     model: nn.Module
     objective: Callable[[nn.Module, Sample], dict[str, Tensor]]
     history: list[dict[str, Any]] = field(default_factory=list)
-    read_gray: Callable[[Path], np.ndarray] | None = None
     photographs: LabelSource | None = None
     folder: Path | None = None
     rate_curve: tuple[list[float], list[float]] | None = None

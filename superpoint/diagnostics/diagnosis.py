@@ -7,7 +7,6 @@ from superpoint.diagnostics.checks.descriptors import (
     descriptor_collapse,
     descriptor_matching,
     descriptor_pattern,
-    descriptor_separation,
     descriptor_values,
     is_joint,
     pairs,
@@ -46,7 +45,6 @@ DESCRIPTOR_CHECKS: dict[str, Check] = {
     "pairs": pairs,
     "descriptor_values": descriptor_values,
     "descriptor_collapse": descriptor_collapse,
-    "descriptor_separation": descriptor_separation,
     "descriptor_matching": descriptor_matching,
     "descriptor_pattern": descriptor_pattern,
 }

@@ -52,15 +52,13 @@ def read_run(run: str | Path) -> RunReading:
     model = build_model(config.model, config.seed, pretrained=False)
     load_model_state(model, state, path)
     dataset = training_samples(config.data, config.seed, config.model.channels)
-    photographs = photographs_of(dataset)
     case = Case(
         config=config,
         dataset=dataset,
         model=model.eval(),
         objective=detector_objective(config),
         history=history.entries,
-        read_gray=None if photographs is None else photographs.read_image,
-        photographs=photographs,
+        photographs=photographs_of(dataset),
         folder=source.path,
     )
     return RunReading(case, checks_of(case), history, path, step)

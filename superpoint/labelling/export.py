@@ -1,7 +1,6 @@
 """Stage export-detections: images in, one feature file out. A kill costs half a minute, a stop nothing."""
 
 import importlib.metadata
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -213,7 +212,7 @@ def _label_share(
                 continue
             try:
                 skip = done * config.shard_size + (kept[part].count if part in kept else 0)
-                for item in source.read(part, config.shard_size, skip, lambda: stopped.is_set() or interrupted()):
+                for item in source.read(part, config.shard_size, skip):
                     yield Task(part, item)
             except UserError as error:
                 yield Task(part, None, error)
@@ -234,7 +233,7 @@ def _label_share(
         except (ValueError, cv2.error) as error:
             return task, one_line(error)
 
-    stopped, stop = threading.Event(), StopRequest()
+    stop = StopRequest()
 
     def interrupted() -> bool:
         return stop.signal is not None
@@ -253,7 +252,6 @@ def _label_share(
         load,
         threads=config.readers,
         ahead=AHEAD * config.readers,
-        stopped=stopped,
         interrupted=interrupted,
     )
     with closing(source), stop, Display(total, done, unit, progress=processes.first) as display:

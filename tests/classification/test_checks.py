@@ -46,9 +46,9 @@ def lines(losses: list[float], *, test: list[tuple[float, float]] | None = None)
 @pytest.fixture
 def healthy() -> ClassifierCase:
     training, test = drawn(20), drawn(30).subset([*range(25, 30), *range(55, 60), *range(85, 90)])
-    spec, axes = measure_input(training, CONFIG.data, CONFIG.augment)
+    spec = measure_input(training, CONFIG.data, CONFIG.augment)
     model = build(CONFIG.model, spec).train()
-    dataset, objective = TrainingImages(training, spec, CONFIG.augment, axes, 0), ClassifierObjective(spec)
+    dataset, objective = TrainingImages(training, spec, CONFIG.augment, 0), ClassifierObjective(spec)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     for step in range(60):
         samples = [dataset[20 * step + place] for place in range(20)]
@@ -77,7 +77,7 @@ def test_input_of_other_images(healthy: ClassifierCase) -> None:
     wrong = replace(healthy.spec, mean=[0.9] * 3, deviation=[0.01] * 3)
     assert find(replace(healthy, spec=wrong), "input").status is Status.FAIL
     black = replace(healthy.training, read=lambda _: np.zeros((24, 24, 3), np.uint8))
-    dataset = TrainingImages(black, healthy.spec, CONFIG.augment, None, 0)
+    dataset = TrainingImages(black, healthy.spec, CONFIG.augment, 0)
     assert "constant" in find(replace(healthy, dataset=dataset), "input").evidence
     assert find(replace(healthy, dataset=dataset), "input").status is Status.FAIL
 

@@ -10,7 +10,7 @@ from superpoint.classification.study_figures import Outcome, read_outcome, study
 from superpoint.config import load_config
 from superpoint.errors import UserError
 from superpoint.visualize import figure_to_image
-from tests.classification.data.drawings import write_folder, write_idx
+from tests.classification.data.drawings import write_idx
 
 QUICK = [
     *("epochs=2", "train.batch_size=8", "train.precision=fp32", "train.channels_last=false", "data.workers=0"),
@@ -51,31 +51,14 @@ def test_the_study_of_digits_ends_in_tables_and_a_figure(tmp_path: Path) -> None
         run_study("mnist", other, tmp_path / "study")
 
 
-def test_pretraining_comes_first_and_does_not_see_the_test_images(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_folder(tmp_path / "few", count=5, side=32)
-    write_folder(tmp_path / "many", count=9, side=32, classes=("a", "b"))  # the same drawings and more
-    config = settings("ingredients", tmp_path / "few", "data.height=32", "data.width=32", "epochs=1")
-    cells = [cell for cell in ingredient_cells(config, str(tmp_path / "many")) if cell.name.startswith("pretrain")]
-    assert [cell.name for cell in cells] == ["pretraining", "pretrained"]
-    found = run_study("ingredients", cells, tmp_path / "study")
-    assert isinstance(found, list)
-    assert [outcome.label for outcome in found] == [cells[1].label]
-    assert "images left out that are among the test images" in " ".join(capsys.readouterr().err.split())
-    written = (tmp_path / "study" / "runs" / "pretrained" / "config.yaml").read_text()
-    assert "study/runs/pretraining" in written
-
-
 def test_cells_differ_in_what_they_are_named_for(tmp_path: Path) -> None:
     depth = depth_cells(settings("depth", tmp_path), [20, 56])
     assert [(cell.group, cell.label) for cell in depth[:2]] == [("20 layers", "plain"), ("20 layers", "residual")]
     assert [cell.config.model.name for cell in depth[2:]] == ["cifar_plain56", "cifar_resnet56"]
     assert len({replace(cell.config, model=depth[0].config.model).optimizer.lr for cell in depth}) == 1
-    cells = {cell.name: cell for cell in ingredient_cells(settings("ingredients", tmp_path), None)}
+    cells = {cell.name: cell for cell in ingredient_cells(settings("ingredients", tmp_path))}
     assert list(cells) == ["plain", "plain-trunc", "norm", "norm-trunc", "augmented"]
-    assert not cells["norm"].config.augment.is_active
-    assert cells["augmented"].config.augment.is_active
+    assert (cells["norm"].config.augment.crop, cells["augmented"].config.augment.crop) == ("centre", "resized")
     assert cells["plain"].config.model.options == {"batch_norm": False}
     assert cells["norm-trunc"].config.model.init == "trunc_normal"
 

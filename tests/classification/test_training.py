@@ -65,28 +65,20 @@ def test_the_checks_of_the_run_pass(run: Path) -> None:
     assert [one["check"] for one in findings if one["status"] == "FAIL"] == []
 
 
-def test_the_report_shows_the_run(run: Path, tmp_path: Path) -> None:
+def test_the_report_shows_the_run(run: Path) -> None:
     text = (run / "report.html").read_text()
     for words in ("Confusion matrix", "ln(classes)", "checks that passed", "Training samples", "Update ratio"):
         assert words in text, words
     assert "detector loss" not in text
     assert "Keys of this version that the run does not know" not in text
     assert text.count("<img") >= 6 + 1 + 24  # curves, confusion matrix, samples
-    shutil.copytree(run, tmp_path / "other")
-    both = write_report([run, tmp_path / "other"], tmp_path / "both.html", OTHER_REPORTS).read_text()
-    assert "Accuracy: test" in both
-    assert "best accuracy" in both
-    (tmp_path / "detector").mkdir()
-    (tmp_path / "detector" / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(UserError, match="expected runs of one kind"):
-        write_report([run, tmp_path / "detector"], others=OTHER_REPORTS)
 
 
 def test_a_report_of_images_that_have_moved(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     config = (run / "config.yaml").read_text().replace(str(run.parent / "data"), str(tmp_path / "gone"))
     (tmp_path / "run" / "config.yaml").write_text(config)
-    assert "They cannot be drawn" in write_report([tmp_path / "run"], others=OTHER_REPORTS).read_text()
+    assert "They cannot be drawn" in write_report(tmp_path / "run", others=OTHER_REPORTS).read_text()
     with pytest.raises(UserError, match="gone: no such file or folder"):
         doctor(tmp_path / "run", others=OTHER_RUNS, quiet=True)
 

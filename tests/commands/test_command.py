@@ -90,7 +90,7 @@ def test_print_config_is_complete(command: str, shown: list[str], cli: CommandLi
 def test_arguments_are_told_apart() -> None:
     for text in ("resize=64", "decode.max_keypoints=5", "data.images=a/b=c"):
         assert OVERRIDE.fullmatch(text)
-    for text in ("photos", "pipe:curl https://x/?a=b", "./a=b", "photos/a=b.jpg", "Photos=2"):
+    for text in ("photos", "https://x/?a=b", "./a=b", "photos/a=b.jpg", "Photos=2"):
         assert not OVERRIDE.fullmatch(text)
 
 

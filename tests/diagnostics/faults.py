@@ -4,11 +4,9 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from superpoint.diagnostics.case import Case, Labelled, Sample
@@ -86,16 +84,6 @@ def unnormalised_input(case: Case) -> Case:
         return case.objective(lambda image: model(image * 255), batch)  # pyright: ignore[reportArgumentType]
 
     return replace(case, objective=objective)
-
-
-def swapped_channels(case: Case) -> Case:
-    """Images are read as OpenCV does, and taken for RGB."""
-
-    def read(path: Path, **_: object) -> np.ndarray:
-        with Image.open(path) as image:
-            return np.array(Image.fromarray(np.asarray(image.convert("RGB"))[:, :, ::-1]).convert("L"))
-
-    return replace(case, read_gray=read)
 
 
 def reshaped_labels(case: Case) -> Case:

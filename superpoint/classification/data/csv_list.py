@@ -22,13 +22,11 @@ def read_csv_list(
     """Open the images of a list by split: {"train": ..., "test": ...}, or {"": ...} without a column `split`.
 
     Args:
-        file: first line `path,label` or `path,label,split`. Labels are names, or whole numbers from 0 in a list without
-            `split`.
+        file: first line `path,label` or `path,label,split`.
         root: folder of the paths; None = the folder of the file.
-        classes: names of the classes, which labels name or count. None = the names that occur, in natural order, or 0
-            to the largest number, each of which must occur.
+        classes: names of the classes, which labels name or count from 0. None = the labels, in natural order.
 
-    Raises: UserError with the line of the file: unreadable, a missing column or image, a label out of range, one class
+    Raises: UserError with the line of the file: unreadable, a missing column or image, an unknown label, one class
     only, a path named twice.
     """
     file = Path(file)
@@ -84,32 +82,16 @@ def _classes(
 ) -> tuple[list[str], list[int]]:
     """Return the names of the classes and the number of each row's class."""
     labels = [row[2] for row in rows]
-    integers = all(label.lstrip("-").isascii() and label.lstrip("-").isdigit() for label in labels)
-    if any(row[3] for row in rows) or (classes is not None and any(label in classes for label in labels)):
-        integers = False  # `write_csv_list` writes names, and folders may be called 1, 2, 10
-    if not integers:
-        known = list(classes) if classes is not None else sorted(set(labels), key=natural_order)
-        for line, _, label, _ in rows:
-            if label not in known:
-                raise UserError(f"{file}, line {line}: found label '{label}', expected one of {', '.join(known[:10])}")
-        numbers = [known.index(label) for label in labels]
-    else:
-        numbers = [int(label) for label in labels]
-        count = len(classes) if classes is not None else max(numbers) + 1
-        for (line, *_), number in zip(rows, numbers, strict=True):
-            if not 0 <= number < count:
-                raise UserError(f"{file}, line {line}: found label {number}, expected 0 to {count - 1}")
-        absent = min(set(range(len(numbers) + 1)) - set(numbers))
-        if classes is None and absent < count:
-            line = rows[numbers.index(count - 1)][0]
-            raise UserError(
-                f"{file}, line {line}: found label {count - 1}, but no image of label {absent}; expected 0 to K - 1 "
-                "without gaps, or the names of the classes (data.classes)"
-            )
-        known = list(classes) if classes is not None else [str(number) for number in range(count)]
+    known = list(classes) if classes is not None else sorted(set(labels), key=natural_order)
+    numbers = {name: number for number, name in enumerate(known)}
+    if not set(labels) & set(known):  # 0, 1, ... of classes that have names
+        numbers = {str(number): number for number in range(len(known))}
+    for line, _, label, _ in rows:
+        if label not in numbers:
+            raise UserError(f"{file}, line {line}: found label '{label}', expected one of {', '.join(known[:10])}")
     if len(known) < 2:
         raise UserError(f"{file}: found one class only ('{known[0]}'), expected at least two")
-    return known, numbers
+    return known, [numbers[label] for label in labels]
 
 
 def write_csv_list(folder: str | Path, out: str | Path, *, test_share: float = 0.2, seed: int = 0) -> dict[str, int]:

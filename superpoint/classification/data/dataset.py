@@ -18,7 +18,7 @@ from superpoint.classification.config import ClassAugmentConfig, ClassDataConfig
 from superpoint.classification.data.csv_list import read_csv_list, split_numbers
 from superpoint.classification.data.idx import is_idx, read_idx_pair
 from superpoint.classification.data.images import ClassImages, in_channels, read_class_folder
-from superpoint.classification.data.transforms import colour_axes, evaluation_views, training_view
+from superpoint.classification.data.transforms import evaluation_views, training_view
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
 
@@ -157,27 +157,22 @@ def load_images(config: ClassDataConfig, images: ClassImages) -> ClassImages:
     return loaded
 
 
-def measure_input(
-    images: ClassImages, config: ClassDataConfig, augment: ClassAugmentConfig
-) -> tuple[ClassifierInput, NDArray[np.float32] | None]:
-    """Measure mean and deviation per channel, and the principal axes of the colours (None: grey)."""
+def measure_input(images: ClassImages, config: ClassDataConfig, augment: ClassAugmentConfig) -> ClassifierInput:
+    """Measure mean and deviation per channel."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), MEASURED)).round().astype(int)
-    channels = config.channels
-    mean, products = np.zeros(channels), np.zeros((channels, channels))
+    moments = []  # every image counts the same, whatever its size
     for number in watch(chosen.tolist(), "colours of the images"):
-        pixels = in_channels(readable(images, number)[1], channels).reshape(-1, channels).astype(np.float64)
-        mean += pixels.mean(axis=0) / len(chosen)  # every image counts the same, whatever its size
-        products += pixels.T @ pixels / len(pixels) / len(chosen)
-    covariance = products - np.outer(mean, mean)
-    deviation = np.sqrt(covariance.diagonal().clip(min=0)) / 255
+        pixels = in_channels(readable(images, number)[1], config.channels).reshape(-1, config.channels) / 255
+        moments.append((pixels.mean(axis=0), np.square(pixels).mean(axis=0)))
+    mean, square = np.mean(moments, axis=0)
+    deviation = np.sqrt((square - mean**2).clip(min=0))
     deviation = np.where(deviation > 1e-3, deviation, 1.0)  # a channel that is the same everywhere
-    shown = mean / 255 if config.normalise != "none" else np.zeros(channels)
-    scale = deviation if config.normalise == "standard" else np.ones(channels)
-    spec = ClassifierInput(
-        list(images.classes), config.height, config.width, channels,
+    shown = mean if config.normalise != "none" else np.zeros(config.channels)
+    scale = deviation if config.normalise == "standard" else np.ones(config.channels)
+    return ClassifierInput(
+        list(images.classes), config.height, config.width, config.channels,
         shown.round(6).tolist(), scale.round(6).tolist(), augment.test_resize, augment.test_crops,
     )  # fmt: skip
-    return spec, colour_axes(covariance) if channels == 3 else None
 
 
 def readable(images: ClassImages, number: int) -> tuple[int, NDArray[np.uint8]]:
@@ -203,10 +198,9 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
         images: ClassImages,
         spec: ClassifierInput,
         augment: ClassAugmentConfig,
-        axes: NDArray[np.float32] | None,
         seed: int,
     ) -> None:
-        self.images, self.spec, self.augment, self.axes, self.seed = images, spec, augment, axes, seed
+        self.images, self.spec, self.augment, self.seed = images, spec, augment, seed
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def number(self, index: int) -> int:
@@ -219,7 +213,7 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
         number, pixels = readable(self.images, self.number(index))
         rng = np.random.default_rng([self.seed, 4, index])
         size = self.spec.height, self.spec.width
-        view = training_view(in_channels(pixels, self.spec.channels), size, self.augment, self.axes, rng)
+        view = training_view(in_channels(pixels, self.spec.channels), size, self.augment, rng)
         label = int(self.images.labels[number])
         return {"image": self.spec.prepare(view), "label": torch.tensor(label), "index": torch.tensor(index)}
 

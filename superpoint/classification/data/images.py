@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +16,6 @@ from superpoint.files import natural_order
 
 Image = NDArray[np.uint8]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-SIDE = 12  # pixels of the thumbnails that are compared
-ALIKE = 0.98  # correlation of two thumbnails: copies have .995 and more, other photographs at most .97
 
 
 @dataclass(frozen=True)
@@ -128,27 +125,3 @@ def in_channels(image: Image, channels: int) -> Image:
     if channels == 3:
         return np.repeat(image, 3, axis=2)
     return np.rint(image.astype(np.float32) @ LUMA).astype(np.uint8)[:, :, None]
-
-
-def look_alikes(images: ClassImages, others: ClassImages) -> NDArray[np.int64]:
-    """Return the numbers of the `images` that are copies of one of the `others`, in any size and compression."""
-    if not len(images) or not len(others):
-        return np.empty(0, np.int64)
-    ours, known = _thumbnails(images), _thumbnails(others)
-    closest = [(ours[start : start + 256] @ known.T).max(axis=1) for start in range(0, len(ours), 256)]
-    return np.flatnonzero(np.concatenate(closest) > ALIKE)
-
-
-def _thumbnails(images: ClassImages) -> NDArray[np.float32]:
-    """Return grey thumbnails with mean 0 and norm 1, float32 [N, SIDE^2]; zeros for an image without contrast."""
-    found = np.zeros((len(images), SIDE * SIDE), np.float32)
-    for number in range(len(images)):
-        try:
-            grey = in_channels(images.read(number), 1)[:, :, 0]
-        except UserError:
-            continue
-        small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
-        small -= small.mean()
-        norm = float(np.linalg.norm(small))
-        found[number] = small / norm if norm > SIDE else 0.0
-    return found

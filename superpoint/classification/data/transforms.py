@@ -15,18 +15,10 @@ Size = tuple[int, int]
 TRIES = 10  # of a random area and shape, before the whole image is taken
 
 
-def training_view(
-    image: Image, size: Size, config: ClassAugmentConfig, axes: NDArray[np.float32] | None, rng: Generator
-) -> Image:
-    """Return a training image cut, mirrored and recoloured, as `config` says; uint8 [*size, C].
-
-    axes: principal axes of the colours, see `colour_axes`; None = no colour noise.
-    """
+def training_view(image: Image, size: Size, config: ClassAugmentConfig, rng: Generator) -> Image:
+    """Return a training image cut, mirrored and recoloured, as `config` says; uint8 [*size, C]."""
     if config.crop == "resized":
         image = random_resized_crop(image, size, config.scale, config.ratio, rng)
-    elif config.crop == "jittered":
-        shortest = max(size) * rng.uniform(config.jitter[0], config.jitter[1])
-        image = random_crop(resize_shorter(image, shortest), size, rng)
     elif config.crop == "padded":
         pad = (config.padding, config.padding)
         image = random_crop(np.pad(central_view(image, size), (pad, pad, (0, 0))), size, rng)
@@ -34,10 +26,7 @@ def training_view(
         image = central_view(image, size)
     if rng.random() < config.flip:
         image = np.ascontiguousarray(image[:, ::-1])
-    image = colour_jitter(image, config.brightness, config.contrast, config.saturation, config.hue, rng)
-    if config.pca > 0 and axes is not None:
-        image = pca_noise(image, axes, config.pca, rng)
-    return image
+    return colour_jitter(image, config.brightness, config.contrast, config.saturation, config.hue, rng)
 
 
 def evaluation_views(image: Image, size: Size, resize: float = 1.15, crops: int = 1) -> NDArray[np.uint8]:
@@ -110,26 +99,6 @@ def colour_jitter(
         hsv[:, :, 0] += np.uint8(round(turn * 256) % 256)  # a full circle is 256 steps, and wraps as uint8 does
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL).astype(np.uint8)
     return image
-
-
-def pca_noise(image: Image, axes: NDArray[np.float32], strength: float, rng: Generator) -> Image:
-    """Add one colour to the whole image: normal along each principal axis of the training colours.
-
-    Source: Krizhevsky et al. 2012, section 4.1, second form of augmentation, strength 0.1.
-    """
-    if image.shape[2] != 3:
-        return image
-    shift = axes @ rng.normal(0.0, strength, 3).astype(np.float32)
-    return np.rint((image + shift).clip(0, 255)).astype(np.uint8)
-
-
-def colour_axes(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the principal axes of colours as columns, float32 [3, 3], each as long as the standard deviation along it.
-
-    covariance: of RGB in grey levels, [3, 3]. The paper multiplies by variances of values 0..1 instead.
-    """
-    variances, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(variances.clip(min=0))).astype(np.float32)
 
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from superpoint.data.bands import COLOURS, PLANES, array_image, read_image
 from superpoint.data.feature_file import READS, limit_cache
 from superpoint.data.images import read_orientation
-from superpoint.data.sources.streams import never, open_stream
 from superpoint.errors import UserError, one_line
 from superpoint.files import natural_order
 
@@ -46,11 +45,8 @@ class ImageSource(Protocol):
         """Return the number of parts of `size` images each (tars: of one tar each)."""
         ...
 
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
-        """Yield the images of a part after the first `skip`.
-
-        Raises: UserError if the source breaks, or is `stopped()` while it waits.
-        """
+    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
+        """Yield the images of a part after the first `skip`. Raises: UserError if the source breaks."""
         ...
 
     def close(self) -> None:
@@ -78,7 +74,7 @@ class NamedImages(ImageSource):
     def parts(self, size: int) -> int:
         return -(-len(self.names) // size)
 
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
         for name in self.names[part * size + skip : (part + 1) * size]:
             yield Item(name, lambda name=name: self.load(name), lambda name=name: self.orientation(name))
 
@@ -124,7 +120,7 @@ class TarImages(ImageSource):
         self.extensions = tuple(extensions)
         self.prefix, self.channels = prefix, channels
         for url in urls:
-            if not url.startswith("pipe:") and not Path(url).is_file():
+            if not Path(url).is_file():
                 raise UserError(f"{url}: no such file, expected a tar of images")
 
     def describe(self) -> dict[str, Any]:
@@ -133,15 +129,12 @@ class TarImages(ImageSource):
     def parts(self, size: int) -> int:
         return len(self.urls)
 
-    def read(self, part: int, size: int, skip: int = 0, stopped: Callable[[], bool] = never) -> Iterator[Item]:
+    def read(self, part: int, size: int, skip: int = 0) -> Iterator[Item]:
         url = self.urls[part]
-        before = f"{_stem(url, part)}/" if self.prefix else ""
+        before = f"{Path(url).name.split('.tar')[0].removesuffix('.tgz')}/" if self.prefix else ""
         count = 0
         try:
-            with (
-                open_stream(url, stopped) as stream,
-                tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictMember) as tar,  # type: ignore[call-overload]
-            ):
+            with tarfile.open(url, mode="r|*", tarinfo=StrictMember) as tar:
                 for member in tar:
                     if not member.isfile() or not member.name.lower().endswith(self.extensions):
                         continue
@@ -161,11 +154,6 @@ class TarImages(ImageSource):
                 check_end(tar)
         except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{url}: breaks off after {count} images ({one_line(error)})") from error
-
-
-def _stem(url: str, part: int) -> str:
-    """Name of a tar without its ending: x/a-001.tar.gz -> a-001; the number of a command."""
-    return f"{part:06d}" if url.startswith("pipe:") else Path(url).name.split(".tar")[0].removesuffix(".tgz")
 
 
 class Hdf5Images(NamedImages):

@@ -30,7 +30,7 @@ LISTS = (".txt", ".lst")
 HDF5 = (".h5", ".hdf5")
 SUPPORTED = (
     f"a folder, a glob, a list ({', '.join(LISTS)}), HDF5 ({', '.join(HDF5)}), tar shards "
-    f"(.tar, .tar.gz, .tgz, pipe:command) or images ({', '.join(EXTENSIONS)})"
+    f"(.tar, .tar.gz, .tgz) or images ({', '.join(EXTENSIONS)})"
 )
 
 
@@ -95,7 +95,7 @@ def open_source(
     Args:
         inputs: folders (searched recursively, without hidden files), globs (** goes into sub-folders), list files (a
             path per line, relative to `root` or else to the list), images, one HDF5 file, or tar shards:
-            `shard-{000..012}.tar`, `pipe:command`.
+            `shard-{000..012}.tar`.
         root: image names are relative to it; by default to the folder, the list's folder or the part of a glob before
             its first wildcard; of several inputs to the folder they have in common.
         prefix: names of tar members begin with the name of their tar.
@@ -106,7 +106,7 @@ def open_source(
     if not inputs:
         raise UserError(f"images: found no input, expected {SUPPORTED}")
     expanded = [text for each in inputs for text in expand_braces(each)]
-    tars = [text for text in expanded if text.startswith("pipe:") or is_tar(text)]
+    tars = [text for text in expanded if is_tar(text)]
     stores = [text for text in expanded if text not in tars and Path(text).suffix.lower() in HDF5]
     if tars or stores:
         if len(tars) < len(expanded) and len(expanded) > 1:

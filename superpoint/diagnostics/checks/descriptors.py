@@ -30,8 +30,6 @@ ALIKE, UNLIKE = 0.35, 0.2
 LENGTH = 0.02  # by which the length of a descriptor may differ from 1; bf16 rounds by 0.004
 # Mean cosine of descriptors of different images. Healthy 0 to .1 (dual softmax, 500 steps: .02).
 COLLAPSED, NEARLY = 0.9, 0.6
-# Share of (same place, other place) whose similarities are in the right order; .5 = chance. Healthy .99.
-CHANCE, WEAK = 0.7, 0.9
 # Matching accuracy over that of guessing (1.2 % of 192 places; healthy .84 after 500 steps).
 GUESSING, POOR = 2.0, 5.0
 # Share of the variance of the descriptors that their cell explains whatever the image shows. Healthy .02.
@@ -206,29 +204,6 @@ def descriptor_collapse(case: Case) -> Finding:
     return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
 
 
-def descriptor_separation(case: Case) -> Finding:
-    """Are the descriptors of a correspondence more alike than others?"""
-    check = "descriptor_separation"
-    if finding := _unjudged(check, case):
-        return finding
-    seen = observe_pairs(case)
-    ordered = ranked(seen.positive, seen.negative)
-    same, other = seen.figures["positive_similarity"], seen.figures["negative_similarity"]
-    hard = seen.figures["hardest_negative"]
-    details = {"ordered": ordered, "positive": same, "negative": other, "hardest_negative": hard}
-    evidence = (
-        f"Mean cosine of two views of a point {same:.2f}, of different points {other:.2f} (the most similar ones "
-        f"{hard:.2f}); in the right order {ordered:.1%} of the time (chance 50 %, expected above {WEAK:.0%})."
-    )
-    if ordered > WEAK:
-        return Finding(check, Status.PASS, evidence, details=details)
-    cause = "Weak separation: views of a point are hardly more alike than different points."
-    if ordered <= CHANCE:
-        cause = "No separation: the descriptor says nothing about the point, or the loss has wrong correspondences."
-    remedy = "See `pairs` first; then raise descriptor.weight, train longer, learn one pair by `superpoint overfit`."
-    return _alarm(check, case, ordered <= CHANCE, evidence, cause, remedy, details)
-
-
 def descriptor_matching(case: Case) -> Finding:
     """Are correspondences found more often than by chance?"""
     check = "descriptor_matching"
@@ -237,10 +212,12 @@ def descriptor_matching(case: Case) -> Finding:
     seen = observe_pairs(case)
     accuracy, chance = seen.figures["matching_accuracy"], seen.chance
     needed = min(POOR * chance, 0.9)  # of a few correspondences guessing is right often
-    details = {"accuracy": accuracy, "chance": chance, "correspondences": int(seen.forth.asked.sum())}
+    same, other = seen.figures["positive_similarity"], seen.figures["negative_similarity"]
+    details = {"accuracy": accuracy, "chance": chance, "positive": same, "negative": other}
     evidence = (
         f"{accuracy:.1%} of the correspondences of training pairs are found by the nearest descriptor, guessing "
-        f"{chance:.1%} (expected above {needed:.1%})."
+        f"{chance:.1%} (expected above {needed:.1%}); mean cosine of two views of a point {same:.2f}, of different "
+        f"points {other:.2f}."
     )
     if accuracy > needed:
         return Finding(check, Status.PASS, evidence, details=details)
@@ -271,18 +248,6 @@ def descriptor_pattern(case: Case) -> Finding:
     cause = "The map has a pattern of its own: points are told apart by where they lie (padding, coordinates)."
     remedy = "Warp both views (data.homography.enable=true) and crop at random; see `input_sensitivity`."
     return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
-
-
-def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
-    """Return the probability that a value of `positive` exceeds one of `negative` (area under the ROC curve).
-
-    Ties count half; without either it is 1.
-    """
-    if not len(positive) or not len(negative):
-        return 1.0
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
-    return float(below.mean() / (2 * len(ordered)))
 
 
 def position_share(maps: Tensor) -> float:

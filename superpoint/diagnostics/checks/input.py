@@ -1,12 +1,8 @@
-"""Check of the network's input: range, spread, shape, and colour channels."""
-
-import tempfile
-from pathlib import Path
+"""Check of the network's input: range, spread, shape, and channels."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from superpoint.diagnostics.case import Case
@@ -16,23 +12,12 @@ from superpoint.geometry.cells import CELL
 
 MIN_SPREAD = 0.01  # standard deviation of an image of 0..1; the weakest of 400 healthy ones .019, the median .16
 MAX_MEAN, SPREADS = 1.5, (0.3, 4.0)  # at the first convolution; healthy batches -.6 .. .2 and .87 .. 1.37
-PURE = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # red, green, blue
-LUMA = (76, 150, 29)  # of pure red, green and blue, ITU-R BT.601
-TOLERANCE = 3  # grey levels
 LOOKED_AT, THINNED = 8, 256  # photographs, and the pixels of their sides, that channels are compared on
-READERS = {
-    (29, 150, 76): "red and blue are swapped: BGR is taken for RGB (or the other way round)",
-    (85, 85, 85): "grey is the mean of the channels, not the luma",
-    (54, 182, 18): "grey is the luma of ITU-R BT.709, not of BT.601",
-    (255, 0, 0): "grey is the first channel alone",
-    (0, 255, 0): "grey is the second channel alone",
-    (0, 0, 255): "grey is the third channel alone",
-}
 AS_DELIVERED = "the objective divides uint8 by 255 and the network itself centres: nothing else scales"
 
 
 def input_(case: Case) -> Finding:
-    """Is the input normalised, alive in every channel, and coloured in the right way?"""
+    """Is the input normalised, and alive in every channel?"""
     seen = observe(case)
     image = seen.image.double()
     data = case.config.data
@@ -40,7 +25,6 @@ def input_(case: Case) -> Finding:
     spread = image.flatten(1).std(dim=1) if image.numel() else torch.zeros(1)
     low, high = (float(image.min()), float(image.max())) if image.numel() else (0.0, 0.0)
     channels = case.config.model.channels
-    grey = _greys(case) if channels == 1 else None
     centre = None  # of what the first convolution gets
     if seen.first is not None and case.config.model.centring:
         centre = float(seen.first.mean()), float(seen.first.std())
@@ -49,7 +33,6 @@ def input_(case: Case) -> Finding:
         "range": [low, high],
         "spread": [float(spread.min()), float(spread.median()), float(spread.max())],
         "first_convolution": None if centre is None else list(centre),
-        "read_gray_of_red_green_blue": grey,
     }
     kind = str(seen.image.dtype).removeprefix("torch.")
     evidence = (
@@ -63,10 +46,8 @@ def input_(case: Case) -> Finding:
         levels = np.mean([(each.mean(axis=(0, 1)), each.std(axis=(0, 1))) for each in pictures], axis=0) / 255
         details["channels"] = {"mean": levels[0].tolist(), "spread": levels[1].tolist()}
         evidence += f"; its channels are {', '.join(f'{mean:.2f} +- {spread:.2f}' for mean, spread in levels.T)}."
-    elif grey is None:
-        evidence += "; no image files are read, so there are no colours to get wrong."
     else:
-        evidence += f"; files: red, green, blue become {_triple(grey)} (expected {_triple(LUMA)})."
+        evidence += "."
 
     status, cause, remedy = Status.FAIL, "", ""
     if seen.image.dim() != 4 or seen.image.shape[1] != channels or list(seen.image.shape[2:]) != size:
@@ -81,12 +62,6 @@ def input_(case: Case) -> Finding:
         status = Status.WARN
         cause = "What reaches the first convolution is not 0 +- 1: the input is normalised twice, or not at all."
         remedy = "See SuperPoint.forward: (image - 0.5) * 4 of an image in 0..1."
-    elif grey is not None and _apart(grey, LUMA) > TOLERANCE:
-        known = next((words for reader, words in READERS.items() if _apart(grey, reader) <= TOLERANCE), "")
-        cause = "The image reader does not make the luma of colours."
-        if known:
-            cause = f"Wrong channel order or weights in the image reader: {known}."
-        remedy = "Read by superpoint.data.images.read_gray; cv2.imread gives BGR (COLOR_BGR2GRAY)."
     elif pictures and (trouble := _channel_trouble(pictures)):
         status, cause, remedy = trouble
     else:
@@ -149,23 +124,6 @@ def _channel_trouble(pictures: list[NDArray[np.uint8]]) -> tuple[Status, str, st
     return None
 
 
-def _apart(grey: tuple[int, int, int], other: tuple[int, int, int]) -> int:
-    return max(abs(a - b) for a, b in zip(grey, other, strict=True))
-
-
-def _greys(case: Case) -> tuple[int, int, int] | None:
-    """Return the median grey levels that the data's reader makes of a red, a green and a blue picture."""
-    if case.read_gray is None:
-        return None
-    levels = []
-    with tempfile.TemporaryDirectory() as folder:
-        for colour in PURE:
-            path = Path(folder) / "colour.png"
-            Image.new("RGB", (16, 12), colour).save(path)
-            levels.append(int(np.median(case.read_gray(path))))
-    return levels[0], levels[1], levels[2]
-
-
 def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:
     """Return scale and offset of the least-squares line seen = scale * raw + offset, and the correlation."""
     if raw.shape != seen.shape:
@@ -181,7 +139,3 @@ def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:
 
 def _shape(image: Tensor) -> str:
     return f"[{', '.join(map(str, image.shape))}]"
-
-
-def _triple(values: tuple[int, int, int]) -> str:
-    return " / ".join(map(str, values))

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from superpoint.errors import UserError
-from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
+from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.decode import logits_to_probability
 
 Cells = NDArray[np.generic] | torch.Tensor  # [Hc, Wc]
@@ -35,7 +35,6 @@ class CellMaps:
         logits: float32 [65, Hc, Wc].
         probability: float32 [H, W], 0..1, cropped to the image.
         dustbin: probability of "no interest point", 0..1.
-        logit_range: largest minus smallest of the 65 logits.
         logsumexp: of the 65 logits; beyond 88 exp() overflows in fp32.
         entropy: of the 65 probabilities, in nats: 0 .. ln 65 = 4.17.
         argmax: int64 in 0..64.
@@ -48,7 +47,6 @@ class CellMaps:
     logits: NDArray[np.float32]
     probability: NDArray[np.float32]
     dustbin: NDArray[np.float32]
-    logit_range: NDArray[np.float32]
     logsumexp: NDArray[np.float32]
     entropy: NDArray[np.float32]
     argmax: NDArray[np.int64]
@@ -77,13 +75,6 @@ class CellMaps:
         found, wanted = self.argmax[rows, columns], self.target[rows, columns]
         return float(np.hypot(found % CELL - wanted % CELL, found // CELL - wanted // CELL).mean())
 
-    def mean_cell(self) -> NDArray[np.float32]:
-        """Return the mean probability of each pixel of a cell over the valid cells, [8, 8]; even in a good network."""
-        if not self.valid.any():
-            return np.zeros((CELL, CELL), np.float32)
-        shares = np.exp(self.logits[:DUSTBIN] - self.logsumexp)
-        return shares[:, self.valid].mean(axis=1).reshape(CELL, CELL).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class WorstCell:
@@ -109,35 +100,25 @@ def measure_cells(
         valid: [Hc, Wc]; None = all cells.
 
     Raises:
-        ValueError: shapes that do not fit each other.
         UserError: logits that are not finite.
     """
-    cells = tuple(logits.shape[1:])
     height, width = size
-    if logits.ndim != 3 or len(logits) != CHANNELS or cells != (-(-height // CELL), -(-width // CELL)):
-        expected = f"[65, {-(-height // CELL)}, {-(-width // CELL)}] for an image of {height}x{width}"
-        raise ValueError(f"logits: found shape {list(logits.shape)}, expected {expected}")
     values = logits.detach().float().cpu()
     if not bool(values.isfinite().all()):
         raise UserError("model output: found NaN or infinity, expected finite logits; the weights are broken")
     logarithms = values.log_softmax(dim=0)
     probability = logits_to_probability(values[None])[0, :height, :width]
-    counted = np.ones(cells, bool) if valid is None else np.asarray(valid).astype(bool)
-    if counted.shape != cells:
-        raise ValueError(f"valid: found shape {list(counted.shape)}, expected {list(cells)}")
+    counted = np.ones(tuple(logits.shape[1:]), bool) if valid is None else np.asarray(valid).astype(bool)
     argmax = values.argmax(dim=0).numpy()
     labels, loss, verdict = None, None, None
     if target is not None:
         labels = np.asarray(target).astype(np.int64)
-        if labels.shape != cells or not ((labels >= 0) & (labels <= DUSTBIN)).all():
-            raise ValueError(f"target: found shape {list(labels.shape)}, expected {list(cells)} with values 0..64")
         loss = -logarithms.gather(0, torch.from_numpy(labels)[None])[0].numpy()
         verdict = judge_cells(argmax, labels, counted)
     return CellMaps(
         logits=values.numpy(),
         probability=probability.numpy(),
         dustbin=logarithms[DUSTBIN].exp().numpy(),
-        logit_range=(values.amax(dim=0) - values.amin(dim=0)).numpy(),
         logsumexp=values.logsumexp(dim=0).numpy(),
         entropy=-(logarithms.exp() * logarithms).sum(dim=0).numpy(),
         argmax=argmax,
@@ -161,19 +142,13 @@ def judge_cells(argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDA
 def worst_cells(maps: CellMaps, count: int) -> list[WorstCell]:
     """Return the `count` valid cells to look at first.
 
-    With labels these have the largest loss; without, half have the largest entropy, half the largest |logsumexp|.
+    With labels these have the largest loss, without the largest entropy.
     """
     if maps.loss is not None:
         cells = _largest(maps.loss, maps.valid, count)
         return [WorstCell(row, column, f"loss {maps.loss[row, column]:.2f} nats") for row, column in cells]
-    uncertain = _largest(maps.entropy, maps.valid, -(-count // 2))
-    left = maps.valid.copy()
-    left[tuple(np.array(uncertain, int).reshape(-1, 2).T)] = False
-    extreme = _largest(np.abs(maps.logsumexp), left, count - len(uncertain))
-    return [
-        *(WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in uncertain),
-        *(WorstCell(row, column, f"logsumexp {maps.logsumexp[row, column]:+.1f} nats") for row, column in extreme),
-    ]
+    cells = _largest(maps.entropy, maps.valid, count)
+    return [WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in cells]
 
 
 def _largest(values: NDArray[np.floating], allowed: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:

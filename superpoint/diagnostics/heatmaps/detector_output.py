@@ -105,11 +105,8 @@ def measure_output(
         valid: bool [Hc, Wc], the cells the loss counts. None = all.
 
     Raises:
-        ValueError: shapes that do not fit each other.
         UserError: logits that are not finite.
     """
-    if image.ndim != 2 or image.dtype != np.uint8:
-        raise ValueError(f"image: found {image.dtype} of shape {list(image.shape)}, expected uint8 [H, W]")
     height, width = image.shape
     labels = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)
     if labels is not None:

@@ -50,14 +50,13 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
         kind = (
             "Cells of the largest loss (minus ln of the label's probability); cross: label, ring: largest channel"
             if labelled
-            else "No labels: the most uncertain cells (entropy), then those of the largest |logsumexp|; ring: largest "
-            "channel"
+            else "No labels: the most uncertain cells (entropy); ring: largest channel"
         )
         lower.suptitle(kind, x=0.01, ha="left", fontsize=SMALL + 2)
         zooms = lower.subfigures(rows, ACROSS, squeeze=False).flat
         for number, (zoom, cell) in enumerate(zip(zooms, shown, strict=False), 1):
             draw_zoom(zoom, output, cell, number)
-        _number_cells(drawn["argmax" if labelled else "entropy"], shown)
+        _number_cells(drawn["argmax" if labelled else "dustbin"], shown)
     return figure
 
 

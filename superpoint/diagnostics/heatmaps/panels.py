@@ -36,10 +36,6 @@ MARKERS = {
 }
 
 
-def input_panel(axes: Axes, output: DetectorOutput) -> None:
-    show_image(axes, output, "input (grey level 0..255)")
-
-
 def label_panel(axes: Axes, output: DetectorOutput) -> None:
     """Draw label points and the cells they were encoded to: a swap of x and y shows here."""
     target, labels = output.maps.target, output.labels
@@ -98,42 +94,20 @@ def dustbin_panel(axes: Axes, output: DetectorOutput) -> None:
     _show_map(axes, output.maps.dustbin, title, "probability of no interest point", Normalize(0, 1))
 
 
-def range_panel(axes: Axes, output: DetectorOutput) -> None:
-    norm = Normalize(0, max(float(output.maps.logit_range.max()), 1e-3))
-    _show_map(axes, output.maps.logit_range, "logit range of a cell (max - min)", "nats", norm)
-
-
 def logsumexp_panel(axes: Axes, output: DetectorOutput) -> None:
     values = output.maps.logsumexp
     title = f"logsumexp of a cell: {values.min():.1f} to {values.max():.1f}"
     _show_map(axes, values, title, "nats (exp overflows above 88)", spread(values))
 
 
-def entropy_panel(axes: Axes, output: DetectorOutput) -> None:
-    norm = Normalize(0, float(np.log(DUSTBIN + 1)))
-    unit = "nats (ln 65 = 4.17: knows nothing)"
-    _show_map(axes, output.maps.entropy, "uncertainty (entropy of the 65)", unit, norm)
-
-
-def mean_cell_panel(axes: Axes, output: DetectorOutput) -> None:
-    mean = output.maps.mean_cell()
-    norm = Normalize(0, max(float(mean.max()), 1e-6))
-    _show_map(axes, mean, "mean cell (even is healthy)", "mean probability", norm, "viridis", "px")
-    axes.set(xlabel="x in the cell (px)", ylabel="y in the cell (px)")
-
-
 Panel = Callable[[Axes, DetectorOutput], None]
 PANELS: dict[str, Panel] = {
-    "input": input_panel,
     "label": label_panel,
     "probability": probability_panel,
     "detections": detection_panel,
     "argmax": verdict_panel,
     "dustbin": dustbin_panel,
-    "range": range_panel,
     "logsumexp": logsumexp_panel,
-    "entropy": entropy_panel,
-    "mean cell": mean_cell_panel,
 }
 
 

@@ -210,7 +210,7 @@ def _report_lines(outcome: OverfitResult) -> list[str]:
 def _write(outcome: OverfitResult, watch: Watch, about: str) -> None:
     wrong = [int(frame.wrong.sum()) for frame in watch.frames]
     frames = [watch.frames[number] for number in moments([frame.step for frame in watch.frames], wrong)]
-    strip = heatmap_strip(watch.image, watch.points, watch.positive, frames, about)
+    strip = heatmap_strip(watch.image, watch.points, watch.positive, frames)
     save_image(outcome.folder / "strip.png", strip)
     if watch.shown is not None:
         save_image(outcome.folder / "matches.png", draw_correspondences(watch.parts[0], watch.shown, 0))

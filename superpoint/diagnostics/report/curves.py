@@ -42,7 +42,6 @@ class Curve:
 
     Attributes:
         index: chooses colour and dashes; no two below 12 share both.
-        band: shade the range of a long curve, of which means are drawn.
         steps: draw a staircase, as of precision over recall.
     """
 
@@ -50,7 +49,6 @@ class Curve:
     x: Sequence[float]
     y: Sequence[float]
     index: int = 0
-    band: bool = True
     steps: bool = False
 
     @property
@@ -214,7 +212,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     size = 1 if curve.steps else max(1, math.ceil(len(curve.x) / MAX_POINTS))
     x, y = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
     color = plot_color(curve.color)
-    if curve.band and size > 1:  # a spike that the mean hides stays visible
+    if size > 1:  # a spike that the mean hides stays visible
         axes.fill_between(x, y.min(axis=1), y.max(axis=1), color=color, alpha=0.3, linewidth=0)
     # A value without neighbours draws no line.
     marker = "o" if len(y) < 30 and not curve.steps else ""

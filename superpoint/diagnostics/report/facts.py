@@ -97,12 +97,3 @@ def statistics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 def default_config(kind: type = MagicPointConfig) -> dict[str, str]:
     """Return the default configuration of a stage in the form of `RunRecord.config`."""
     return parse_config(dump_config(kind()))
-
-
-def config_differences(records: Sequence[RunRecord]) -> Table:
-    """Return the keys whose values differ between the runs that have a configuration."""
-    known = [record for record in records if record.config]
-    keys = dict.fromkeys(key for record in known for key in record.config if key != "run")
-    rows = ([key, *(record.config.get(key, ABSENT) for record in known)] for key in keys)
-    headers = ["key", *(record.label for record in known)]
-    return Table(headers, [row for row in rows if len(set(row[1:])) > 1], kind="config")

@@ -1,7 +1,5 @@
 """The parts of a page for which a network is run, or training data are drawn."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import nn
@@ -34,29 +32,21 @@ HELD_OUT = 2  # photographs of a labelled training set
 SHOWN_PAIRS = 2  # training pairs with their matches
 
 
-def output_section(records: Sequence[RunRecord]) -> Section:
-    """Return the output of the networks on images of the first run, and statistics of it."""
-    several = len(records) > 1
-    weights, statistics, subjects = {}, {}, {}
-    groups: dict[str, list[tuple[str, Output]]] = {}
-    figures, notes = ([], []) if several else read_picture(records[0].path / "strip.png", "From first to last step")
-    for record in records:
-        try:
-            model, named = best_network(record)
-            subjects = subjects or draw_subjects(records[0], notes)
-            shown = {group: [show_output(model, one) for one in chosen] for group, chosen in subjects.items()}
-        except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
-            notes.append(f"{record.label}: no heatmaps: {error}.")
-            continue
-        weights[record.label if several else "Weights"] = named
-        for group, outputs in shown.items():
-            found = output_statistics(torch.stack([output.logits for output in outputs]))
-            statistics[f"{record.label}, {group}" if several else group] = found
-            for output in outputs:
-                heading, name = (output.name, record.label) if several else ("", output.name)
-                groups.setdefault(heading, []).append((name, output))
-    content = {"weights": weights, "groups": groups, "figures": figures, "notes": notes}
-    content["statistics"] = statistics_table(statistics)
+def output_section(record: RunRecord) -> Section:
+    """Return the output of the network on some images, and statistics of it."""
+    figures, notes = read_picture(record.path / "strip.png", "From first to last step")
+    shown: dict[str, list[Output]] = {}
+    weights = ""
+    try:
+        model, weights = best_network(record)
+        for group, subjects in draw_subjects(record, notes).items():
+            shown[group] = [show_output(model, subject) for subject in subjects]
+    except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
+        notes.append(f"No heatmaps: {error}.")
+    found = {name: output_statistics(torch.stack([each.logits for each in group])) for name, group in shown.items()}
+    outputs = [output for group in shown.values() for output in group]
+    content = {"weights": weights, "outputs": outputs, "figures": figures, "notes": notes}
+    content["statistics"] = statistics_table(found)
     return Section("output", "Heatmaps", content, "output.html")
 
 

@@ -34,28 +34,26 @@ class Content:
 
     Attributes:
         panels: plots, by the heading above them; "" is none.
-        named: each plot has a legend; otherwise one legend serves all.
         sheet: small pictures side by side.
         notes: why something is not here.
     """
 
     text: str = ""
     panels: Mapping[str, Sequence[Drawing]] = field(default_factory=dict)
-    named: bool = True
     figures: Sequence[Picture] = ()
     sheet: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
 
 
-def render_page(records: Sequence[RunRecord], sections: Sequence[Section]) -> str:
+def render_page(record: RunRecord, sections: Sequence[Section]) -> str:
     """Return HTML that loads nothing and runs nothing, about a megabyte."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"date": date, "duration": format_seconds, "quote": lambda word: shlex.quote(str(word))}
     environment.globals |= {"gradient": gradient, "key_figures": key_figures, "verdict": verdict}
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return environment.get_template("page.html").render(records=records, sections=sections, now=now)
+    return environment.get_template("page.html").render(record=record, sections=sections, now=now)
 
 
 def gradient(name: str, power: float = 1.0) -> str:

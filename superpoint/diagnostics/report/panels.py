@@ -1,4 +1,4 @@
-"""Which curves the report shows of one run, or of several with one quantity per panel."""
+"""Which curves the report shows of a run."""
 
 import contextlib
 import math
@@ -47,23 +47,6 @@ def curves(record: RunRecord, event: str, names: Mapping[str, str], first: int =
 
 def learning(record: RunRecord, key: str, training: str = "training", validation: str = "validation") -> list[Curve]:
     return [*curves(record, "train", {key: training}), *curves(record, "validate", {key: validation}, 1)]
-
-
-def merge_panels(records: Sequence[RunRecord], panels: Sequence[Sequence[Panel]]) -> list[Panel]:
-    """Return a panel per curve of a single run, with a curve per run."""
-    end = float(max(record.history.step for record in records))
-    merged: dict[str, Panel] = {}
-    drawn: dict[str, list[Curve]] = {}
-    for index, record in enumerate(records):
-        for panel in panels[index]:
-            for curve in panel.curves:
-                title = f"{panel.title}: {curve.name}" if curve.name else panel.title
-                merged.setdefault(title, replace(panel, title=title, marks=(), level=math.nan, note=""))
-                drawn.setdefault(title, []).append(replace(curve, name=record.label, index=index, band=False))
-    return [
-        replace(panel, curves=drawn[title], x_end=end if panel.x_label == "step" else 0.0)
-        for title, panel in merged.items()
-    ]
 
 
 def optimisation_panels(record: RunRecord) -> list[Panel]:
@@ -183,16 +166,6 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
             limits=SHARE, marks=best, note="Mutual nearest neighbours of the strongest keypoints.",
         ),
     ]  # fmt: skip
-
-
-def compared_panels(records: Sequence[RunRecord]) -> list[Panel]:
-    joint = any(record.joint for record in records)
-    panels = []
-    for record in records:
-        scores = curves(record, "validate", {record.best[0]: record.best[0]} if record.best else {})
-        best = Panel("Best checkpoint by", "score", scores)
-        panels.append([*training_panels(record), best, *(descriptor_panels(record) if joint else [])])
-    return merge_panels(records, panels)
 
 
 def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> Panel:

@@ -4,7 +4,7 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,6 @@ import yaml
 from superpoint.config import SuperPointConfig
 from superpoint.engine.run import History, RunFolder, flatten, score
 from superpoint.engine.runs import read_status
-from superpoint.errors import UserError
 from superpoint.files import read_text
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ class RunRecord:
     """What a run folder says; what cannot be read is empty.
 
     Attributes:
-        label: unique within a report.
+        label: name of the folder.
         state, resume: see `engine.runs.RunStatus`.
         config: the resolved configuration as {"train.batch_size": "4", ...}.
         missing: by file, why its content is not here.
@@ -82,7 +81,7 @@ class RunRecord:
         return [(key, match["variant"], match["eps"]) for key, match in found if match]
 
 
-def read_record(path: str | Path, label: str = "run") -> RunRecord:
+def read_record(path: str | Path) -> RunRecord:
     """Read a run folder. Raises: UserError if the folder is none."""
     run = RunFolder.existing(path)
     folder, status = run.path, read_status(run.path)
@@ -102,7 +101,7 @@ def read_record(path: str | Path, label: str = "run") -> RunRecord:
 
     return RunRecord(
         path=folder,
-        label=label,
+        label=folder.resolve().name,
         history=run.history(),
         state=status.state,
         resume=status.resume,
@@ -113,21 +112,6 @@ def read_record(path: str | Path, label: str = "run") -> RunRecord:
         pairs=read(PAIRS, lambda text: {key: _mapping(one) for key, one in _mapping(json.loads(text)).items()}, {}),
         missing=missing,
     )
-
-
-def read_records(paths: Sequence[str | Path]) -> list[RunRecord]:
-    """Read runs, labelled by their folders' names, or by their paths where names repeat.
-
-    Raises: UserError if one is named twice or is no run folder.
-    """
-    places = [Path(path).resolve() for path in paths]
-    names = [place.name for place in places]
-    records = []
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise UserError(f"{path}: named twice, expected different run folders")
-        records.append(read_record(path, place.name if names.count(place.name) == 1 else str(place)))
-    return records
 
 
 def lookup(tree: Any, *path: str) -> Any:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from superpoint.diagnostics.report.curves import MAX_POINTS, Drawing, Panel
-from superpoint.diagnostics.report.facts import Table, config_differences, default_config, rich_table
+from superpoint.diagnostics.report.facts import default_config, rich_table
 from superpoint.diagnostics.report.page import Content, Section
 from superpoint.diagnostics.report.panels import layer_maps, precision_recall_panels, probe_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
@@ -19,22 +19,17 @@ def diagnosis(record: RunRecord) -> Section:
     return Section("diagnosis", "Diagnosis", content, "diagnosis.html")
 
 
-def curves_section(panels: Sequence[Panel], records: Sequence[RunRecord]) -> Section:
+def curves_section(panels: Sequence[Panel], record: RunRecord) -> Section:
     """Return the curves of the log, and the names of those that it lacks."""
     drawn, absent = plots(panels), [panel.title.lower() for panel in panels if not panel.shown]
-    notes = [
-        f"{record.label}: {damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out."
-        for record in records
-        if (damaged := len(record.history.damaged) + record.history.truncated)
-    ]
+    damaged = len(record.history.damaged) + record.history.truncated
+    notes = [f"{damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out."] if damaged else []
     if not drawn:
-        silent = "Nothing of training has been logged yet."
-        notes += sorted({record.missing.get("metrics.jsonl", silent) for record in records})
+        notes.append(record.missing.get("metrics.jsonl", "Nothing of training has been logged yet."))
         return Section("curves", "Curves", Content(notes=notes))
     notes += [f"Not logged (yet): {', '.join(absent)}."] if absent else []
-    single = len(records) == 1
-    text = f"Curves of more than {MAX_POINTS} points are averaged{'; bands reach from lowest to highest' * single}."
-    return Section("curves", "Curves", Content(text, drawn, named=single, notes=notes))
+    text = f"Curves of more than {MAX_POINTS} points are averaged; bands reach from lowest to highest."
+    return Section("curves", "Curves", Content(text, drawn, notes=notes))
 
 
 def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
@@ -78,33 +73,6 @@ def evaluation_section(record: RunRecord) -> Section:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # a file of another version
         notes = [f"{SYNTHETIC} cannot be read ({type(error).__name__}: {error})."]
         return Section("evaluation", title, Content(notes=notes))
-
-
-def evaluations_section(records: Sequence[RunRecord]) -> Section:
-    """Return the networks' figures on synthetic shapes, one row per run and variant."""
-    rows: dict[tuple[str, ...], list[Sequence[object]]] = {}
-    notes = []
-    for record in records:
-        try:
-            networks = [one for one in record.evaluation if one["detector"] == "network"]
-            named = [{**one, "detector": f"{record.label}, {one['images']} scenes"} for one in networks]
-            table = rich_table(summary_table(named)) if named else Table((), ())
-            rows.setdefault(tuple(table.headers), []).extend(table.rows)
-        except (KeyError, TypeError, AttributeError) as error:  # a file of another version
-            notes.append(f"{record.label}: {SYNTHETIC} cannot be read ({error!r}).")
-        if not record.evaluation:
-            notes.append(f"{record.label}: {record.missing.get(SYNTHETIC, 'not evaluated')}")
-    tables = [Table(headers, found) for headers, found in rows.items() if found]
-    return Section("evaluation", "Evaluation on synthetic shapes", Content(tables=tables, notes=notes))
-
-
-def differences(records: Sequence[RunRecord]) -> Section:
-    table = config_differences(records)
-    notes = [f"{one.label}: {one.missing['config.yaml']}" for one in records if "config.yaml" in one.missing]
-    if not table.rows and len(table.headers) > 2:
-        notes.append("The configurations are the same but for the run folder.")
-    content = Content(tables=[table] if table.rows else [], notes=notes)
-    return Section("differences", "Configuration: what differs", content)
 
 
 def configuration(record: RunRecord, kind: type) -> Section:

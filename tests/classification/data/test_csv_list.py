@@ -51,9 +51,6 @@ def test_split_takes_of_every_class() -> None:
         (["path,label", "1/1.png,0", "2/1.png"], "line 3: found 1 columns, expected 2"),
         (["path,label", "1/1.png,0", "2/1.png,"], "line 3: found no label"),
         (["path,label", "1/1.png,0", ",1"], "line 3: found no path"),
-        (["path,label", "1/1.png,0", "2/1.png,-1"], "line 3: found label -1, expected 0 to 0"),
-        (["path,label", "1/1.png,0", "2/1.png,7"], "line 3: found label 7, but no image of label 1"),
-        (["path,label", "1/1.png,0", "2/1.png,1000000000"], "label 1000000000, but no image of label 1"),
         (["path,label", "1/1.png,0", "2/1.png,0"], "found one class only"),
         (["path,label", "1/1.png,a", "1/1.png,b"], "line 3: found '1/1.png' again"),
         (["path,label,split", "1/1.png,a,train", "2/1.png,b,dev"], "found split 'dev', expected train or test"),
@@ -74,7 +71,7 @@ def test_classes_may_be_named(tmp_path: Path) -> None:
     found = read_csv_list(tmp_path / "numbers.csv", classes=["a", "b", "c"])[""]
     assert found.labels.tolist() == [2, 0]
     assert found.classes == ["a", "b", "c"]
-    with pytest.raises(UserError, match="line 2: found label 2, expected 0 to 1"):
+    with pytest.raises(UserError, match="line 2: found label '2', expected one of a, b"):
         read_csv_list(tmp_path / "numbers.csv", classes=["a", "b"])
     (tmp_path / "names.csv").write_text("path,label\n1/1.png,b\n2/1.png,z\n")
     with pytest.raises(UserError, match="line 3: found label 'z', expected one of a, b"):

@@ -27,8 +27,7 @@ PLAIN = ClassAugmentConfig(crop="centre", flip=0.0)
 
 def make(augment: ClassAugmentConfig = PLAIN, seed: int = 0, count: int = 4) -> TrainingImages:
     images = drawn(count)
-    spec, axes = measure_input(images, CONFIG, augment)
-    return TrainingImages(images, spec, augment, axes, seed)
+    return TrainingImages(images, measure_input(images, CONFIG, augment), augment, seed)
 
 
 def test_an_epoch_is_every_image_once_in_an_order_of_its_own() -> None:
@@ -39,7 +38,7 @@ def test_an_epoch_is_every_image_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_sample_is_a_function_of_seed_and_index() -> None:
-    augment = ClassAugmentConfig(brightness=0.3, pca=0.1)
+    augment = ClassAugmentConfig(brightness=0.3)
     first, again, other = make(augment), make(augment), make(augment, seed=1)
     later = {index: again[index] for index in (30, 3, 17)}  # in any order
     for index, sample in later.items():
@@ -58,8 +57,8 @@ def test_normalised_input_has_mean_0_and_deviation_1() -> None:
     image = spec.normalise(torch.stack([dataset[index]["image"] for index in range(60)]))
     assert image.mean(dim=(0, 2, 3)).abs().max() < 0.15
     assert (image.std(dim=(0, 2, 3)) - 1).abs().max() < 0.15
-    mean, _ = measure_input(dataset.images, replace(CONFIG, normalise="mean"), PLAIN)
-    none, _ = measure_input(dataset.images, replace(CONFIG, normalise="none"), PLAIN)
+    mean = measure_input(dataset.images, replace(CONFIG, normalise="mean"), PLAIN)
+    none = measure_input(dataset.images, replace(CONFIG, normalise="none"), PLAIN)
     assert mean.mean == spec.mean
     assert mean.deviation == [1.0] * 3
     assert none.mean == [0.0] * 3
@@ -67,8 +66,7 @@ def test_normalised_input_has_mean_0_and_deviation_1() -> None:
 
 def test_grey_images() -> None:
     config = replace(CONFIG, channels=1)
-    spec, axes = measure_input(drawn(2), config, PLAIN)
-    assert axes is None
+    spec = measure_input(drawn(2), config, PLAIN)
     assert len(spec.mean) == 1
     assert spec.views(draw(0, 0)).shape == (1, 1, 16, 16)
     assert in_channels(np.full((2, 2, 3), 7, np.uint8), 1).tolist() == [[[7], [7]], [[7], [7]]]
@@ -120,8 +118,8 @@ def test_images_too_many_for_memory_are_read_when_needed(tmp_path: Path) -> None
     images = load_images(config, open_images(config, 0)[0])
     assert len(images) == 12  # not looked at
     assert readable(images, 6)[0] == 7  # the next one in its place
-    spec, axes = measure_input(images, config, PLAIN)
-    dataset = TrainingImages(images, spec, PLAIN, axes, 0)
+    spec = measure_input(images, config, PLAIN)
+    dataset = TrainingImages(images, spec, PLAIN, 0)
     assert len({int(dataset[index]["label"]) for index in range(12)}) == 3
     assert sum(len(numbers) for numbers, _ in evaluation_batches(images, spec, 5)) == 11
 

@@ -9,43 +9,33 @@ from superpoint.errors import UserError
 from tests.classification.data.drawings import idx_bytes, write_idx
 
 
-@pytest.mark.parametrize(("code", "kind"), [(8, "u1"), (9, "i1"), (11, "i2"), (12, "i4"), (13, "f4"), (14, "f8")])
-def test_every_type_reads_back(tmp_path: Path, code: int, kind: str) -> None:
-    array = np.arange(-3 if kind != "u1" else 0, 21 if kind != "u1" else 24).astype(kind).reshape(2, 3, 4)
-    (tmp_path / "a.idx").write_bytes(idx_bytes(array, code))
-    found = read_idx(tmp_path / "a.idx")
-    assert found.dtype == np.dtype(kind)
-    assert np.array_equal(found, array)
-
-
 def test_the_bytes_are_those_of_the_format(tmp_path: Path) -> None:
     (tmp_path / "a.idx").write_bytes(bytes.fromhex("00000801 00000003 050009"))
-    assert read_idx(tmp_path / "a.idx").tolist() == [5, 0, 9]
+    assert read_idx(tmp_path / "a.idx", 1).tolist() == [5, 0, 9]
 
 
 def test_gzip_is_seen_by_content_not_by_name(tmp_path: Path) -> None:
-    content = idx_bytes(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    content = idx_bytes(np.arange(6, dtype=np.uint8).reshape(1, 2, 3))
     (tmp_path / "a-ubyte").write_bytes(gzip.compress(content))
-    assert read_idx(tmp_path / "a-ubyte").shape == (2, 3)
+    assert read_idx(tmp_path / "a-ubyte", 3).shape == (1, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "found magic number an empty file"),
-        (b"\x89PNG\r\n\x1a\n" * 4, "found magic number 89 50 4e 47, expected IDX values"),
-        (b"\0\0\x07\x01\0\0\0\0", "magic number 00 00 07 01"),
-        (b"\0\0\x08\x03\0\0", "truncated in its header"),
-        (idx_bytes(np.zeros((4, 3, 3), np.uint8))[:-1], "truncated: found 51 bytes, expected 52 for 4 x 3 x 3"),
-        (idx_bytes(np.zeros(4, np.uint8)) + b"x", "too long"),
-        (b"\0\0\x08\x03" + b"\xff" * 12, "truncated"),
-        (gzip.compress(idx_bytes(np.zeros(4000, np.uint8)), mtime=0)[:-12], "damaged or truncated gzip"),
+        (b"", "begins with , expected an IDX file"),
+        (b"\x89PNG\r\n\x1a\n" * 4, "begins with 89 50 4e 47, expected an IDX file, 00 00 08 03"),
+        (b"\0\0\x0d\x03" + bytes(12), "begins with 00 00 0d 03"),
+        (b"\0\0\x08\x03\0\0", "expected an IDX file, 00 00 08 03 and the sizes"),
+        (idx_bytes(np.zeros((4, 3, 3), np.uint8))[:-1], "found 51 bytes, expected 52 for 4 x 3 x 3"),
+        (idx_bytes(np.zeros((4, 1, 1), np.uint8)) + b"x", "found 21 bytes, expected 20"),
+        (gzip.compress(idx_bytes(np.zeros((4, 10, 10), np.uint8)), mtime=0)[:-12], "cannot be read"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.idx").write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_idx(tmp_path / "a.idx")
+        read_idx(tmp_path / "a.idx", 3)
     assert str(tmp_path / "a.idx") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -62,16 +52,8 @@ def test_a_pair_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "five").write_bytes(idx_bytes(np.zeros(5, np.uint8)))
     with pytest.raises(UserError, match="found 5 labels, expected one for each of the 6 images"):
         read_idx_pair(images, tmp_path / "five")
-    with pytest.raises(UserError, match=r"magic number 00 00 08 03, expected IDX labels: .* axes .01.$"):
+    with pytest.raises(UserError, match="begins with 00 00 08 03, expected an IDX file, 00 00 08 01"):
         read_idx_pair(images, images)
-    with pytest.raises(UserError, match=r"magic number 00 00 08 01, expected IDX images: .* axes .03 or 04.$"):
-        read_idx_pair(tmp_path / "t-labels-idx1-ubyte", tmp_path / "five")
-    (tmp_path / "real").write_bytes(idx_bytes(np.zeros(6, np.float32), 0x0D))
-    with pytest.raises(UserError, match=r"found float32 \[6\], expected labels: integers \[N\]"):
-        read_idx_pair(images, tmp_path / "real")
-    (tmp_path / "deep").write_bytes(idx_bytes(np.zeros((6, 4, 4), np.int16), 0x0B))
-    with pytest.raises(UserError, match=r"found int16 \[6, 4, 4\], expected images: uint8 \[N, H, W\]"):
-        read_idx_pair(tmp_path / "deep", tmp_path / "five")
     with pytest.raises(UserError, match="does not tell where the labels are"):
         read_idx_pair(tmp_path / "five")
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.classification.data.images import ClassImages, look_alikes, read_class_folder, shrink
+from superpoint.classification.data.images import read_class_folder
 from superpoint.errors import UserError
-from tests.classification.data.drawings import CLASSES, draw, drawn, write_folder
+from tests.classification.data.drawings import CLASSES, draw, write_folder
 
 
 def test_classes_and_files_in_natural_order(tmp_path: Path) -> None:
@@ -35,12 +35,3 @@ def test_bad_folders_are_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found no image for class 'empty'"):
         read_class_folder(tmp_path)
-
-
-def test_copies_are_found_whatever_their_size() -> None:
-    ours, others = drawn(6, side=48), drawn(6, side=48)
-    smaller = ClassImages(
-        others.names[:3], others.labels[:3], others.classes, lambda number: shrink(others.read(2 * number), 30)
-    )
-    assert look_alikes(ours, smaller).tolist() == [0, 2, 4]
-    assert look_alikes(ours, ours.subset([])).tolist() == []

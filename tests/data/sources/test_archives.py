@@ -1,7 +1,5 @@
 import io
 import pickle
-import threading
-import time
 from pathlib import Path
 
 import h5py
@@ -11,7 +9,6 @@ from PIL import Image
 
 from superpoint.data.sources.archives import Hdf5Images, TarImages
 from superpoint.data.sources.source import EXTENSIONS
-from superpoint.data.sources.streams import read_ahead
 from superpoint.errors import UserError
 from tests.data.recipes.test_unpack import make_tar as make_archive
 
@@ -46,10 +43,9 @@ def read(source: TarImages, part: int = 0, skip: int = 0) -> list[tuple[str, obj
     return found
 
 
-@pytest.mark.parametrize("kind", ["plain", "gz", "pipe", "piped gz"])
+@pytest.mark.parametrize("kind", ["plain", "gz"])
 def test_tars_are_read_as_streams(tmp_path: Path, kind: str) -> None:
-    path = make_tar(tmp_path / "a.tar", MEMBERS, "w:gz" if "gz" in kind else "w")
-    url = f"pipe:cat '{path}'" if "pipe" in kind else str(path)
+    url = str(make_tar(tmp_path / "a.tar", MEMBERS, "w:gz" if kind == "gz" else "w"))
     found = read(TarImages([url], EXTENSIONS))
     assert found[:2] == [("s/0001.png", 10), ("s/0002.PNG", 20)]
     assert found[2][0] == "s/0003.jpg"
@@ -60,9 +56,8 @@ def test_tars_are_read_as_streams(tmp_path: Path, kind: str) -> None:
 
 def test_names_can_begin_with_the_tar(tmp_path: Path) -> None:
     make_tar(tmp_path / "shard-001.tar.gz", {"1.png": png(1)}, "w:gz")
-    urls = [str(tmp_path / "shard-001.tar.gz"), f"pipe:cat {tmp_path}/shard-001.tar.gz"]
-    source = TarImages(urls, EXTENSIONS, prefix=True)
-    assert [read(source, part)[0][0] for part in (0, 1)] == ["shard-001/1.png", "000001/1.png"]
+    source = TarImages([str(tmp_path / "shard-001.tar.gz")], EXTENSIONS, prefix=True)
+    assert read(source)[0][0] == "shard-001/1.png"
 
 
 def test_a_tar_that_breaks_off_says_where(tmp_path: Path) -> None:
@@ -84,66 +79,13 @@ def test_a_tar_that_breaks_off_says_where(tmp_path: Path) -> None:
         (lambda tar: tar[: 6 * 1536 + 512], "cut off within the mark of its end", 6),
     ],
 )
-@pytest.mark.parametrize("kind", ["file", "pipe"])
-def test_a_tar_that_ends_quietly_breaks_off(tmp_path: Path, damage, reason: str, read: int, kind: str) -> None:
+def test_a_tar_that_ends_quietly_breaks_off(tmp_path: Path, damage, reason: str, read: int) -> None:
     path = make_tar(tmp_path / "a.tar", {f"{index}.bmp": bytes(1000) for index in range(6)})  # of 3 blocks each
     path.write_bytes(damage(path.read_bytes()))
     found = []
-    url = str(path) if kind == "file" else f"pipe:cat {path}"
     with pytest.raises(UserError, match=rf"a\.tar: breaks off after {read} images .*{reason}"):
-        found.extend(TarImages([url], EXTENSIONS).read(0, 64))
+        found.extend(TarImages([str(path)], EXTENSIONS).read(0, 64))
     assert len(found) == read
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("false", "false: the command ended with exit code 1"),
-        ("head -c 2000 {tar}; exit 4", "the command ended with exit code 4"),
-        ("cat {tar}; exit 3", "the command ended with exit code 3"),
-        ("head -c 2000 {tar}", "breaks off after 1 images"),
-    ],
-)
-def test_a_command_that_fails_is_told(tmp_path: Path, command: str, message: str) -> None:
-    path = make_tar(tmp_path / "a.tar", MEMBERS)
-    with pytest.raises(UserError, match=message):
-        list(TarImages([f"pipe:{command.format(tar=path)}"], EXTENSIONS).read(0, 64))
-
-
-def test_leaving_a_pipe_early_ends_its_command(tmp_path: Path) -> None:
-    path = make_tar(tmp_path / "a.tar", {"1.png": png(1), "2.bin": bytes(100_000)})
-    command = f"sleep 600 & echo $! > {tmp_path}/pid; cat {path}; wait"
-    stream = TarImages([f"pipe:{command}"], EXTENSIONS).read(0, 64)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]  # would wait for the command otherwise
-    assert has_ended(int((tmp_path / "pid").read_text()))
-
-
-def has_ended(process: int) -> bool:
-    """Within 10 s; a process that nobody waits for stays behind as a zombie, which has ended too."""
-    for _ in range(1000):
-        try:
-            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def test_a_stalled_pipe_can_be_given_up(tmp_path: Path) -> None:
-    path = make_tar(tmp_path / "a.tar", {"1.png": png(1), "2.bin": bytes(100_000)})
-    source = TarImages([f"pipe:head -c 20000 {path}; sleep 600; echo"], EXTENSIONS)
-    stopped, interrupted = threading.Event(), threading.Event()
-    stream = read_ahead(
-        source.read(0, 64, 0, stopped.is_set),
-        lambda item: item.name,
-        stopped=stopped,
-        interrupted=interrupted.is_set,
-    )
-    assert next(stream) == "1.png"
-    interrupted.set()
-    assert list(stream) == []
 
 
 def test_images_in_hdf5(tmp_path: Path) -> None:

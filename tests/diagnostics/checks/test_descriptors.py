@@ -10,12 +10,11 @@ from superpoint.diagnostics.case import Case
 from superpoint.diagnostics.checks.descriptors import (
     correlation,
     descriptor_collapse,
+    descriptor_matching,
     descriptor_pattern,
-    descriptor_separation,
     is_joint,
     observe_pairs,
     position_share,
-    ranked,
 )
 from superpoint.diagnostics.diagnosis import CHECKS, DESCRIPTOR_CHECKS, checks_of
 from superpoint.diagnostics.finding import Status
@@ -44,7 +43,7 @@ def test_they_concern_joint_runs_alone(joint: Case, healthy: Case) -> None:
     assert list(checks_of(joint)) == [*CHECKS, *DESCRIPTOR_CHECKS]
 
 
-LOST = {"descriptor_separation": "FAIL", "descriptor_matching": "FAIL"}  # of any fault that hides the counterparts
+LOST = {"descriptor_matching": "FAIL"}  # of any fault that hides the counterparts
 
 
 @pytest.mark.parametrize(
@@ -104,18 +103,11 @@ def test_one_pair_is_judged_by_its_own_places(joint: Case) -> None:
 
 def test_evidence_is_what_the_objective_logs(joint: Case) -> None:
     seen = observe_pairs(joint)
-    found = descriptor_separation(joint)
+    found = descriptor_matching(joint)
     assert found.details["positive"] == pytest.approx(float(seen.positive.mean()), abs=1e-4)
     asked, wrong = (int(each) for each in (seen.forth.asked.sum() * 2, seen.forth.wrong + seen.back.wrong))
     assert seen.figures["matching_accuracy"] == pytest.approx(1 - wrong / asked, abs=1e-6)
     assert 0 < seen.chance < 0.3
-
-
-def test_ranked_is_the_area_under_the_curve() -> None:
-    assert ranked(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
-    assert ranked(np.array([0.0, 3.0]), np.array([1.0, 2.0])) == 0.5
-    assert ranked(np.array([1.0]), np.array([1.0, 1.0, 0.0])) == pytest.approx(2 / 3)
-    assert ranked(np.array([]), np.array([1.0])) == 1
 
 
 def test_position_share() -> None:

@@ -1,26 +1,19 @@
-"""The check of the input names what is wrong with the images, and with the colours of files."""
+"""The check of the input names what is wrong with the images."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from superpoint.config import DataConfig, MagicPointConfig, ModelConfig
-from superpoint.data.feature_writer import save_features
-from superpoint.data.images import read_gray
 from superpoint.data.training_set import training_samples
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.input import input_
 from superpoint.diagnostics.finding import Status
-from superpoint.diagnostics.reading import photographs_of
-from superpoint.features import Features
 from superpoint.models import build_model
 from superpoint.training.magicpoint import load_start
 from superpoint.training.objectives import detector_objective
@@ -94,54 +87,6 @@ def test_a_network_that_does_not_centre_is_not_blamed(healthy: Case) -> None:
     model = build_model(config.model)
     load_start(model, "magicpoint-lite")
     assert input_(replace(healthy, config=config, model=model.eval())).status is Status.PASS
-
-
-def rgb(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB"))
-
-
-@pytest.mark.parametrize(
-    ("read", "grey", "named"),
-    [
-        (read_gray, (76, 150, 29), ""),
-        (lambda path: rgb(path).mean(axis=2).astype(np.uint8), (85, 85, 85), "mean of the channels"),
-        (lambda path: rgb(path)[:, :, 0], (255, 0, 0), "first channel alone"),
-        (lambda path: rgb(path)[:, :, 2], (0, 0, 255), "third channel alone"),
-        (lambda path: np.zeros((4, 4), np.uint8), (0, 0, 0), "does not make the luma"),
-        (lambda path: cv2.cvtColor(rgb(path), cv2.COLOR_BGR2GRAY), (29, 150, 76), "red and blue are swapped"),
-    ],
-)
-def test_readers_are_named(healthy: Case, read: Callable[[Path], Any], grey: tuple[int, ...], named: str) -> None:
-    found = input_(replace(healthy, read_gray=read))
-    assert found.status is (Status.FAIL if named else Status.PASS)
-    assert found.details["read_gray_of_red_green_blue"] == grey
-    assert named in found.cause, found
-
-
-def test_data_without_files_has_no_colours_to_get_wrong(healthy: Case) -> None:
-    assert input_(healthy).details["read_gray_of_red_green_blue"] is None
-
-
-@pytest.mark.parametrize("kind", ["labelled", "mixed"])
-def test_the_reader_is_that_of_the_labelled_photographs(
-    healthy: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    features = {}
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (64, 48), (200, 100, 50)).save(tmp_path / name)
-        features[name] = Features(np.array([[20.0, 30.0]], np.float32), image_size=(64, 48))
-    save_features(tmp_path / "labels.h5", features)
-    data = replace(healthy.config.data, kind=kind, labels=str(tmp_path / "labels.h5"), images=str(tmp_path))
-    photographs = photographs_of(training_samples(data, 0))
-    assert photographs is not None
-    assert input_(replace(healthy, read_gray=photographs.read_image)).status is Status.PASS
-    swapped = faults.swapped_channels(healthy).read_gray
-    assert swapped is not None
-    monkeypatch.setattr("superpoint.data.sources.photographs.read_image", lambda path, *_, **__: swapped(path))
-    found = input_(replace(healthy, read_gray=photographs.read_image))
-    assert found.status is Status.FAIL
-    assert "red and blue are swapped" in found.cause
-    assert photographs_of(training_samples(healthy.config.data, 0)) is None
 
 
 def test_channels_that_say_nothing_or_the_same() -> None:

@@ -13,7 +13,7 @@ from superpoint.geometry.cells import DUSTBIN
 from superpoint.visualize import SKY, VERMILION, figure_to_image, plot_color
 from tests.diagnostics import heatmap_scene as scene
 
-SHARED = ["input", "probability", "detections", "dustbin", "range", "logsumexp", "entropy", "mean cell"]
+SHARED = ["probability", "detections", "dustbin", "logsumexp"]
 
 
 @pytest.fixture(scope="module")

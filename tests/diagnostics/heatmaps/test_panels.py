@@ -72,7 +72,6 @@ def test_maps_hold_the_measured_values() -> None:
     for panel, values in {
         "probability": maps.probability,
         "dustbin": maps.dustbin,
-        "mean cell": maps.mean_cell(),
     }.items():
         np.testing.assert_array_equal(np.asarray(draw(panel).images[0].get_array()), values)
 
@@ -82,7 +81,7 @@ def test_pixels_of_an_image_are_centred_at_integers() -> None:
     valid[5, 7] = False
     output = measure_output(scene.image()[:44, :60], scene.logits(), valid=valid)
     axes = Figure().subplots()
-    PANELS["input"](axes, output)
+    PANELS["detections"](axes, output)
     assert axes.get_xlim() == (-0.5, 59.5)
     assert axes.get_ylim() == (43.5, -0.5)
     assert axes.images[1].get_extent() == [-0.5, 63.5, 47.5, -0.5]  # beyond the image, without stretching the axes

@@ -50,13 +50,13 @@ def test_moments_of_few_frames_are_all_of_them(steps: list[int], wrong: list[int
 
 def test_only_the_last_frame_of_the_strip_is_marked() -> None:
     image, frames = make_frames(4)
-    strip = heatmap_strip(image, POINTS, POSITIVE, frames, "a title")
+    strip = heatmap_strip(image, POINTS, POSITIVE, frames)
     assert strip.dtype == np.uint8
     rows, _ = where(strip, SKY)
     assert where(strip, ORANGE).shape[1] > 100  # one cell, 8 x 7 px a side
     assert len(np.unique(rows)) > 40
     assert rows.min() > strip.shape[0] / 2  # three columns: the fourth frame is in the second row
-    plain = heatmap_strip(image, POINTS, POSITIVE, [frames[0], frames[-1]], "a title")
+    plain = heatmap_strip(image, POINTS, POSITIVE, [frames[0], frames[-1]])
     _, columns = where(plain[:300], SKY)
     assert columns.min() > plain.shape[1] / 2
 
@@ -66,6 +66,6 @@ def test_any_size(size: tuple[int, int]) -> None:
     image = np.full(size, 100, np.uint8)
     cells = np.zeros((-(-size[0] // 8), -(-size[1] // 8)), bool)
     frame = Frame(0, 4.17, np.zeros(size, np.float32), cells, cells.size)
-    strip = heatmap_strip(image, np.empty((0, 2)), cells, [frame], "none")
-    assert max(strip.shape) < 900
+    strip = heatmap_strip(image, np.empty((0, 2)), cells, [frame])
+    assert max(strip.shape) < 700
     assert frame.title == f"step 0: loss 4.17, none of {cells.size} cells wrong"

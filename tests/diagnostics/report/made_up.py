@@ -44,8 +44,8 @@ def bare(label: str = "run", **fields: Any) -> RunRecord:
     return record(label, **({"history": [END]} | fields))
 
 
-def render(*records: RunRecord) -> str:
-    return render_page(records, list(detector_sections(records)))
+def render(made: RunRecord) -> str:
+    return render_page(made, list(detector_sections(made)))
 
 
 class Outline(HTMLParser):

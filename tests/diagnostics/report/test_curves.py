@@ -22,7 +22,7 @@ def test_long_curves_are_averaged_not_cut() -> None:
     grouped = groups(y, 50)
     assert grouped.shape == (200, 50)
     assert grouped.mean() == pytest.approx(np.nanmean(y))
-    (drawn,) = axes(Panel("t", "u", [Curve("a", list(range(9_990)), y.tolist(), band=False)])).get_lines()
+    (drawn,) = axes(Panel("t", "u", [Curve("a", list(range(9_990)), y.tolist())])).get_lines()
     assert 40 < len(np.asarray(drawn.get_ydata())) <= 80
 
 

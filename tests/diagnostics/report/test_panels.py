@@ -6,7 +6,6 @@ import pytest
 from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.panels import (
-    compared_panels,
     descriptor_panels,
     layer_maps,
     precision_recall_panels,
@@ -26,17 +25,6 @@ def joint_lines() -> list[dict[str, Any]]:
     held_out = {"detector_loss": 2.1, "descriptor_loss": 1.2, "matching_accuracy": 0.5, "selected_by": "AP", "AP": 0.25}
     figures = {f"pairs/{name}@1": 0.25 for name in ("correct", "mma", "repeatability")}
     return [*found, {"step": 120, "event": "validate", **held_out, **figures}]
-
-
-def test_several_runs_share_panels_and_axes() -> None:
-    records = [record(), record("other", lines(40))]
-    panels = [panel for panel in compared_panels(records) if panel.shown]
-    assert all([curve.name for curve in panel.curves] == ["run", "other"] for panel in panels)
-    assert {panel.x_end for panel in panels if panel.x_label == "step"} == {60.0}
-    titles = [panel.title for panel in panels]
-    assert titles[:3] == ["Loss: training", "Loss: validation", "Average precision: clean, 4 px"]
-    assert "Best checkpoint by: AP" in titles
-    assert len(set(titles)) == len(titles)
 
 
 def test_a_run_that_broke_marks_the_step() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from superpoint.config import MagicPointConfig, dump_config
 from superpoint.diagnostics.report.facts import default_config
-from superpoint.diagnostics.report.record import RunRecord, date, parse_config, read_record, read_records
+from superpoint.diagnostics.report.record import RunRecord, date, parse_config, read_record
 from superpoint.engine.run import History
 from superpoint.errors import UserError
 
@@ -79,19 +79,11 @@ def test_best_score_and_keys_of_average_precision() -> None:
     assert record.ap_keys == [("clean/ap@2", "clean", "2"), ("noisy/ap@4/pooled", "noisy", "4")]
 
 
-def test_labels_are_names_or_paths_where_names_repeat(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / "a/run"), make_run(tmp_path / "b/run"), make_run(tmp_path / "other")]
-    assert [record.label for record in read_records(runs)] == [str(runs[0]), str(runs[1]), "other"]
-
-
 def test_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path):
         with pytest.raises(UserError, match=r"no such run folder|not a run folder"):
-            read_records([path])
-    run = make_run(tmp_path / "run")
-    with pytest.raises(UserError, match="named twice"):
-        read_records([run, tmp_path / "x/../run"])
+            read_record(path)
 
 
 def test_configurations_and_dates() -> None:

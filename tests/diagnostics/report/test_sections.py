@@ -38,7 +38,6 @@ def test_a_joint_run_has_a_section_about_descriptors() -> None:
 def test_an_evaluation_of_another_version_is_no_error() -> None:
     strange = bare(evaluation=[RESULT | {"pooled": {"4": {}}, "mean_ap": {}}])
     assert Outline(render(strange)).says("evaluation/synthetic.json cannot be read")
-    assert Outline(render(strange, bare("b"))).says("run: evaluation/synthetic.json cannot be read")
 
 
 def test_damaged_pictures_and_lines_are_named(tmp_path: Path) -> None:
@@ -53,27 +52,23 @@ def test_damaged_pictures_and_lines_are_named(tmp_path: Path) -> None:
     assert picture.uri.startswith("data:image/png")
     damaged = bare()
     damaged.history.damaged.append(3)
-    notes = curves_section(training_panels(damaged), [damaged]).content.notes
-    assert notes[0] == "run: 1 damaged line of metrics.jsonl left out."
+    notes = curves_section(training_panels(damaged), damaged).content.notes
+    assert notes[0] == "1 damaged line of metrics.jsonl left out."
 
 
-def test_heatmaps_and_statistics_by_subject_or_by_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heatmaps_and_statistics_by_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = {"scenes": [Subject(name, BLACK[..., 0]) for name in ("one", "two")]}
     monkeypatch.setattr(network, "best_network", lambda record: (Planted().eval(), "best.ckpt, step 7"))
     monkeypatch.setattr(network, "draw_subjects", lambda record, notes: subjects)
     page = Outline(render(bare()))
     assert page.says("Weights: best.ckpt, step 7.")
     assert sum(str(image["alt"]).startswith("one: ") for image in page.images) == 4
-    statistics = output_section([bare()]).content["statistics"]
+    statistics = output_section(bare()).content["statistics"]
     assert statistics.headers[1:] == ["scenes"]
     assert statistics.rows[0] == ["mean probability of the dustbin", "0.75"]
-    pair = Outline(render(bare(), bare("other")))
-    assert len(pair.images) == 16
-    assert sum(str(image["alt"]).startswith("other: ") for image in pair.images) == 8
-    assert pair.says("other, scenes")
 
 
 def test_curves_of_nothing_say_why() -> None:
     none = record(history=[], missing={"metrics.jsonl": "metrics.jsonl is missing."})
-    content = curves_section(training_panels(none), [none]).content
+    content = curves_section(training_panels(none), none).content
     assert (content.panels, content.notes) == ({}, ["metrics.jsonl is missing."])

@@ -43,14 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(run: Path) -> Path:
-    return write_report([run])
-
-
-@pytest.fixture(scope="module")
-def compared(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    other = tmp_path_factory.mktemp("other") / "run"
-    shutil.copytree(run, other, ignore=shutil.ignore_patterns("tensorboard", "*.html", "best.ckpt"))
-    return write_report([run, other], other / "pages" / "both.html")
+    return write_report(run)
 
 
 def test_default_place_and_content(run: Path, written: Path) -> None:
@@ -66,18 +59,15 @@ def test_default_place_and_content(run: Path, written: Path) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of one line, without pictures: for what does not depend on them."""
-    monkeypatch.setattr(stage, "render_page", lambda records, sections: f"{len(records)} {len(sections)}")
-    monkeypatch.setattr(stage, "detector_sections", lambda records: [])
+    monkeypatch.setattr(stage, "render_page", lambda record, sections: f"{record.label} {len(sections)}")
+    monkeypatch.setattr(stage, "detector_sections", lambda record: [])
 
 
 @pytest.mark.usefixtures("quick")
 def test_command(run: Path, tmp_path: Path, cli: CommandLine) -> None:
     output = cli.succeeds("report", run, "--out", tmp_path / "new/page.html")
     assert output.split()[-1] == str(tmp_path / "new/page.html")
-    assert (tmp_path / "new/page.html").read_text().startswith("1 ")
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "tensorboard", "*.html"))
-    assert write_report([copy, run]) == copy / "comparison.html"
+    assert (tmp_path / "new/page.html").read_text() == f"{run.name} 0"
 
 
 @pytest.mark.parametrize("place", ["nowhere", "", "page.html"])
@@ -90,15 +80,15 @@ def test_no_run_folder(place: str, tmp_path: Path, cli: CommandLine) -> None:
 def test_out_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        write_report([run], tmp_path / "file/page.html")
+        write_report(run, tmp_path / "file/page.html")
     with pytest.raises(UserError, match="found a folder"):
-        write_report([run], tmp_path)
+        write_report(run, tmp_path)
 
 
 def test_a_run_that_has_just_begun(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "config.yaml", tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "event": "initial_loss", "loss": 4.2}\n{"step": 2, "ev')
-    text = write_report([tmp_path]).read_text()
+    text = write_report(tmp_path).read_text()
     for words in ("found no checkpoint", "superpoint doctor", "1 damaged line of", "sample 4000"):
         assert words in text, words
 
@@ -112,12 +102,12 @@ def test_broken_configuration_and_weights_without_scikit_image(
     monkeypatch.setattr(network, "shown_photographs", absent)
     shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
     (tmp_path / "config.yaml").write_text("data: {height: -5}")
-    text = write_report([tmp_path]).read_text()
+    text = write_report(tmp_path).read_text()
     for words in ("scenes of the default size are shown", "need scikit-image", "They cannot be drawn: config.yaml"):
         assert words in text, words
     best = tmp_path / "checkpoints/best.ckpt"
     best.write_bytes(best.read_bytes()[:5000])
-    assert "no heatmaps: " in write_report([tmp_path]).read_text()
+    assert "No heatmaps: " in write_report(tmp_path).read_text()
 
 
 def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +123,11 @@ def test_labelled_photographs_of_the_training_set(run: Path, tmp_path: Path, mon
     text = re.sub("labels: null", f"labels: {tmp_path}/labels.h5", text)
     (folder / "config.yaml").write_text(re.sub("images: null", f"images: {tmp_path}/images", text))
     monkeypatch.setattr(network, "SAMPLES", 2)
-    page = write_report([folder]).read_text()
+    page = write_report(folder).read_text()
     assert "held-out photograph 0" in page
     assert "sample 4001: " in page
     shutil.rmtree(tmp_path / "images")
-    page = write_report([folder]).read_text()
+    page = write_report(folder).read_text()
     assert "Not shown: " in page
     assert "checkerboard" in page
     assert "config.yaml or the training set cannot be read" in page
@@ -157,9 +147,8 @@ class Visit:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("kind", ["written", "compared"])
-def test_page_in_a_browser(kind: str, width: int, browser: Browser, request: pytest.FixtureRequest) -> None:
-    visit = Visit(browser, request.getfixturevalue(kind), width)
+def test_page_in_a_browser(written: Path, width: int, browser: Browser) -> None:
+    visit = Visit(browser, written, width)
     page = visit.page
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
