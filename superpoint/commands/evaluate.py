@@ -13,6 +13,7 @@ from superpoint.config import load_config
 from superpoint.config.evaluation import (
     EvaluatePairsConfig,
     EvaluateRepeatabilityConfig,
+    EvaluateSfmConfig,
     EvaluateSyntheticConfig,
     load_pairs_config,
 )
@@ -96,6 +97,22 @@ def evaluate_pairs_command(
     names = default_extractors() if extractors is None else words(extractors)
     evaluate_pairs(settings, names, data=data, images=images, masks=masks, out=out, gallery=gallery, cache=cache)
     return Outcome(out / "pairs.json")
+
+
+@command("sfm", evaluate, config=EvaluateSfmConfig, inputs=True, as_json=True, continues=True)
+def evaluate_sfm_command(
+    settings: EvaluateSfmConfig,
+    images: list[str],
+    extractors: Annotated[str, Option(help="As of `evaluate pairs`.")] = "superpoint,superpoint-lite,sift,rootsift",
+    out: Annotated[Path, Option(help="Folder for the table and the features.")] = Path("runs/sfm"),
+) -> Outcome:
+    """Measure 3D models that COLMAP makes of photographs of one place, networks beside SIFT and RootSIFT.
+
+    superpoint evaluate sfm photos --extractors superpoint-lite,sift
+    """
+    from superpoint.evaluation.evaluate_sfm import evaluate_sfm
+
+    return Outcome(evaluate_sfm(settings, words(extractors), images, out))
 
 
 def grid_config(name: str, file: str | None, overrides: list[str], options: dict[str, Any]) -> ClassifierConfig:

@@ -6,7 +6,7 @@ A function in an annotation checks the value before the command runs, and before
 import glob
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -147,5 +147,20 @@ FIELDS: dict[str, Any] = {
     "backend": Annotated[Backend, Option(help="Runtime of the network.")],
     "precision": Annotated[Precision, Option(help="Number format of the network.")],
     "device": Annotated[Device, Option(help="Where the network runs.")],
+    "pairs": Annotated[
+        str | None,
+        Option(help="List of pairs, two names per line. Default: all of up to 60 images, of more --retrieve 20."),
+        check_path,
+    ],
+    "exhaustive": Annotated[bool, Option("--exhaustive", help="Match all pairs.")],
+    "sequential": Annotated[int, Option(help="Match each image with so many that follow.")],
+    "retrieve": Annotated[int, Option(help="Match each image with so many that are most like it.")],
+    "matcher": Annotated[Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")],
+    "max_distance": Annotated[float, Option(help="Max distance of descriptors, by mutual.")],
+    "ratio": Annotated[float, Option(help="Max ratio of the distances to the nearest and the second, by ratio.")],
+    "mapper": Annotated[Literal["incremental", "global"], Option(help="COLMAP's mapper; global is for many images.")],
+    "shared_camera": Annotated[bool, Option("--shared-camera", help="All photographs are of one camera, one zoom.")],
+    "seed": Annotated[int, Option(help="Seed of verification and mapper.")],
+    "verify": Annotated[bool, Option("--verify", help="Keep only what agrees with an epipolar geometry.")],
 }
 RUNTIME = ("backend", "precision", "device")

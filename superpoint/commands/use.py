@@ -1,6 +1,6 @@
 """Commands that use a trained network: keypoints of images, matches of two, tracks in a video, a page to try it on."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ from superpoint.commands.options import (
     check_source,
     ends_in,
 )
-from superpoint.config.inference import InferenceConfig
+from superpoint.config.inference import InferenceConfig, MatchingConfig, ReconstructConfig
 
 
 @command("detect", USE, options=InferenceConfig)
@@ -74,6 +74,53 @@ def match_command(
 
     numbers = match_images(first, second, out, config, matcher=matcher, estimator=estimator, threshold=inlier_threshold)
     return Outcome(numbers)
+
+
+@command("match-features", USE, options=MatchingConfig)
+def match_features_command(
+    config: MatchingConfig,
+    features: Annotated[Path, Argument(help="feature file, ours or hloc's, or folder of them"), check_path],
+    out: Annotated[Path, Option(help="The matches file to write (.h5)."), ends_in(".h5", ".hdf5")],
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Match the images of a feature file, in the layout of hloc; a kill costs a few pairs, torchrun shares the work.
+
+    superpoint match-features features.h5 --retrieve 20 --out matches.h5
+    """
+    from superpoint.reconstruction.match_features import match_features
+
+    return Outcome(signal=match_features(features, out, config, resume=resume, overwrite=overwrite))
+
+
+@command(
+    "reconstruct",
+    USE,
+    options=ReconstructConfig,
+    only=[each.name for each in fields(ReconstructConfig) if each.name != "verify"],  # COLMAP does
+    as_json=True,
+    continues=True,
+)
+def reconstruct_command(
+    config: ReconstructConfig,
+    images: Annotated[list[str], Argument(help="folders, globs, lists (.txt), images"), check_inputs],
+    out: Annotated[Path, Option(help="Folder for the model, its page and all that leads to them.")],
+    overwrite: Overwrite = False,
+) -> Outcome:
+    """Make a 3D model of photographs by COLMAP: cameras, points, and a page to turn them; needs superpoint[sfm].
+
+    Given again after a stop, it goes on where it was.
+
+    superpoint reconstruct photos --out model
+    """
+    from superpoint.reconstruction.mapping import check_pycolmap
+
+    check_pycolmap()
+    from superpoint.inference.detect_images import labelling_config
+    from superpoint.reconstruction.recipe import reconstruct
+
+    result = reconstruct(images, out, config, labelling_config(config), overwrite=overwrite)
+    return Outcome(signal=result) if isinstance(result, int) else Outcome(result)
 
 
 @command("track", USE, options=InferenceConfig, as_json=True)

@@ -108,6 +108,36 @@ class EvaluateRepeatabilityConfig:
         check_numbers(self, limit=(0,), pairs=(1,), homographies=(2,), seed=(0,))
 
 
+@dataclass(frozen=True)
+class EvaluateSfmConfig:
+    """How 3D models are measured; sizes are of the photographs as the extractors see them."""
+
+    stage: ClassVar[str] = "evaluate sfm"
+
+    longest: int = 1024  # photographs are shrunk to this longest side, never enlarged; 0 = as they are
+    max_keypoints: int = 4096  # strongest kept of a photograph
+    nms_radius: int = NMS_RADIUS  # of networks
+    threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
+    matcher: str = "mutual"  # of networks: mutual | ratio; the classical methods have the ratio test
+    max_distance: float = 0.7  # of descriptors that match by mutual
+    ratio: float = 0.8  # of the ratio test
+    ratio_too: bool = False  # a second row per network, by the ratio test
+    shared_camera: bool = False  # all photographs are of one camera
+    mapper: str = "incremental"  # incremental | global
+    seeds: int = 5  # models per row; the table has medians
+    backend: str = "auto"  # auto | torch | openvino | onnxruntime
+    precision: str = "auto"  # auto | fp32 | bf16
+    device: str = "auto"  # auto | cpu | cuda | mps
+
+    def __post_init__(self) -> None:
+        check_one_of("matcher", self.matcher, ["mutual", "ratio"])
+        check_one_of("mapper", self.mapper, ["incremental", "global"])
+        check_number("longest", self.longest, 0)
+        check_numbers(self, max_keypoints=(8,), nms_radius=(0,), threshold=(0, 1), max_distance=(0, 2), seeds=(1,))
+        check_number("ratio", self.ratio, 0, 1, above=True)
+        check_runtime(self.backend, self.precision, self.device)
+
+
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured
 
 # `paper`: DeTone et al. 2018, section 7; images scaled to cover the size and cut about the centre, as the published

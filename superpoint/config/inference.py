@@ -53,6 +53,44 @@ class InferenceConfig:
         check_runtime(self.backend, self.precision, self.device, prefix="--")
 
 
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Which pairs of many photographs are matched, and how. See `reconstruction.match_features`.
+
+    Pairs that several fields ask for are joined; without any, all of few photographs and the 20 nearest of many.
+    """
+
+    pairs: str | None = None  # list, two names per line
+    exhaustive: bool = False  # all pairs
+    sequential: int = 0  # each with so many that follow
+    retrieve: int = 0  # each with so many that are most like it
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax
+    max_distance: float = 0.7  # of the descriptors, by mutual
+    ratio: float = 0.8  # of ratio
+    verify: bool = False  # keep only what agrees with an epipolar geometry
+
+    def __post_init__(self) -> None:
+        check_one_of("--matcher", self.matcher, ["mutual", "ratio", "dual_softmax"])
+        check_number("--sequential", self.sequential, 0)
+        check_number("--retrieve", self.retrieve, 0)
+        check_number("--max-distance", self.max_distance, 0, 2)
+        check_number("--ratio", self.ratio, 0, 1, above=True)
+
+
+@dataclass(frozen=True)
+class ReconstructConfig(MatchingConfig, InferenceConfig):
+    """From photographs to a 3D model: features, pairs, and COLMAP's mapper. See `reconstruction.reconstruct`."""
+
+    mapper: Literal["incremental", "global"] = "incremental"
+    shared_camera: bool = False  # all photographs are of one camera
+    seed: int = 0  # of the verification and the mapper
+
+    def __post_init__(self) -> None:
+        InferenceConfig.__post_init__(self)
+        MatchingConfig.__post_init__(self)
+        check_number("--seed", self.seed, 0, 2**31 - 1)
+
+
 def check_resize(key: str, value: int) -> None:
     """Raise UserError unless `value` is a longest side in pixels, or 0."""
     check_number(key, value, 0)

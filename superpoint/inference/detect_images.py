@@ -53,8 +53,8 @@ def detect_images(
     """
     suffix = Path(out).suffix.lower()
     if suffix in (".h5", ".hdf5"):
-        shared = {"frame": frame, "masks": None if masks is None else str(masks)}
-        return _write_features(inputs, out, config, shared, root=root, resume=resume, overwrite=overwrite)
+        settings = labelling_config(config, frame=frame, masks=None if masks is None else str(masks))
+        return _write_features(inputs, out, settings, root=root, resume=resume, overwrite=overwrite)
     if frame != "stored":
         raise UserError("--frame: is for a feature file (--out features.h5); pictures are upright")
     if Path(out).is_file() or suffix in (".png", ".jpg", ".jpeg"):
@@ -124,13 +124,16 @@ def detect_images(
     return None
 
 
-def _write_features(
-    inputs: Sequence[str], out: str | Path, config: InferenceConfig, shared: dict[str, Any], **options: Any
-) -> int | None:
-    shared |= {key: getattr(config, key) for key in ("resize", "tile", "backend", "precision", "device")}
+def labelling_config(config: InferenceConfig, **others: Any) -> LabellingConfig:
+    """Return the settings of a feature file with what `detect` finds."""
     adaptation = AdaptationConfig(homographies=0, memory=256)  # `memory` as export-detections has it
-    shared |= {"weights": config.model, "decode": decode_config(config)}
-    settings = LabellingConfig(adaptation=adaptation, **shared)
+    shared = {key: getattr(config, key) for key in ("resize", "tile", "backend", "precision", "device")}
+    return LabellingConfig(
+        adaptation=adaptation, weights=config.model, decode=decode_config(config), **shared, **others
+    )
+
+
+def _write_features(inputs: Sequence[str], out: str | Path, settings: LabellingConfig, **options: Any) -> int | None:
     result = export_detections(settings, inputs, out, **options)
     if result.summary is not None and not result.summary.images:
         raise UserError(

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,13 @@ class ShardFolder:
         """Write what is done of a shard that goes on. Raises: UserError as `write`."""
         self._save(self._begun(part, shard), collected, {"done": collected.count})
 
+    def shard(self, part: int, shard: int, *, end: bool) -> Path:
+        """Return the place of a finished shard; `end`: it is the last of its part."""
+        return self.path / f"{part:06d}-{shard:06d}{'-end' if end else ''}.h5"
+
     def write(self, part: int, shard: int, collected: Collected, *, end: bool, attributes: Mapping[str, Any]) -> None:
         """Write a finished shard. Raises: UserError if the disk is full or cannot be written."""
-        self._save(self.path / f"{part:06d}-{shard:06d}{'-end' if end else ''}.h5", collected, attributes)
+        self._save(self.shard(part, shard, end=end), collected, attributes)
         self._begun(part, shard).unlink(missing_ok=True)
 
     def _begun(self, part: int, shard: int) -> Path:
@@ -157,7 +161,9 @@ class ShardFolder:
                 raise UserError(f"{path}: damaged, its summary cannot be read; remove it, then --resume") from error
         return tally, skipped
 
-    def merge(self, attributes: Mapping[str, Any]) -> dict[str, str]:
+    def merge(
+        self, attributes: Mapping[str, Any], merge: Callable[[list[Path], Path, dict[str, Any]], Any] = merge_features
+    ) -> Any:
         """Merge all shards into `out`; see `merge_features`.
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
@@ -174,7 +180,7 @@ class ShardFolder:
                 f"{self.out}: merging needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; the shards in "
                 f"{self.path} are complete: make room, then --resume (or merge=false)"
             )
-        return merge_features(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
+        return merge(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
 
     def remove(self) -> None:
         """Remove the folder, the plan last: it tells the folder from a foreign one."""
@@ -266,7 +272,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) ->
     old, new = before["source"], now["source"]
     if old["kind"] != new["kind"] or (old["kind"] == "tar" and old != new):
         raise UserError(f"images: found other inputs than the shards in {folder} were made from")
-    if old["kind"] != "tar" and not set(old["names"]) & set(new["names"]):
+    if old["kind"] in ("files", "hdf5") and not set(old["names"]) & set(new["names"]):
         raise UserError(f"images: found none of the {len(old['names'])} that the export in {folder} began with")
     if old["kind"] == "files":
         sizes = dict(zip(old["names"], old["sizes"], strict=True))

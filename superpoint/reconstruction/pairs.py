@@ -1,10 +1,10 @@
 """Which images are matched: lists of pairs."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from superpoint.errors import UserError, one_line
+from superpoint.errors import UserError, did_you_mean, one_line
 from superpoint.files import read_text, write_text
 from superpoint.matching import Matches
 
@@ -45,3 +45,26 @@ def read_pairs(path: str | Path) -> list[Pair]:
         if len(names) not in (0, 2):
             raise UserError(f"{path}: line {number}: found {len(names)} names, expected two")
     return [(names[0], names[1]) for names in pairs if names]
+
+
+def known_pairs(path: str | Path, names: Collection[str]) -> list[Pair]:
+    """Return the pairs of a list, each once. Raises: UserError for a name that is not in `names`, or with itself."""
+    pairs = read_pairs(path)
+    for pair in pairs:
+        for name in pair:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise UserError(f"{path}: found '{name}', expected one of the {len(names)} images with features{hint}")
+        if pair[0] == pair[1]:
+            raise UserError(f"{path}: found '{pair[0]}' with itself, expected two images")
+    return distinct(pairs)
+
+
+def sequential(names: Sequence[str], count: int) -> list[Pair]:
+    """Pair each image with the next `count`."""
+    return [(name, other) for index, name in enumerate(names) for other in names[index + 1 : index + 1 + count]]
+
+
+def distinct(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return each pair once, whatever the order of its images."""
+    return list({frozenset(pair): pair for pair in reversed(list(pairs))}.values())[::-1]
