@@ -14,8 +14,6 @@ from superpoint.files import write_text
 from superpoint.reconstruction.scene import Scene
 from superpoint.visualize import VERMILION, plot_color, save_figure
 
-SPAN = 2.5  # half of a picture's side, in radii of the scene
-
 
 def write_picture(path: Path, scene: Scene, title: str) -> None:
     """Write a PNG of the scene as the cameras see it, and from above."""
@@ -25,14 +23,16 @@ def write_picture(path: Path, scene: Scene, title: str) -> None:
     for axes, (name, (across, upward, towards, sign)) in zip(figure.subplots(1, 2), views.items(), strict=True):
         order = np.argsort(scene.points[:, towards])  # the nearest last
         axes.scatter(
-            scene.points[order, across], sign * scene.points[order, upward], 2, scene.colors[order] / 255, linewidths=0
+            scene.points[order, across], sign * scene.points[order, upward], 4, scene.colors[order] / 255, linewidths=0
         )
         for camera in scene.cameras:
             outline = camera[[1, 2, 3, 4, 1, 0, 2, 3, 0, 4]]
             axes.plot(outline[:, across], sign * outline[:, upward], color=plot_color(VERMILION), linewidth=0.8)
-        reach = max(SPAN, 1.1 * float(np.abs(scene.cameras[..., [across, upward]]).max(initial=0)))
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=name, xticks=[], yticks=[])
-        axes.set_facecolor("#f4f4f1")
+        shown = [np.percentile(scene.points, (1, 99), axis=0)] if len(scene.points) else []
+        shown = np.concatenate([*shown, scene.cameras.reshape(-1, 3)])[:, [across, upward]] * (1, sign)
+        middle, reach = (shown.min(axis=0) + shown.max(axis=0)) / 2, 0.55 * np.ptp(shown, axis=0).max()
+        limits = {key: (at - reach, at + reach) for key, at in zip(("xlim", "ylim"), middle, strict=True)}
+        axes.set(**limits, aspect="equal", title=name, xticks=[], yticks=[], facecolor="#b8bcc2")
     save_figure(path, figure)
 
 
