@@ -25,6 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,10 +34,12 @@ import torch
 from numpy.typing import NDArray
 
 from superpoint.backends import Network, make_network
+from superpoint.backends.exported import open_exported
 from superpoint.config import ModelConfig
 from superpoint.data.images import resize_with_points, sample_photographs
 from superpoint.engine.environment import describe_environment
 from superpoint.inference import FeatureDetector
+from superpoint.inference.detector import EXPORTED
 from superpoint.models import SuperPoint, build_model, load_network
 
 Image = NDArray[np.uint8]
@@ -109,7 +112,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", help="a network with descriptors, instead of --encoder")
     parser.add_argument("--encoder", choices=list(ENCODERS), default="vgg")
-    parser.add_argument("--beside", nargs="+", default=[], metavar="WEIGHTS", help="further networks, in the same run")
+    parser.add_argument(
+        "--beside", nargs="+", default=[], metavar="WEIGHTS", help="further networks or files of export-model"
+    )
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7, help="images")
@@ -140,7 +145,7 @@ def main() -> None:
         "  without the network": lambda image: recorded[id(image)].detect(image, **options),
     }
     for weights in arguments.beside:
-        other = make_network(load_network(weights))
+        other = open_exported(weights) if Path(weights).suffix in EXPORTED else make_network(load_network(weights))
         methods |= {
             f"{weights}, network": lambda image, other=other: other(pixels[id(image)]),
             f"{weights}, detect": partial(FeatureDetector(other, 1, weights).detect, **options),

@@ -1,5 +1,6 @@
 """Reader of exported files, dense and full graphs."""
 
+import functools
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 from superpoint.backends.choice import resolve
 from superpoint.backends.network import Network, need
 from superpoint.backends.onnxruntime import open_session
-from superpoint.backends.openvino import compiled, shared_core, unreported
+from superpoint.backends.openvino import compiled, probability_graph, shared_core, unreported
 from superpoint.config.inference import PRECISIONS
 from superpoint.errors import UserError, check_one_of, one_line
 
@@ -30,18 +31,35 @@ class ExportedNetwork(Network):
         metadata: "format", "outputs", "decoder" (of a full graph) and more, from `write_model`.
     """
 
-    def __init__(self, backend: str, precision: str, run: Run, metadata: dict[str, Any]) -> None:
-        self.backend, self.precision, self.device = backend, precision, torch.device("cpu")
-        self.metadata, self.channels = metadata, metadata.get("channels", 1)
-        self._run = run
+    def __init__(
+        self, backend: str, precision: str, run: Run, metadata: dict[str, Any], run_maps: Run | None = None
+    ) -> None:
+        self.backend, self.device, self.metadata = backend, torch.device("cpu"), metadata
+        self.channels, self.shape = metadata.get("channels", 1), metadata.get("shape")
+        numbers = metadata.get("numbers", "fp32")
+        self.precision = precision if numbers == "fp32" else numbers
+        self._run, self._run_maps = run, run_maps
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the outputs (`export.graph`) of an image float32 [B, channels, H, W], 0..1."""
-        results = self._run(image.contiguous().numpy())
-        return {
-            name: torch.from_numpy(np.asarray(values)).float()
-            for name, values in zip(self.metadata["outputs"], results, strict=True)
-        }
+        """Return the outputs (`export.graph`) of an image float32 [B, channels, H, W], 0..1.
+
+        Raises: UserError for another shape than that of the file, if it has one.
+        """
+        return self._named(self._run, image, self.metadata["outputs"])
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        if self._run_maps is None:
+            return super().maps(image)
+        names = [name.replace("logits", "probability") for name in self.metadata["outputs"]]
+        return self._named(self._run_maps, image, names)
+
+    def _named(self, run: Run, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        found = [image.shape[0], *image.shape[2:]]
+        if self.shape and found != self.shape:
+            expected = "{} of {}x{}, which it was exported for".format(*self.shape)
+            raise UserError("found {} image(s) of {}x{}, expected ".format(*found) + expected)
+        results = zip(names, run(image.contiguous().numpy()), strict=True)
+        return {name: torch.from_numpy(np.asarray(values)).float() for name, values in results}
 
 
 def open_exported(path: str | Path, precision: str = "auto") -> ExportedNetwork:
@@ -92,7 +110,15 @@ def _open_openvino(path: Path, precision: str) -> ExportedNetwork:
     except Exception as error:
         raise _damaged(path, "OpenVINO model", error) from error
     metadata = _metadata(path, text, [output.any_name for output in network.outputs])
-    return ExportedNetwork("openvino", precision, lambda image: list(network(image).values()), metadata)
+
+    @functools.cache
+    def with_maps() -> Any:
+        return compiled(probability_graph(model, metadata["outputs"].index("logits")), precision)
+
+    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        return list(network(image).values())
+
+    return ExportedNetwork("openvino", precision, run, metadata, lambda image: list(with_maps()(image).values()))
 
 
 def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
@@ -108,7 +134,8 @@ def _open_torchscript(path: Path, precision: str) -> ExportedNetwork:
 
     def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
         with torch.inference_mode():
-            return [values.numpy() for values in module(torch.from_numpy(image))]
+            output = module(torch.from_numpy(image))
+            return [output[name].numpy() for name in metadata["outputs"]]
 
     return ExportedNetwork("torch", "fp32", run, metadata)
 

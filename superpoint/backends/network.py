@@ -51,13 +51,13 @@ class Network(ABC):
         return f"{self.backend} {self.precision} on {self.device}"
 
 
-def need(*packages: str) -> Any:
+def need(*packages: str, extra: str = "export") -> Any:
     """Import optional packages and return the first. Raises: UserError if one is not installed."""
     for package in packages:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            how = "pip install 'superpoint[export]'"
+            how = f"pip install 'superpoint[{extra}]'"
             raise UserError(f"backend: the Python package '{package}' is not installed: {how}") from error
     return sys.modules[packages[0]]
 
@@ -78,12 +78,11 @@ def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence exporters' warnings about their own parts."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

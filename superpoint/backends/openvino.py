@@ -45,24 +45,27 @@ class OpenVinoNetwork(Network):
 
     @functools.cached_property
     def _maps_request(self) -> Any:
-        """Softmax (fp32) and depth to space in the runtime's threads; bf16 convolutions may round the logits."""
-        import openvino  # of an extra, like everything that is imported in this module's functions
-        from openvino import opset13
+        return compiled(probability_graph(self._graph, self._outputs["logits"]), self.precision).create_infer_request()
 
-        openvino_model: Any = openvino.Model  # its stubs know fewer arguments than it takes
-        graph = self._graph.clone()
-        results = [result.input_value(0) for result in graph.get_results()]
-        index = self._outputs["logits"]
 
-        def constant(value: int) -> Any:
-            return opset13.constant(np.array([value], np.int64))
+def probability_graph(model: Any, index: int) -> Any:
+    """Return a graph whose output `index` is the probability [B, H, W] in place of the logits.
 
-        cells = opset13.slice(
-            opset13.softmax(results[index], 1), constant(0), constant(DUSTBIN), constant(1), constant(1)
-        )
-        results[index] = opset13.squeeze(opset13.depth_to_space(cells, "blocks_first", CELL), constant(1)).output(0)
-        graph = openvino_model([opset13.result(each) for each in results], graph.get_parameters())
-        return compiled(graph, self.precision).create_infer_request()
+    Softmax (fp32) and depth to space run in the runtime's threads; bf16 convolutions may round the logits.
+    """
+    import openvino  # of an extra, like everything that is imported in this module's functions
+    from openvino import opset13
+
+    openvino_model: Any = openvino.Model  # its stubs know fewer arguments than it takes
+    graph = model.clone()
+    results = [result.input_value(0) for result in graph.get_results()]
+
+    def constant(value: int) -> Any:
+        return opset13.constant(np.array([value], np.int64))
+
+    cells = opset13.slice(opset13.softmax(results[index], 1), constant(0), constant(DUSTBIN), constant(1), constant(1))
+    results[index] = opset13.squeeze(opset13.depth_to_space(cells, "blocks_first", CELL), constant(1)).output(0)
+    return openvino_model([opset13.result(each) for each in results], graph.get_parameters())
 
 
 def converted(graph: Any, image: Tensor) -> Any:

@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path, ends_in
+from superpoint.config.export import ExportConfig
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 
 WeightsFile = Annotated[Path, Option(help="The .safetensors file to write."), ends_in(".safetensors")]
@@ -28,15 +29,28 @@ def export_model_command(
     max_keypoints: Annotated[
         int, Option(min=1, help="Keypoints per image of onnx-full; max of transformers.")
     ] = MAX_KEYPOINTS,
+    size: Annotated[
+        tuple[int, int] | None,
+        Option(metavar="HEIGHT WIDTH", help="Of all images, multiples of 8; default any size. OpenCV needs it."),
+    ] = None,
+    batch: Annotated[int | None, Option(min=1, help="Number of images, with --size; default 1.")] = None,
+    half: Annotated[bool, Option("--half", help="Numbers of 16 bits; onnx, openvino.")] = False,
+    int8: Annotated[bool, Option("--int8", help="Convolutions in 8 bits; onnx, openvino.")] = False,
+    calibrate: Annotated[
+        Path | None, Option(help="Folder of photographs that --int8 takes its ranges from."), check_path
+    ] = None,
 ) -> None:
     """Write a network for another runtime, and check that it finds there what it finds in torch.
 
     superpoint export-model --model superpoint-lite --format onnx --out superpoint-lite.onnx
+    superpoint export-model --model superpoint-lite --size 480 640 --out opencv.onnx
+    superpoint export-model --model superpoint-lite --format openvino --int8 --calibrate photos --out int8.xml
     """
+    wanted = ExportConfig(form, size, batch, half, int8, str(calibrate) if calibrate else None)
     from superpoint.export.formats import Settings
     from superpoint.export.model import export_model
 
-    export_model(model, form, out, Settings(max_keypoints, config.nms_radius, config.threshold, config.border))
+    export_model(model, wanted, out, Settings(max_keypoints, config.nms_radius, config.threshold, config.border))
 
 
 @command("export-weights", CONVERT)

@@ -4,20 +4,24 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from superpoint.backends.exported import METADATA
 from superpoint.backends.network import need, quiet
 from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
-from superpoint.errors import UserError, check_one_of, one_line
+from superpoint.config.export import FORMATS, ExportConfig
+from superpoint.errors import UserError, one_line
 from superpoint.export.graph import DenseGraph, FullGraph, Settings
+from superpoint.export.numbers import onnx_half, onnx_int8, openvino_int8
 from superpoint.export.plain import LAYERS, check_plain, write_plain
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
@@ -27,7 +31,8 @@ SUFFIXES = {
     **{"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"},
     **{"superpoint-v1": ".pth", "transformers": ""},  # the latter is a folder of any name
 }
-FORMATS = tuple(SUFFIXES)
+assert tuple(SUFFIXES) == FORMATS
+Images = Sequence[NDArray[np.float32]]  # [1, channels, H, W] each, 0..1, for int8
 
 
 def output_names(model: SuperPoint, form: str) -> list[str]:
@@ -42,18 +47,22 @@ def write_model(
     path: str | Path,
     settings: Settings | None = None,
     metadata: Mapping[str, Any] | None = None,
+    config: ExportConfig | None = None,
+    images: Images = (),
 ) -> Path:
-    """Write a network for any batch and image size in one of `FORMATS`.
+    """Write a network in one of `FORMATS`.
 
     Args:
         path: ends in the format's suffix (`SUFFIXES`); OpenVINO adds a .bin beside its .xml.
         settings: of the decoder in "onnx-full" and "transformers".
         metadata: further JSON values to keep in the file.
+        config: shape and numbers; by default any batch and image size, in fp32.
+        images: that the ranges of int8 are taken from.
 
     Raises: UserError for an unknown format, another suffix, a missing runtime, a network that the format cannot express
         (`check_plain`), or a place that cannot be written.
     """
-    check_one_of("--format", form, FORMATS)
+    config = config or ExportConfig(form)
     path, settings = Path(path), settings or Settings()
     if SUFFIXES[form] and path.suffix != SUFFIXES[form]:
         raise UserError(f"{path}: found the suffix '{path.suffix}', expected {SUFFIXES[form]} for --format {form}")
@@ -62,27 +71,39 @@ def write_model(
     if form in LAYERS:
         check_plain(model, form)
     content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), "channels": model.channels}
-    content |= metadata or {}
+    content |= {"shape": config.shape, "numbers": config.numbers, **(metadata or {})}
     if form in ("onnx-full", "transformers"):
         content["decoder"] = asdict(settings)
-    graph = (FullGraph(model, settings) if form == "onnx-full" else DenseGraph(model)).eval()
+    dense = DenseGraph(model, padding=config.shape is None)
+    graph = (FullGraph(dense, settings) if form == "onnx-full" else dense).eval()
     # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
-    image = torch.zeros(2, model.channels, 45, 59)
+    batch, height, width = config.shape or (2, 45, 59)
+    image = torch.zeros(batch, model.channels, height, width)
     with quiet(), torch.no_grad():
-        WRITERS[form](graph, image, path, content)
+        if config.int8:
+            batches = [np.repeat(each, batch, axis=0) for each in images] if config.shape else images
+            WRITERS[form](graph, image, path, content, batches)
+        else:
+            WRITERS[form](graph, image, path, content)
     return path
 
 
-def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    proto = onnx_model(graph, image, metadata["outputs"], _any_size())
+def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any], images: Images = ()) -> None:
+    proto = onnx_model(graph, image, metadata["outputs"], _any_size(metadata))
+    if metadata["numbers"] != "fp32":
+        proto = onnx_int8(proto, images) if metadata["numbers"] == "int8" else onnx_half(proto)
     proto.producer_name = "superpoint"
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(metadata)
     write_atomically(path, lambda file: file.write(proto.SerializeToString()))
 
 
-def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
+def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any], images: Images = ()) -> None:
     model = converted(graph, image)
+    if metadata["shape"]:
+        model.reshape(list(image.shape))
+    if metadata["numbers"] == "int8":
+        model = openvino_int8(model, images)
     for output, name in zip(model.outputs, metadata["outputs"], strict=True):
         output.get_tensor().set_names({name})
     model.inputs[0].get_tensor().set_names({"image"})
@@ -91,7 +112,7 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.xml")
     weights = temporary.with_suffix(".bin")
     try:
-        need("openvino").save_model(model, temporary, compress_to_fp16=False)
+        need("openvino").save_model(model, temporary, compress_to_fp16=metadata["numbers"] == "fp16")
         os.replace(weights, path.with_suffix(".bin"))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
@@ -101,29 +122,43 @@ def _openvino(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, A
             left.unlink(missing_ok=True)
 
 
+class _Named(nn.Module):
+    """A graph whose outputs have names."""
+
+    def __init__(self, graph: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.graph, self.names = graph, names
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.graph(image), strict=True))
+
+
 def _torchscript(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch recommends its newer format, which other programs cannot read
-        traced = torch.jit.freeze(torch.jit.trace(graph, image, check_trace=False))
+        named = _Named(graph, metadata["outputs"]).eval()
+        traced = torch.jit.freeze(torch.jit.trace(named, image, strict=False, check_trace=False))
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer, _extra_files={METADATA: json.dumps(metadata)})
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def _torch_export(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    program = torch.export.export(graph, (image,), dynamic_shapes=(_any_size(),), strict=False)
+    program = torch.export.export(graph, (image,), dynamic_shapes=(_any_size(metadata),), strict=False)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def _any_size() -> dict[int, torch.export.Dim]:
-    """Return axes of at least two cells: torch.export treats one as a special case."""
+def _any_size(metadata: Mapping[str, Any]) -> dict[int, Any]:
+    """Return axes of at least two cells: torch.export treats one as a special case. None of a fixed shape."""
+    if metadata["shape"]:
+        return {}
     dim = torch.export.Dim
     return {0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)}
 
 
-WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, dict[str, Any]], None]] = {
+WRITERS: dict[str, Callable[..., None]] = {
     "onnx": _onnx,
     "onnx-full": _onnx,
     "openvino": _openvino,

@@ -39,15 +39,19 @@ class DenseGraph(nn.Module):
     """Image [B, C, H, W] of any size, 0..1 -> logits [B, 65, ceil(H/8), ceil(W/8)] and descriptors alike, if any.
 
     It pads to multiples of 8; the caller crops the probability to [H, W].
+
+    Args:
+        padding: False leaves that out, for images of one size. OpenCV cannot read its operators on whole numbers.
     """
 
-    def __init__(self, model: SuperPoint) -> None:
+    def __init__(self, model: SuperPoint, *, padding: bool = True) -> None:
         super().__init__()
+        self.padding = padding
         model = fold_batch_norms(model).cpu().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         self.model = model.requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model(_padded(image)).values())
+        return tuple(self.model(_padded(image) if self.padding else image).values())
 
 
 class FullGraph(nn.Module):
@@ -57,9 +61,9 @@ class FullGraph(nn.Module):
     (-1, -1) and a descriptor of zeros.
     """
 
-    def __init__(self, model: SuperPoint, settings: Settings) -> None:
+    def __init__(self, dense: DenseGraph, settings: Settings) -> None:
         super().__init__()
-        self.dense, self.settings = DenseGraph(model), settings
+        self.dense, self.settings = dense, settings
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         output, settings = self.dense(image), self.settings

@@ -1,10 +1,11 @@
 """Whether an exported file finds the keypoints and descriptors that torch finds in fp32."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from torch import Tensor
 from superpoint.backends import resolve
 from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig, SyntheticConfig
+from superpoint.config.export import ExportConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.engine.display import watch
 from superpoint.export.graph import Settings
@@ -26,7 +28,8 @@ from superpoint.models.superpoint import SuperPoint
 # (height, width): both, one and none a multiple of 8; larger and smaller than the recorded size; very wide.
 SIZES = ((120, 160), (97, 131), (240, 243), (57, 320), (33, 40))
 IMAGES = 10  # of each size
-REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97)}  # precision -> distance in px, min share of keypoints within it
+# precision -> distance in px, min share of keypoints within it
+REQUIRED = {"fp32": (0.5, 0.995), "bf16": (1.0, 0.97), "fp16": (1.0, 0.97), "int8": (1.0, 0.85)}
 MIN_KEYPOINTS = 50  # in all images
 MIN_COSINE = 0.95  # of descriptors, mean; bf16 has .99
 
@@ -63,25 +66,48 @@ class Parity:
         return {**asdict(self), "passed": self.passed}
 
 
-def measure_parity(model: SuperPoint, form: str, path: Path, settings: Settings) -> list[Parity]:
-    """Compare an exported file with its model on synthetic shapes, in each precision of the runtime."""
-    images = list(parity_images(model.channels))
+def measure_parity(
+    model: SuperPoint, form: str, path: Path, settings: Settings, config: ExportConfig | None = None
+) -> list[Parity]:
+    """Compare an exported file with its model on synthetic shapes, in each precision of the runtime.
+
+    A dense ONNX graph of a fixed shape is also read by OpenCV, if that is 5 or newer.
+    """
+    config = config or ExportConfig(form)
+    images = list(parity_images(model.channels, config.size))
     decode = DecodeConfig(**asdict(settings))
     expected = [features(model, image, decode, smoothing=0)[0] for image in watch(images, "torch")]
-    found = []
-    for precision in ("fp32", "bf16") if form == "openvino" and resolve("openvino")[1] == "bf16" else ("fp32",):
-        run, runtime = _runner(form, path, precision)
-        results = [_from_file(run, image, decode) for image in watch(images, f"{runtime} {precision}")]
-        found.append(_compare(runtime, precision, expected, results))
+    precisions = ["fp32"] if config.numbers == "fp32" else ["auto"]
+    if precisions == ["fp32"] and form == "openvino" and resolve("openvino")[1] == "bf16":
+        precisions.append("bf16")
+    runs = [(*_runner(form, path, each), each.replace("auto", config.numbers)) for each in precisions]
+    if form == "onnx" and config.size and config.numbers == "fp32" and int(cv2.__version__.split(".")[0]) >= 5:
+        runs.append((opencv_network(path), "opencv", "fp32"))
+    found, batch, sizes = [], config.batch or 1, (config.size,) if config.size else SIZES
+    for run, runtime, precision in runs:
+        results = [_from_file(run, image, decode, batch) for image in watch(images, f"{runtime} {precision}")]
+        found.append(replace(_compare(runtime, precision, expected, results), sizes=sizes))
     return found
 
 
-def parity_images(channels: int = 1) -> Iterator[Tensor]:
-    """Yield fixed synthetic shapes, float32 [1, channels, H, W], 0..1."""
-    for height, width in SIZES:
+def parity_images(channels: int = 1, size: tuple[int, int] | None = None) -> Iterator[Tensor]:
+    """Yield fixed synthetic shapes, float32 [1, channels, H, W], 0..1, all of one (height, width) or of SIZES."""
+    for height, width in (size,) if size else SIZES:
         shapes = ShapeGenerator(SyntheticConfig(), height, width, 8, channels)
         for index in range(IMAGES):
             yield image_tensor([shapes.scene(index).image]).float() / 255
+
+
+def opencv_network(path: Path) -> Run:
+    """Return the file in the DNN module of OpenCV."""
+    network = cv2.dnn.readNetFromONNX(str(path))
+    names = list(network.getUnconnectedOutLayersNames())
+
+    def run(image: Tensor) -> dict[str, Tensor]:
+        network.setInput(image.numpy())
+        return dict(zip(names, map(torch.from_numpy, network.forward(names)), strict=True))
+
+    return run
 
 
 def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
@@ -94,10 +120,12 @@ def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
     return lambda image: dict(zip(("logits", "descriptors"), program(image), strict=False)), "torch"
 
 
-def _from_file(run: Run, image: Tensor, decode: DecodeConfig) -> Features:
+def _from_file(run: Run, image: Tensor, decode: DecodeConfig, batch: int = 1) -> Features:
+    """Return what a file finds in the last of a batch of one image."""
     height, width = image.shape[-2:]
     with torch.no_grad():
-        output = run(image)
+        found = run(image.expand(batch, -1, -1, -1).contiguous())
+        output = {name: values[-1:] for name, values in found.items()}
         if "keypoints" in output:
             kept = output["scores"][0] > 0
             values = {name: output[name][0][kept].numpy() for name in output}

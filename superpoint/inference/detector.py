@@ -20,6 +20,7 @@ from superpoint.features import Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import Frame
 from superpoint.inference.images import Image, Images, Mask, Masks, NetworkImage, network_images
+from superpoint.labelling.labeller import UNCERTAINTY
 from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network
@@ -147,8 +148,9 @@ class FeatureDetector:
 def _in_original(image: NetworkImage, found: Features) -> Features:
     """Return features of the shrunk image in pixels of the original one."""
     height, width = image.pixels.shape[1:]
-    points = resize_points(found.keypoints, image.size[0] / width, image.size[1] / height)
-    return Features(points, found.scores, found.descriptors, image.size, orientation=image.orientation)
+    scales = image.size[0] / width, image.size[1] / height
+    points, uncertainty = resize_points(found.keypoints, *scales), UNCERTAINTY * sum(scales) / 2
+    return Features(points, found.scores, found.descriptors, image.size, uncertainty, orientation=image.orientation)
 
 
 def _valid(group: Sequence[NetworkImage]) -> Tensor | None:
@@ -214,7 +216,8 @@ def _detector(network: Network, name: str | Path) -> FeatureDetector:
     """Warm up the network, which tells the length of its descriptors and whether its weights are broken."""
     with torch.inference_mode():
         try:
-            descriptors = dense_maps(network, torch.zeros(1, network.channels, 16, 16)).descriptors
+            batch, height, width = getattr(network, "shape", None) or (1, 16, 16)
+            descriptors = dense_maps(network, torch.zeros(batch, network.channels, height, width)).descriptors
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     dim = 0 if descriptors is None else descriptors.shape[1]

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from superpoint.data.feature_file import FeatureFile
+from superpoint.data.feature_writer import save_features as write_features
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.reconstruction.match_file import pair_key, read_matches, write_matches
 from superpoint.reconstruction.pairs import Pair, check_pairs, read_pairs, write_pairs
 
 __all__ = [
-    "Pair", "check_pairs", "pair_key", "read_features", "read_matches", "read_pairs", "write_matches", "write_pairs",
+    "Pair", "check_pairs", "pair_key", "read_features", "read_matches", "read_pairs", "write_features",
+    "write_matches", "write_pairs",
 ]  # fmt: skip
 
 

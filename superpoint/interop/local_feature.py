@@ -42,9 +42,7 @@ class KorniaFeature(nn.Module):
         Args: img [B, 1 or 3, H, W] (RGB), or of the channels of the network, 0..1; mask [B, 1, H, W], keypoints lie
             where it is > 0.
         """
-        if img.shape[1] == 3 and getattr(self.network, "channels", 1) == 1:
-            weights = torch.tensor([0.299, 0.587, 0.114], device=img.device, dtype=img.dtype)
-            img = (img * weights[:, None, None]).sum(dim=1, keepdim=True)
+        img = grey(img, getattr(self.network, "channels", 1))
         decode = DecodeConfig(self.nms_radius, self.threshold, self.border, self.num_features)
         found = features(self.network, img.float(), decode, valid=None if mask is None else mask[:, 0] > 0)
         described = [each.descriptors for each in found if each.descriptors is not None]
@@ -60,3 +58,11 @@ class KorniaFeature(nn.Module):
             responses[index, :count] = torch.from_numpy(each.scores)
             descriptors[index, :count] = torch.from_numpy(values)
         return frames, responses, descriptors
+
+
+def grey(image: Tensor, channels: int) -> Tensor:
+    """Return the luma [B, 1, H, W] of RGB [B, 3, H, W] for a network of one channel, any other image as it is."""
+    if image.shape[1] != 3 or channels != 1:
+        return image
+    weights = torch.tensor([0.299, 0.587, 0.114], device=image.device, dtype=image.dtype)
+    return (image * weights[:, None, None]).sum(dim=1, keepdim=True)

@@ -8,12 +8,16 @@ import torch
 
 from superpoint.backends import resolve
 from superpoint.config import ModelConfig
+from superpoint.config.export import ExportConfig
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model
 from superpoint.export import parity as parity_module
 from superpoint.export.formats import FORMATS, SUFFIXES
+from superpoint.export.loss import calibration_images, measure_losses, photograph_pairs
 from superpoint.export.parity import measure_parity
+from superpoint.inference import load_model
 from superpoint.models import SuperPoint, build_model
+from superpoint.models.decode import logits_to_probability
 from superpoint.models.weights import load_weights
 from superpoint.training.magicpoint import load_start
 from tests.conftest import CommandLine
@@ -66,6 +70,44 @@ class TestFast:
         assert open_exported(path).channels == 2
         assert all(each.passed for each in measure_parity(model, form, path, SETTINGS))
 
+    def test_fixed_shape(self, described: SuperPoint, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("openvino")
+        monkeypatch.setattr(parity_module, "IMAGES", 2)
+        config = ExportConfig("openvino", (96, 128), 3)
+        path = write_model(described, "openvino", folder / "fixed.xml", config=config)
+        assert all(each.passed for each in measure_parity(described, "openvino", path, SETTINGS, config))
+        detector = load_model(path)
+        with pytest.raises(UserError, match=r"found 1 image\(s\) of 16x24, expected 3 of 96x128"):
+            detector.network(torch.zeros(1, 1, 16, 24))
+
+    @pytest.mark.parametrize("numbers", ["half", "int8"])
+    def test_fewer_bits(
+        self, numbers: str, described: SuperPoint, folder: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("openvino")
+        if numbers == "int8":
+            pytest.importorskip("nncf")
+        monkeypatch.setattr(parity_module, "IMAGES", 4)
+        config = ExportConfig("openvino", half=numbers == "half", int8=numbers == "int8")
+        some, others = photograph_pairs(str(photographs), size=(72, 96))
+        assert {pair.sequence for pair in some}.isdisjoint(pair.sequence for pair in others)
+        assert len(some) == 2 * 5
+        path = folder / f"{numbers}.xml"
+        write_model(described, "openvino", path, config=config, images=calibration_images(some))
+        (found,) = measure_parity(described, "openvino", path, SETTINGS, config)
+        assert found.precision == config.numbers
+        assert found.passed
+        network = open_exported(path)
+        assert network.precision == config.numbers
+        image = torch.rand(1, 1, 48, 64, generator=torch.Generator().manual_seed(0))
+        probability = logits_to_probability(network(image)["logits"])
+        assert torch.allclose(network.maps(image)["probability"], probability, atol=0.02)
+        losses = measure_losses({"fp32": described, "same": described, "short": network}, others[:2])
+        assert losses["fp32"].within == losses["same"].within == 1.0
+        assert losses["fp32"].mma == losses["same"].mma
+        assert 0.3 < losses["short"].within <= 1.0
+        assert all(each.milliseconds > 0 for each in losses.values())
+
     def test_parity_sees_another_model(
         self, described: SuperPoint, scripted: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -110,6 +152,24 @@ def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> N
         assert output["keypoints"].shape == (2, 150, 2)
     else:
         assert output["logits"].shape == (2, 65, 4, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["--size 96 128 --batch 2", "--half", "--int8"])
+def test_onnx_options(options: str, weights: str, photographs: Path, tmp_path: Path, cli: CommandLine) -> None:
+    """OpenCV's DNN module reads the file of a fixed shape, and finds the same."""
+    pytest.importorskip("onnxruntime")
+    out, more = tmp_path / "model.onnx", options.split()
+    more += ["--calibrate", str(photographs)] if "--int8" in more else []
+    printed = cli.succeeds("export-model", "--model", weights, "--out", out, *more)
+    report = json.loads((tmp_path / "model.onnx.parity.json").read_text())
+    if "--size" in more:
+        assert {each["runtime"] for each in report["parity"]} == {"onnxruntime", "opencv"}
+        assert all(each["agreement"] >= 0.995 for each in report["parity"])
+        assert report["photographs"] == {}
+        return
+    assert "of the keypoints of fp32 within 1 px, MMA@3" in printed
+    assert set(report["photographs"]) >= {"fp32", report["parity"][0]["precision"]}
 
 
 class TestErrors:

@@ -66,7 +66,7 @@ class TestDense:
 class TestFull:
     def test_is_the_decoder(self, described: SuperPoint) -> None:
         settings = Settings(max_keypoints=40, nms_radius=3, threshold=0.01, border=2)
-        graph = FullGraph(described, settings).eval()
+        graph = FullGraph(DenseGraph(described), settings).eval()
         total = 0
         for image in list(parity_images())[::6]:
             with torch.no_grad():
@@ -85,7 +85,7 @@ class TestFull:
 
     def test_a_batch_is_its_images(self, described: SuperPoint) -> None:
         images = torch.cat([image for image in parity_images() if image.shape[-2:] == (97, 131)][:3])
-        graph = FullGraph(described, Settings(max_keypoints=20)).eval()
+        graph = FullGraph(DenseGraph(described), Settings(max_keypoints=20)).eval()
         with torch.no_grad():
             together = graph(images)
             alone = [graph(image[None]) for image in images]
@@ -93,7 +93,7 @@ class TestFull:
             assert torch.allclose(values, torch.cat([each[index] for each in alone]), atol=1e-4)
 
     def test_more_points_than_pixels(self, described: SuperPoint) -> None:
-        graph = FullGraph(described, Settings(max_keypoints=500, border=0, threshold=0.0)).eval()
+        graph = FullGraph(DenseGraph(described), Settings(max_keypoints=500, border=0, threshold=0.0)).eval()
         with torch.no_grad():
             keypoints, scores, _ = graph(torch.rand(1, 1, 10, 12, generator=torch.Generator().manual_seed(1)))
         assert keypoints.shape == (1, 500, 2)

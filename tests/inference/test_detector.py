@@ -103,6 +103,7 @@ def test_points_are_in_pixels_of_the_original(detector: FeatureDetector) -> None
     image = photograph()
     double = image.repeat(2, axis=0).repeat(2, axis=1)
     small, large = detector.detect(image), detector.detect(double, resize=152)
+    assert (small.uncertainty, large.uncertainty) == (1.0, 2.0)
     assert large.image_size == (304, 240)
     np.testing.assert_allclose(large.keypoints, (small.keypoints + 0.5) * 2 - 0.5, atol=1e-2)
     same_features(detector.detect(image, resize=4000), small)  # never enlarged

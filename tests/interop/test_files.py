@@ -1,13 +1,13 @@
 """hloc's files by the rules of its readers, COLMAP's by pycolmap."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.interop import colmap, hloc
@@ -35,12 +35,14 @@ MATCHES = Matches(np.array([[4, 6], [0, 2]]), np.array([0.9, 0.5]))
 
 class TestHloc:
     def test_features_as_hloc_reads_them(self, tmp_path: Path, images: dict[str, Features]) -> None:
-        save_features(tmp_path / "f.h5", images)
+        images = {name: replace(each, uncertainty=1.5) for name, each in images.items()}
+        hloc.write_features(tmp_path / "f.h5", images)
         with h5py.File(tmp_path / "f.h5") as file:
             for name, found in images.items():
                 group = file[name]
                 assert isinstance(group, h5py.Group)
                 assert np.array_equal(group["keypoints"][()], found.keypoints)  # type: ignore[index]
+                assert group["keypoints"].attrs["uncertainty"] == 1.5
                 assert group["descriptors"].shape == (32, len(found))  # type: ignore[union-attr]
                 assert tuple(group["image_size"][()]) == found.image_size  # type: ignore[index]
         back = hloc.read_features(tmp_path / "f.h5")
