@@ -70,9 +70,8 @@ class TestFast:
         assert open_exported(path).channels == 2
         assert all(each.passed for each in measure_parity(model, form, path, SETTINGS))
 
-    def test_fixed_shape(self, described: SuperPoint, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fixed_shape(self, described: SuperPoint, folder: Path) -> None:
         pytest.importorskip("openvino")
-        monkeypatch.setattr(parity_module, "IMAGES", 2)
         config = ExportConfig("openvino", (96, 128), 3)
         path = write_model(described, "openvino", folder / "fixed.xml", config=config)
         assert all(each.passed for each in measure_parity(described, "openvino", path, SETTINGS, config))
