@@ -109,7 +109,7 @@ def match_compared(
     value = score[index, to_b]
     good = (to_a[to_b] == index) & (value >= min_score)
     if method == "ratio":
-        good &= _distinct(score, ratio) & _distinct(score.T, ratio)[to_b]
+        good[good] = _distinct(score, index[good], to_b[good], ratio)
     kept = np.flatnonzero(good)
     kept = kept[np.argsort(-value[kept], kind="stable")]
     return Matches(np.stack([kept, to_b[kept]], axis=1), value[kept])
@@ -126,10 +126,12 @@ def _dual_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return (rows / rows.sum(axis=1, keepdims=True)) * (columns / columns.sum(axis=0, keepdims=True))
 
 
-def _distinct(similarity: NDArray[np.float32], ratio: float) -> NDArray[np.bool_]:
-    """Tell which rows have a nearest neighbour nearer than `ratio` times the second; with one column, all."""
-    if similarity.shape[1] < 2:
-        return np.ones(len(similarity), bool)
-    nearest = -np.partition(-similarity, 1, axis=1)[:, :2]  # two largest, in order
-    distance = np.sqrt(np.maximum(2 - 2 * nearest, 0))  # of unit vectors
-    return distance[:, 0] < ratio * distance[:, 1]
+def _distinct(
+    similarity: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64], ratio: float
+) -> NDArray[np.bool_]:
+    """Tell which mutual neighbours are nearer than `ratio` times the second nearest of either."""
+    others = similarity.copy()
+    others[rows, columns] = -np.inf  # the largest of its row and of its column: what is left has the second at its head
+    second = np.maximum(others.max(axis=1)[rows], others.max(axis=0)[columns])
+    first, second = (np.sqrt(np.maximum(2 - 2 * each, 0)) for each in (similarity[rows, columns], second))
+    return first < ratio * second  # distances of unit vectors; with no second neighbour it is infinitely far
