@@ -2,16 +2,20 @@
 
     python benchmarks/verdicts.py [--images FOLDER] [--extractors superpoint-lite superpoint sift]
     python benchmarks/verdicts.py --images FOLDER --half first      # those that chose matching.verdict.MATCH
+    python benchmarks/verdicts.py --scenes FOLDER ...               # all pairs of the photographs of each folder
 
 Pairs that do not belong together: each of the photographs, drawn with a fixed seed, and the next. Pairs that do: each
 photograph and two homographies of it, in other light: as strong as those of `evaluate pairs`, and stronger. Sizes,
 matcher and thresholds are those of `superpoint match`. Without --images the photographs are those of scikit-image.
 
-Prints per estimator the share of the pairs with the verdict "match".
+Prints the share of the pairs with the verdict "match": by the homography alone, by the kind of geometry with the
+stronger evidence (`--model-kind auto`), and by that after a search for views (`--views auto`), as `match` does.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,9 +29,8 @@ from superpoint.data.pairs import HOMOGRAPHY, PHOTOMETRIC, generated_pair
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.sources.source import open_source
 from superpoint.evaluation.extractors import Extractor, make_extractor
-from superpoint.features import Features
 from superpoint.inference.images import shrink
-from superpoint.matching import ESTIMATORS, estimate_homography, match, verdict
+from superpoint.matching import ESTIMATORS, Copies, explain, match_views, verdict
 
 Image = NDArray[np.uint8]
 
@@ -62,37 +65,61 @@ def second_views(name: str, image: Image) -> Iterator[tuple[str, Image]]:
         yield kind, augment_photometric(pair.image_b, PHOTOMETRIC, rng)
 
 
-def verdicts(a: Features, b: Features, estimators: Sequence[str]) -> list[bool]:
-    matches = match(a, b)
-    return [verdict(b, estimate_homography(a, b, matches, each), each) == "match" for each in estimators]
+def verdicts(first: Copies, second: Copies, estimator: str) -> list[bool]:
+    """Return whether two images match by the homography, by any geometry, and by any geometry in any view."""
+    found = []
+    for kind, views in (("homography", "none"), ("auto", "none"), ("auto", "auto")):
+        seen = match_views(first, second, views, estimator=estimator)
+        given = (seen.features0, seen.features1, seen.matches)
+        model = explain(*given, kind, estimator, homography=seen.homography).model
+        found.append(verdict(seen.features1, model, estimator) == "match")
+    return found
+
+
+def show(extractor: str, kind: str, estimator: str, rows: list[list[bool]]) -> None:
+    shares = zip(("homography", "any kind", "any kind and view"), np.sum(rows, axis=0), strict=True)
+    told = ", ".join(f"{name} {count} ({count / len(rows):.1%})" for name, count in shares)
+    print(f"{extractor:18} {kind:18} {estimator} {len(rows)} pairs, match: {told}", flush=True)
 
 
 def measure(extract: Extractor, images: Sequence[tuple[str, Image]], estimators: Sequence[str]) -> None:
-    found: dict[str, list[list[bool]]] = {"unrelated": [], **{kind: [] for kind in STRENGTHS}}
-    features = [extract(image) for _, image in images]
-    for index, each in enumerate(features):
-        found["unrelated"].append(verdicts(features[index - 1], each, estimators))
-    for (name, image), each in zip(images, features, strict=True):
-        for kind, view in second_views(name, image):
-            found[kind].append(verdicts(each, extract(view), estimators))
-    for kind, rows in found.items():
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(estimators, np.mean(rows, axis=0), strict=True))
-        print(f"{extract.name:18} {kind:18} {len(rows)} pairs, match: {shares}", flush=True)
+    seen = [Copies(image, extract) for _, image in images]
+    for estimator in estimators:
+        show(
+            extract.name, "unrelated", estimator, [verdicts(seen[i - 1], seen[i], estimator) for i in range(len(seen))]
+        )
+        found: dict[str, list[list[bool]]] = {kind: [] for kind in STRENGTHS}
+        for (name, image), each in zip(images, seen, strict=True):
+            for kind, view in second_views(name, image):
+                found[kind].append(verdicts(each, Copies(view, extract), estimator))
+        for kind, rows in found.items():
+            show(extract.name, kind, estimator, rows)
+
+
+def measure_scene(extract: Extractor, folder: Path, estimators: Sequence[str]) -> None:
+    source = open_source([str(folder)])
+    seen = [Copies(shrink(item.load(), RESIZE), extract) for item in source.read(0, len(source))]
+    for estimator in estimators:
+        show(extract.name, folder.name, estimator, [verdicts(*pair, estimator) for pair in combinations(seen, 2)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="folder of photographs")
+    parser.add_argument("--scenes", nargs="+", type=Path, help="folders of photographs of one thing each, instead")
     parser.add_argument("--photographs", type=int, default=480, help="to draw")
     parser.add_argument("--half", choices=("first", "second"), default="second")
     parser.add_argument("--extractors", nargs="+", default=["superpoint-lite", "superpoint", "sift"])
-    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=ESTIMATORS)
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=["gcransac"])
     options = parser.parse_args()
-    images = photographs(options.images, options.photographs, options.half)
+    images = [] if options.scenes else photographs(options.images, options.photographs, options.half)
     for name in options.extractors:
         count = OTHER_KEYPOINTS if name == "sift" else NETWORK_KEYPOINTS
         extract = make_extractor(name, EvaluatePairsConfig(max_keypoints=count, threshold=THRESHOLD))
-        measure(extract, images, options.estimators)
+        for folder in options.scenes or ():
+            measure_scene(extract, folder, options.estimators)
+        if images:
+            measure(extract, images, options.estimators)
 
 
 if __name__ == "__main__":

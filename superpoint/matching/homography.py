@@ -80,10 +80,7 @@ def fit_homography(
         UserError: an unknown method, a value out of range.
         ValueError: unequal numbers of points.
     """
-    check_one_of("method", method, ESTIMATORS)
-    check_number("threshold", threshold, 0, above=True)
-    check_number("iterations", iterations, 1, 2**31 - 1, whole=True)
-    check_number("confidence", confidence, 0, 1)
+    check_estimator(method, threshold, iterations, confidence)
     first, second = (np.asarray(points, np.float64).reshape(-1, 2) for points in (points0, points1))
     if len(first) != len(second):
         raise ValueError(f"points: found {len(first)} and {len(second)}, expected matched points, as many in each")
@@ -107,3 +104,11 @@ def fit_homography(
     sign = np.sign(found[2] @ np.append(centre, 1.0)) or 1.0
     scale = abs(found[2, 2])
     return Homography(np.asarray(found * sign / (scale if scale > 1e-12 else 1.0), np.float64), inliers)
+
+
+def check_estimator(method: str, threshold: float | None, iterations: int | None, confidence: float) -> None:
+    """Raise UserError for an unknown estimator, or a value out of range."""
+    check_one_of("method", method, ESTIMATORS)
+    check_number("threshold", threshold, 0, above=True)
+    check_number("iterations", iterations, 1, 2**31 - 1, whole=True)
+    check_number("confidence", confidence, 0, 1)

@@ -1,35 +1,99 @@
-"""Do two images show the same thing?"""
+"""Which geometry explains the matches of two images, and do the images show the same thing?"""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
-from superpoint.errors import check_number, check_one_of
+from numpy.typing import ArrayLike
+
+from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
-from superpoint.matching.homography import ESTIMATORS, MIN_MATCHES, THRESHOLDS, Homography
+from superpoint.matching.homography import ESTIMATORS, MIN_MATCHES, THRESHOLDS, Homography, estimate_homography
+from superpoint.matching.matches import Matches
+from superpoint.matching.two_view import SAMPLES, Essential, Fundamental, estimate_essential, estimate_fundamental
 
-# log10 of the number of false alarms (`verdict`) below which two images show the same thing. Chosen on 240 photographs;
-# on 240 others, with superpoint-lite: unrelated pairs 0 % "match", related ones 100 %, strongly changed ones 97.5 %
-# (docs/evaluation.md, benchmarks/verdicts.py). Unrelated pairs came as low as -2.9.
+Model: TypeAlias = Homography | Fundamental | Essential
+
+MODEL_KINDS = ("auto", "homography", "fundamental", "essential")
+# log10 of the number of false alarms (`false_alarms`) below which two images show the same thing. Chosen on 240
+# photographs; on 240 others, with superpoint-lite: unrelated pairs 0 % "match", related ones 100 %, strongly changed
+# ones 97.5 % (docs/evaluation.md, benchmarks/verdicts.py). Unrelated pairs came as low as -2.9.
 MATCH = -4.0
 
 
-def verdict(
-    features1: Features, homography: Homography, method: str = "gcransac", *, threshold: float | None = None
-) -> str:
-    """Tell whether two images show the same thing, by how many of their matches agree with the homography.
+class Explanation(NamedTuple):
+    """The geometry that explains the matches best: its kind, itself, and log10 of false alarms by kind looked at."""
 
-    Of M matches, k agree. Were all matches random, how many homographies through four of them would find as many?
+    kind: str
+    model: Model
+    evidence: dict[str, float]
 
-        NFA = (M - 4) C(M, k) C(k, 4) p^(k - 4),  p = pi threshold^2 / (width height)
+    def why(self) -> str:
+        """Return one sentence that says why this kind."""
+        told = [f"{kind} 1e{value:.0f}" for kind, value in self.evidence.items()]
+        if len(told) == 1:
+            return f"{self.kind}: asked for"
+        return f"{self.kind}: random matches would agree so well with the least probability ({', '.join(told)})"
 
-    (number of false alarms; Moulon, Monasse and Marlet 2012, "Adaptive structure from motion with a contrario model
-    estimation"). On a scene far from a plane, seen from two places, few matches may agree.
+
+def explain(
+    features0: Features,
+    features1: Features,
+    matches: Matches,
+    kind: str = "auto",
+    method: str = "gcransac",
+    *,
+    threshold: float | None = None,
+    intrinsics: Sequence[ArrayLike] | None = None,
+    homography: Homography | None = None,
+) -> Explanation:
+    """Estimate the geometry between two images: a kind of it, or the one with the stronger evidence.
+
+    Args:
+        kind: "homography", "fundamental", "essential"; "auto" compares the homography with the fundamental matrix, or
+            with the essential one if there are `intrinsics`, by `false_alarms`: matches of a plane agree with both,
+            but chance agrees much less often with a homography.
+        method, threshold: as of `fit_homography`.
+        intrinsics: K [3, 3] of both cameras.
+        homography: one that was estimated already.
+
+    Raises: UserError for "essential" without intrinsics, or as the estimators.
+    """
+    check_one_of("kind", kind, MODEL_KINDS)
+    if kind == "essential" and intrinsics is None:
+        raise UserError("model kind: found 'essential' without intrinsics, expected those of both cameras")
+    models: dict[str, Model] = {}
+    if kind in ("auto", "homography"):
+        models["homography"] = homography or estimate_homography(
+            features0, features1, matches, method, threshold=threshold
+        )
+    if kind == "fundamental" or (kind == "auto" and intrinsics is None):
+        models["fundamental"] = estimate_fundamental(features0, features1, matches, method, threshold=threshold)
+    elif kind != "homography" and intrinsics is not None:
+        models["essential"] = estimate_essential(features0, features1, matches, intrinsics, method, threshold=threshold)
+    evidence = {name: false_alarms(features1, each, method, threshold=threshold) for name, each in models.items()}
+    best = min(evidence, key=lambda name: evidence[name])
+    return Explanation(best, models[best], evidence)
+
+
+def false_alarms(
+    features1: Features, model: Model, method: str = "gcransac", *, threshold: float | None = None
+) -> float:
+    """Return log10 of the number of false alarms: how many models would random matches agree with as well?
+
+    Of M matches, k agree with a model made from n of them, each by chance with probability p:
+
+        NFA = m (M - n) C(M, k) C(k, n) p^(k - n)
+
+    with (n, m) = (4, 1), (7, 3), (5, 10) for homography, fundamental and essential matrix, m being the solutions of a
+    sample. p is the share of the second image within the threshold of a point, pi t^2 / (w h), or of a line across it,
+    2 t sqrt(w^2 + h^2) / (w h). Source: Moulon, Monasse and Marlet 2012, "Adaptive structure from motion with a
+    contrario model estimation".
 
     Args:
         features1: of the second image, with its size; the threshold counts in its pixels.
-        homography: of `estimate_homography`.
-        method, threshold: as given to `estimate_homography`.
+        method, threshold: as given to the estimator.
 
-    Returns: "match" if log10(NFA) < MATCH, else "no match".
     Raises: UserError as `fit_homography`; ValueError for features without the size of their image.
     """
     check_one_of("method", method, ESTIMATORS)
@@ -37,14 +101,31 @@ def verdict(
     width, height = features1.image_size
     if not width:
         raise ValueError("features1: found no image_size, expected (width, height)")
-    matches, agreeing = len(homography.inliers), int(homography.inliers.sum())
-    if homography.matrix is None or agreeing <= MIN_MATCHES:
-        return "no match"
     radius = THRESHOLDS[method] if threshold is None else threshold
-    chance = min(1.0, math.pi * radius**2 / (width * height))
-    alarms = math.log(matches - MIN_MATCHES) + _log_choose(matches, agreeing) + _log_choose(agreeing, MIN_MATCHES)
-    alarms += (agreeing - MIN_MATCHES) * math.log(chance)
-    return "match" if alarms < MATCH * math.log(10) else "no match"
+    if isinstance(model, Homography):
+        sample, solutions, area = MIN_MATCHES, 1, math.pi * radius**2
+    else:
+        sample, solutions = (
+            (SAMPLES["fundamental"], 3) if isinstance(model, Fundamental) else (SAMPLES["essential"], 10)
+        )
+        area = 2 * radius * math.hypot(width, height)
+    matches, agreeing = len(model.inliers), int(model.inliers.sum())
+    if model.matrix is None or agreeing <= sample:
+        return math.inf
+    chance = min(1.0, area / (width * height))
+    alarms = math.log(solutions * (matches - sample)) + _log_choose(matches, agreeing) + _log_choose(agreeing, sample)
+    return (alarms + (agreeing - sample) * math.log(chance)) / math.log(10)
+
+
+def verdict(features1: Features, model: Model, method: str = "gcransac", *, threshold: float | None = None) -> str:
+    """Tell whether two images show the same thing, by how many of their matches agree with a geometry.
+
+    On a scene far from a plane, seen from two places, few matches may agree with a homography; see `explain`.
+
+    Args, raises: as `false_alarms`.
+    Returns: "match" if log10(NFA) < MATCH, else "no match".
+    """
+    return "match" if false_alarms(features1, model, method, threshold=threshold) < MATCH else "no match"
 
 
 def _log_choose(n: int, k: int) -> float:
