@@ -207,11 +207,12 @@ def precision_recall_figure(
     return figure
 
 
-def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Put two grey images [H, W] beside each other, GAP apart; return the canvas and the (x, y) shift of the second."""
-    shift = first.shape[1] + GAP
-    canvas = np.full((max(len(first), len(second)), shift + second.shape[1]), 255, np.uint8)
-    canvas[: len(first), : first.shape[1]], canvas[: len(second), shift:] = first, second
+def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[Image, NDArray[np.float64]]:
+    """Put two images beside each other, GAP apart, as RGB; return the canvas and the (x, y) shift of the second."""
+    left, right = to_rgb(first), to_rgb(second)
+    shift = left.shape[1] + GAP
+    canvas = np.full((max(len(left), len(right)), shift + right.shape[1], 3), 255, np.uint8)
+    canvas[: len(left), : left.shape[1]], canvas[: len(right), shift:] = left, right
     return canvas, np.array([shift, 0.0])
 
 
@@ -229,11 +230,11 @@ def figure_to_image(figure: Figure) -> Image:
 
 
 def save_image(path: str | Path, image: NDArray[np.generic]) -> Path:
-    """Write a PNG and missing folders. Raises: UserError if that fails, or the name does not end in .png."""
+    """Write a PNG or JPEG and missing folders. Raises: UserError if that fails, or for another ending."""
     target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise UserError(f"{target}: found the ending '{target.suffix}', expected .png")
-    _, data = cv2.imencode(".png", cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR))
+    if target.suffix.lower() not in (".png", ".jpg"):
+        raise UserError(f"{target}: found the ending '{target.suffix}', expected .png or .jpg")
+    _, data = cv2.imencode(target.suffix.lower(), cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR))
     make_folder(target.parent)
     write_atomically(target, lambda file: file.write(data.tobytes()))
     return target

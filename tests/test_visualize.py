@@ -210,8 +210,8 @@ def test_save_image_where_it_cannot(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file: cannot be written \(File exists\)"):
         save_image(tmp_path / "file" / "a.png", GRAY)
-    with pytest.raises(UserError, match=r"found the ending '\.jpg', expected \.png"):
-        save_image(tmp_path / "a.jpg", GRAY)
+    with pytest.raises(UserError, match=r"found the ending '\.gif', expected \.png or \.jpg"):
+        save_image(tmp_path / "a.gif", GRAY)
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(UserError, match=r"taken\.png: cannot be written"):
         save_image(tmp_path / "taken.png", GRAY)

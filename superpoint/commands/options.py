@@ -88,14 +88,20 @@ def check_settings(config: Any, options: Mapping[str, Any]) -> None:
             raise UserError(f"run={run}: the folder is not empty; go on with it by --resume, or take another run=...")
 
 
-def numbers(option: str, text: str) -> list[float]:
-    """Return the numbers in "0.1,1,10". Raises: UserError for anything else, or one given twice."""
+def floats(option: str, text: str) -> list[float]:
+    """Return the numbers in "0.1,1,10". Raises: UserError for anything else."""
     found: list[float] = []
     for part in text.split(","):
         try:
             found.append(float(part))
         except ValueError:
             raise UserError(f"{option}: found '{part.strip()}', expected numbers such as 0.1,1,10") from None
+    return found
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Return the numbers in "0.1,1,10", each given once. Raises: UserError for anything else."""
+    found = floats(option, text)
     if len(set(found)) < len(found):
         raise UserError(f"{option}: found '{text}', expected each number once")
     return found

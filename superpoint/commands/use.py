@@ -17,6 +17,7 @@ from superpoint.commands.options import (
     check_path,
     check_source,
     ends_in,
+    floats,
 )
 from superpoint.config.inference import InferenceConfig, MatchingConfig, ReconstructConfig
 
@@ -51,29 +52,45 @@ def match_command(
     config: InferenceConfig,
     first: Annotated[Path, Argument(help="an image"), check_path],
     second: Annotated[Path, Argument(help="another one"), check_path],
-    out: Annotated[Path, Option(help="The picture (.png); the numbers go beside it as .json."), ends_in(".png")] = Path(
-        "matches.png"
-    ),
+    out: Annotated[
+        Path,
+        Option(help="Picture (.png, .jpg), or matches as hloc has them (.h5); the numbers go beside it as .json."),
+        ends_in(".png", ".jpg", ".json", ".h5"),
+    ] = Path("matches.png"),
+    views: Annotated[
+        Literal["auto", "none", "rotations", "all"],
+        Option(help="Try turned and resized copies where few matches agree; turned ones only; in any case; or never."),
+    ] = "auto",
+    model_kind: Annotated[
+        Literal["auto", "homography", "fundamental", "essential"],
+        Option(help="Geometry between the images; auto = what random matches would agree with least."),
+    ] = "auto",
+    intrinsics: Annotated[
+        str | None,
+        Option(metavar="FX,FY,CX,CY", help="Camera in pixels, once or per image; essential takes EXIF without it."),
+    ] = None,
     matcher: Annotated[
         Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")
     ] = "mutual",
     estimator: Annotated[
         Literal["gcransac", "ransac", "magsac"],
-        Option(help="Estimator of the homography; only ransac takes mirrored images."),
+        Option(help="Estimator of the geometry; only ransac takes mirrored images."),
     ] = "gcransac",
     inlier_threshold: Annotated[
         float | None,
         Option(help="Max error of an inlier, px at --resize; default 2 (gcransac), 3 (ransac), 1 (magsac)."),
     ] = None,
 ) -> Outcome:
-    """Match two images, estimate the homography between them, and draw both side by side.
+    """Match two images, turned or of other scale too; estimate the geometry between them, and draw both side by side.
 
     superpoint match one.jpg two.jpg --out matches.png
+    superpoint match one.jpg two.jpg --model-kind essential --intrinsics 1200,1200,640,480
     """
     from superpoint.inference.match_images import match_images
 
-    numbers = match_images(first, second, out, config, matcher=matcher, estimator=estimator, threshold=inlier_threshold)
-    return Outcome(numbers)
+    options = {"matcher": matcher, "estimator": estimator, "threshold": inlier_threshold, "views": views}
+    camera = None if intrinsics is None else floats("--intrinsics", intrinsics)
+    return Outcome(match_images(first, second, out, config, model_kind=model_kind, intrinsics=camera, **options))
 
 
 @command("match-features", USE, options=MatchingConfig)

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import io
+import math
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from superpoint.data.levels import convert
 from superpoint.data.tiff import ORIENTATION, Page, page_of, valid_orientation
 from superpoint.errors import UserError, one_line
 from superpoint.geometry.homography import resize_points
-from superpoint.geometry.orientation import turned_back, turned_image
+from superpoint.geometry.orientation import turned_back, turned_image, turned_size
 
 MAX_PIXELS = 1 << 29  # 2 GB of RGB in Pillow
 BANDS = "found several bands that are no colours, expected grey levels or RGB; model.channels is for bands"
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits
+EXIF, FOCAL_IN_35_MM, FILM = 0x8769, 0xA405, 36.0  # EXIF 2.32: the directory, the tag; mm, width of the film it is for
 PHOTOGRAPHS = (
     *("astronaut", "camera", "coffee", "chelsea", "coins", "rocket", "motorcycle_left", "motorcycle_right"),
     *("clock_motion", "page", "text", "brick", "grass", "gravel", "moon"),
@@ -70,6 +72,21 @@ def read_orientation(path: str | Path, content: bytes | None = None) -> int:
                 return _orientation(image)
     except Exception:  # decoders raise nearly anything for damaged files
         return page.orientation
+
+
+def read_focal(path: str | Path) -> tuple[float, tuple[int, int]] | None:
+    """Return the focal length of a photograph in pixels, from EXIF's "in 35 mm", and its (width, height) upright.
+
+    None if there is none, or the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            exif = image.getexif()
+            length = float(exif.get_ifd(EXIF).get(FOCAL_IN_35_MM) or 0) / FILM * max(image.size)
+            size = turned_size(image.size, valid_orientation(exif.get(ORIENTATION)))
+            return (length, size) if 0 < length < math.inf else None
+    except Exception:  # decoders raise nearly anything for damaged files
+        return None
 
 
 def resize_with_points(

@@ -1,5 +1,6 @@
 """What the page shows: matches of two images by a network and by SIFT, and heatmaps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +20,7 @@ from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
-from superpoint.matching import THRESHOLDS, estimate_homography, match
+from superpoint.matching import THRESHOLDS, Copies, match_views
 from superpoint.models.extract import dense_maps
 from superpoint.visualize import Image, contact_sheet, draw_keypoints, figure_to_image, overlay_heatmap, to_gray
 
@@ -37,6 +38,7 @@ class Settings:
     method: str = "mutual"  # of matching, see `inference.match`
     sift: bool = True  # beside the network
     resize: int = 640  # longest side at which images are looked at, px
+    views: str = "auto"  # of the search for turned and resized copies, see `matching.match_views`
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,12 @@ def read_upload(path: str | Path | None, which: str, resize: int, channels: int 
 def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Settings) -> Comparison:
     """Detect, match and draw; a detector without descriptors borrows SIFT's, as the row says."""
     images = (first, second)
-    start = perf_counter()
-    found = [_network_features(model, image, settings) for image in images]
-    time = 1000 * (perf_counter() - start)
     name = model.name if model.descriptor_dim else f"{model.name} + SIFT descriptors"
-    picture, row = _match(name, images, (found[0], found[1]), time, settings)
+    picture, row, found = _match(name, images, lambda image: _network_features(model, image, settings), settings)
     rows, sift = [row], None
     if settings.sift:
-        start = perf_counter()
-        theirs = [_unit(opencv_extractor("sift", settings.max_keypoints)(to_gray(image))) for image in images]
-        sift, row = _match("SIFT", images, (theirs[0], theirs[1]), 1000 * (perf_counter() - start), settings)
+        extract = opencv_extractor("sift", settings.max_keypoints)
+        sift, row, _ = _match("SIFT", images, lambda image: _unit(extract(to_gray(image))), settings)
         rows.append(row)
     drawn = [
         draw_keypoints(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
@@ -113,18 +111,22 @@ def markdown(rows: tuple[Row, ...]) -> str:
 
 
 def _match(
-    name: str, images: tuple[Pixels, Pixels], found: tuple[Features, Features], detection: float, settings: Settings
-) -> tuple[Image, Row]:
-    start = perf_counter()
-    matches = match(*found, settings.method)
-    homography = estimate_homography(*found, matches, "gcransac")
-    matching = 1000 * (perf_counter() - start)
-    inliers = int(homography.inliers.sum())
+    name: str, images: tuple[Pixels, Pixels], extract: Callable[[Pixels], Features], settings: Settings
+) -> tuple[Image, Row, list[Features]]:
+    """Return the picture and the figures of an extractor, and what it finds in the images as they are."""
+    copies = [Copies(image, extract) for image in images]
+    times = [perf_counter()]
+    upright = [each.features()[0] for each in copies]
+    times.append(perf_counter())
+    found = match_views(copies[0], copies[1], settings.views, settings.method)
+    inliers, count = int(found.homography.inliers.sum()), len(found.matches)
+    detection, matching = (1000 * np.diff([*times, perf_counter()])).tolist()
     threshold = THRESHOLDS["gcransac"]
-    state = "no homography" if homography.matrix is None else f"{inliers} inliers (GC-RANSAC, {threshold:g} px)"
-    title = f"{name}: {len(matches)} matches ({settings.method}), {state}"
-    picture = figure_to_image(match_figure(*images, found, matches, homography, title))
-    return picture, Row(name, (len(found[0]), len(found[1])), len(matches), inliers, detection, matching)
+    state = "no homography" if found.homography.matrix is None else f"{inliers} inliers (GC-RANSAC, {threshold:g} px)"
+    turned = "" if found.view is None else ", first image turned and resized"
+    title = f"{name}: {count} matches ({settings.method}{turned}), {state}"
+    picture = figure_to_image(match_figure(*images, found[:3], found.homography, title))
+    return picture, Row(name, (len(found[0]), len(found[1])), count, inliers, detection, matching), upright
 
 
 def _network_features(model: FeatureDetector, image: Pixels, settings: Settings) -> Features:

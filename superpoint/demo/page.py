@@ -7,7 +7,7 @@ from superpoint.config.inference import InferenceConfig
 from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_upload
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
-from superpoint.matching import MATCHERS
+from superpoint.matching import MATCHERS, VIEWS
 
 TITLE = "SuperPoint: keypoints and matches of two images"
 KEPT = (3600, 3600)  # seconds between two sweeps of what was uploaded, and the age from which it goes
@@ -35,9 +35,9 @@ def build_page(model: FeatureDetector) -> Any:
 
     def run(
         first: str | None, second: str | None, threshold: float, radius: float, points: float, method: str, sift: bool,
-        resize: float,
+        resize: float, views: str,
     ) -> list[Any]:  # fmt: skip
-        settings = Settings(threshold, int(radius), int(points), method, sift, int(resize))
+        settings = Settings(threshold, int(radius), int(points), method, sift, int(resize), views)
         try:
             images = [
                 read_upload(path, which, settings.resize, model.channels)
@@ -67,6 +67,7 @@ def build_page(model: FeatureDetector) -> Any:
                 points = gradio.Slider(16, 4096, defaults.max_keypoints, step=16, label="Max keypoints per image")
                 method = gradio.Radio(list(MATCHERS), value=defaults.method, label="Matcher")
                 resize = gradio.Slider(*SIDE, defaults.resize, step=32, label="Longest side looked at, px")
+                views = gradio.Radio(list(VIEWS), value=defaults.views, label="Turned and resized views tried")
                 sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")
                 button = gradio.Button("Match", variant="primary", elem_id="match")
             with gradio.Column(scale=3, min_width=480):
@@ -78,7 +79,7 @@ def build_page(model: FeatureDetector) -> Any:
                     drawn = picture("keypoints")
                 with gradio.Tab("Heatmaps"):
                     heat = picture("heatmaps")
-        inputs = [first, second, threshold, radius, points, method, sift, resize]
+        inputs = [first, second, threshold, radius, points, method, sift, resize, views]
         outputs = [network, theirs, drawn, heat, table]
         button.click(run, inputs, outputs, concurrency_limit=1, api_name=False)
     return page

@@ -23,22 +23,28 @@ from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair
 from superpoint.evaluation.pair_report import write_gallery, write_report
-from superpoint.evaluation.views import Job, features_of_both, find_jobs, fit_pair, load_views
+from superpoint.evaluation.views import Job, features_of_both, find_jobs, fit_pair, load_views, within
 from superpoint.features import Features
 from superpoint.files import make_folder
+from superpoint.matching import Copies, match_views
 
 # An extractor's name, its features of both views, and of those of another size if repeatability is measured there.
 Found = tuple[str, tuple[Features, Features], tuple[Features, Features] | None]
+SEARCHED = "+views"  # behind the name of an extractor
 AHEAD = 4  # pairs whose figures wait to be finished: more would only hold their features in memory
 
 
 @dataclass(frozen=True)
 class Stores:
-    """An extractor's features of the views, and of those that repeatability is measured on (often the same)."""
+    """An extractor's features of the views, and of those that repeatability is measured on (often the same).
+
+    `searched`: the features to be matched are those of the view that `match_views` finds.
+    """
 
     name: str
     matching: FeatureStore
     detection: FeatureStore
+    searched: bool = False
 
     @property
     def channels(self) -> int:
@@ -91,12 +97,23 @@ def different(names: Sequence[str]) -> Sequence[str]:
 
 def make_stores(name: str, config: EvaluatePairsConfig, cache: Path | None) -> Stores:
     """Make an extractor's stores, in the folder `cache`. Raises: UserError for an unknown extractor."""
-    extractor = make_extractor(name, config)
-    store = FeatureStore(cache, extractor)
+    plain = name.removesuffix(SEARCHED)
+    extractor = make_extractor(plain, config)
+    store, title, searched = FeatureStore(cache, extractor), extractor.name, plain != name
+    title = f"{title}{SEARCHED}" if searched else title
     if not config.repeatability_size or config.repeatability_nms == config.nms_radius:
-        return Stores(extractor.name, store, store)
-    other = make_extractor(name, config, nms_radius=config.repeatability_nms)
-    return Stores(extractor.name, store, FeatureStore(cache, other))
+        return Stores(title, store, store, searched)
+    other = make_extractor(plain, config, nms_radius=config.repeatability_nms)
+    return Stores(title, store, FeatureStore(cache, other), searched)
+
+
+def matched_features(stores: Stores, pair: ViewPair, config: EvaluatePairsConfig) -> tuple[Features, Features]:
+    """Return what an extractor finds in both views, or in the view of the first that a search finds."""
+    if not stores.searched:
+        return features_of_both(stores.matching, pair)
+    first, second = Copies(pair.image_a, stores.matching), Copies(pair.image_b, stores.matching)
+    found = match_views(first, second, matcher=config.matcher)
+    return within(found.features0, pair.valid_a), within(found.features1, pair.valid_b)
 
 
 def measure_jobs(
@@ -146,7 +163,7 @@ def measure_pairs(
                 small = fit_pair(pair, config.longest, other) if other else views
                 both = features_of_both
                 found = [
-                    (each.name, both(each.matching, views), both(each.detection, small) if other else None)
+                    (each.name, matched_features(each, views, config), both(each.detection, small) if other else None)
                     for each in stores
                 ]
                 waiting.append(pool.submit(_figures, views, small, found, config))
@@ -177,11 +194,11 @@ def _every(stores: Sequence[Stores]) -> list[FeatureStore]:
 def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairsConfig):
     """Return a function (extractor, pair's name) -> what the gallery draws."""
     by_name = {job.name: job for job in jobs}
-    by_extractor = {each.name: each.matching for each in stores}
+    by_extractor = {each.name: each for each in stores}
 
     def redraw(extractor: str, name: str):
         views = fit_pair(by_name[name].load(), config.longest, config.size)
-        a, b = features_of_both(by_extractor[extractor], views)
+        a, b = matched_features(by_extractor[extractor], views, config)
         return views, a, b, match_pair(a, b, replace(config, orders=1))
 
     return redraw

@@ -9,6 +9,9 @@
 
 +sift or +rootsift describes the keypoints of any of them by upright SIFT descriptors of one size; what has no
 descriptors gets +sift by itself where descriptors are needed, and the table says so.
+
++views at the end, in `evaluate pairs`: where upright matching finds too little, turned and resized copies of the images
+are tried, see `matching.views`; the features are those of the view that is found.
 """
 
 import zlib

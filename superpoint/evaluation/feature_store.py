@@ -21,7 +21,7 @@ from superpoint.files import make_folder
 
 NAME = "image"  # of the one image in a file
 WAITING = 4  # files to be written
-KEPT = 8  # images in memory: the first of a sequence is in all of its pairs
+KEPT = 32  # images in memory: the first of a sequence, with its turned and resized copies, is in all of its pairs
 
 
 class FeatureStore:

@@ -63,8 +63,9 @@ def _aliked(state: dict[str, Tensor], path: Path, points: int, device: torch.dev
     message = ""
     for name in ALIKED_MODELS:
         model = ALIKED(name, max_num_keypoints=points, detection_threshold=0.0)
+        grid = "dkd.hw_grid"  # a constant of kornia's, which the authors' files lack
         try:
-            _fill(model, state, path, device)
+            _fill(model, {grid: model.state_dict()[grid], **state}, path, device)
         except UserError as error:
             message = message or str(error)
             continue

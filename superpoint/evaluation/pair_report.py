@@ -34,7 +34,6 @@ from superpoint.visualize import (
     plot_color,
     save_figure,
     side_by_side,
-    to_gray,
 )
 
 CURVE = np.linspace(0, 10, 201)  # px
@@ -236,10 +235,10 @@ def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, reco
     vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.
     """
     size_a = pair.image_a.shape[:2]
-    canvas, shift = side_by_side(to_gray(pair.image_a), to_gray(pair.image_b))
+    canvas, shift = side_by_side(pair.image_a, pair.image_b)
     figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 1.15), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
+    axes.imshow(canvas, alpha=0.75)
     estimate = outcome.estimates["ransac"][0]
     pairs = outcome.matches.indices
     chosen = np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)

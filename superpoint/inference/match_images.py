@@ -1,5 +1,6 @@
-"""Stage match: the matches of two images and the homography between them, drawn and in numbers."""
+"""Stage match: the matches of two images and the geometry between them, drawn and in numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,18 +13,33 @@ from rich.text import Text
 
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.bands import read_image
-from superpoint.errors import UserError
-from superpoint.features import Features
+from superpoint.data.images import read_focal
+from superpoint.errors import UserError, check_one_of
 from superpoint.files import refuse_inputs, write_json
-from superpoint.geometry.homography import resize_matrix, warp_points
+from superpoint.geometry.homography import Matrix, resize_matrix, resize_points
+from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
-from superpoint.inference.see import Seen, load_detector, see
+from superpoint.inference.see import load_detector, see
 from superpoint.labelling.memory import free_memory
-from superpoint.matching import Homography, Matches, estimate_homography, match, matched_keypoints, verdict
+from superpoint.matching import (
+    MATCHERS,
+    MODEL_KINDS,
+    VIEWS,
+    Copies,
+    Essential,
+    camera_matrix,
+    explain,
+    match_views,
+    matched_keypoints,
+    relative_pose,
+    verdict,
+)
+from superpoint.matching.two_view import residuals
+from superpoint.reconstruction.match_file import write_matches
 from superpoint.visualize import save_figure
 
 STEPS = ("detect_first", "detect_second", "match", "estimate")
-LARGEST = 1 << 20  # bytes, far more than the numbers of a match
+LARGEST = 1 << 20  # bytes, far more than the numbers that stand before the matches
 
 
 def match_images(
@@ -35,54 +51,123 @@ def match_images(
     matcher: str = "mutual",
     estimator: str = "gcransac",
     threshold: float | None = None,
+    views: str = "auto",
+    model_kind: str = "auto",
+    intrinsics: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Match two image files; write a picture (`out`, .png) and the numbers beside it (.json); return the numbers.
+    """Match two image files; write `out` and the numbers beside it (.json); return the numbers.
 
     Args:
-        matcher, estimator: see `inference.match` and `inference.estimate_homography`.
+        out: a picture (.png, .jpg), matches and keypoints in hloc's layout (.h5), or .json for the numbers alone.
+        matcher, estimator: see `matching.match` and `matching.fit_homography`.
         threshold: of inliers, in pixels of the second image as the network sees it.
+        views: see `matching.match_views`.
+        model_kind: see `matching.explain`.
+        intrinsics: fx, fy, cx, cy in pixels of the original, of both cameras or of each; None: "essential" takes the
+            focal lengths of EXIF.
 
-    Raises: UserError for an unreadable image, a network without descriptors, or an `out` that cannot be written or
-        holds something else.
+    Raises: UserError for an unreadable image, a network without descriptors, intrinsics that are missing or wrong, or
+        an `out` that cannot be written or holds something else.
     """
     target = Path(out)
     refuse_inputs(target, (first, second))
+    for key, value, known in (("views", views, VIEWS), ("matcher", matcher, MATCHERS)):
+        check_one_of(f"--{key}", value, known)
+    check_one_of("--model-kind", model_kind, MODEL_KINDS)
     figures = target.with_suffix(".json")
     if figures.is_file() and b'"homography"' not in figures.read_bytes()[:LARGEST]:
         raise UserError(f"--out: {figures}, where the numbers go, is a file of another kind; take another name")
+    paths = (str(first), str(second))
+    cameras = _cameras(paths, intrinsics, exif=model_kind == "essential")
     model = load_detector(config, described=True)
-    images = [read_image(path, model.channels) for path in (first, second)]
-    times, views = [perf_counter()], []
-    for path, image in zip((first, second), images, strict=True):
-        views.append(see(model, image, config, str(path)))
+    images = [read_image(path, model.channels) for path in paths]
+    sizes = [(image.shape[1], image.shape[0]) for image in images]
+    times, copies = [perf_counter()], []
+    for path, image in zip(paths, images, strict=True):
+        seen = see(model, image, config, path)  # says what is wrong with the image as a whole
+        copies.append(
+            Copies(seen.image, lambda part, path=path: see(model, part, config, path).features, seen.features)
+        )
         times.append(perf_counter())
-    seen = (views[0].features, views[1].features)
-    _check_room(*map(len, seen))
-    matches = match(*seen, matcher)
+    _check_room(*(len(each.features()[0]) for each in copies))
+    found = match_views(copies[0], copies[1], views, matcher, estimator, threshold=threshold)
     times.append(perf_counter())
-    homography = estimate_homography(*seen, matches, estimator, threshold=threshold)
+    given, to_seen = (
+        found[:3],
+        [resize_matrix(*np.divide(each.size[::-1], size)) for each, size in zip(copies, sizes, strict=True)],
+    )
+    inside = None if cameras is None else [to @ camera for to, camera in zip(to_seen, cameras, strict=True)]
+    chosen = explain(*given, model_kind, estimator, threshold=threshold, intrinsics=inside, homography=found.homography)
     times.append(perf_counter())
+    geometry, count = chosen.model, len(found.matches)
+    points = [
+        resize_points(each, *np.divide(size, copy.size[::-1]))
+        for each, size, copy in zip((found.features0.keypoints, found.features1.keypoints), sizes, copies, strict=True)
+    ]
+    listed = [each[found.matches.indices[:, side]] for side, each in enumerate(points)]
+    errors = residuals(geometry, *matched_keypoints(*given), inside)[geometry.inliers]
+    matrices = {"homography": found.homography.matrix, chosen.kind: geometry.matrix}
     numbers = {
-        "images": [str(first), str(second)],
-        "sizes": [list(view.size) for view in views],
+        "images": list(paths),
+        "sizes": [list(size) for size in sizes],
         "model": f"{model.name} ({model.network})",
-        "keypoints": [len(each) for each in seen],
+        "keypoints": [len(each) for each in points],
         "matcher": matcher,
-        "matches": len(matches),
+        "matches": count,
+        "views": views,
+        "view": None if found.view is None else _between(found.view, to_seen[0], np.eye(3)),
+        "copies_compared": found.tried,
         "estimator": estimator,
-        "verdict": verdict(seen[1], homography, estimator, threshold=threshold),
-        "inliers": int(homography.inliers.sum()),
-        "inlier_share": float(homography.inliers.mean()) if len(matches) else 0.0,
-        "median_error": _median_error(seen, matches, homography),
-        "homography": _in_originals(homography, views),
+        "model_kind": chosen.kind,
+        "why": chosen.why(),
+        "verdict": verdict(found.features1, geometry, estimator, threshold=threshold),
+        "inliers": int(geometry.inliers.sum()),
+        "inlier_share": float(geometry.inliers.mean()) if count else 0.0,
+        "median_error": float(np.median(errors)) if errors.size and np.isfinite(errors).any() else None,
+        **{kind: _in_originals(kind, matrix, to_seen) for kind, matrix in matrices.items()},
         "milliseconds": dict(zip(STEPS, (round(1e3 * step, 2) for step in np.diff(times).tolist()), strict=True)),
     }
-    state = "no homography" if homography.matrix is None else f"{numbers['inliers']} inliers by {estimator}"
-    title = f"{Path(first).name} and {Path(second).name}: {len(matches)} matches ({matcher}), {state}"
-    save_figure(target, match_figure(views[0].image, views[1].image, seen, matches, homography, title))
+    if isinstance(geometry, Essential) and inside is not None:
+        pose = relative_pose(*given, geometry, inside)
+        parts = None if pose is None else {"R": pose.rotation.tolist(), "t": pose.translation.tolist()}
+        numbers["pose"] = parts
+    scores = [round(score, 4) for score in found.matches.scores.tolist()]
+    coordinates = {f"points{side}": np.round(each.astype(np.float64), 3).tolist() for side, each in enumerate(listed)}
+    numbers["correspondences"] = {**coordinates, "scores": scores, "inliers": geometry.inliers.tolist()}
+    if target.suffix.lower() == ".h5":
+        names = [Path(path).name for path in paths] if Path(paths[0]).name != Path(paths[1]).name else list(paths)
+        counts = dict(zip(names, map(len, points), strict=True))
+        found_points = dict(zip(names, points, strict=True))
+        write_matches(target, {(names[0], names[1]): found.matches}, counts, keypoints=found_points)
+    elif target.suffix.lower() != ".json":
+        state = f"no {chosen.kind}" if geometry.matrix is None else f"{numbers['inliers']} inliers of a {chosen.kind}"
+        title = f"{Path(first).name} and {Path(second).name}: {count} matches ({matcher}), {state}"
+        shown = [
+            shrink(read_image(path, 3 if model.channels == 1 else model.channels), config.resize) for path in paths
+        ]
+        save_figure(target, match_figure(shown[0], shown[1], given, geometry, title, inside))
     write_json(figures, numbers)
     _show(numbers, target)
     return numbers
+
+
+def _cameras(paths: Sequence[str], intrinsics: Sequence[float] | None, *, exif: bool) -> list[Matrix] | None:
+    """Return K of both originals, as given or from EXIF; None if they are not needed."""
+    if intrinsics is not None:
+        given = list(intrinsics) * (2 if len(intrinsics) == 4 else 1)
+        if len(given) != 8 or not all(map(np.isfinite, given)) or min(*given[:2], *given[4:6]) <= 0:
+            text = ",".join(f"{value:g}" for value in intrinsics)
+            raise UserError(f"--intrinsics: found '{text}', expected fx,fy,cx,cy above 0, in pixels, once or per image")
+        return [np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]) for fx, fy, cx, cy in (given[:4], given[4:])]
+    if not exif:
+        return None
+    found = [read_focal(path) for path in paths]
+    for path, seen in zip(paths, found, strict=True):
+        if seen is None:
+            raise UserError(
+                f"{path}: found no focal length in its EXIF data, expected one, or --intrinsics fx,fy,cx,cy"
+            )
+    return [camera_matrix(*seen) for seen in found if seen is not None]
 
 
 def _check_room(first: int, second: int) -> None:
@@ -94,22 +179,20 @@ def _check_room(first: int, second: int) -> None:
         )
 
 
-def _median_error(seen: tuple[Features, Features], matches: Matches, homography: Homography) -> float | None:
-    """Return the error of the inliers, in pixels of the second image as the network sees it."""
-    if homography.matrix is None or not homography.inliers.any():
+def _in_originals(kind: str, matrix: Matrix | None, to_seen: Sequence[Matrix]) -> list[list[float]] | None:
+    """Return a matrix between the images as they are seen as one between the originals."""
+    if matrix is None:
         return None
-    start, end = (points[homography.inliers] for points in matched_keypoints(*seen, matches))
-    distances = np.linalg.norm(warp_points(start, homography.matrix) - end, axis=1)
-    return float(np.nanmedian(distances))
+    if kind == "essential":  # has no pixels
+        return matrix.tolist()
+    if kind == "fundamental":
+        return (to_seen[1].T @ matrix @ to_seen[0]).tolist()
+    return _between(matrix, to_seen[0], to_seen[1])
 
 
-def _in_originals(homography: Homography, views: list[Seen]) -> list[list[float]] | None:
-    """Return the homography between the original images."""
-    if homography.matrix is None:
-        return None
-    ratio = [np.divide(view.features.image_size, view.size) for view in views]
-    matrix = resize_matrix(*(1 / ratio[1])) @ homography.matrix @ resize_matrix(*ratio[0])
-    return (matrix / abs(matrix[2, 2]) if abs(matrix[2, 2]) > 1e-12 else matrix).tolist()
+def _between(matrix: Matrix, to_first: Matrix, to_second: Matrix) -> list[list[float]]:
+    found = np.linalg.inv(to_second) @ matrix @ to_first
+    return (found / abs(found[2, 2]) if abs(found[2, 2]) > 1e-12 else found).tolist()
 
 
 def _show(numbers: dict[str, Any], target: Path) -> None:
@@ -120,10 +203,14 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
         table.add_row(name, Text(f"{path}, {width}x{height}, {numbers['keypoints'][index]} keypoints"))
     table.add_row("matches", f"{numbers['matches']} ({numbers['matcher']})")
     table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
+    table.add_row("geometry", numbers["why"])
+    if numbers["view"] is not None:
+        table.add_row("view", f"first image turned and resized, best of {numbers['copies_compared']} pairs of copies")
     error = numbers["median_error"]
     table.add_row("median error of inliers", "-" if error is None else f"{error:.2f} px")
-    rows = ["".join(f"{x:13.5g}" for x in row)[1:] for row in numbers["homography"] or []]
-    table.add_row("homography, first to second", "\n".join(rows) or "none: too few matches agree")
+    kind = numbers["model_kind"]
+    rows = ["".join(f"{x:13.5g}" for x in row)[1:] for row in numbers[kind] or []]
+    table.add_row(f"{kind}, first to second", "\n".join(rows) or "none: too few matches agree")
     times = numbers["milliseconds"]
     table.add_row("time", ", ".join(f"{name.replace('_', ' ')} {value:.0f} ms" for name, value in times.items()))
     console = Console()
@@ -131,4 +218,7 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     agree = f"{numbers['inliers']} of {numbers['matches']} matches agree"
     probably = "show the same thing" if numbers["verdict"] == "match" else "probably do not show the same thing"
     console.print(f"{agree}: these images {probably}", soft_wrap=True)
-    console.print(f"picture: {target}; numbers: {target.with_suffix('.json')}", soft_wrap=True)
+    written = (
+        "" if target.suffix.lower() == ".json" else f"{'matches' if target.suffix == '.h5' else 'picture'}: {target}; "
+    )
+    console.print(f"{written}numbers: {target.with_suffix('.json')}", soft_wrap=True)

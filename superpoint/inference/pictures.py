@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from superpoint.data.images import resize_with_points
 from superpoint.features import Features
@@ -22,6 +22,8 @@ from superpoint.geometry.homography import (
 )
 from superpoint.inference.tracking import Track
 from superpoint.matching import Homography, Matches, matched_keypoints
+from superpoint.matching.two_view import epipolar_matrix
+from superpoint.matching.verdict import Model
 from superpoint.visualize import (
     BLUE,
     GREEN,
@@ -35,11 +37,11 @@ from superpoint.visualize import (
     enlarge,
     plot_color,
     side_by_side,
-    to_gray,
     to_rgb,
 )
 
 FAINT = 0.01  # scores up to this are drawn in the darkest colour
+EPIPOLAR_LINES = 12
 LARGE = 4096  # px; larger images are shrunk
 SMALL = 400  # px; smaller images are enlarged by a whole number, so that markers do not hide them
 
@@ -64,54 +66,74 @@ def _fitting(image: NDArray[Any], features: Features) -> tuple[NDArray[Any], Fea
 def match_figure(
     image0: NDArray[np.uint8],
     image1: NDArray[np.uint8],
-    features: tuple[Features, Features],
-    matches: Matches,
-    homography: Homography,
+    found: tuple[Features, Features, Matches],
+    model: Model,
     title: str,
+    intrinsics: Sequence[ArrayLike] | None = None,
 ) -> Figure:
-    """Draw both images side by side, in grey, with their matches, and the outline of the first in the second.
+    """Draw both images side by side with their matches.
 
-    Matches that agree with the homography are solid blue, the others dotted vermilion; at most MAX_LINES of each kind.
+    Matches that agree with the model are solid blue, the others dotted vermilion; at most MAX_LINES of each kind. Of a
+    homography, the outline of the first image in the second is drawn; of a fundamental or essential matrix (that with
+    its `intrinsics`), epipolar lines of a few inliers in both.
     """
-    image0, first, shrink0 = _fitting(image0, features[0])
-    image1, second, shrink1 = _fitting(image1, features[1])
-    features = (first, second)
+    matches = found[2]
+    image0, first, shrink0 = _fitting(image0, found[0])
+    image1, second, shrink1 = _fitting(image1, found[1])
     (height0, width0), (height1, width1) = image0.shape[:2], image1.shape[:2]
-    canvas, shift = side_by_side(to_gray(image0), to_gray(image1))
+    canvas, shift = side_by_side(image0, image1)
     inches = np.array([canvas.shape[1], canvas.shape[0]]) / 100
     inches *= min(16 / inches[0], 10 / inches[1], max(1.0, 8 / inches[0]))
     figure = Figure(figsize=(float(inches[0]), float(inches[1]) + 0.9), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, alpha=0.75)
-    start, end = matched_keypoints(*features, matches)
-    for side, own, offset in ((0, features[0], 0 * shift), (1, features[1], shift)):
+    axes.imshow(canvas)
+    start, end = matched_keypoints(first, second, matches)
+    for side, own, offset in ((0, first, 0 * shift), (1, second, shift)):
         free = np.ones(len(own), bool)
         free[matches.indices[:, side]] = False
         xy = own.keypoints[free] + offset
-        label = f"without a match ({sum(map(len, features)) - 2 * len(matches)})" if side == 0 else None
-        axes.plot(*xy.T, ".", color=(0.45, 0.45, 0.45), markersize=2.5, label=label)
+        label = f"without a match ({len(first) + len(second) - 2 * len(matches)})" if side == 0 else None
+        axes.plot(*xy.T, ".", color=(0.75, 0.75, 0.75), markersize=1.5, label=label)
     shown = 0
-    kinds = ("other matches", ~homography.inliers, VERMILION, ":"), ("inliers", homography.inliers, BLUE, "-")
+    kinds = ("other matches", ~model.inliers, VERMILION, ":"), ("inliers", model.inliers, BLUE, "-")
     for label, members, color, style in kinds:
         listed = np.flatnonzero(members)
         listed = listed[np.linspace(0, len(listed) - 1, min(MAX_LINES, len(listed))).astype(int)]
         shown += len(listed)
         lines = np.stack([start[listed], end[listed] + shift])  # [2, N, (x, y)]
-        look = {"color": plot_color(color), "linewidth": 1, "marker": "o", "markersize": 2.5}
+        look = {"color": plot_color(color), "linewidth": 0.6, "marker": "o", "markersize": 2}
         drawn = axes.plot(lines[..., 0], lines[..., 1], style, **look)
         if drawn:
             drawn[0].set_label(f"{label} ({int(members.sum())})")
-    if homography.matrix is not None:
-        corners = (
-            warp_points(frame_corners(height0, width0), shrink1 @ homography.matrix @ np.linalg.inv(shrink0)) + shift
-        )
-        outline = Polygon(corners, fill=False, ls="--", ec=plot_color(GREEN), lw=2.5)
+    frames = [Rectangle((left - 0.5, -0.5), width, height, transform=axes.transData)
+              for left, width, height in ((0, width0, height0), (shift[0], width1, height1))]  # fmt: skip
+    matrix = epipolar_matrix(model, intrinsics)
+    if isinstance(model, Homography) and model.matrix is not None:
+        to_second = shrink1 @ model.matrix @ np.linalg.inv(shrink0)
+        corners = warp_points(frame_corners(height0, width0), to_second) + shift
+        outline = Polygon(corners, fill=False, ls="--", ec=plot_color(GREEN), lw=2)
         outline.set_label("first image by the homography")
         axes.add_patch(outline)
-        outline.set_clip_path(Rectangle((shift[0] - 0.5, -0.5), width1, height1, transform=axes.transData))
+        outline.set_clip_path(frames[1])
+    elif matrix is not None:
+        matrix = np.linalg.inv(shrink1).T @ matrix @ np.linalg.inv(shrink0)
+        inliers = np.flatnonzero(model.inliers)
+        some = inliers[np.linspace(0, len(inliers) - 1, min(EPIPOLAR_LINES, len(inliers))).astype(int)]
+        named = "epipolar lines of some inliers"
+        for frame, offset, points, from_other in (
+            (frames[0], 0.0, end, matrix.T),
+            (frames[1], shift[0], start, matrix),
+        ):
+            for a, b, c in np.insert(points[some].astype(np.float64), 2, 1, axis=1) @ from_other.T:
+                near = -c / max(a * a + b * b, 1e-18) * np.array([a, b])  # the point of the line nearest the origin
+                along = (offset + near[0] - b, near[1] + a)
+                if np.hypot(a, b) > 0:
+                    line = axes.axline((offset + near[0], near[1]), along, color=plot_color(GREEN), lw=0.8, label=named)
+                    line.set_clip_path(frame)
+                    named = None
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
-    axes.set_title(f"{title} ({shown} shown)" if shown < len(matches) else title, fontsize=11)
+    axes.set_title(f"{title}; {shown} of {len(matches)} drawn" if shown < len(matches) else title, fontsize=11)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return figure

@@ -9,12 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from superpoint.errors import UserError
 from superpoint.features import Features
-from superpoint.geometry.homography import Matrix
-from superpoint.matching.homography import ITERATIONS, OPENCV, THRESHOLDS, check_estimator
+from superpoint.geometry.homography import Matrix, warp_points
+from superpoint.matching.homography import ITERATIONS, OPENCV, THRESHOLDS, Homography, check_estimator
 from superpoint.matching.matches import Matches, matched_keypoints
 
 SAMPLES = {"fundamental": 7, "essential": 5}  # matches that a matrix is made from
-FILM = 36.0  # mm, width of the film that a focal length "in 35 mm" is for
 
 
 class Fundamental(NamedTuple):
@@ -131,13 +130,28 @@ def relative_pose(
         points.append(np.asarray((each - matrix[:2, 2]) / np.diag(matrix)[:2], np.float64))
     mask = essential.inliers.astype(np.uint8)[:, None]
     _, rotation, translation, front = cv2.recoverPose(essential.matrix, points[0], points[1], np.eye(3), mask=mask)
-    return Pose(np.asarray(rotation, np.float64), translation.reshape(3), front.reshape(-1) > 0)
+    moved = np.asarray(translation, np.float64).reshape(3)
+    return Pose(np.asarray(rotation, np.float64), moved, front.reshape(-1) > 0)
 
 
 def camera_matrix(focal: float, image_size: tuple[int, int]) -> Matrix:
     """Return K [3, 3] of a focal length in pixels and the principal point in the centre of (width, height)."""
     width, height = image_size
     return _camera([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def residuals(
+    model: Any, points0: NDArray[np.floating], points1: NDArray[np.floating], intrinsics: Sequence[ArrayLike] | None
+) -> NDArray[np.float64]:
+    """Return by how many pixels of the second image points [N, 2] miss where a model puts them, or their line."""
+    if isinstance(model, Homography) and model.matrix is not None:
+        return np.linalg.norm(warp_points(points0, model.matrix).astype(np.float64) - points1, axis=1)
+    matrix = epipolar_matrix(model, intrinsics)
+    if matrix is None:
+        return np.full(len(points0), np.nan)
+    lines = np.insert(points0.astype(np.float64), 2, 1, axis=1) @ matrix.T
+    far = np.abs((lines[:, :2] * points1).sum(axis=1) + lines[:, 2])
+    return far / np.maximum(np.linalg.norm(lines[:, :2], axis=1), 1e-12)
 
 
 def epipolar_matrix(model: Any, intrinsics: Sequence[ArrayLike] | None) -> Matrix | None:

@@ -21,7 +21,7 @@ from superpoint.matching.homography import Homography, estimate_homography
 from superpoint.matching.matchers import match
 from superpoint.matching.matches import Matches, matched_keypoints
 from superpoint.matching.two_view import estimate_fundamental
-from superpoint.matching.verdict import MATCH, false_alarms
+from superpoint.matching.verdict import false_alarms
 
 Pixels = NDArray[Any]  # [H, W] or [H, W, C], whatever the extractor takes
 Extract = Callable[[Pixels], Features]
@@ -34,6 +34,7 @@ SMALLEST = 32  # px, shorter side of a copy
 # Upright matching is enough, and no further copies are tried, with so many inliers, or with this share of the matches.
 # On 120 pairs of `superpoint-lite` with less, the search lowered the median error of the corners from 2 px to .2 px.
 ENOUGH, SHARE = 100, 1 / 3
+IN_DEPTH = -40.0  # or with log10 of the false alarms of a fundamental matrix below this
 CHANCE = (
     10  # inliers of copies below which their homography is taken for chance: wrong ones have up to 8, right ones 15
 )
@@ -46,9 +47,12 @@ class Copies:
     Make one per image, and give it to `match_views` for every pair the image is in.
     """
 
-    def __init__(self, image: Pixels, extract: Extract) -> None:
+    def __init__(self, image: Pixels, extract: Extract, features: Features | None = None) -> None:
+        """Args: features, of the image itself if they are known."""
         self.image, self.extract = image, extract
         self._found: dict[tuple[int, float], tuple[Features, Matrix]] = {}
+        if features is not None:
+            self._found[0, 1.0] = features, np.eye(3)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,8 +118,8 @@ def match_views(
 
     Args:
         views: "none" matches the images as they are. "auto" also tries turned and shrunk copies where fewer than
-            `enough` matches, and less than a third of them, agree with a homography or a fundamental matrix;
-            "rotations" turned ones alone; "all" tries all of them in any case.
+            `enough` matches, and less than a third of them, agree with a homography, and not clearly more with a
+            fundamental matrix; "rotations" turned ones alone; "all" tries all of them in any case.
         matcher, estimator, threshold: see `match` and `fit_homography`.
 
     Raises: UserError for a word or value out of range, or features without descriptors.
@@ -150,12 +154,10 @@ def match_views(
 
 def _suffices(found: ViewMatch, estimator: str, threshold: float | None, enough: int) -> bool:
     """Tell whether enough matches agree with the homography, or with the fundamental matrix of a scene in depth."""
-    needed = min(enough, max(2 * CHANCE, SHARE * len(found.matches)))
-    if found.homography.inliers.sum() >= needed:
+    if found.homography.inliers.sum() >= min(enough, max(2 * CHANCE, SHARE * len(found.matches))):
         return True
     epipolar = estimate_fundamental(*found[:3], estimator, threshold=threshold)
-    alarms = false_alarms(found.features1, epipolar, estimator, threshold=threshold)
-    return bool(epipolar.inliers.sum() >= needed and alarms < MATCH)
+    return false_alarms(found.features1, epipolar, estimator, threshold=threshold) < IN_DEPTH
 
 
 def _pairs(first: Copies, second: Copies, scales: tuple[float, ...]) -> list[tuple[int, float, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from superpoint.errors import UserError, one_line
 from superpoint.files import write_atomically
@@ -27,6 +28,7 @@ def write_matches(
     matches: Mapping[Pair, Matches],
     counts: Mapping[str, int],
     attributes: Mapping[str, Any] | None = None,
+    keypoints: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> None:
     """Write a matches file, atomically: the partner of each keypoint of the first image, or -1.
 
@@ -34,6 +36,7 @@ def write_matches(
         matches: by the names of both images.
         counts: keypoints by image name.
         attributes: of the file.
+        keypoints: [N, 2] by image name, written as keypoints0 and keypoints1: for a file that is read by itself.
 
     Raises: ValueError as `check_pairs`; UserError if the place cannot be written.
     """
@@ -47,6 +50,8 @@ def write_matches(
             score[found.indices[:, 0]] = found.scores
             group = file.create_group(pair_key(name0, name1))
             group["matches0"], group["matching_scores0"] = partner, score
+            if keypoints is not None:
+                group["keypoints0"], group["keypoints1"] = keypoints[name0], keypoints[name1]
         file.attrs.update(attributes or {})
     write_atomically(Path(path), lambda target: target.write(content.getbuffer()))
 

@@ -286,3 +286,22 @@ def test_a_set_without_usable_pair_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data/v_x/H_1_2").write_text("1 0 0 0 1 0 0 0 1")
     with pytest.raises(UserError, match=r"found no usable image pair; the first reason: .*png"):
         measure(tmp_path / "data", tmp_path / "out")
+
+
+def test_views_are_searched_on_request(tmp_path: Path) -> None:
+    rgb = sample_photographs()[2][1]
+    gray = cv2.resize(np.asarray(rgb.mean(axis=2), np.uint8), SIZE[::-1], interpolation=cv2.INTER_AREA)
+    folder = tmp_path / "pairs/v_turned"
+    save_image(folder / "1.png", gray)
+    save_image(folder / "2.png", np.rot90(gray))
+    turn = np.array([[0.0, 1, 0], [-1, 0, SIZE[1] - 1], [0, 0, 1]])
+    (folder / "H_1_2").write_text("\n".join(" ".join(map(str, row)) for row in turn))
+    names = ["shi+sift", "shi+sift+views"]
+    upright, found = evaluate_pairs(CONFIG, names, data=tmp_path / "pairs", out=tmp_path / "out", gallery=1)
+    assert [upright.extractor, found.extractor] == names
+    assert upright.mma[2] < 0.1
+    assert found.mma[2] > 0.9
+    assert found.error("gcransac") < 0.5
+    assert {"shi+sift-best-1.png", "shi+sift+views-best-1.png"} <= {
+        path.name for path in (tmp_path / "out/gallery").iterdir()
+    }

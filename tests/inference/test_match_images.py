@@ -1,14 +1,18 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.data.images import read_gray
+from superpoint.data.images import read_focal, read_gray
 from superpoint.errors import UserError
 from superpoint.geometry.homography import resize_matrix, warp_image
 from superpoint.inference.match_images import match_images
+from superpoint.reconstruction.match_file import read_matches
 from superpoint.visualize import save_image
 from tests.conftest import photograph
 
@@ -46,6 +50,73 @@ def test_picture_and_numbers(
     assert numbers["verdict"] == "match"
     assert f"{numbers['matches']} (ratio)" in text
     assert "magsac" in text
+
+
+def test_matches_are_in_pixels_of_the_originals(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    numbers = match_images(*pair, tmp_path / "m.json", settings(weights), views="none")
+    listed = numbers["correspondences"]
+    start, end = (np.array(listed[f"points{side}"]) for side in (0, 1))
+    assert len(start) == len(end) == len(listed["scores"]) == len(listed["inliers"]) == numbers["matches"]
+    kept = np.array(listed["inliers"])
+    assert np.abs(start[kept] - (16, -8) - end[kept]).max() < 2.5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "one.png", "two.png"]
+    again = match_images(*pair, tmp_path / "m.h5", settings(weights), views="none")
+    assert again["correspondences"] == listed
+    found = read_matches(tmp_path / "m.h5", "one.png", "two.png")
+    with h5py.File(tmp_path / "m.h5") as file:
+        keypoints = np.asarray(file["one.png/two.png/keypoints0"])
+    order = np.lexsort(keypoints[found.indices[:, 0]].T)
+    np.testing.assert_allclose(keypoints[found.indices[order, 0]], start[np.lexsort(start.T)], atol=1e-3)
+
+
+def test_a_turned_photograph_is_matched(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    image = read_gray(pair[0])
+    save_image(pair[1], np.rot90(image, 1))
+    numbers = match_images(*pair, tmp_path / "m.jpg", settings(weights), model_kind="homography")
+    np.testing.assert_allclose(numbers["homography"], [[0, 1, 0], [-1, 0, 199], [0, 0, 1]], atol=0.3)
+    assert (numbers["verdict"], numbers["views"]) == ("match", "auto")
+    assert numbers["view"] is not None
+    assert numbers["copies_compared"] > 0
+    assert (tmp_path / "m.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_essential_by_exif_and_by_given_intrinsics(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"one\.png: found no focal length in its EXIF data, expected one, or --intrinsics"
+    ):
+        match_images(*pair, tmp_path / "m.png", settings(weights), model_kind="essential")
+    told = Image.Exif()
+    told.get_ifd(0x8769)[0xA405] = 36
+    for path in pair:
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"), exif=told, quality=95)
+    photos = pair[0].with_suffix(".jpg"), pair[1].with_suffix(".jpg")
+    assert read_focal(photos[0]) == (200.0, (200, 160))
+    by_exif = match_images(*photos, tmp_path / "m.png", settings(weights), model_kind="essential")
+    given = [200.0, 200.0, 99.5, 79.5]
+    by_hand = match_images(*photos, tmp_path / "m.png", settings(weights), model_kind="essential", intrinsics=given)
+    assert by_hand["essential"] == by_exif["essential"]
+    np.testing.assert_allclose(np.linalg.det(by_hand["pose"]["R"]), 1)
+    np.testing.assert_allclose(np.linalg.norm(by_hand["pose"]["t"]), 1)
+    fundamental = match_images(*photos, tmp_path / "m.png", settings(weights), model_kind="fundamental")
+    assert np.shape(fundamental["fundamental"]) == (3, 3)
+    assert fundamental["why"] == "fundamental, as asked for"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"intrinsics": [0.0, 0, 10, 10]}, "--intrinsics: found '0,0,10,10', expected fx,fy,cx,cy above 0"),
+        ({"intrinsics": [1.0, 2.0]}, "--intrinsics: found '1,2'"),
+        ({"views": "sideways"}, "--views: found 'sideways'"),
+        ({"model_kind": "affine"}, "--model-kind: found 'affine'"),
+        ({"matcher": "mutal"}, "--matcher: found 'mutal'"),
+    ],
+)
+def test_wrong_words_are_found_before_the_model_is_loaded(
+    pair: tuple[Path, Path], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        match_images(*pair, tmp_path / "m.png", settings(tmp_path / "no.safetensors"), **options)
 
 
 def test_homography_is_that_of_the_original_images(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from matplotlib.lines import AxLine
 
 from superpoint.inference import Features, Matches, pictures
 from superpoint.inference.pictures import SMALL, keypoints_picture, match_figure, track_picture
 from superpoint.inference.tracking import Track
-from superpoint.matching import Homography
+from superpoint.matching import Fundamental, Homography
 from superpoint.visualize import BLUE, GREEN, MAX_LINES, figure_to_image
 
 GRAY = np.full((90, 120), 128, np.uint8)
@@ -32,12 +33,12 @@ def test_match_figure_tells_inliers_from_others() -> None:
     matches = Matches(np.stack([np.arange(390)] * 2, axis=1), np.ones(390, np.float32))
     inliers = np.arange(390) < 3
     matrix = np.array([[1.0, 0, 10], [0, 1, 5], [0, 0, 1]])
-    figure = match_figure(GRAY, GRAY, (features, features), matches, Homography(matrix, inliers), "title")
+    figure = match_figure(GRAY, GRAY, (features, features, matches), Homography(matrix, inliers), "title")
     axes = figure.axes[0]
     styles = [line.get_linestyle() for line in axes.get_lines()]
     assert styles.count("-") == 3
     assert styles.count(":") == MAX_LINES
-    assert axes.get_title() == f"title ({MAX_LINES + 3} shown)"
+    assert axes.get_title() == f"title; {MAX_LINES + 3} of 390 drawn"
     labels = axes.get_legend_handles_labels()[1]
     assert labels == ["without a match (20)", "other matches (387)", "inliers (3)", "first image by the homography"]
     (outline,) = axes.patches
@@ -53,7 +54,7 @@ def test_large_images_are_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     features = Features(points, np.ones(4), None, (120, 90))
     matches = Matches(np.stack([np.arange(4)] * 2, axis=1), np.ones(4, np.float32))
     homography = Homography(np.array([[1.0, 0, 10], [0, 1, 5], [0, 0, 1]]), np.ones(4, bool))
-    axes = match_figure(GRAY, GRAY[:40, :50], (features, features), matches, homography, "title").axes[0]
+    axes = match_figure(GRAY, GRAY[:40, :50], (features, features, matches), homography, "title").axes[0]
     start, end = np.asarray(axes.get_lines()[2].get_xydata())
     np.testing.assert_allclose(start, [(30.5 / 2 - 0.5), (20.5 / 2 - 0.5)])
     np.testing.assert_allclose(end, [30 + 60 + 12, 20])  # the second image is small enough
@@ -62,10 +63,25 @@ def test_large_images_are_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert keypoints_picture(GRAY, features, "").shape[1] == 8 + 60 * (SMALL // 60)
 
 
+def test_epipolar_lines_run_through_the_matched_points() -> None:
+    points = np.array([[30.0, 20.0], [80.0, 60.0], [9, 70], [100, 9]], np.float32)
+    features = Features(points, np.ones(4), None, (120, 90))
+    matches = Matches(np.stack([np.arange(4)] * 2, axis=1), np.ones(4, np.float32))
+    sideways = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # of a camera moved along x: every line is a row
+    colour = np.stack([GRAY, GRAY, GRAY // 2], axis=2)
+    model = Fundamental(sideways, np.array([True, True, True, False]))
+    figure = match_figure(colour, colour, (features, features, matches), model, "title")
+    lines = [line for line in figure.axes[0].get_lines() if isinstance(line, AxLine)]
+    ends = [(line.get_xy1() or (0, 0), line.get_xy2() or (0, 0)) for line in lines]
+    assert [start[1] for start, _ in ends] == pytest.approx([20.0, 60.0, 70.0] * 2)
+    assert all(start[1] == end[1] for start, end in ends)
+    assert (figure_to_image(figure).reshape(-1, 3) == (128, 128, 64)).all(axis=1).mean() > 0.3  # the photo is visible
+
+
 def test_match_figure_of_nothing() -> None:
     empty = Features(np.zeros((0, 2)), np.zeros(0), None, (120, 90))
     matches = Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-    figure = match_figure(GRAY, GRAY[:50], (empty, empty), matches, Homography(None, np.zeros(0, bool)), "none")
+    figure = match_figure(GRAY, GRAY[:50], (empty, empty, matches), Homography(None, np.zeros(0, bool)), "none")
     assert figure_to_image(figure).shape[2] == 3
 
 

@@ -55,6 +55,22 @@ def test_the_ratio_drops_what_is_ambiguous() -> None:
     assert match_descriptors(first, second, "ratio", ratio=0.8).indices.tolist() == [[1, 2]]
 
 
+def test_the_ratio_against_its_definition() -> None:
+    rng = np.random.default_rng(3)
+    first = rng.normal(size=(60, 8))
+    second = np.concatenate([first[:30] + 0.3 * rng.normal(size=(30, 8)), rng.normal(size=(20, 8))])
+    first, second = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (first, second))
+    far = np.linalg.norm(first[:, None] - second[None], axis=2)
+    expected = set()
+    for i, j in enumerate(far.argmin(axis=1)):
+        rows, columns = np.sort(far[i]), np.sort(far[:, j])
+        if far[i, j] == columns[0] and rows[0] < 0.8 * rows[1] and columns[0] < 0.8 * columns[1]:
+            expected.add((i, int(j)))
+    found = {tuple(pair) for pair in match_descriptors(first, second, "ratio").indices.tolist()}
+    assert found == expected
+    assert 5 < len(found) < len(match_descriptors(first, second))
+
+
 def test_dual_softmax_scores_are_probabilities() -> None:
     first = np.eye(4, dtype=np.float32)
     found = match_descriptors(first, first, "dual_softmax", temperature=0.1)
