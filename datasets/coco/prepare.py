@@ -41,7 +41,7 @@ def main() -> int:
     with claim(options.out):
         if not options.check:
             # Photographs hardly shrink in a zip: 1.5 times its size is ample.
-            archive = Archive(f"{SERVER}/{options.split}.zip", split.size, split.sha256, split.size * 3 // 2, 200_000)
+            archive = Archive(f"{SERVER}/{options.split}.zip", split.size, split.sha256, split.size * 3 // 2)
             obtain(archive, images, options)
         found = sorted(images.glob("*.jpg"))
         problems = [f"{path}: empty" for path in found if path.stat().st_size == 0]

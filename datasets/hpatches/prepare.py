@@ -21,7 +21,6 @@ HPATCHES = Archive(
     size=1_279_545_572,
     sha256="99cf7e1ca167896eb4ca2fe3d903beff6566243a3c0c8e07a13a2596648ad670",
     max_bytes=16 << 30,
-    max_files=5_000,
 )
 
 

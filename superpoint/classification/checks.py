@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from superpoint.diagnostics.case import kept
 from superpoint.diagnostics.checks.history import by_heart, initial_loss, nonfinite, too_few_validations
 from superpoint.diagnostics.checks.jumps import Jump, gradient_peak, judge_jump, jump_up
 from superpoint.diagnostics.checks.network import dead_channels
-from superpoint.diagnostics.checks.observation import not_finite, watch_activations
+from superpoint.diagnostics.checks.observation import watch_activations
 from superpoint.diagnostics.checks.rate import HIGH, LOW, rate_evidence
 from superpoint.diagnostics.checks.trend import number, sentence, windows
 from superpoint.diagnostics.finding import Check, Finding, Status
@@ -32,8 +30,6 @@ CONSTANT = 2.0  # grey levels: standard deviation below which an image shows not
 UNEVEN_WARN, UNEVEN_FAIL = 5.0, 50.0  # images of the largest class over those of the smallest
 DUPLICATES = 0.01  # share of the test images that are also training images
 LOOKED_AT = 5000  # images compared with each other
-ONE_CLASS = 0.95  # share of the answers that are the same class
-YOUNG = 100  # steps before which a network may say anything
 WORSE_THAN_CHANCE = 1.5  # loss of a window over ln(classes). Healthy: up to 1.2, in the first steps
 FROZEN = 0.97  # loss at the end over ln(classes). Healthy: cats and dogs .9 after 100 steps, digits .3
 FROZEN_STEPS = 200  # at half the full rate or more, before a loss that has not fallen is more than a warning
@@ -129,35 +125,12 @@ def _initial_causes(loss: float, case: ClassifierCase) -> tuple[str, str]:
     )
 
 
-@kept
-def observe(case: ClassifierCase) -> tuple[Tensor, dict[str, float]]:
-    """Return logits float32 [B, K] of training samples in evaluation mode, and dead channels (`watch_activations`)."""
+def dead_relu(case: ClassifierCase) -> Finding:
+    """Are channels dead in evaluation mode?"""
     image = case.spec.normalise(case.batch(OBSERVED)["image"])
     with torch.no_grad(), watch_activations(case.model) as dead:
-        return case.model(image).float(), dead
-
-
-def one_class(case: ClassifierCase) -> Finding:
-    """Does the network answer the same whatever it is shown?"""
-    logits, _ = observe(case)
-    if finding := not_finite("one_class", float(logits.isfinite().float().mean()), "logits", "`nonfinite`"):
-        return finding
-    answers = Counter(logits.argmax(1).tolist())
-    label, count = answers.most_common(1)[0]
-    share = count / len(logits)
-    differs = float((logits - logits.mean(1, keepdim=True)).std(dim=0).mean())
-    likely = float(case.training.counts()[label] / len(case.training))
-    details = {"answers": dict(sorted(answers.items())), "share": share, "spread": differs}
-    evidence = (
-        f"{len(logits)} training images get {len(answers)} different answers; the commonest is "
-        f"'{case.spec.classes[label]}', {share:.0%} ({likely:.0%} of the images are); logits vary by {differs:.3g} "
-        "from image to image."
-    )
-    if share < ONE_CLASS or likely > ONE_CLASS or case.steps < YOUNG:
-        return Finding("one_class", Status.PASS, evidence, details=details)
-    cause = "the input is ignored: training never began, or too large a step left only the biases"
-    remedy = "see `dead_relu` and `learning_rate`; add batch norm or shortcuts, model.init=kaiming, lower optimizer.lr"
-    return _finding("one_class", Status.FAIL, evidence, cause, remedy, details)
+        case.model(image)
+    return dead_channels(dead, OBSERVED)
 
 
 def gradient_jump(case: ClassifierCase) -> Finding:
@@ -217,8 +190,7 @@ CLASSIFIER_CHECKS: dict[str, Check] = {
     "input": input_,
     "labels": labels,
     "initial_loss": functools.partial(initial_loss, causes=_initial_causes),
-    "one_class": one_class,
-    "dead_relu": lambda case: dead_channels(observe(case)[1], OBSERVED),
+    "dead_relu": dead_relu,
     "gradient_jump": gradient_jump,
     "learning_rate": learning_rate,
     "overfitting": overfitting,

@@ -7,9 +7,9 @@ import numpy as np
 
 from superpoint.classification.case import read_classifier_case
 from superpoint.classification.config import ClassifierConfig
-from superpoint.classification.metrics import fit
+from superpoint.classification.metrics import class_table, fit
 from superpoint.diagnostics.report.curves import Panel
-from superpoint.diagnostics.report.facts import Table, figure
+from superpoint.diagnostics.report.facts import figure, rich_table
 from superpoint.diagnostics.report.page import Content, Section
 from superpoint.diagnostics.report.panels import POSITIVE, SHARE, curves, learning, optimisation_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
@@ -89,12 +89,6 @@ def evaluation_content(record: RunRecord) -> Content:
     found = read_results(record)
     if not found:
         return Content(notes=[f"{RESULTS} is missing or cannot be read; it is written at the end of the training."])
-    confusion = np.asarray(found["confusion"])
-    rows = []
-    for name, right, true, said in zip(
-        found["classes"], confusion.diagonal(), confusion.sum(1), confusion.sum(0), strict=True
-    ):
-        rows.append([name, true, *(f"{right / total:.3f}" if total else "-" for total in (true, said))])
     text = (
         f"Weights of step {found.get('step', '?')}, the best on these very images (so a little too good); "
         f"{found.get('crops', 1)} crop(s) of each. Accuracy {found['accuracy']:.4f} of {found['images']} images, mean "
@@ -105,5 +99,5 @@ def evaluation_content(record: RunRecord) -> Content:
     matrix, damage = read_picture(folder / "confusion.png", "Confusion matrix")
     # Photographs: as PNG they would make most of the page.
     mistakes, more = read_picture(folder / "mistakes.png", "Worst mistakes: true class, answer (its probability)", 90)
-    table = Table(["class", "images", "recall", "precision"], rows)
+    table = rich_table(class_table(found, found["classes"], "By class"))
     return Content(text, figures=[*matrix, *mistakes], tables=[table], notes=[*damage, *more])

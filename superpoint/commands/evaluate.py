@@ -74,7 +74,7 @@ def evaluate_pairs_command(
     extractors: Annotated[
         str | None,
         Option(
-            help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, akaze, "
+            help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, "
             "fast, harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
             "+rootsift, the descriptors of its keypoints. Default: superpoint-lite, sift, orb."
         ),

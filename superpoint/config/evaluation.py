@@ -21,7 +21,7 @@ class EvaluatePairsConfig:
     longest: int = 640  # images are shrunk to this longest side, never enlarged; 0 = as they are
     size: list[int] = field(default_factory=list)  # [height, width] exactly, scaled to cover it and cut; [] = longest
     max_keypoints: int = 1000  # strongest kept of an image
-    nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT, ORB and AKAZE have scales and keep their own
+    nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT and ORB have scales and keep their own
     border: int = BORDER  # networks and corner detectors: keypoints nearer to the image edge are dropped
     threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
     matcher: str = "mutual"  # mutual | ratio | dual_softmax

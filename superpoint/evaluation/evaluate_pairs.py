@@ -1,7 +1,7 @@
 """Stage evaluate pairs: extractors side by side on image pairs with known homographies.
 
 Pairs are those of a folder in the layout of HPatches or Oxford, or generated from photographs. Results (`--out`):
-pairs.md, summary.csv, pairs.csv, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
+pairs.md, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
 """
 
 import os

@@ -2,7 +2,7 @@
 
     superpoint:SOURCE, or just SOURCE   a run folder, weights or their name
     adapted:SOURCE                      its labels by homographic adaptation, without descriptors
-    sift, rootsift, orb, akaze          with their own descriptors
+    sift, rootsift, orb                 with their own descriptors
     fast, harris, shi                   detectors only
     random                              what chance gives
     aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE   kornia's, with weights the user has; nothing is downloaded
@@ -46,7 +46,7 @@ Image = NDArray[np.uint8]
 Extract = Callable[[Image], Features]
 
 BORROWED = ("sift", "rootsift")
-OWN = ("sift", "rootsift", "orb", "akaze")
+OWN = ("sift", "rootsift", "orb")
 CORNERS = tuple(name for name in CLASSICAL if name not in OWN)
 NETWORK, ADAPTED, RANDOM = "superpoint:", "adapted:", "random"
 # Diameter of a borrowed descriptor's key point in pixels: its 4 x 4 bins cover 6 times as much, about 48 px.
@@ -222,12 +222,4 @@ def opencv_extractor(name: str, count: int) -> Extract:
 def _opencv_detector(name: str, count: int) -> Any:
     if name in BORROWED:
         return cv2.SIFT.create(enable_precise_upscale=True)
-    if name == "orb":
-        return cv2.ORB.create(count)
-    akaze = getattr(cv2, "AKAZE", None) or getattr(getattr(cv2, "xfeatures2d", None), "AKAZE", None)
-    if akaze is None:
-        raise UserError(
-            f"--extractors: found 'akaze', but OpenCV {cv2.__version__} as installed has none; "
-            "expected OpenCV 4, or opencv-contrib-python-headless"
-        )
-    return akaze.create()
+    return cv2.ORB.create(count)

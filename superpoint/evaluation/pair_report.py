@@ -1,7 +1,5 @@
-"""Results of image pairs as tables and curves (terminal, Markdown, PNG) and as data (CSV, JSON)."""
+"""Results of image pairs as tables and curves (terminal, Markdown, PNG) and as data (JSON)."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -60,7 +58,7 @@ def summaries(records: Sequence[PairRecord], seed: int = 0) -> list[dict[str, An
 def write_report(
     folder: Path, records: Sequence[PairRecord], config: EvaluatePairsConfig, source: str, skipped: Sequence[str]
 ) -> None:
-    """Print the tables and write pairs.md, the CSV, JSON and PNG files beside it."""
+    """Print the tables and write pairs.md, the JSON and PNG files beside it."""
     found = summaries(records, config.seed)
     protocol = {"name": config.describe(), "parameters": asdict(config)}
     count = len({record.pair for record in records})
@@ -81,8 +79,6 @@ def write_report(
     content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
     content["pairs"] = [record.row() | {"corner_errors": _finite(record.errors)} for record in records]
     write_text(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
-    write_text(folder / "pairs.csv", _csv([record.row() for record in records]))
-    write_text(folder / "summary.csv", _csv([_flat(each, config) for each in found]))
     save_figure(folder / "correctness.png", correctness_figure(records, title))
     save_figure(folder / "mma.png", accuracy_figure(found, title))
 
@@ -190,22 +186,6 @@ def _finite(errors: Mapping[str, Sequence[float]]) -> dict[str, list[float | Non
 
 def _all(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [each for each in found if each["kind"] == "all"]
-
-
-def _flat(entry: Mapping[str, Any], config: EvaluatePairsConfig) -> dict[str, Any]:
-    row: dict[str, Any] = {"protocol": config.describe()}
-    row |= {key: entry[key] for key in ("extractor", "kind", "group", "pairs")}
-    for name, each in entry["figures"].items():
-        row |= {name: each["value"], f"{name}_low": each["low"], f"{name}_high": each["high"]}
-    return row
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:

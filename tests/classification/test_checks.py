@@ -70,7 +70,7 @@ def find(case: ClassifierCase, name: str) -> Finding:
 def test_a_healthy_run_passes_all(healthy: ClassifierCase) -> None:
     findings = diagnose(healthy, checks=CLASSIFIER_CHECKS)
     assert [finding.check for finding in findings] == list(CLASSIFIER_CHECKS)
-    assert verdict(findings) == "9 PASS"
+    assert verdict(findings) == "8 PASS"
 
 
 def test_input_of_other_images(healthy: ClassifierCase) -> None:
@@ -103,19 +103,6 @@ def test_initial_loss(healthy: ClassifierCase) -> None:
         healthy, config=replace(CONFIG, weights="x"), history=[{"event": "initial_loss", "step": 0, "loss": 9.0}]
     )
     assert find(started, "initial_loss").status is Status.PASS
-
-
-def test_one_answer_to_everything(healthy: ClassifierCase) -> None:
-    head = healthy.model.get_submodule("fc")
-    assert isinstance(head, nn.Linear)
-    assert head.bias is not None
-    with torch.no_grad():
-        head.weight.zero_()
-        head.bias.copy_(torch.tensor([0.0, 5.0, 0.0]))
-    found = find(healthy, "one_class")
-    assert found.status is Status.FAIL
-    assert "'2', 100%" in found.evidence
-    assert find(replace(healthy, history=lines([1.1])), "one_class").status is Status.PASS  # too early to tell
 
 
 def test_dead_channels(healthy: ClassifierCase) -> None:
@@ -174,4 +161,3 @@ def test_not_finite(healthy: ClassifierCase) -> None:
     with torch.no_grad():
         next(healthy.model.parameters())[0] = torch.nan
     assert find(healthy, "nonfinite").status is Status.FAIL
-    assert find(healthy, "one_class").status is Status.WARN

@@ -76,15 +76,6 @@ def test_coco(recipe: Recipe, site: Site, tmp_path: Path) -> None:
     assert "found 4999 images, expected 5000" in result.stderr
 
 
-def test_mirror_is_held_to_the_published_size(recipe: Recipe, site: Site, tmp_path: Path) -> None:
-    site.content = make_zip(tmp_path / "made.zip", [("val2017/1.jpg", JPEG)]).read_bytes()
-    result = recipe("coco", "--mirror", site.url)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"error: {site.url}/val2017.zip: the server offers")
-    assert result.stderr.count("\n") == 1
-    assert site.requests[0][0] == "/val2017.zip"
-
-
 def test_absent_file_is_one_line(recipe: Recipe, site: Site) -> None:
     site.statuses = [404]
     result = recipe("hpatches", "--url", f"{site.url}/x.zip")

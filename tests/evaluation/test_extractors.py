@@ -198,12 +198,6 @@ def test_default_extractors_are_of_networks_that_are_there(
     assert [make_extractor(name, CONFIG).name.removesuffix("+sift") for name in default_extractors()] == expected
 
 
-@pytest.mark.skipif(hasattr(cv2, "AKAZE"), reason="this OpenCV has it")
-def test_akaze_names_what_is_missing() -> None:
-    with pytest.raises(UserError, match=r"akaze.*as installed has none"):
-        make_extractor("akaze", CONFIG)
-
-
 def test_the_store_writes_meanwhile_and_tells_of_errors(tmp_path: Path, image: NDArray[np.uint8]) -> None:
     extractor = make_extractor("orb", CONFIG)
     store = FeatureStore(tmp_path, extractor)

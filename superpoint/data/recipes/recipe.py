@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -31,29 +30,10 @@ class Archive:
     size: int | None = None  # bytes
     sha256: str | None = None
     max_bytes: int = 64 << 30  # unpacked
-    max_files: int = 1_000_000
 
     @property
     def name(self) -> str:
         return Path(urllib.parse.unquote(urllib.parse.urlsplit(self.url).path)).name
-
-    def at(self, *, url: str | None = None, mirror: str | None = None, sha256: str | None = None) -> Archive:
-        """Return the same archive at a mirror, or another archive at `url`.
-
-        Raises: UserError for both at once, an address without a file name, or a checksum that cannot be one.
-        """
-        if url is not None and mirror is not None:
-            raise UserError("--url, --mirror: expected one of the two")
-        if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-            raise UserError(f"--sha256: found '{sha256}', expected 64 hexadecimal digits")
-        made = self
-        if mirror is not None:
-            made = replace(self, url=f"{mirror.rstrip('/')}/{self.name}")
-        elif url is not None:
-            made = replace(self, url=url, size=None, sha256=None)
-            if not made.name:
-                raise UserError(f"--url: found '{url}', expected the address of a file")
-        return made if sha256 is None else replace(made, size=None, sha256=sha256)
 
 
 def recipe_options(description: str | None, root: Path) -> argparse.ArgumentParser:
@@ -62,7 +42,6 @@ def recipe_options(description: str | None, root: Path) -> argparse.ArgumentPars
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=root, help="data root (default: %(default)s)")
     parser.add_argument("--url", help="another address of the archive; its checksum is then not known, see --sha256")
-    parser.add_argument("--mirror", help="folder on another server that holds the same archive")
     parser.add_argument("--archive", type=Path, help="the archive, downloaded by other means")
     parser.add_argument("--sha256", help="checksum that the archive must have")
     parser.add_argument("--keep-archive", action="store_true", help="do not remove the archive once it is unpacked")
@@ -74,7 +53,10 @@ def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
     """Download an archive, verify it and unpack it to `folder`, unless that exists. Raises: UserError if that fails."""
     if folder.exists():
         return
-    archive = archive.at(url=options.url, mirror=options.mirror, sha256=options.sha256)
+    if options.url is not None or options.sha256 is not None:
+        archive = replace(archive, url=options.url or archive.url, size=None, sha256=options.sha256)
+    if not archive.name:
+        raise UserError(f"--url: found '{archive.url}', expected the address of a file")
     if options.archive is None:
         file = make_folder(options.out) / archive.name
         say(f"{file.name} from {archive.url}")
@@ -82,15 +64,14 @@ def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
             download(archive.url, file, size=archive.size, sha256=archive.sha256, progress=progress)
     else:
         file = Path(options.archive)
-        verify(file, size=archive.size if options.url is None else None, sha256=archive.sha256)
+        verify(file, size=archive.size, sha256=archive.sha256)
     if archive.sha256 is None:
         say(f"no checksum of {file.name} is known; it has --sha256 {verify(file)}")
     else:
         say(f"{file.name}: SHA-256 as expected")
     make_folder(folder.parent)
     with _bar(f"unpacking {file.name}") as progress:
-        limits = {"max_bytes": archive.max_bytes, "max_files": archive.max_files}
-        count = unpack(file, folder, strip=True, progress=progress, **limits)
+        count = unpack(file, folder, strip=True, max_bytes=archive.max_bytes, progress=progress)
     say(f"{folder}: {count} files")
     if options.archive is None and not options.keep_archive:
         file.unlink()

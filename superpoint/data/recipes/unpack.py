@@ -25,7 +25,6 @@ def unpack(
     *,
     strip: bool = False,
     max_bytes: int = 64 << 30,
-    max_files: int = 1_000_000,
     progress: Progress | None = None,
 ) -> int:
     """Unpack a zip or a tar (.gz, .bz2, .xz) into a new folder; return the number of files.
@@ -41,7 +40,7 @@ def unpack(
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
     make_folder(temporary)
     try:
-        count = _extract(archive, temporary, max_bytes, max_files, progress)
+        count = _extract(archive, temporary, max_bytes, progress)
         entries = list(temporary.iterdir())
         os.replace(entries[0] if strip and len(entries) == 1 and entries[0].is_dir() else temporary, folder)
     except DAMAGE as error:
@@ -54,7 +53,7 @@ def unpack(
     return count
 
 
-def _extract(archive: Path, root: Path, max_bytes: int, max_files: int, progress: Progress | None) -> int:
+def _extract(archive: Path, root: Path, max_bytes: int, progress: Progress | None) -> int:
     with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as source:
         if isinstance(source, zipfile.ZipFile):
             found = [(info, info.filename, info.file_size) for info in source.infolist()]
@@ -66,8 +65,6 @@ def _extract(archive: Path, root: Path, max_bytes: int, max_files: int, progress
             raise UserError(f"{archive}: a tar can be unpacked by Python 3.10.12, 3.11.4 or later only")
         members: list[tuple[Any, int]] = [(info, size) for info, name, size in found if not _added_by_macos(name)]
         total, free = sum(size for _, size in members), shutil.disk_usage(root).free
-        if len(members) > max_files:
-            raise UserError(f"{archive}: found {len(members)} files, expected at most {max_files}; refused")
         if total > max_bytes:
             raise UserError(f"{archive}: unpacks to {total} bytes, expected at most {max_bytes}; refused")
         if total + SPARE > free:

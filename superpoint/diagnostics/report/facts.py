@@ -1,7 +1,7 @@
 """Figures and tables of the report, from what the run folders say."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,6 @@ from superpoint.diagnostics.report.record import RunRecord, is_number, number, p
 from superpoint.training.superpoint import COLUMNS
 
 ABSENT = "-"
-# What `output_statistics` measures, in words; its docstring says how.
-STATISTICS = {
-    "dustbin": "mean probability of the dustbin",
-    "detections": "detections per image, probability > 0.015",
-    "sharpness": "share of a peak in its 5x5 window; 1 = one pixel, 0.04 = flat",
-    "border": "density of detections within 8 px of the border; 1 = as elsewhere",
-    "fullest": "share of detections in the commonest row or column of the cell; 0.125 = even",
-    "cell_pattern": "share of the variation inside a cell that all cells have in common; 1 = all look the same",
-    "input_sensitivity": "share of the output's variance that the input explains; 0 = input ignored",
-    "cell_scale": "range of logsumexp over the cells, nats",
-    "logit_max": "largest absolute logit",
-    "naive_exp_overflow": "share of cells where a naive exp() in fp32 overflows or vanishes",
-}
 
 
 @dataclass(frozen=True)
@@ -86,12 +73,6 @@ def pair_table(record: RunRecord) -> Table:
             rows.append([f"{name}, {'all pairs' if kind == 'pairs' else kind}", *cells])
     note = "Pairs of held-out photographs that nothing was selected on. RANSAC 3 px, mutual nearest neighbours."
     return Table(["generated pairs", *COLUMNS], rows, "Generated pairs, beside SIFT", note)
-
-
-def statistics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return figures of `output_statistics`, a column per group of images or run."""
-    rows = [[words, *(f"{found[key]:.3g}" for found in columns.values())] for key, words in STATISTICS.items()]
-    return Table(["output over these images", *columns], rows)
 
 
 def default_config(kind: type = MagicPointConfig) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The parts of a page for which a network is run, or training data are drawn."""
 
 import numpy as np
-import torch
 from torch import nn
 
 from superpoint.config import MagicPointConfig, load_run_config
@@ -13,7 +12,7 @@ from superpoint.diagnostics.heatmaps.detector_output import Subject
 from superpoint.diagnostics.heatmaps.visualize import shown_photographs
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case
-from superpoint.diagnostics.report.facts import pair_table, statistics_table
+from superpoint.diagnostics.report.facts import pair_table
 from superpoint.diagnostics.report.page import Content, Section
 from superpoint.diagnostics.report.panels import descriptor_panels, similarity_panel
 from superpoint.diagnostics.report.pictures import Output, Picture, read_picture, show_output
@@ -21,7 +20,6 @@ from superpoint.diagnostics.report.record import PAIRS, RunRecord
 from superpoint.diagnostics.report.sections import plots, samples_section
 from superpoint.errors import UserError
 from superpoint.evaluation.evaluate_synthetic import shape_samples
-from superpoint.evaluation.statistics import output_statistics
 from superpoint.geometry.homography import inside
 from superpoint.models.weights import load_weights, model_from_state
 
@@ -33,20 +31,16 @@ SHOWN_PAIRS = 2  # training pairs with their matches
 
 
 def output_section(record: RunRecord) -> Section:
-    """Return the output of the network on some images, and statistics of it."""
+    """Return the output of the network on some images."""
     figures, notes = read_picture(record.path / "strip.png", "From first to last step")
-    shown: dict[str, list[Output]] = {}
+    outputs: list[Output] = []
     weights = ""
     try:
         model, weights = best_network(record)
-        for group, subjects in draw_subjects(record, notes).items():
-            shown[group] = [show_output(model, subject) for subject in subjects]
+        outputs += [show_output(model, subject) for subject in draw_subjects(record, notes)]
     except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
         notes.append(f"No heatmaps: {error}.")
-    found = {name: output_statistics(torch.stack([each.logits for each in group])) for name, group in shown.items()}
-    outputs = [output for group in shown.values() for output in group]
     content = {"weights": weights, "outputs": outputs, "figures": figures, "notes": notes}
-    content["statistics"] = statistics_table(found)
     return Section("output", "Heatmaps", content, "output.html")
 
 
@@ -60,50 +54,46 @@ def best_network(record: RunRecord) -> tuple[nn.Module, str]:
     return model, f"{metadata['checkpoint']}, step {metadata['step']:,}{averaged}"
 
 
-def draw_subjects(record: RunRecord, notes: list[str]) -> dict[str, list[Subject]]:
-    """Return validation scenes (or overfitted samples) and photographs, by group of one size; note what is missing."""
+def draw_subjects(record: RunRecord, notes: list[str]) -> list[Subject]:
+    """Return validation scenes (or overfitted samples) and photographs; note what is missing."""
     config = MagicPointConfig()
     try:
         config = load_run_config(record.path / "config.yaml")
     except UserError as error:
         notes.append(f"{error}; scenes of the default size are shown.")
-    subjects: dict[str, list[Subject]] = {}
+    subjects: list[Subject] = []
     for draw in (_scenes, _held_out, _photographs):
         try:
-            subjects |= draw(config)
+            subjects += draw(config)
         except UserError as error:  # the labelled photographs have moved; scikit-image is not installed
             notes.append(f"Not shown: {error}.")
     return subjects
 
 
-def _scenes(config: MagicPointConfig) -> dict[str, list[Subject]]:
-    data = config.data
+def _scenes(config: MagicPointConfig) -> list[Subject]:
+    data, channels = config.data, config.model.channels
     if data.overfit:
-        dataset = training_samples(data, config.seed, config.model.channels)
+        dataset = training_samples(data, config.seed, channels)
         numbers = range(min(len(SCENES), data.overfit))
-        return {"overfitted samples": [Subject(f"overfitted sample {n}", *dataset.draw(n)[:2]) for n in numbers]}
+        return [Subject(f"overfitted sample {n}", *dataset.draw(n)[:2]) for n in numbers]
     scenes = []
     for variant, index in SCENES:
-        *_, last = shape_samples(
-            variant, data.height, data.width, index + 1, config.validation.seed, config.model.channels
-        )
+        *_, last = shape_samples(variant, data.height, data.width, index + 1, config.validation.seed, channels)
         name, image, points = last
         scenes.append(Subject(f"{name}, {variant} (validation scene {index})", image, points))
-    return {"synthetic scenes": scenes}
+    return scenes
 
 
-def _held_out(config: MagicPointConfig) -> dict[str, list[Subject]]:
+def _held_out(config: MagicPointConfig) -> list[Subject]:
     if config.data.kind == "synthetic" or config.data.overfit:
-        return {}
+        return []
     photographs = enumerate(held_out_photographs(config.data, HELD_OUT, config.model.channels))
-    return {
-        "held-out photographs": [Subject(f"held-out photograph {number}", *scene[:2]) for number, scene in photographs]
-    }
+    return [Subject(f"held-out photograph {number}", *scene[:2]) for number, scene in photographs]
 
 
-def _photographs(config: MagicPointConfig) -> dict[str, list[Subject]]:
+def _photographs(config: MagicPointConfig) -> list[Subject]:
     none, shown = np.zeros((0, 2), np.float32), shown_photographs(config.model.channels)
-    return {"photographs": [Subject(name, cover(image, none, SIZE)[0]) for name, image in shown]}
+    return [Subject(name, cover(image, none, SIZE)[0]) for name, image in shown]
 
 
 def training_section(record: RunRecord) -> Section:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch import Tensor, from_numpy, nn
+from torch import nn
 
 from superpoint.data.images import read_rgb
 from superpoint.diagnostics.heatmaps.cell_maps import Verdict
@@ -55,12 +55,11 @@ def read_picture(path: Path, title: str, quality: int = 0) -> tuple[list[Picture
 
 @dataclass(frozen=True)
 class Output:
-    """What a network makes of a subject; logits float32 [65, Hc, Wc]."""
+    """What a network makes of a subject."""
 
     name: str
     pictures: list[Picture]
     facts: str
-    logits: Tensor
 
 
 def show_output(model: nn.Module, subject: Subject) -> Output:
@@ -79,7 +78,7 @@ def show_output(model: nn.Module, subject: Subject) -> Output:
         "detections": draw_keypoints(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0),
     }
     pictures = [Picture(*one) for one in named.items()]
-    return Output(subject.name, pictures, _facts(output), from_numpy(output.maps.logits))
+    return Output(subject.name, pictures, _facts(output))
 
 
 def _facts(output: DetectorOutput) -> str:

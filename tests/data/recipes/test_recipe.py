@@ -36,29 +36,6 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-class TestArchive:
-    def test_mirror_keeps_the_checksum_and_another_address_does_not(self) -> None:
-        archive = Archive("https://one/x/a.zip?download=true", 7, "0" * 64)
-        assert archive.name == "a.zip"
-        mirrored = archive.at(mirror="http://two/y/")
-        assert (mirrored.url, mirrored.size, mirrored.sha256) == ("http://two/y/a.zip", 7, "0" * 64)
-        other = archive.at(url="http://three/b.tar.gz")
-        assert (other.name, other.size, other.sha256) == ("b.tar.gz", None, None)
-        assert archive.at(url="http://three/b.tar.gz", sha256="1" * 64).sha256 == "1" * 64
-
-    @pytest.mark.parametrize(
-        ("wrong", "match"),
-        [
-            ({"url": "http://a/b", "mirror": "http://c"}, "--url, --mirror: expected one"),
-            ({"url": "http://host/"}, "--url: found .* expected the address of a file"),
-            ({"sha256": "123"}, "--sha256: found '123', expected 64"),
-        ],
-    )
-    def test_wrong_options(self, wrong: dict[str, str], match: str) -> None:
-        with pytest.raises(UserError, match=match):
-            Archive("https://one/a.zip").at(**wrong)
-
-
 class TestObtain:
     def test_once_and_no_archive_stays(self, site: Site, root: Path) -> None:
         for _ in range(2):
@@ -72,6 +49,10 @@ class TestObtain:
         assert names(root) == {"one", "set.zip"}
         obtain(known(site), root / "two", options(root))
         assert len(site.requests) == 1
+
+    def test_an_address_without_a_file_is_refused(self, root: Path) -> None:
+        with pytest.raises(UserError, match="--url: found 'http://host/', expected the address of a file"):
+            obtain(Archive("https://one/x/a.zip?download=true"), root / "one", options(root, "--url", "http://host/"))
 
     def test_unknown_checksum_is_told(self, site: Site, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         obtain(Archive(f"{site.url}/set.zip"), root / "one", options(root))

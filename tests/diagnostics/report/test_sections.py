@@ -8,7 +8,7 @@ from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.heatmaps.detector_output import Subject
 from superpoint.diagnostics.report import network
 from superpoint.diagnostics.report.facts import default_config
-from superpoint.diagnostics.report.network import descriptor_section, output_section
+from superpoint.diagnostics.report.network import descriptor_section
 from superpoint.diagnostics.report.panels import training_panels
 from superpoint.diagnostics.report.record import RunRecord
 from superpoint.diagnostics.report.sections import curves_section, diagnosis
@@ -56,16 +56,13 @@ def test_damaged_pictures_and_lines_are_named(tmp_path: Path) -> None:
     assert notes[0] == "1 damaged line of metrics.jsonl left out."
 
 
-def test_heatmaps_and_statistics_by_subject(monkeypatch: pytest.MonkeyPatch) -> None:
-    subjects = {"scenes": [Subject(name, BLACK[..., 0]) for name in ("one", "two")]}
+def test_heatmaps_by_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    subjects = [Subject(name, BLACK[..., 0]) for name in ("one", "two")]
     monkeypatch.setattr(network, "best_network", lambda record: (Planted().eval(), "best.ckpt, step 7"))
     monkeypatch.setattr(network, "draw_subjects", lambda record, notes: subjects)
     page = Outline(render(bare()))
     assert page.says("Weights: best.ckpt, step 7.")
     assert sum(str(image["alt"]).startswith("one: ") for image in page.images) == 4
-    statistics = output_section(bare()).content["statistics"]
-    assert statistics.headers[1:] == ["scenes"]
-    assert statistics.rows[0] == ["mean probability of the dustbin", "0.75"]
 
 
 def test_curves_of_nothing_say_why() -> None:
