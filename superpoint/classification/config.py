@@ -8,24 +8,6 @@ from superpoint.errors import UserError, check_number, check_one_of, check_range
 
 CROPS = ("resized", "padded", "centre")
 TEST_CROPS = (1, 5, 10)
-# What a study trains without a recipe.
-STUDIES: dict[str, list[str]] = {
-    "mnist": [
-        *("data.height=28", "data.width=28", "data.channels=1", "data.limit=1000", "data.test_limit=200"),
-        *("augment.crop=centre", "augment.flip=0", "augment.test_resize=1", "epochs=15", "data.workers=0"),
-        *("optimizer.weight_decay=0", "schedule.name=constant", "schedule.warmup=0", "train.clip_norm=0"),
-        "train.probe_every=0",
-    ],
-    "depth": [
-        *("data.height=32", "data.width=32", "augment.scale=[0.5,1.0]", "epochs=15", "optimizer.lr=0.05"),
-        *("optimizer.weight_decay=1e-4", "data.workers=0"),
-    ],
-    "ingredients": [
-        *("data.height=48", "data.width=48", "augment.scale=[0.3,1.0]", "augment.brightness=0.2"),
-        *("augment.contrast=0.2", "augment.saturation=0.2", "model.name=small", "epochs=20", "data.workers=0"),
-        "optimizer.lr=0.02",
-    ],
-}
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,6 @@ from superpoint.commands.options import (
 from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, load_run_config
 from superpoint.errors import UserError
 
-# What lr-study trains without a --config: small enough for a minute, and curves of full size look the same.
-LR_STUDY = [
-    *("data.height=64", "data.width=96", "model.encoder=lite", "model.head_channels=64"),
-    *("train.batch_size=8", "optimizer.weight_decay=0"),
-]
-
 OVERFIT = {  # what `overfit` sets by itself, or by an option
     "run": "--out",
     "data.overfit": "--scenes",
@@ -145,7 +139,7 @@ def find_lr_command(
 
 def study_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:
     """Return the recipe, without a file that of a small network."""
-    return load_config(MagicPointConfig, file, [*([] if file else LR_STUDY), *overrides])
+    return load_config(MagicPointConfig, file or "magicpoint/lr-study", overrides)
 
 
 @command("lr-study", DIAGNOSE, config=study_config)

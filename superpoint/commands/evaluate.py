@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from superpoint.classification.config import STUDIES, ClassifierConfig
+from superpoint.classification.config import ClassifierConfig
 from superpoint.commands.command import EVALUATE, Outcome, command, subgroup
 from superpoint.commands.options import Images, MaskFolder, Model, Momenta, Out, Rates, check_path, numbers, words
 from superpoint.config import load_config
@@ -116,8 +116,8 @@ def evaluate_sfm_command(
 
 
 def grid_config(name: str, file: str | None, overrides: list[str], options: dict[str, Any]) -> ClassifierConfig:
-    """Return the recipe; without a file what the study `name` trains."""
-    return load_config(ClassifierConfig, file, [*([] if file else STUDIES[name]), *overrides])
+    """Return the recipe; without a file that of the study `name`."""
+    return load_config(ClassifierConfig, file or f"classifier/study-{name}", overrides)
 
 
 @command("mnist", study, config=partial(grid_config, "mnist"), continues=True)

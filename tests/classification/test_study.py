@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from superpoint.classification.config import STUDIES, ClassifierConfig
+from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.study import depth_cells, ingredient_cells, is_done, mnist_cells, run_study
 from superpoint.classification.study_figures import Outcome, read_outcome, study_figure
 from superpoint.config import load_config
@@ -19,7 +19,7 @@ QUICK = [
 
 
 def settings(name: str, train: Path, *more: str) -> ClassifierConfig:
-    return load_config(ClassifierConfig, None, [*STUDIES[name], *QUICK, f"data.train={train}", *more])
+    return load_config(ClassifierConfig, f"classifier/study-{name}", [*QUICK, f"data.train={train}", *more])
 
 
 def test_the_study_of_digits_ends_in_tables_and_a_figure(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +16,6 @@ from superpoint.errors import UserError
 from superpoint.files import natural_order
 
 Image = NDArray[np.uint8]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -124,4 +124,4 @@ def in_channels(image: Image, channels: int) -> Image:
         return image
     if channels == 3:
         return np.repeat(image, 3, axis=2)
-    return np.rint(image.astype(np.float32) @ LUMA).astype(np.uint8)[:, :, None]
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]

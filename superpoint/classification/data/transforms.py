@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from superpoint.classification.config import ClassAugmentConfig
-from superpoint.classification.data.images import LUMA, Image, resize, resize_shorter
+from superpoint.classification.data.images import Image, resize, resize_shorter
 
 Size = tuple[int, int]
 TRIES = 10  # of a random area and shape, before the whole image is taken
@@ -102,4 +102,4 @@ def colour_jitter(
 
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values @ LUMA if values.shape[2] == 3 else values[:, :, 0]
+    return np.asarray(cv2.cvtColor(values, cv2.COLOR_RGB2GRAY), np.float32) if values.shape[2] == 3 else values[:, :, 0]

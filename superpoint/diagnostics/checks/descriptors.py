@@ -30,6 +30,8 @@ ALIKE, UNLIKE = 0.35, 0.2
 LENGTH = 0.02  # by which the length of a descriptor may differ from 1; bf16 rounds by 0.004
 # Mean cosine of descriptors of different images. Healthy 0 to .1 (dual softmax, 500 steps: .02).
 COLLAPSED, NEARLY = 0.9, 0.6
+# Share of (same place, other place) whose similarities are in the right order; .5 = chance. Healthy .99.
+CHANCE, WEAK = 0.7, 0.9
 # Matching accuracy over that of guessing (1.2 % of 192 places; healthy .84 after 500 steps).
 GUESSING, POOR = 2.0, 5.0
 # Share of the variance of the descriptors that their cell explains whatever the image shows. Healthy .02.
@@ -213,16 +215,17 @@ def descriptor_matching(case: Case) -> Finding:
     accuracy, chance = seen.figures["matching_accuracy"], seen.chance
     needed = min(POOR * chance, 0.9)  # of a few correspondences guessing is right often
     same, other = seen.figures["positive_similarity"], seen.figures["negative_similarity"]
-    details = {"accuracy": accuracy, "chance": chance, "positive": same, "negative": other}
+    ordered = ranked(seen.positive, seen.negative)
+    details = {"accuracy": accuracy, "chance": chance, "positive": same, "negative": other, "ordered": ordered}
     evidence = (
         f"{accuracy:.1%} of the correspondences of training pairs are found by the nearest descriptor, guessing "
         f"{chance:.1%} (expected above {needed:.1%}); mean cosine of two views of a point {same:.2f}, of different "
-        f"points {other:.2f}."
+        f"points {other:.2f}, in the right order {ordered:.1%} of the time (chance 50 %, expected above {WEAK:.0%})."
     )
-    if accuracy > needed:
+    if accuracy > needed and ordered > WEAK:
         return Finding(check, Status.PASS, evidence, details=details)
-    low = accuracy <= GUESSING * max(chance, 1e-6)
-    cause = "Matching is poor: little more than guessing."
+    low = accuracy <= GUESSING * max(chance, 1e-6) or ordered <= CHANCE
+    cause = "Matching is poor: views of a point are hardly more alike than different points."
     if low:
         cause = "Matching is at chance: the descriptors carry no information, or not about where the loss looks for it."
     remedy = "Sample descriptors at (x + 0.5) / 8 - 0.5 cells, x along the width; see `pairs`; `superpoint overfit`."
@@ -248,6 +251,18 @@ def descriptor_pattern(case: Case) -> Finding:
     cause = "The map has a pattern of its own: points are told apart by where they lie (padding, coordinates)."
     remedy = "Warp both views (data.homography.enable=true) and crop at random; see `input_sensitivity`."
     return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
+
+
+def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
+    """Return the probability that a value of `positive` exceeds one of `negative` (area under the ROC curve).
+
+    Ties count half; without either it is 1.
+    """
+    if not len(positive) or not len(negative):
+        return 1.0
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
+    return float(below.mean() / (2 * len(ordered)))
 
 
 def position_share(maps: Tensor) -> float:

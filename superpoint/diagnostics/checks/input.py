@@ -70,18 +70,17 @@ def input_(case: Case) -> Finding:
 
 
 def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str] | None:
-    scale, offset, correlation = _relation(seen.batch["image"], seen.image)
-    relation = f"it is {scale * 255:.3g} x (grey level / 255) {'-' if offset < 0 else '+'} {abs(offset):.3g}"
+    correlation = _correlation(seen.batch["image"], seen.image)
     if high > 2 and low >= -0.01:
         cause = "Not normalised: grey levels of 0..255 reach the network."
         return cause, f"Divide by 255 in one place; {AS_DELIVERED}."
     if low < -0.01 or high > 1.01:
-        cause = f"Not in 0..1 ({relation}): normalised by a mean and a deviation before the network, which does so."
+        cause = "Not in 0..1: normalised by a mean and a deviation before the network, which does so."
         return cause, f"Take one of the two normalisations out; {AS_DELIVERED}."
     if 0 < high < 0.02:
         return "Divided by 255 twice: the images are all but black.", f"Divide by 255 once; {AS_DELIVERED}."
     if correlation is not None and correlation < -0.9:
-        return f"The grey levels are inverted ({relation}).", "Look at the objective's first line."
+        return "The grey levels are inverted.", "Look at the objective's first line."
     if correlation is not None and abs(correlation) < 0.5:
         cause = f"Not the image of the sample (correlation {correlation:.2f}): transposed, shuffled, overwritten."
         return cause, "Compare dataset[i]['image'] with what the objective passes on."
@@ -124,17 +123,13 @@ def _channel_trouble(pictures: list[NDArray[np.uint8]]) -> tuple[Status, str, st
     return None
 
 
-def _relation(raw: Tensor, seen: Tensor) -> tuple[float, float, float | None]:
-    """Return scale and offset of the least-squares line seen = scale * raw + offset, and the correlation."""
+def _correlation(raw: Tensor, seen: Tensor) -> float | None:
+    """Return Pearson's coefficient, None if the shapes differ or one is constant."""
     if raw.shape != seen.shape:
-        return 0.0, 0.0, None
-    x, y = raw.double().flatten(), seen.double().flatten()
-    x, y_mean = x - x.mean(), y.mean()
-    norm = float(x.norm() * (y - y_mean).norm())
-    if norm == 0:
-        return 0.0, float(y_mean), None
-    scale = float(x @ (y - y_mean) / (x @ x))
-    return scale, float(y_mean) - scale * float(raw.double().mean()), float(x @ (y - y_mean)) / norm
+        return None
+    x, y = (each.double().flatten() - each.double().mean() for each in (raw, seen))
+    norm = float(x.norm() * y.norm())
+    return float(x @ y) / norm if norm else None
 
 
 def _shape(image: Tensor) -> str:

@@ -54,8 +54,13 @@ class DetectorOutput:
     placement: Placement
 
     def describe(self) -> str:
-        """Return the key statistics in two lines, with healthy values where they are known."""
-        values, placement = self.statistics, self.placement
+        """Return size, rules and key statistics in three lines, with healthy values where they are known."""
+        values, placement, (height, width) = self.statistics, self.placement, self.image.shape
+        rows, columns = self.maps.valid.shape
+        ignored = int((~self.maps.valid).sum())
+        about = [f"image {width} x {height} px, {columns} x {rows} cells"]
+        about += [f"{ignored} cells ignored (darkened)"] if ignored else []
+        about.append("detections: probability > 0.015, suppression within 4 px, up to the border")
         parts = [f"dustbin mean {values['dustbin']:.3f}"]
         if "recall" in values:
             parts.append(f"recall {values['recall']:.2f}")
@@ -71,7 +76,7 @@ class DetectorOutput:
             f"logsumexp spread {values['cell_scale']:.1f} nats",
             f"naive exp() fails in {values['naive_exp_overflow']:.0%} of the cells",
         ]
-        return "\n".join("   |   ".join(line) for line in (parts, more))
+        return "\n".join("   |   ".join(line) for line in (about, parts, more))
 
 
 def observe(model: nn.Module, subject: Subject) -> DetectorOutput:

@@ -40,7 +40,11 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
     shown = worst_cells(output.maps, worst)
     columns, rows = len(names) // 2, -(-len(shown) // ACROSS)
     heights = [2 * _panel_height(columns, output.image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
-    figure = _figure(title or "Detector output", f"{subtitle(output)}\n{output.describe()}", sum(heights) + 90)
+    size = WIDTH / DPI, (sum(heights) + 90) / DPI
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    # Names of files may hold a $, which would start a formula.
+    figure.suptitle(title or "Detector output", x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
+    figure.supxlabel(output.describe(), x=0.01, ha="left", fontsize=SMALL)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     drawn = dict(zip(names, upper.subplots(2, columns).flat, strict=True))
     for name, axes in drawn.items():
@@ -57,25 +61,6 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
         for number, (zoom, cell) in enumerate(zip(zooms, shown, strict=False), 1):
             draw_zoom(zoom, output, cell, number)
         _number_cells(drawn["argmax" if labelled else "dustbin"], shown)
-    return figure
-
-
-def subtitle(output: DetectorOutput) -> str:
-    height, width = output.image.shape
-    rows, columns = output.maps.valid.shape
-    ignored = int((~output.maps.valid).sum())
-    return (
-        f"image {width} x {height} px, {columns} x {rows} cells"
-        + (f", {ignored} ignored (darkened)" if ignored else "")
-        + "; detections: probability > 0.015, suppression within 4 px, up to the border"
-    )
-
-
-def _figure(title: str, foot: str, height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
-    # Names of files may hold a $, which would start a formula.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
-    figure.supxlabel(foot, x=0.01, ha="left", fontsize=SMALL)
     return figure
 
 

@@ -15,6 +15,7 @@ from superpoint.diagnostics.checks.descriptors import (
     is_joint,
     observe_pairs,
     position_share,
+    ranked,
 )
 from superpoint.diagnostics.diagnosis import CHECKS, DESCRIPTOR_CHECKS, checks_of
 from superpoint.diagnostics.finding import Status
@@ -108,6 +109,13 @@ def test_evidence_is_what_the_objective_logs(joint: Case) -> None:
     asked, wrong = (int(each) for each in (seen.forth.asked.sum() * 2, seen.forth.wrong + seen.back.wrong))
     assert seen.figures["matching_accuracy"] == pytest.approx(1 - wrong / asked, abs=1e-6)
     assert 0 < seen.chance < 0.3
+
+
+def test_ranked_is_the_area_under_the_curve() -> None:
+    assert ranked(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
+    assert ranked(np.array([0.0, 3.0]), np.array([1.0, 2.0])) == 0.5
+    assert ranked(np.array([1.0]), np.array([1.0, 1.0, 0.0])) == pytest.approx(2 / 3)
+    assert ranked(np.array([]), np.array([1.0])) == 1
 
 
 def test_position_share() -> None:
