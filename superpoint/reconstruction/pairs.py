@@ -67,4 +67,7 @@ def sequential(names: Sequence[str], count: int) -> list[Pair]:
 
 def distinct(pairs: Iterable[Pair]) -> list[Pair]:
     """Return each pair once, whatever the order of its images."""
-    return list({frozenset(pair): pair for pair in reversed(list(pairs))}.values())[::-1]
+    found: dict[frozenset[str], Pair] = {}
+    for pair in pairs:
+        found.setdefault(frozenset(pair), pair)
+    return list(found.values())

@@ -10,7 +10,7 @@ points.ply, statistics.json, model.png, model.html
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -27,9 +27,11 @@ from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.display import Display
 from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError, one_line
+from superpoint.features import Features
 from superpoint.files import make_folder, read_text, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.lock import FolderLock
+from superpoint.matching import Matches
 from superpoint.models import load_network
 from superpoint.models.weights import model_hash
 from superpoint.reconstruction.database import write_database
@@ -37,6 +39,7 @@ from superpoint.reconstruction.mapping import Statistics, load_pycolmap, map_ima
 from superpoint.reconstruction.match_features import match_features
 from superpoint.reconstruction.match_file import read_all_matches
 from superpoint.reconstruction.page import write_page, write_picture
+from superpoint.reconstruction.pairs import Pair
 from superpoint.reconstruction.scene import scene_of
 
 ATTEMPTS = 3  # seeds of the incremental mapper, until all photographs are in; the best model counts
@@ -105,7 +108,7 @@ def _steps(
         names, skipped = file.names(), file.skipped()
         if not database.exists():
             found = {name: file.read(name, descriptors=False) for name in names}
-            _build(database, lambda path: write_database(path, found, read_all_matches(matches, found)), source, config)
+            _build(database, found, read_all_matches(matches, found), source, config)
     if not model.exists():
         models = _map(database, folder, source, config, len(names))
         parts = len(models)
@@ -147,14 +150,20 @@ def _check_plan(folder: Path, config: ReconstructConfig, model: str, source: Fil
             raise UserError(f"{folder}: was begun with {what}; take another --out, or --overwrite")
 
 
-def _build(database: Path, write: Callable[[Path], None], source: Files, config: ReconstructConfig) -> None:
+def _build(
+    database: Path,
+    features: dict[str, Features],
+    matches: dict[Pair, Matches],
+    source: Files,
+    config: ReconstructConfig,
+) -> None:
     """Write the database, with cameras and verified pairs, whole or not at all."""
     unfinished = database.with_name("database.tmp.db")
     for leftover in unfinished.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
     try:
-        write(unfinished)
-    except ValueError as error:  # sizes that differ with --shared-camera
+        write_database(unfinished, features, matches, shared_camera=config.shared_camera)
+    except ValueError as error:  # sizes that differ with --shared-camera, or matches of other features
         raise UserError(f"{database.parent}: {one_line(error)}") from error
     set_cameras(unfinished, source.root, shared=config.shared_camera)
     Console(stderr=True).print("verifying the pairs")
