@@ -20,6 +20,7 @@ class AdaptationConfig(HomographyRanges):
     perspective: float = 0.1
     shear: float = 0.05
     scales: list[float] = field(default_factory=lambda: [1.0])  # resolutions of the views, taken in turn
+    rotations: int = 1  # 4 = views are turned by right angles too, in turn; 2 = upside down
     margin: int = 3  # pixels beside a view's frame, and beside the image's outline in it, that are not used
     min_views: int = 5  # a pixel seen by fewer views gets no keypoint (fewer still if there are fewer views at all)
     settle: float = 0.0  # stop once this share of the keypoints stays put over 10 more views; 0 = take all views
@@ -31,6 +32,8 @@ class AdaptationConfig(HomographyRanges):
             self, "adaptation.", homographies=(0, 100_000), seed=(0, 2**63), margin=(0, 100), min_views=(1,),
             settle=(0, 1), memory=(0,),
         )  # fmt: skip
+        if self.rotations not in (1, 2, 4):
+            raise UserError(f"adaptation.rotations: found {self.rotations}, expected 1, 2 or 4")
         if not self.scales:
             raise UserError("adaptation.scales: found an empty list, expected one resolution or more, e.g. [1.0]")
         for scale in self.scales:

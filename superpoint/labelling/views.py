@@ -34,7 +34,8 @@ def generator(seed: int, name: str) -> np.random.Generator:
 def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -> list[View]:
     """Sample the views of an image [height, width]; the first is unwarped. Source: DeTone et al. 2018, section 5.2.
 
-    View i has resolution scales[i % len(scales)]. The first k views are the same however many are taken.
+    View i has resolution scales[i % len(scales)]; each following round of these is turned by a right angle more, of
+    `rotations` in all. The first k views are the same however many are taken.
     """
     rng = generator(config.seed, name)
     views = []
@@ -43,14 +44,18 @@ def sample_views(config: AdaptationConfig, height: int, width: int, name: str) -
         if index:
             warp = sample_homography(rng, height, width, config)
         scale = config.scales[index % len(config.scales)]
-        views.append(_view(warp, height, width, scale, config.margin))
+        turns = index // len(config.scales) % config.rotations * 4 // config.rotations
+        views.append(_view(warp, height, width, scale, config.margin, turns))
     return views
 
 
-def _view(warp: Matrix, height: int, width: int, scale: float, margin: float) -> View:
+def _view(warp: Matrix, height: int, width: int, scale: float, margin: float, turns: int = 0) -> View:
     frame = max(1, round(height * scale)), max(1, round(width * scale))
     h_image_view = resize_matrix(frame[1] / width, frame[0] / height) @ warp
     shrunk = min(frame[0], height), min(frame[1], width)
+    for _ in range(turns):
+        h_image_view = np.array([[0.0, 1, 0], [-1, 0, frame[1] - 1], [0, 0, 1]]) @ h_image_view
+        frame = frame[1], frame[0]
     outline = warp_points(frame_corners(height, width), h_image_view)
     borders = np.concatenate([_borders(frame_corners(*frame)), _borders(outline)])
     borders[:, 2] -= margin

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from superpoint.config import AdaptationConfig
+from superpoint.errors import UserError
 from superpoint.geometry.homography import inside, warp_points
 from superpoint.labelling.views import View, chunks, generator, sample_views, warp_views
 from tests.drawing import centroid, spots
@@ -29,7 +30,7 @@ def test_the_first_view_is_the_image_and_fewer_views_are_the_first_ones() -> Non
     assert len({view.h_image_view.tobytes() for view in many}) == 12
 
 
-@pytest.mark.parametrize("options", [{}, {"scales": [1.0, 1.5, 0.6]}])
+@pytest.mark.parametrize("options", [{}, {"scales": [1.0, 1.5, 0.6]}, {"rotations": 4}])
 def test_content_lies_where_the_matrix_says(options: dict) -> None:
     points = np.array([[30.3, 25.6], [62.8, 40.1], [45.5, 60.25]])
     image = spots(points, 90, 100, 1.4).astype(np.float32)
@@ -45,6 +46,20 @@ def test_content_lies_where_the_matrix_says(options: dict) -> None:
             assert np.abs(np.add(centroid(drawn[y : y + 17, x : x + 17]), (x, y)) - where).max() < 0.05
             checked += 1
     assert checked > 15
+
+
+def test_views_are_turned_by_right_angles() -> None:
+    config = AdaptationConfig(homographies=8, rotations=4, scales=[1.0, 0.5])
+    plain = sample_views(AdaptationConfig(homographies=8, scales=[1.0, 0.5]), 48, 64, "x")
+    views = sample_views(config, 48, 64, "x")
+    assert [view.size for view in views] == [(48, 64), (24, 32), (64, 48), (32, 24)] * 2
+    assert [view.shrunk for view in views] == [view.shrunk for view in plain]
+    for view, other in zip(views[4:6], plain[4:6], strict=True):  # upside down
+        width, height = other.size[1], other.size[0]
+        turn = np.array([[-1.0, 0, width - 1], [0, -1, height - 1], [0, 0, 1]])
+        np.testing.assert_allclose(view.h_image_view, turn @ other.h_image_view, atol=1e-9)
+    with pytest.raises(UserError, match="rotations: found 3, expected 1, 2 or 4"):
+        AdaptationConfig(rotations=3)
 
 
 def test_agrees_with_opencv() -> None:
