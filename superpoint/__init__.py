@@ -17,11 +17,23 @@ if TYPE_CHECKING:
     from superpoint.errors import UserError
     from superpoint.features import Features
     from superpoint.inference import FeatureDetector, load_model
-    from superpoint.matching import Matches, estimate_homography, match, verdict
+    from superpoint.matching import (
+        Copies,
+        Matches,
+        estimate_essential,
+        estimate_fundamental,
+        estimate_homography,
+        explain,
+        match,
+        match_views,
+        relative_pose,
+        verdict,
+    )
     from superpoint.models import SuperPoint, build_model, load_network
 
 __version__ = "0.1.0"
 __all__ = [
+    "Copies",
     "FeatureDetector",
     "Features",
     "Matches",
@@ -29,10 +41,15 @@ __all__ = [
     "UserError",
     "__version__",
     "build_model",
+    "estimate_essential",
+    "estimate_fundamental",
     "estimate_homography",
+    "explain",
     "load_model",
     "load_network",
     "match",
+    "match_views",
+    "relative_pose",
     "verdict",
 ]
 
@@ -40,7 +57,10 @@ _HOMES = {
     "superpoint.errors": ("UserError",),
     "superpoint.features": ("Features",),
     "superpoint.inference": ("FeatureDetector", "load_model"),
-    "superpoint.matching": ("Matches", "estimate_homography", "match", "verdict"),
+    "superpoint.matching": (
+        *("Copies", "Matches", "match", "match_views", "explain", "verdict"),
+        *("estimate_homography", "estimate_fundamental", "estimate_essential", "relative_pose"),
+    ),
     "superpoint.models": ("SuperPoint", "build_model", "load_network"),
 }
 

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from superpoint.config.inference import InferenceConfig
 from superpoint.data.bands import read_image
-from superpoint.data.images import read_focal
+from superpoint.data.images import read_focal, read_orientation
 from superpoint.errors import UserError, check_one_of
 from superpoint.files import refuse_inputs, write_json
 from superpoint.geometry.homography import Matrix, resize_matrix, resize_points
+from superpoint.geometry.orientation import turned_back, turned_points
 from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import load_detector, see
@@ -58,7 +59,8 @@ def match_images(
     """Match two image files; write `out` and the numbers beside it (.json); return the numbers.
 
     Args:
-        out: a picture (.png, .jpg), matches and keypoints in hloc's layout (.h5), or .json for the numbers alone.
+        out: a picture (.png, .jpg), matches and keypoints in hloc's layout (.h5, of the pixels as stored), or .json for
+            the numbers alone. These, and the picture, are of the images as EXIF turns them.
         matcher, estimator: see `matching.match` and `matching.fit_homography`.
         threshold: of inliers, in pixels of the second image as the network sees it.
         views: see `matching.match_views`.
@@ -137,10 +139,13 @@ def match_images(
     if target.suffix.lower() == ".h5":
         names = [Path(path).name for path in paths] if Path(paths[0]).name != Path(paths[1]).name else list(paths)
         counts = dict(zip(names, map(len, points), strict=True))
-        found_points = dict(zip(names, points, strict=True))
+        turns = [turned_back(read_orientation(path)) for path in paths]  # hloc works on the pixels as stored
+        stored = [turned_points(*each) for each in zip(points, sizes, turns, strict=True)]
+        found_points = dict(zip(names, stored, strict=True))
         write_matches(target, {(names[0], names[1]): found.matches}, counts, keypoints=found_points)
     elif target.suffix.lower() != ".json":
-        state = f"no {chosen.kind}" if geometry.matrix is None else f"{numbers['inliers']} inliers of a {chosen.kind}"
+        name = chosen.kind if chosen.kind == "homography" else f"{chosen.kind} matrix"
+        state = f"no {name}" if geometry.matrix is None else f"{numbers['inliers']} agree with a {name}"
         title = f"{Path(first).name} and {Path(second).name}: {count} matches ({matcher}), {state}"
         shown = [
             shrink(read_image(path, 3 if model.channels == 1 else model.channels), config.resize) for path in paths

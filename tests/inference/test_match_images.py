@@ -91,6 +91,15 @@ def test_essential_by_exif_and_by_given_intrinsics(weights: Path, pair: tuple[Pa
         Image.open(path).convert("RGB").save(path.with_suffix(".jpg"), exif=told, quality=95)
     photos = pair[0].with_suffix(".jpg"), pair[1].with_suffix(".jpg")
     assert read_focal(photos[0]) == (200.0, (200, 160))
+    told[0x0112] = 6  # a quarter turn clockwise
+    Image.open(photos[0]).save(tmp_path / "turned.jpg", exif=told)
+    assert read_focal(tmp_path / "turned.jpg") == (200.0, (160, 200))
+    match_images(tmp_path / "turned.jpg", photos[0], tmp_path / "t.h5", settings(weights))
+    with h5py.File(tmp_path / "t.h5") as file:
+        (group,) = file["turned.jpg"].values()  # type: ignore[union-attr]
+        stored, other, partner = (np.asarray(group[name]) for name in ("keypoints0", "keypoints1", "matches0"))
+    far = np.linalg.norm(stored[partner >= 0] - other[partner[partner >= 0]], axis=1)
+    assert np.median(far) < 0.5  # both are of the stored pixels
     by_exif = match_images(*photos, tmp_path / "m.png", settings(weights), model_kind="essential")
     given = [200.0, 200.0, 99.5, 79.5]
     by_hand = match_images(*photos, tmp_path / "m.png", settings(weights), model_kind="essential", intrinsics=given)
