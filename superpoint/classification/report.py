@@ -99,5 +99,5 @@ def evaluation_content(record: RunRecord) -> Content:
     matrix, damage = read_picture(folder / "confusion.png", "Confusion matrix")
     # Photographs: as PNG they would make most of the page.
     mistakes, more = read_picture(folder / "mistakes.png", "Worst mistakes: true class, answer (its probability)", 90)
-    table = rich_table(class_table(found, found["classes"], "By class"))
+    table = rich_table(class_table(found, found["classes"], ""))
     return Content(text, figures=[*matrix, *mistakes], tables=[table], notes=[*damage, *more])

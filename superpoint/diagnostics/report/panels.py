@@ -2,16 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.diagnostics.report.curves import Curve, Matrix, Panel
 from superpoint.diagnostics.report.record import RunRecord, lookup, number
-from superpoint.evaluation.synthetic import precision_recall_curves
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic).
 LAYER_MAPS = (
@@ -182,17 +180,3 @@ def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floati
         "Angles between descriptors", f"share in {BIN:g} degrees", drawn, limits=POSITIVE, x_end=180.0,
         x_label="angle, degrees", note="0: the same, 90: unrelated (cosine 0). The further apart, the better.",
     )  # fmt: skip
-
-
-def precision_recall_panels(results: Sequence[Mapping[str, Any]], eps: float) -> list[Panel]:
-    """Return a panel per variant with a curve per detector."""
-    panels = []
-    for variant in dict.fromkeys(result["variant"] for result in results):
-        chosen = [result for result in results if result["variant"] == variant]
-        drawn = [
-            Curve(name.removesuffix(f", {variant}"), *curve, index=index, steps=True)
-            for index, (name, curve) in enumerate(precision_recall_curves(chosen, eps).items())
-        ]
-        title = f"Precision and recall, {variant}, matches within {eps:g} px"
-        panels.append(Panel(title, "precision", drawn, x_label="recall", x_end=1.0, limits=SHARE))
-    return panels

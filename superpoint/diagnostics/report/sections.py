@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from superpoint.diagnostics.report.curves import MAX_POINTS, Drawing, Panel
 from superpoint.diagnostics.report.facts import default_config, rich_table
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import layer_maps, precision_recall_panels, probe_panels
+from superpoint.diagnostics.report.panels import layer_maps, probe_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import SYNTHETIC, RunRecord
 from superpoint.evaluation.synthetic import primitive_table, summary_table
@@ -62,14 +62,18 @@ def evaluation_section(record: RunRecord) -> Section:
     try:
         protocol, loosest = results[0]["protocol"], max(results[0]["pooled"], key=float)
         tables = [rich_table(summary_table(results)), rich_table(primitive_table(results, float(loosest)))]
-        panels = plots(precision_recall_panels(results, float(loosest)))
+        figures, notes = [], []
+        for variant in dict.fromkeys(one["variant"] for one in results):
+            file = record.path / "evaluation" / f"precision_recall_{variant}.png"
+            found, damage = read_picture(file, f"Precision and recall, {variant}")
+            figures, notes = figures + found, notes + damage
         text = (
             f"Protocol {protocol['name']}: suppression within {protocol['nms_radius']} px, probability above "
             f"{protocol['threshold']:g}, border {protocol['border']} px, matched {protocol['matching']}. "
             f"{results[0]['images']} scenes; the classical detectors calibrate the protocol. "
             "Of primitives without labels the second table counts false positives per image (fp)."
         )
-        return Section("evaluation", title, Content(text, panels, tables=tables))
+        return Section("evaluation", title, Content(text, figures=figures, tables=tables, notes=notes))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # a file of another version
         notes = [f"{SYNTHETIC} cannot be read ({type(error).__name__}: {error})."]
         return Section("evaluation", title, Content(notes=notes))

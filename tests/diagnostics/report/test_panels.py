@@ -8,7 +8,6 @@ from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.panels import (
     descriptor_panels,
     layer_maps,
-    precision_recall_panels,
     probe_panels,
     similarity_panel,
     training_panels,
@@ -65,11 +64,3 @@ def test_histogram_of_angles() -> None:
     assert same.y[list(same.x).index(64)] == pytest.approx(1 / 3)  # 61 degrees
     assert other.y[-1] == 0.5  # 180 degrees
     assert not similarity_panel(np.zeros(0), np.zeros(0)).shown
-
-
-def test_precision_and_recall_by_variant() -> None:
-    curve = {"4": {"recall": [0.0, 1.0], "precision": [1.0, 0.5]}}
-    results = [{"detector": name, "variant": kind, "curves": curve} for kind in ("clean", "noisy") for name in "ab"]
-    panels = precision_recall_panels(results, 4.0)
-    assert len(panels) == 2
-    assert [(each.name, each.ends, each.steps) for each in panels[1].curves] == [(n, (1.0, 0.5), True) for n in "ab"]
