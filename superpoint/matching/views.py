@@ -19,7 +19,7 @@ from superpoint.features import Features
 from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, resize_matrix, warp_points
 from superpoint.matching.homography import Homography, estimate_homography
 from superpoint.matching.matchers import match
-from superpoint.matching.matches import Matches, matched_keypoints
+from superpoint.matching.matches import Matches
 from superpoint.matching.two_view import estimate_fundamental
 from superpoint.matching.verdict import false_alarms
 
@@ -31,9 +31,9 @@ SCALES = (1.0, 0.5, 0.25)
 STRONGEST = 500  # keypoints of a copy that are matched
 SAMPLES = 500  # of the estimator, while copies are compared
 SMALLEST = 32  # px, shorter side of a copy
-# Upright matching is enough, and no further copies are tried, with so many inliers, or with this share of the matches.
-# On 120 pairs of `superpoint-lite` with less, the search lowered the median error of the corners from 2 px to .2 px.
-ENOUGH, SHARE = 100, 1 / 3
+# Upright matching is enough if this share of the matches agrees: on pairs of `superpoint-lite` with less, the search
+# lowered the median error of the corners from 2 px to .2 px. With so many inliers no further copies are tried.
+SHARE, ENOUGH = 1 / 3, 100
 IN_DEPTH = -40.0  # or with log10 of the false alarms of a fundamental matrix below this
 CHANCE = (
     10  # inliers of copies below which their homography is taken for chance: wrong ones have up to 8, right ones 15
@@ -117,9 +117,9 @@ def match_views(
     """Match two images, of any in-plane rotation and of scales between 1/4 and 4.
 
     Args:
-        views: "none" matches the images as they are. "auto" also tries turned and shrunk copies where fewer than
-            `enough` matches, and less than a third of them, agree with a homography, and not clearly more with a
-            fundamental matrix; "rotations" turned ones alone; "all" tries all of them in any case.
+        views: "none" matches the images as they are. "auto" looks again where less than a third of the matches agree
+            with a homography, and no fundamental matrix explains them: at turned and shrunk copies ("rotations": turned
+            ones alone) until `enough` matches agree, then from the best of them. "all" tries all in any case.
         matcher, estimator, threshold: see `match` and `fit_homography`.
 
     Raises: UserError for a word or value out of range, or features without descriptors.
@@ -130,12 +130,16 @@ def match_views(
     matches = match(*upright, matcher)
     found = estimate_homography(*upright, matches, estimator, threshold=threshold)
     result = ViewMatch(*upright, matches, found, None, 0)
-    if views == "none" or (views != "all" and _suffices(result, estimator, threshold, enough)):
+    if views == "none" or (views != "all" and _suffices(result, estimator, threshold)):
         return result
-    best: tuple[int, Matrix, Matrix] | None = None
-    pairs = _pairs(first, second, SCALES[:1] if views == "rotations" else SCALES)
+    best, pairs = None, _pairs(first, second, SCALES[:1] if views == "rotations" else SCALES)
+    if views != "all" and found.inliers.sum() >= enough:
+        best, pairs = _support((upright[0], np.eye(3)), (upright[1], np.eye(3)), matches, found), []
     for tried, (turns, scale0, scale1) in enumerate(pairs, 1):
-        support = _support(first.features(turns, scale0), second.features(0, scale1), matcher)
+        copies = first.features(turns, scale0), second.features(0, scale1)
+        strong = _strongest(copies[0][0]), _strongest(copies[1][0])
+        matches = match(*strong, matcher)
+        support = _support(*copies, matches, estimate_homography(*strong, matches, iterations=SAMPLES))
         result = result._replace(tried=tried)
         if support is not None and (best is None or support[0] > best[0]):
             best = support
@@ -152,12 +156,13 @@ def match_views(
     return ViewMatch(*features, matches, refined, view, result.tried)
 
 
-def _suffices(found: ViewMatch, estimator: str, threshold: float | None, enough: int) -> bool:
+def _suffices(found: ViewMatch, estimator: str, threshold: float | None) -> bool:
     """Tell whether enough matches agree with the homography, or with the fundamental matrix of a scene in depth."""
-    if found.homography.inliers.sum() >= min(enough, max(2 * CHANCE, SHARE * len(found.matches))):
+    if found.homography.inliers.sum() >= max(2 * CHANCE, SHARE * len(found.matches)):
         return True
     epipolar = estimate_fundamental(*found[:3], estimator, threshold=threshold)
-    return false_alarms(found.features1, epipolar, estimator, threshold=threshold) < IN_DEPTH
+    alarms = (false_alarms(found[1], each, estimator, threshold=threshold) for each in (epipolar, found.homography))
+    return next(alarms) < min(IN_DEPTH, next(alarms))
 
 
 def _pairs(first: Copies, second: Copies, scales: tuple[float, ...]) -> list[tuple[int, float, float]]:
@@ -169,16 +174,14 @@ def _pairs(first: Copies, second: Copies, scales: tuple[float, ...]) -> list[tup
 
 
 def _support(
-    first: tuple[Features, Matrix], second: tuple[Features, Matrix], matcher: str
+    first: tuple[Features, Matrix], second: tuple[Features, Matrix], matches: Matches, found: Homography
 ) -> tuple[int, Matrix, Matrix] | None:
     """Return the inliers of two copies, the homography between the images, and their mean in the first [2]; or None."""
-    copies = _strongest(first[0]), _strongest(second[0])
-    matches = match(*copies, matcher)
-    found = estimate_homography(*copies, matches, iterations=SAMPLES)
     count = int(found.inliers.sum())
     if found.matrix is None or count < CHANCE:
         return None
-    centre = warp_points(matched_keypoints(*copies, matches)[0][found.inliers], inverse(first[1])).mean(axis=0)
+    inliers = first[0].keypoints[matches.indices[found.inliers, 0]]
+    centre = warp_points(inliers, inverse(first[1])).mean(axis=0)
     return count, inverse(second[1]) @ found.matrix @ first[1], centre
 
 
