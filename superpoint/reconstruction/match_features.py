@@ -13,7 +13,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -27,7 +26,7 @@ from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import refuse_inputs
 from superpoint.labelling.shards import ShardFolder, digest
-from superpoint.matching import Matches, match, matched_keypoints
+from superpoint.matching import Matches, estimate_fundamental, match
 from superpoint.reconstruction.match_file import merge_matches, write_matches
 from superpoint.reconstruction.pairs import Pair, distinct, known_pairs, sequential
 from superpoint.reconstruction.retrieval import retrieve_pairs
@@ -151,12 +150,9 @@ def min_similarity(distance: float) -> float:
 
 def agreeing(first: Features, second: Features, matches: Matches) -> Matches:
     """Return the matches that agree with an epipolar geometry, none if fewer than MIN_INLIERS do."""
-    kept = np.zeros(len(matches), bool)
-    if len(matches) >= MIN_INLIERS:
-        points = matched_keypoints(first, second, matches)
-        limit = EPIPOLAR * max(*first.image_size, *second.image_size, 512)
-        _, mask = cv2.findFundamentalMat(*points, cv2.USAC_ACCURATE, limit, 0.9999, 10_000)
-        kept = kept if mask is None or mask.sum() < MIN_INLIERS else mask.reshape(-1).astype(bool)
+    limit = EPIPOLAR * max(*first.image_size, *second.image_size, 512)
+    kept = estimate_fundamental(first, second, matches, threshold=limit).inliers
+    kept = kept if kept.sum() >= MIN_INLIERS else np.zeros(len(matches), bool)
     return Matches(matches.indices[kept], matches.scores[kept])
 
 
