@@ -20,7 +20,7 @@ REPORT = {
 def scene(points: int = 500) -> Scene:
     rng = np.random.default_rng(0)
     corners = np.array([[0, 0, 0], [-1, -1, -2], [1, -1, -2], [1, 1, -2], [-1, 1, -2]]) * 0.1
-    cameras = np.stack([corners + (-0.5, 0, 2), corners + (0.5, 0, 2)]).astype(np.float32)
+    cameras = (corners + np.array([[[-0.5, 0, 2]], [[0.5, 0, 2]]])).astype(np.float32)
     places = rng.normal(0, 0.7, (points, 3)).astype(np.float32)
     return Scene(places, rng.integers(0, 256, (points, 3)).astype(np.uint8), cameras, ["<b>.jpg", "two.jpg"])
 
