@@ -13,8 +13,8 @@ from superpoint.geometry.homography import Matrix, warp_points
 from superpoint.matching.homography import ITERATIONS, OPENCV, THRESHOLDS, Homography, check_estimator
 from superpoint.matching.matches import Matches, matched_keypoints
 
-# OpenCV's USAC_ACCURATE and USAC_MAGSAC, spelt out: by their names they draw so few samples that of 26 drawn scenes with
-# 80 % wrong matches .35 and .58 get a pose within 5 degrees; so .86 of 14. PoseLib: all, in two and nine times the time.
+# OpenCV's USAC_ACCURATE and USAC_MAGSAC, spelt out: by their names they draw so few samples that of 26 drawn scenes
+# with 80 % wrong matches .35 and .58 get a pose within 5 degrees; so .86 of 14. PoseLib: all, in 2 to 9 times the time.
 FIVE_POINTS = {"gcransac": 20_000, "magsac": 5000}  # samples of the essential matrix
 STRATEGIES = {
     "gcransac": (cv2.SCORE_METHOD_MSAC, cv2.LOCAL_OPTIM_GC),
