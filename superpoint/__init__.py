@@ -33,25 +33,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Copies",
-    "FeatureDetector",
-    "Features",
-    "Matches",
-    "SuperPoint",
-    "UserError",
-    "__version__",
-    "build_model",
-    "estimate_essential",
-    "estimate_fundamental",
-    "estimate_homography",
-    "explain",
-    "load_model",
-    "load_network",
-    "match",
-    "match_views",
-    "relative_pose",
-    "verdict",
-]
+    "Copies", "FeatureDetector", "Features", "Matches", "SuperPoint", "UserError", "__version__", "build_model",
+    "estimate_essential", "estimate_fundamental", "estimate_homography", "explain", "load_model", "load_network",
+    "match", "match_views", "relative_pose", "verdict",
+]  # fmt: skip
 
 _HOMES = {
     "superpoint.errors": ("UserError",),

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.errors import check_number, check_one_of
+from superpoint.errors import check_one_of
 from superpoint.features import Features
 from superpoint.geometry.homography import Matrix, frame_corners, inside, inverse, resize_matrix, warp_points
 from superpoint.matching.homography import Homography, estimate_homography
@@ -112,20 +112,18 @@ def match_views(
     estimator: str = "gcransac",
     *,
     threshold: float | None = None,
-    enough: int = ENOUGH,
 ) -> ViewMatch:
     """Match two images, of any in-plane rotation and of scales between 1/4 and 4.
 
     Args:
         views: "none" matches the images as they are. "auto" looks again where less than a third of the matches agree
             with a homography, and no fundamental matrix explains them: at turned and shrunk copies ("rotations": turned
-            ones alone) until `enough` matches agree, then from the best of them. "all" tries all in any case.
+            ones alone) until a hundred matches agree, then from the best of them. "all" tries all in any case.
         matcher, estimator, threshold: see `match` and `fit_homography`.
 
     Raises: UserError for a word or value out of range, or features without descriptors.
     """
     check_one_of("views", views, VIEWS)
-    check_number("enough", enough, 0, whole=True)
     upright = first.features()[0], second.features()[0]
     matches = match(*upright, matcher)
     found = estimate_homography(*upright, matches, estimator, threshold=threshold)
@@ -133,7 +131,7 @@ def match_views(
     if views == "none" or (views != "all" and _suffices(result, estimator, threshold)):
         return result
     best, pairs = None, _pairs(first, second, SCALES[:1] if views == "rotations" else SCALES)
-    if views != "all" and found.inliers.sum() >= enough:
+    if views != "all" and found.inliers.sum() >= ENOUGH:
         best, pairs = _support((upright[0], np.eye(3)), (upright[1], np.eye(3)), matches, found), []
     for tried, (turns, scale0, scale1) in enumerate(pairs, 1):
         copies = first.features(turns, scale0), second.features(0, scale1)
@@ -143,7 +141,7 @@ def match_views(
         result = result._replace(tried=tried)
         if support is not None and (best is None or support[0] > best[0]):
             best = support
-        if views != "all" and best is not None and best[0] >= enough:
+        if views != "all" and best is not None and best[0] >= ENOUGH:
             break
     if best is None:
         return result
