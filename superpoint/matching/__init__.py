@@ -19,6 +19,6 @@ __all__ = [
     "ESTIMATORS", "MATCHERS", "MODEL_KINDS", "THRESHOLDS", "VIEWS",
     "Comparison", "Copies", "Essential", "Explanation", "Fundamental", "Homography", "Matches", "Pose", "ViewMatch",
     "camera_matrix", "compare_descriptors", "estimate_essential", "estimate_fundamental", "estimate_homography",
-    "explain", "false_alarms", "fit_homography", "match", "match_compared", "match_views", "matched_keypoints", "relative_pose",
-    "verdict",
+    "explain", "false_alarms", "fit_homography", "match", "match_compared", "match_views", "matched_keypoints",
+    "relative_pose", "verdict",
 ]  # fmt: skip
