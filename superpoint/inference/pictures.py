@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 import cv2
@@ -133,7 +134,10 @@ def match_figure(
                     named = None
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
-    axes.set_title(f"{title}; {shown} of {len(matches)} drawn" if shown < len(matches) else title, fontsize=11)
+    title = f"{title}; {shown} of {len(matches)} drawn" if shown < len(matches) else title
+    axes.set_title(
+        fill(title, int(11 * figure.get_figwidth()), break_on_hyphens=False), fontsize=11
+    )  # as many letters fit into an inch
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return figure
