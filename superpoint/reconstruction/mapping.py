@@ -31,6 +31,7 @@ class Statistics(NamedTuple):
 def load_pycolmap() -> Any:
     """Import pycolmap. Raises: UserError with the way to install it."""
     check_pycolmap()
+    import cv2  # noqa: F401 - first: where pycolmap's zlib was loaded before it, OpenCV's writing of a PNG aborts
     import pycolmap
 
     pycolmap.logging.minloglevel = ERRORS_ONLY

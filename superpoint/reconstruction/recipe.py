@@ -30,6 +30,7 @@ from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import make_folder, read_text, write_json
 from superpoint.labelling.export import export_detections
+from superpoint.labelling.shards import digest
 from superpoint.lock import FolderLock
 from superpoint.matching import Matches
 from superpoint.models import load_network
@@ -42,6 +43,7 @@ from superpoint.reconstruction.page import write_page, write_picture
 from superpoint.reconstruction.pairs import Pair
 from superpoint.reconstruction.scene import scene_of
 
+MACHINE = ("model", "backend", "precision", "device")  # where it runs; the hash of the weights stands for the model
 ATTEMPTS = 3  # seeds of the incremental mapper, until all photographs are in; the best model counts
 OWN = (  # what this stage writes, and --overwrite removes
     "plan.json", "features.h5", "matches.h5", "database.db", "sparse", "points.ply", "statistics.json", "model.png",
@@ -129,25 +131,19 @@ def _steps(
 def _check_plan(folder: Path, config: ReconstructConfig, model: str, source: Files) -> None:
     """Write the plan of a new folder; refuse to go on with another one."""
     path = folder / "plan.json"
-    machine = ("model", "backend", "precision", "device")
-    settings = {key: value for key, value in asdict(config).items() if key not in machine}
-    plan = {"config": settings, "weights": model, "photographs": dict(zip(source.names, source.sizes, strict=True))}
+    plan = {key: value for key, value in asdict(config).items() if key not in MACHINE} | {"weights": model}
+    plan["photographs"] = f"{len(source)} ({digest(source.describe())})"
     if not path.exists():
         if any((folder / name).exists() for name in OWN):
             raise UserError(f"{folder}: found results without plan.json, expected an empty folder; or --overwrite")
         write_json(path, plan)
         return
     try:
-        before = json.loads(read_text(path))
-        old = json.dumps(before["config"])
-        same = before["weights"] == model, before["photographs"] == plan["photographs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        different = config_differences(json.dumps(json.loads(read_text(path))), json.dumps(plan))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); --overwrite begins anew") from error
-    for key, was, now in config_differences(old, json.dumps(settings)):
-        raise UserError(f"--{key}: found {now}, {folder} was begun with {was}; take another --out, or --overwrite")
-    for fits, what in zip(same, ("another network", "other photographs"), strict=True):
-        if not fits:
-            raise UserError(f"{folder}: was begun with {what}; take another --out, or --overwrite")
+    for key, was, now in different:
+        raise UserError(f"{folder}: was begun with {key} {was}, found {now}; take another --out, or --overwrite")
 
 
 def _build(

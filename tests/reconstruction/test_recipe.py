@@ -46,9 +46,9 @@ def test_a_model_of_a_corner(cli: CommandLine, corner: Path, tmp_path: Path) -> 
     cli.succeeds("reconstruct", corner, "--out", out, *OPTIONS)
     assert all(path.stat().st_mtime_ns == time for path, time in made.items())
     line = cli.fails("reconstruct", corner, "--out", out, *OPTIONS, "--seed", 3)
-    assert "seed: found 3" in line
+    assert "was begun with seed 0, found 3; take another --out" in line
     line = cli.fails("reconstruct", corner, "--out", out, "--model", "superpoint", *OPTIONS[2:])
-    assert "begun with another network" in line
+    assert "was begun with weights" in line
     (out / "sparse/points3D.bin").write_bytes(b"no model")
     assert "not a readable model of COLMAP" in cli.fails("reconstruct", corner, "--out", out, *OPTIONS)
     shutil.rmtree(out / "sparse")
