@@ -37,6 +37,7 @@ from superpoint.reconstruction.mapping import (
 )
 from superpoint.reconstruction.match_features import min_similarity
 
+SHARED = ("longest", "max_keypoints", "nms_radius", "threshold", "backend", "precision", "device")
 FIGURES = {"registered": ".0f", "points": ".0f", "track_length": ".2f", "error": ".2f"}
 
 
@@ -52,15 +53,7 @@ def evaluate_sfm(
     Raises: UserError for an unknown extractor, fewer than two readable photographs, or without pycolmap.
     """
     check_pycolmap()
-    protocol = EvaluatePairsConfig(
-        longest=config.longest,
-        max_keypoints=config.max_keypoints,
-        nms_radius=config.nms_radius,
-        threshold=config.threshold,
-        backend=config.backend,
-        precision=config.precision,
-        device=config.device,
-    )
+    protocol = EvaluatePairsConfig(**{key: getattr(config, key) for key in SHARED})
     folder = make_folder(out)
     stores = [FeatureStore(folder / "features", make_extractor(name, protocol)) for name in different(extractors)]
     source = open_source(inputs, channels=max(store.extractor.channels for store in stores))

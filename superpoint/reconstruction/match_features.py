@@ -119,6 +119,8 @@ def survey(path: Path) -> Survey:
                 raise UserError(f"{path}: found descriptors of {told}, expected all of one network")
     if len(counts) < 2:
         raise UserError(f"{path}: found {len(counts)} image with features, expected two or more")
+    if len({name.replace("/", "-") for name in counts}) < len(counts):
+        raise UserError(f"{path}: found names that differ in '/' and '-' alone, which hloc's matches files do not tell")
     return Survey(counts, next(iter(lengths)), digest(content))
 
 
