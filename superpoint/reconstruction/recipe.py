@@ -10,6 +10,7 @@ points.ply, statistics.json, model.png, model.html
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
@@ -116,16 +117,22 @@ def _steps(
         parts = len(models)
         unfinished = make_folder(folder / "sparse.tmp")
         models[0].write(unfinished)
-        write_json(unfinished / "parts.json", parts)
+        write_json(unfinished / "parts.json", {"parts": parts, "files": _checksums(unfinished)})
         os.replace(unfinished, model)
-    try:
-        made = colmap.Reconstruction(model)
-        made.update_point_3d_errors()
-        parts = int(read_text(model / "parts.json"))
-    except (RuntimeError, ValueError, OSError) as error:
+    try:  # COLMAP's reader goes on for ever in a damaged file
+        told = json.loads(read_text(model / "parts.json"))
+        if told["files"] != _checksums(model):
+            raise ValueError("its files are not those that were written")
+        made, parts = colmap.Reconstruction(model), told["parts"]
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(f"{model}: not a readable model of COLMAP ({one_line(error)}); remove it and go on") from error
+    made.update_point_3d_errors()
     numbers = statistics([made] * parts, len(names))
     return _publish(folder, made, numbers, names, skipped, config)
+
+
+def _checksums(model: Path) -> dict[str, int]:
+    return {path.name: zlib.crc32(path.read_bytes()) for path in sorted(model.glob("*.bin"))}
 
 
 def _check_plan(folder: Path, config: ReconstructConfig, model: str, source: Files) -> None:
