@@ -104,7 +104,7 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except DAMAGE as error:
-        raise UserError(f"{path}: not a readable file of matches ({one_line(error)})") from error
+        raise UserError(f"{path}: cannot be read as matches ({one_line(error)})") from error
 
 
 def _read(file: h5py.File, path: str | Path, name0: str, name1: str) -> Matches:

@@ -155,7 +155,7 @@ def test_mistakes(cli: CommandLine, features: Path, tmp_path: Path) -> None:
     assert not out.exists()
     out.write_bytes(b"mine")
     assert "exists already" in cli.fails("match-features", features, "--out", out)
-    with pytest.raises(UserError, match="not a readable file of matches"):
+    with pytest.raises(UserError, match="cannot be read as matches"):
         read_matches(out, "a", "b")
     write_matches(out, {("a", "b"): Matches([[0, 1]], [1.0])}, {"a": 2, "b": 2})
     with pytest.raises(UserError, match="found matches of 'a', expected images with features"):

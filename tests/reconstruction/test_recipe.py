@@ -54,7 +54,7 @@ def test_a_model_of_a_corner(cli: CommandLine, corner: Path, tmp_path: Path) -> 
     shutil.rmtree(out / "sparse")
     (out / "database.db").unlink()
     (out / "matches.h5").write_bytes(b"no matches")
-    assert "matches.h5: not a readable file of matches" in cli.fails("reconstruct", corner, "--out", out, *OPTIONS)
+    assert "matches.h5: cannot be read as matches" in cli.fails("reconstruct", corner, "--out", out, *OPTIONS)
 
 
 def test_photographs_that_make_no_model(cli: CommandLine, tmp_path: Path) -> None:
