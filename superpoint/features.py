@@ -24,6 +24,7 @@ class Features:
         views: number of views of homographic adaptation, None without it.
         orientation: EXIF orientation of the image file, 1..8; 0 if it had one that is not known.
         frame: "upright", turned by `orientation`, or "stored", as the pixels lie in the file; see `in_frame`.
+        warp: of a generated view, float64 [3, 3], which maps pixels of the photograph to its own; else None.
 
     Raises: ValueError for arrays of other shapes, or values that are not finite.
 
@@ -41,6 +42,7 @@ class Features:
     views: int | None
     orientation: int
     frame: Frame
+    warp: NDArray[np.float64] | None
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Features:
         views: int | None = None,
         orientation: int = 1,
         frame: Frame = "upright",
+        warp: ArrayLike | None = None,
     ) -> None:
         xy = finite("keypoints", keypoints)
         if xy.ndim != 2 or xy.shape[1] != 2:
@@ -73,7 +76,8 @@ class Features:
                 f"found orientation {orientation} and frame '{frame}', expected 0..8, 'stored' or 'upright'"
             )
         size = int(image_size[0]), int(image_size[1])
-        values = xy, strengths, described, size, uncertainty, views, orientation, frame
+        matrix = None if warp is None else np.asarray(warp, np.float64).reshape(3, 3)
+        values = xy, strengths, described, size, uncertainty, views, orientation, frame, matrix
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
 

@@ -1,6 +1,7 @@
 """Recipes load by name, build their networks and say what they are for; mistakes are one clear line."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from superpoint.classification.model import build_classifier
 from superpoint.config import AdaptConfig, MagicPointConfig, PipelineConfig, SuperPointConfig, dump_config, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
+from superpoint.lightglue.config import MatcherConfig
 from superpoint.models import build_model
+from superpoint.models.lightglue import build_matcher
 from superpoint.training.magicpoint import load_start
 
 FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -20,6 +23,7 @@ STAGES = {
     "superpoint": SuperPointConfig,
     "pipeline": PipelineConfig,
     "classifier": ClassifierConfig,
+    "matcher": MatcherConfig,
 }
 
 
@@ -32,6 +36,8 @@ def test_recipes_load_by_name_and_are_described(path: Path) -> None:
     if isinstance(training, ClassifierConfig):
         size = training.data.height, training.data.width
         build_classifier(training.model.name, 10, training.data.channels, size, init=training.model.init)
+    elif isinstance(training, MatcherConfig):
+        build_matcher(**asdict(training.model) | {"input_dim": 64})
     else:
         build_model(training.model)
         SyntheticShapes(training.data, training.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,12 +11,13 @@ from superpoint.classification.config import ClassifierConfig
 from superpoint.commands.command import first_process
 from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.errors import UserError
+from superpoint.lightglue.config import MatcherConfig
 
 if TYPE_CHECKING:
     from superpoint.engine import TrainResult
 
 
-def conclude(config: MagicPointConfig | ClassifierConfig, result: TrainResult) -> None:
+def conclude(config: MagicPointConfig | ClassifierConfig | MatcherConfig, result: TrainResult) -> None:
     """Evaluate and diagnose a complete run, in the first process; one that trained nothing keeps what is there."""
     if result.signal is not None or not first_process():
         return
@@ -43,15 +44,29 @@ def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
 def write_run_report(run: str) -> None:
     """Print the doctor's findings in one line, and write the report."""
     # PyTorch and Matplotlib: slow to import
-    from superpoint.classification.case import OTHER_RUNS
-    from superpoint.classification.report import OTHER_REPORTS
     from superpoint.diagnostics.diagnosis import verdict
     from superpoint.diagnostics.doctor import doctor
     from superpoint.diagnostics.report.write import write_report
 
     try:
-        findings = doctor(run, others=OTHER_RUNS, range_test=False, quiet=True)
+        findings = doctor(run, others=other_runs(), range_test=False, quiet=True)
         typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
-        typer.echo(f"report: {write_report(run, others=OTHER_REPORTS)}")
+        typer.echo(f"report: {write_report(run, others=other_reports())}")
     except UserError as error:  # the run itself is complete
         typer.echo(f"warning: no findings or report: {error}")
+
+
+def other_runs() -> dict[str, Any]:
+    """Return by stage how the doctor reads runs of other kinds than detectors."""
+    from superpoint.classification.case import OTHER_RUNS as CLASSIFIERS
+    from superpoint.lightglue.checks import OTHER_RUNS as MATCHERS
+
+    return {**CLASSIFIERS, **MATCHERS}
+
+
+def other_reports() -> dict[str, Any]:
+    """Return by stage what makes the sections of their reports."""
+    from superpoint.classification.report import OTHER_REPORTS as CLASSIFIERS
+    from superpoint.lightglue.report import OTHER_REPORTS as MATCHERS
+
+    return {**CLASSIFIERS, **MATCHERS}

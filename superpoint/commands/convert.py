@@ -9,6 +9,7 @@ from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path, ends_in
 from superpoint.config.export import ExportConfig
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
+from superpoint.errors import UserError
 
 WeightsFile = Annotated[Path, Option(help="The .safetensors file to write."), ends_in(".safetensors")]
 
@@ -19,11 +20,14 @@ def export_model_command(
     model: Model,
     out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt, .pt2 or .pth; for transformers a folder.")],
     form: Annotated[
-        Literal["onnx", "onnx-full", "openvino", "torchscript", "torch-export", "superpoint-v1", "transformers"],
+        Literal[
+            "onnx", "onnx-full", "openvino", "torchscript", "torch-export", "superpoint-v1", "transformers", "lightglue"
+        ],
         Option(
             "--format",
             help="onnx-full has the decoder inside, set by the options below, and transformers the same settings. "
-            "superpoint-v1 is the file of the paper's authors; these two take the paper's network alone.",
+            "superpoint-v1 is the file of the paper's authors; these two take the paper's network alone. "
+            "lightglue writes a matcher, as weights (.pth) or graph (.onnx).",
         ),
     ] = "onnx",
     max_keypoints: Annotated[
@@ -46,6 +50,13 @@ def export_model_command(
     superpoint export-model --model superpoint-lite --size 480 640 --out opencv.onnx
     superpoint export-model --model superpoint-lite --format openvino --int8 --calibrate photos --out int8.xml
     """
+    if form == "lightglue":
+        if size or batch or half or int8 or calibrate:
+            raise UserError("--format lightglue: found options of a network's images, expected none beside a matcher")
+        from superpoint.export.matcher import export_matcher
+
+        export_matcher(model, out)
+        return
     wanted = ExportConfig(form, size, batch, half, int8, str(calibrate) if calibrate else None)
     from superpoint.export.formats import Settings
     from superpoint.export.model import export_model

@@ -7,6 +7,7 @@ import typer
 from typer import Option
 
 from superpoint.commands.command import DIAGNOSE, Outcome, command
+from superpoint.commands.conclusion import other_reports, other_runs
 from superpoint.commands.options import (
     Models,
     Momenta,
@@ -45,12 +46,11 @@ def doctor_command(
 
     superpoint doctor runs/quick
     """
-    from superpoint.classification.case import OTHER_RUNS
     from superpoint.diagnostics.doctor import FINDINGS, doctor
     from superpoint.diagnostics.finding import Status
     from superpoint.pretrained import result_run
 
-    findings = doctor(run, others=OTHER_RUNS, range_test=range_test, out=out)
+    findings = doctor(run, others=other_runs(), range_test=range_test, out=out)
     failed = any(finding.status is Status.FAIL for finding in findings)
     return Outcome((out or result_run(run) / "doctor") / FINDINGS, failed=failed)
 
@@ -63,10 +63,9 @@ def report_command(
 
     superpoint report runs/quick
     """
-    from superpoint.classification.report import OTHER_REPORTS
     from superpoint.diagnostics.report.write import write_report
 
-    typer.echo(f"report: {write_report(run, out, OTHER_REPORTS)}")
+    typer.echo(f"report: {write_report(run, out, other_reports())}")
 
 
 def training_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> MagicPointConfig:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Option
 
 from superpoint.config import FinetuneConfig, MagicPointConfig
-from superpoint.config.inference import Backend, Device, Precision
+from superpoint.config.inference import Backend, Device, Precision, check_matcher
 from superpoint.errors import UserError, near_file
 from superpoint.lock import FolderLock
 from superpoint.pretrained import pretrained_names, resolve_weights, result_run
@@ -76,6 +76,10 @@ def check_settings(config: Any, options: Mapping[str, Any]) -> None:
                 raise UserError(f"{prefix}{key}={value}: no such file or folder{near_file(value)}")
     if isinstance(config, MagicPointConfig | FinetuneConfig):
         check_model(config.weights)
+    matcher = str(options.get("matcher") or getattr(config, "matcher", ""))
+    check_matcher("--matcher", matcher or "mutual")
+    if matcher.startswith("lightglue:"):
+        check_model(matcher.partition(":")[2])
     if options.get("resume") and options.get("overwrite"):
         raise UserError("--overwrite: found beside --resume, expected one of the two")
     out = options.get("out")
@@ -119,6 +123,7 @@ MODEL = Option(
 )
 Model = Annotated[str, MODEL, check_model]
 Models = Annotated[list[str], MODEL, check_model]
+Matcher = Annotated[str, Option(metavar="mutual|ratio|dual_softmax|lightglue:RUN", help="Which keypoints are matched.")]
 OptionalModel = Annotated[str | None, MODEL, check_model]
 Resume = Annotated[bool, Option("--resume", help="Go on with what was stopped, or start it.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]
@@ -161,7 +166,7 @@ FIELDS: dict[str, Any] = {
     "exhaustive": Annotated[bool, Option("--exhaustive", help="Match all pairs.")],
     "sequential": Annotated[int, Option(help="Match each image with so many that follow.")],
     "retrieve": Annotated[int, Option(help="Match each image with so many that are most like it.")],
-    "matcher": Annotated[Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")],
+    "matcher": Matcher,
     "max_distance": Annotated[float, Option(help="Max distance of descriptors, by mutual.")],
     "ratio": Annotated[float, Option(help="Max ratio of the distances to the nearest and the second, by ratio.")],
     "mapper": Annotated[Literal["incremental", "global"], Option(help="COLMAP's mapper; global is for many images.")],

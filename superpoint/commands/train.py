@@ -17,6 +17,7 @@ from superpoint.commands.options import Resume, check_path
 from superpoint.config import AdaptConfig, FinetuneConfig, MagicPointConfig, PipelineConfig, SuperPointConfig
 from superpoint.config.chains import STAGES
 from superpoint.errors import check_one_of
+from superpoint.lightglue.config import MatcherConfig
 
 
 @command("train-magicpoint", TRAIN, config=MagicPointConfig)
@@ -103,6 +104,25 @@ def train_classifier_command(settings: ClassifierConfig, resume: Resume = False)
     result = train_classifier(settings, resume=resume)
     conclude(settings, result)
     return Outcome(signal=result.signal)
+
+
+@command("train-matcher", TRAIN, config=MatcherConfig)
+def train_matcher_command(settings: MatcherConfig, resume: Resume = False) -> Outcome:
+    """Train LightGlue on the features of a network; views of photographs and their features are made first.
+
+    superpoint train-matcher --config matcher/lite data.images=photos run=runs/matcher
+    """
+    from superpoint.lightglue.training import learnt, train_matcher
+
+    result = train_matcher(settings, resume=resume)
+    conclude(settings, result)
+    failed = bool(settings.data.overfit and result.trained and not learnt(result.metrics))
+    if settings.data.overfit and result.trained:
+        shown = ", ".join(f"{key} {result.metrics[key]:.3f}" for key in ("recall", "precision"))
+        typer.echo(
+            f"{'FAIL' if failed else 'PASS'}: {settings.data.overfit} pairs by heart, step {result.step}: {shown}"
+        )
+    return Outcome(signal=result.signal, failed=failed)
 
 
 @command("runs", TRAIN, as_json=True)

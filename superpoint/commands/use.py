@@ -10,6 +10,7 @@ from superpoint.commands.command import EVALUATE, USE, Outcome, command
 from superpoint.commands.options import (
     RUNTIME,
     MaskFolder,
+    Matcher,
     Overwrite,
     Resume,
     Root,
@@ -69,9 +70,7 @@ def match_command(
         str | None,
         Option(metavar="FX,FY,CX,CY", help="Camera in pixels, once or per image; essential takes EXIF without it."),
     ] = None,
-    matcher: Annotated[
-        Literal["mutual", "ratio", "dual_softmax"], Option(help="Which keypoints are matched.")
-    ] = "mutual",
+    matcher: Matcher = "mutual",
     estimator: Annotated[
         Literal["gcransac", "ransac", "magsac"],
         Option(help="Estimator of the geometry; only ransac takes mirrored images."),

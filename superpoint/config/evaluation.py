@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from superpoint.config.inference import BORDER, NMS_RADIUS, check_runtime
+from superpoint.config.inference import BORDER, NMS_RADIUS, check_matcher, check_runtime
 from superpoint.config.loading import load_config
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
@@ -24,7 +24,7 @@ class EvaluatePairsConfig:
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT and ORB have scales and keep their own
     border: int = BORDER  # networks and corner detectors: keypoints nearer to the image edge are dropped
     threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
-    matcher: str = "mutual"  # mutual | ratio | dual_softmax
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue:RUN
     ratio: float = 0.8  # of the matcher ratio
     temperature: float = 0.05  # of the matcher dual_softmax ...
     min_probability: float = 0.0  # ... and the min probability of its matches
@@ -51,7 +51,7 @@ class EvaluatePairsConfig:
 
     def __post_init__(self) -> None:
         check_one_of("protocol", self.protocol, list(PROTOCOLS))
-        check_one_of("matcher", self.matcher, ["mutual", "ratio", "dual_softmax"])
+        check_matcher("matcher", self.matcher)
         check_runtime(self.backend, self.precision, self.device)
         if self.longest:
             check_number("longest", self.longest, 32)

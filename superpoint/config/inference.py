@@ -13,6 +13,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEVICES: tuple[str, ...] = get_args(Device)
+MATCHERS = ("mutual", "ratio", "dual_softmax")  # by descriptors alone
 
 MODEL = "superpoint-lite"  # the pretrained weights that are used and trained on by default
 THRESHOLD = 0.015  # min probability of a keypoint
@@ -53,6 +54,12 @@ class InferenceConfig:
         check_runtime(self.backend, self.precision, self.device, prefix="--")
 
 
+def check_matcher(key: str, value: str) -> None:
+    """Raise UserError unless `value` is one of MATCHERS, or "lightglue:" and a run or weights of train-matcher."""
+    if not re.fullmatch("lightglue:.+", value):
+        check_one_of(key, value, [*MATCHERS, "lightglue:RUN"])
+
+
 @dataclass(frozen=True)
 class MatchingConfig:
     """Which pairs of many photographs are matched, and how. See `reconstruction.match_features`.
@@ -64,13 +71,13 @@ class MatchingConfig:
     exhaustive: bool = False  # all pairs
     sequential: int = 0  # each with so many that follow
     retrieve: int = 0  # each with so many that are most like it
-    matcher: str = "mutual"  # mutual | ratio | dual_softmax
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue:RUN
     max_distance: float = 0.7  # of the descriptors, by mutual
     ratio: float = 0.8  # of ratio
     verify: bool = False  # keep only what agrees with an epipolar geometry
 
     def __post_init__(self) -> None:
-        check_one_of("--matcher", self.matcher, ["mutual", "ratio", "dual_softmax"])
+        check_matcher("--matcher", self.matcher)
         check_number("--sequential", self.sequential, 0)
         check_number("--retrieve", self.retrieve, 0)
         check_number("--max-distance", self.max_distance, 0, 2)

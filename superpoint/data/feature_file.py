@@ -7,10 +7,11 @@
                   /image_size     int64 [2], (width, height)
 
 A group is an image: its path relative to the image root, POSIX. Its attributes: "views" (of homographic adaptation),
-"orientation" (of EXIF, 2..8) and "crc32" of its arrays. File attributes: "format", "version", "frame" ("stored" or
-"upright", see `geometry.orientation`; files of version 1 are upright, hloc's files stored), "images" (number of
-groups), "model" (hash of the weights), "channels" (of the images as they were read), "config" (YAML) and "skipped"
-(JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file holds no other dataset.
+"orientation" (of EXIF, 2..8), "warp" (of a generated view) and "crc32" of its arrays. File attributes: "format",
+"version", "frame" ("stored" or "upright", see `geometry.orientation`; files of version 1 are upright, hloc's files
+stored), "images" (number of groups), "model" (hash of the weights), "channels" (of the images as they were read),
+"config" (YAML) and "skipped" (JSON, name -> reason). hloc takes the parent of every dataset for an image, so the file
+holds no other dataset.
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ def features_of(
         None if views is None else int(views),
         int(group.attrs.get("orientation", orientation)),
         frame,
+        group.attrs.get("warp"),
     )
 
 

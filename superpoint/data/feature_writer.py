@@ -143,6 +143,8 @@ def _add(file: h5py.File, name: str, features: Features, made: set[str]) -> None
         group.attrs["views"] = np.int32(features.views)
     if features.orientation != 1:
         group.attrs["orientation"] = np.int32(features.orientation)
+    if features.warp is not None:
+        group.attrs["warp"] = features.warp
     group.attrs["crc32"] = checksum(arrays)
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from superpoint.config import HomographyConfig, PairDataConfig
+from superpoint.config import HomographyConfig, PairDataConfig, PhotometricConfig
 from superpoint.data.labelled import LabelSource, epoch_order
 from superpoint.data.masks import on_mask, resize_mask, warp_inner
 from superpoint.data.pairs import at_twice, centred, resample
@@ -178,6 +178,26 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self.seed, index, stream]))
+
+
+def warped_view(
+    photograph: NDArray[np.uint8],
+    size: tuple[int, int],
+    zoom: float,
+    homography: HomographyConfig,
+    photometric: PhotometricConfig,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Matrix]:
+    """Draw a view of a photograph by itself, as `WarpedPairs` does.
+
+    Returns: the view uint8 of `size` (height, width), the mask of what it shows of the photograph, and the homography
+        from the photograph to it.
+    """
+    source, h_photo_source, h_source_crop = _prepare(photograph, size, zoom, rng)
+    h_source_view = _random_warp(rng, size, homography, 1.0) @ h_source_crop
+    mask = warp_valid(h_source_view, source.shape[:2], size, homography.border_margin)
+    view = augment_photometric(resample(source, h_source_view, size), photometric, rng)
+    return view, mask, h_source_view @ h_photo_source
 
 
 class SingleViews(Dataset[dict[str, torch.Tensor]]):

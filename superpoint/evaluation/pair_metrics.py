@@ -25,11 +25,13 @@ from superpoint.features import Features
 from superpoint.geometry.homography import Matrix
 from superpoint.matching import (
     ESTIMATORS,
+    MATCHERS,
     Comparison,
     Homography,
     Matches,
     compare_descriptors,
     fit_homography,
+    match,
     match_compared,
 )
 
@@ -104,9 +106,11 @@ def match_pair(
     if a.descriptors is not None and b.descriptors is not None:
         compared = compare_descriptors(a.descriptors, b.descriptors)
         floor = config.min_probability if config.matcher == "dual_softmax" else -1.0
-        matches = match_compared(
-            compared, config.matcher, ratio=config.ratio, temperature=config.temperature, min_score=floor
-        )
+        options = {"ratio": config.ratio, "temperature": config.temperature, "min_score": floor}
+        if config.matcher in MATCHERS:
+            matches = match_compared(compared, config.matcher, **options)
+        else:
+            matches = match(a, b, config.matcher)
     estimates: dict[str, list[Homography]] = {name: [] for name in estimators}
     rng = np.random.default_rng(config.seed)
     count = len(matches.indices)

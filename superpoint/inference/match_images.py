@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpoint.config.inference import InferenceConfig
+from superpoint.config.inference import InferenceConfig, check_matcher
 from superpoint.data.bands import read_image
 from superpoint.data.images import read_focal, read_orientation
 from superpoint.errors import UserError, check_one_of
@@ -23,7 +23,6 @@ from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import load_detector, see
 from superpoint.labelling.memory import free_memory
 from superpoint.matching import (
-    MATCHERS,
     MODEL_KINDS,
     VIEWS,
     Copies,
@@ -73,8 +72,8 @@ def match_images(
     """
     target = Path(out)
     refuse_inputs(target, (first, second))
-    for key, value, known in (("views", views, VIEWS), ("matcher", matcher, MATCHERS)):
-        check_one_of(f"--{key}", value, known)
+    check_one_of("--views", views, VIEWS)
+    check_matcher("--matcher", matcher)
     check_one_of("--model-kind", model_kind, MODEL_KINDS)
     figures = target.with_suffix(".json")
     if figures.is_file() and b'"homography"' not in figures.read_bytes()[:LARGEST]:

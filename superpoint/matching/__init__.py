@@ -1,7 +1,8 @@
 """Matches of two images by their descriptors, and the geometry between the images."""
 
+from superpoint.config.inference import MATCHERS
 from superpoint.matching.homography import ESTIMATORS, THRESHOLDS, Homography, estimate_homography, fit_homography
-from superpoint.matching.matchers import MATCHERS, Comparison, compare_descriptors, match, match_compared
+from superpoint.matching.matchers import Comparison, compare_descriptors, match, match_compared
 from superpoint.matching.matches import Matches, matched_keypoints
 from superpoint.matching.two_view import (
     Essential,

@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.config.inference import MATCHERS, check_matcher
 from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.matching.matches import Matches
-
-MATCHERS = ("mutual", "ratio", "dual_softmax")
 
 
 class Comparison(NamedTuple):
@@ -39,8 +38,8 @@ def match(
         method: "mutual" keeps mutual nearest neighbours. "ratio" also requires that the distance to the nearest is
             below `ratio` times the distance to the second nearest, in both directions (Lowe 2004, section 7.1).
             "dual_softmax" scores by the product of the softmax over both images of similarity / `temperature` (Rocco
-            et al. 2018).
-        min_score: lowest cosine similarity, or probability with "dual_softmax".
+            et al. 2018). "lightglue:RUN" is a matcher that `superpoint train-matcher` has trained, see `load_matcher`.
+        min_score: lowest cosine similarity, or probability with "dual_softmax" and "lightglue:RUN".
 
     Raises:
         UserError: features without descriptors, an unknown method, a value out of range.
@@ -53,10 +52,15 @@ def match(
     >>> match(first, second).indices.tolist()
     [[0, 1], [1, 0]]
     """
-    check_one_of("method", method, MATCHERS)
+    check_matcher("method", method)
     check_number("ratio", ratio, 0, 1, above=True)
     check_number("temperature", temperature, 0, above=True)
     check_number("min_score", min_score, -1, 1)
+    if method not in MATCHERS:
+        from superpoint.matching.lightglue import MIN_PROBABILITY, load_matcher  # kornia: slow to import
+
+        floor = max(min_score, MIN_PROBABILITY)
+        return load_matcher(method.partition(":")[2], min_score=floor)(features0, features1)
     first, second = (_descriptors(name, each) for name, each in (("features0", features0), ("features1", features1)))
     compared = compare_descriptors(first, second)
     return match_compared(compared, method, ratio=ratio, temperature=temperature, min_score=min_score)

@@ -1,0 +1,91 @@
+"""LightGlue (Lindenberger et al. 2023): kornia's network, with what a training needs of every layer.
+
+Parameters have the names of cvg/LightGlue and kornia, so that weights go either way as they are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from kornia.feature import LightGlue
+from kornia.feature.lightglue import MatchAssignment, TransformerLayer, normalize_keypoints, sigmoid_log_double_softmax
+from torch import Tensor
+
+from superpoint.errors import UserError
+from superpoint.models.weights import load_model_state, load_weights
+
+NONE = -1e4  # similarity to a slot without a keypoint
+KEYS = {"input_dim", "channels", "layers", "heads", "network"}  # of `lightglue.config.MatcherModelConfig`
+
+
+class Matcher(LightGlue):
+    """LightGlue whose `forward` returns every layer's assignment, for training; `kornia.feature.LightGlue.forward`
+    matches a pair, with early exit and pruning.
+    """
+
+    network: str
+
+    def forward(self, data: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+        """Compute the assignments of pairs whose keypoints fill some of N slots.
+
+        Args:
+            data: for each image 0 and 1 "keypoints" float32 [B, N, 2] (x, y) in pixels, "descriptors" [B, N, D],
+                "filled" bool [B, N], at least one of them false, and "size" float32 [B, 2] (width, height).
+
+        Returns:
+            assignment: per layer, float32 [B, N + 1, N + 1]: log of the soft assignment (equation 8); in the last row
+                and column log(1 - matchability). What concerns slots without a keypoint means nothing.
+            confidence: per layer but the last, the logits [B, 2 N] of equation 9, first image first.
+        """
+        filled = data["filled0"], data["filled1"]
+        encodings = [self.posenc(normalize_keypoints(data[f"keypoints{i}"], data[f"size{i}"])) for i in (0, 1)]
+        states = [self.input_proj(data[f"descriptors{i}"]) for i in (0, 1)]
+        # Keypoints look at keypoints alone, and free slots at free slots: no row without any, whose softmax were NaN.
+        within = [(each[:, :, None] == each[:, None])[:, None] for each in filled]
+        across = (filled[0][:, :, None] == filled[1][:, None])[:, None]
+        found: dict[str, list[Tensor]] = {"assignment": [], "confidence": []}
+        for index, layer in enumerate(self.transformers):
+            assert isinstance(layer, TransformerLayer)
+            states = [layer.self_attn(*each) for each in zip(states, encodings, within, strict=True)]
+            states = list(layer.cross_attn(*states, across))
+            found["assignment"].append(_assignment(self.log_assignment[index], states, filled))
+            if index < len(self.token_confidence):
+                head = self.get_submodule(f"token_confidence.{index}.token.0")
+                found["confidence"].append(head(torch.cat(states, 1).detach()).squeeze(-1).float())
+        return found
+
+
+def _assignment(head: Any, states: list[Tensor], filled: tuple[Tensor, Tensor]) -> Tensor:
+    assert isinstance(head, MatchAssignment)
+    first, second = (head.final_proj(each).float() / head.dim**0.25 for each in states)
+    # In bf16 a similarity of 20 errs by 0.1; autocast would round the product of `.float()` too.
+    with torch.autocast(first.device.type, enabled=False):
+        similarity = first @ second.transpose(1, 2)
+    similarity = similarity.masked_fill(~(filled[0][:, :, None] & filled[1][:, None]), NONE)
+    return sigmoid_log_double_softmax(similarity, *(head.matchability(each).float() for each in states))
+
+
+def build_matcher(input_dim: int, channels: int, layers: int, heads: int, network: str = "", seed: int = 0) -> Matcher:
+    """Return a matcher for descriptors of length `input_dim`, drawn from `seed` without touching the global state.
+
+    network: hash of the network that its features are of, kept as `network`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sizes = {"input_dim": input_dim, "descriptor_dim": channels, "n_layers": layers, "num_heads": heads}
+        matcher = Matcher(None, **sizes, flash=False)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    matcher.network = network
+    return matcher
+
+
+def load_matcher_network(source: str | Path) -> Matcher:
+    """Load what `train-matcher` has written: a weights file, checkpoint or run folder; in evaluation mode.
+
+    Raises: UserError if there are no weights, or they are no matcher's.
+    """
+    state, settings, _ = load_weights(source)
+    if set(settings) != KEYS:
+        raise UserError(f"{source}: found no weights of LightGlue, expected what superpoint train-matcher has written")
+    matcher = build_matcher(**settings)
+    load_model_state(matcher, state, source)
+    return matcher.eval()
