@@ -71,7 +71,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("study mnist", "data.train: found nothing"),
         ("study mnist --rates fast", "--rates: found 'fast', expected numbers"),
         ("study depth data.train=data --depths 21", "--depths: found '21', expected one of 8, 14, 20"),
-        ("study ingredients data.train=data --pretrain absent", "data.train=absent: no such file"),
+        ("study ingredients data.train=absent", "data.train=absent: no such file"),
         ("visualize-dataset data.width=-8", "data.width"),
         ("find-lr optimizer.lr=0", "optimizer.lr"),
         ("overfit --steps 0", "--steps"),
