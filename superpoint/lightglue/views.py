@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from superpoint.config import DecodeConfig
-from superpoint.data.feature_file import FeatureFile
+from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.labelled import epoch_order
 from superpoint.data.sources.archives import NamedImages
 from superpoint.data.sources.source import open_source
@@ -76,15 +76,17 @@ def _distances(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDA
 def extract_views(config: MatcherConfig) -> int | None:
     """Write the file of features, if it is not there; return the signal that stopped it, if one did.
 
-    Raises: UserError for a file of another network or other settings, missing photographs, a network without
-        descriptors, a disk that is full.
+    Raises: UserError for a file that is damaged, of another network or other settings, missing photographs, a network
+        without descriptors, a disk that is full.
     """
     network, out = load_network(config.network), Path(config.features)
     if network.descriptor is None:
         raise UserError(f"network={config.network}: has no descriptors to match by, expected one such as superpoint")
     settings = made_with(config, network)
     if out.exists():
-        open_views(config, network).close()
+        with open_views(config, network) as file:
+            for name, text in check_features(file):
+                raise UserError(f"{out}: {name}: {text}; remove it, so that it is made anew")
         return None
     if config.data.images is None:
         raise UserError(f"data.features={out}: no such file, expected it, or data.images=... to make it from")

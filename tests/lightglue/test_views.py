@@ -12,6 +12,7 @@ from superpoint.errors import UserError
 from superpoint.geometry.homography import warp_points
 from superpoint.lightglue.views import PART, ViewPairs, extract_views, open_views, true_matches
 from superpoint.losses.assignment import IGNORED, UNMATCHABLE
+from tests.conftest import CommandLine
 from tests.lightglue.scenes import matcher_config
 
 SHIFT = np.array([[1, 0, 10], [0, 1, 0], [0, 0, 1]], float)
@@ -98,3 +99,19 @@ def test_files_of_other_networks_and_settings(tmp_path: Path) -> None:
     missing = replace(config, data=replace(config.data, features=str(tmp_path / "none.h5")))
     with pytest.raises(UserError, match=r"none\.h5: no such file, expected it, or data\.images"):
         extract_views(missing)
+
+
+def test_a_damaged_file_is_refused_before_training(tmp_path: Path, cli: CommandLine) -> None:
+    config = matcher_config(tmp_path)
+    file = Path(config.features)
+    content = bytearray(file.read_bytes())
+    with FeatureFile(file) as features:
+        values = features.group("0.png/000")["descriptors"]
+        start = values.id.get_offset()
+    content[start : start + 40] = bytes(40)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"features\.h5: 0\.png/000: its checksum is not that of its content"):
+        extract_views(config)
+    file.write_bytes(content[: len(content) // 2])
+    error = cli.fails("train-matcher", f"data.features={file}", f"run={tmp_path}/other", f"network={config.network}")
+    assert "not a readable HDF5 file" in error
