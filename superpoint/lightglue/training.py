@@ -133,6 +133,8 @@ def train_matcher(config: MatcherConfig, *, resume: bool = False) -> TrainResult
         return TrainResult(0, 0.0, signal=stopped)
     network = load_network(config.network)
     file = open_views(config, network)
+    for name, reason in list(file.skipped().items())[:1]:
+        fabric.print(f"{len(file.skipped())} photographs skipped; the first: {name}: {reason}")
     config = resolved(config, network)
     model = build_matcher(**asdict(config.model), seed=config.seed)
     if config.weights is not None:

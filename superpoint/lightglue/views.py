@@ -94,10 +94,10 @@ def extract_views(config: MatcherConfig) -> int | None:
     header = {"config": json.dumps(settings["config"]), "frame": "upright", "model": settings["model"]}
     header |= {"network": config.network, "key": digest(settings)}
     with closing(source), closing(shards), StopRequest() as stop:
-        plan = shards.start({**settings, "source": source.describe()}, resume=True)["source"]
-        if plan["kind"] == "tar" or not isinstance(source, NamedImages):
+        if not isinstance(source, NamedImages):
             raise UserError(f"data.images={config.data.images}: found tars, expected a folder, a list or HDF5")
-        parts = [plan["names"][start : start + PART] for start in range(0, len(plan["names"]), PART)]
+        listed = shards.start({**settings, "source": source.describe()}, resume=True)["source"]["names"]
+        parts = [listed[start : start + PART] for start in range(0, len(listed), PART)]
         finished = shards.finished()
         for part, names in enumerate(watch(parts, f"parts of {PART} photographs")):
             collected = Collected()

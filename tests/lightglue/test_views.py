@@ -1,5 +1,6 @@
 """Views' features and the truth about pairs of them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def test_extraction_goes_on_where_it_was_killed(
     tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = matcher_config(tmp_path)
-    whole = replace(config, data=replace(config.data, images=str(photographs), features=str(tmp_path / "whole.h5")))
+    images = shutil.copytree(photographs, tmp_path / "images")
+    (images / "zzz.png").write_bytes(b"no image")
+    whole = replace(config, data=replace(config.data, images=str(images), features=str(tmp_path / "whole.h5")))
     monkeypatch.setattr("superpoint.lightglue.views.PART", 3)
     assert PART > 3
     assert extract_views(whole) is None
@@ -82,6 +85,7 @@ def test_extraction_goes_on_where_it_was_killed(
     with FeatureFile(whole.features) as one, FeatureFile(killed.features) as other:
         assert one.names() == other.names()
         assert len(one) == 8 * 3
+        assert list(one.skipped()) == ["zzz.png"]
         first = one.read(one.names()[0])
         assert first.warp is not None
         np.testing.assert_array_equal(first.keypoints, other.read(one.names()[0]).keypoints)
