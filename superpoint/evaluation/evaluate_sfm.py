@@ -99,10 +99,10 @@ def _features(store: FeatureStore, items: Sequence[Item], longest: int, skipped:
 
 def _measure(features: dict[str, Features], matcher: str, config: EvaluateSfmConfig) -> dict[str, Any]:
     """Match all pairs and make one model per seed."""
-    least = -1.0 if matcher == "ratio" else min_similarity(config.max_distance)
+    floor = -1.0 if matcher == "ratio" else min_similarity(config.max_distance)
     pairs = list(combinations(features, 2))
     matches = {
-        (one, two): match(features[one], features[two], matcher, ratio=config.ratio, min_score=least)
+        (one, two): match(features[one], features[two], matcher, ratio=config.ratio, min_score=floor)
         for one, two in watch(pairs, f"pairs by {matcher}")
     }
     models: list[dict[str, Any]] = []

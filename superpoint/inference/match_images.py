@@ -79,6 +79,13 @@ def match_images(
     if figures.is_file() and b'"homography"' not in figures.read_bytes()[:LARGEST]:
         raise UserError(f"--out: {figures}, where the numbers go, is a file of another kind; take another name")
     paths = (str(first), str(second))
+    if target.suffix.lower() == ".h5":
+        if target.exists() and not figures.is_file():
+            raise UserError(f"--out: {target} exists already, and is not of an earlier match; take another name")
+        if paths[0] == paths[1]:
+            raise UserError(
+                f"{first}: found twice, expected two images; a matches file tells them apart by their names"
+            )
     cameras = _cameras(paths, intrinsics, exif=model_kind == "essential")
     model = load_detector(config, described=True)
     images = [read_image(path, model.channels) for path in paths]

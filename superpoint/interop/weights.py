@@ -65,6 +65,8 @@ _UNET = Layout(
     [*(f"{stage}.{i}" for stage in _STAGES for i in (0, 3)), *(f"conv{head}" for head in HEADS)],
     [*(f"{stage}.{i}" for stage in _STAGES for i in (1, 4)), *(f"bn{head}" for head in HEADS)],
 )
+_BLOCKS = [f"backbone.block{stage}_{i}" for stage in (1, 2, 3, 4) for i in (1, 2)]
+_HEADS = [f"{'detector' if head[0] == 'P' else 'descriptor'}_head.{{}}{head}" for head in HEADS]
 LAYOUTS = {
     # magicleap/SuperPointPretrainedNetwork; with norms, in others' programs
     "original": Layout([*LAYERS["superpoint-v1"]], [f"bn{name}" for name in BLOCKS + HEADS]),
@@ -76,6 +78,11 @@ LAYOUTS = {
     # eric-yyjau/pytorch-superpoint: SuperPointNet_gauss, whose decoder is not used, and SuperPointNet_gauss2
     "unet-up": _UNET._replace(late=HIDDEN, mark="up1.conv.conv.0.weight"),
     "unet": _UNET,
+    "blocks": Layout(  # shaofengzeng/SuperPoint-Pytorch
+        [*(f"{block}.0" for block in _BLOCKS), *(head.format("conv") for head in _HEADS)],
+        [*(f"{block}.2" for block in _BLOCKS), *(head.format("bn") for head in _HEADS)],
+        (*ENCODER, *HIDDEN),
+    ),
 }
 
 

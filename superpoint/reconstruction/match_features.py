@@ -79,8 +79,8 @@ def match_features(
                 pairs = [(names[one], names[two]) for one, two in shards.start(plan, resume=True)["source"]["pairs"]]
                 return found, pairs, attributes
             pairs = choose_pairs(features, found, config)
-            places = {name: index for index, name in enumerate(names)}
-            plan["source"] |= {"pairs": [[places[one], places[two]] for one, two in pairs]}
+            numbers = {name: index for index, name in enumerate(names)}
+            plan["source"] |= {"pairs": [[numbers[one], numbers[two]] for one, two in pairs]}
             shards.start(plan, resume=resume)
             return found, pairs, attributes
 
@@ -117,8 +117,8 @@ def survey(path: Path) -> Survey:
             if len(lengths) > 1:
                 told = " and ".join(f"{length} numbers ('{name}')" for length, name in lengths.items())
                 raise UserError(f"{path}: found descriptors of {told}, expected all of one network")
-    if len(counts) < 2:
-        raise UserError(f"{path}: found {len(counts)} image with features, expected two or more")
+    if (usable := sum(map(bool, counts.values()))) < 2:
+        raise UserError(f"{path}: found {usable} image(s) with keypoints, expected two or more")
     if len({name.replace("/", "-") for name in counts}) < len(counts):
         raise UserError(f"{path}: found names that differ in '/' and '-' alone, which hloc's matches files do not tell")
     return Survey(counts, next(iter(lengths)), digest(content))
@@ -210,8 +210,8 @@ def _match_share(
 
 
 def _match_pair(first: Features, second: Features, config: MatchingConfig) -> Matches:
-    least = min_similarity(config.max_distance) if config.matcher == "mutual" else 0.0
-    found = match(first, second, config.matcher, ratio=config.ratio, min_score=least)
+    floor = min_similarity(config.max_distance) if config.matcher == "mutual" else 0.0
+    found = match(first, second, config.matcher, ratio=config.ratio, min_score=floor)
     return agreeing(first, second, found) if config.verify else found
 
 

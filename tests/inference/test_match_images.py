@@ -180,6 +180,15 @@ def test_the_numbers_replace_their_like_alone(
     assert (tmp_path / "m.json").read_bytes() == content
 
 
+def test_a_matches_file_replaces_its_like_alone(weights: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "features.h5").write_bytes(b"features")
+    with pytest.raises(UserError, match=r"features\.h5 exists already, and is not of an earlier match"):
+        match_images(*pair, tmp_path / "features.h5", settings(weights))
+    with pytest.raises(UserError, match=r"one\.png: found twice, expected two images"):
+        match_images(pair[0], pair[0], tmp_path / "m.h5", settings(weights))
+    assert (tmp_path / "features.h5").read_bytes() == b"features"
+
+
 def test_the_picture_does_not_replace_an_image(weights: Path, pair: tuple[Path, Path]) -> None:
     before = pair[0].read_bytes()
     assert pair[0].suffix == ".png"

@@ -87,12 +87,19 @@ UNET = Program(
     [*(f"{part}.{i}" for part in DOUBLE for i in (0, 3)), *(f"conv{head}" for head in HEADS)],
     [*(f"{part}.{i}" for part in DOUBLE for i in (1, 4)), *(f"bn{head}" for head in HEADS)],
 )
+PARTS = ["detector_head", "detector_head", "descriptor_head", "descriptor_head"]
+BLOCKS = [f"backbone.block{i // 2 + 1}_{i % 2 + 1}" for i in range(8)]
+BLOCK_CONVOLUTIONS = [*(f"{name}.0" for name in BLOCKS), *map("{}.conv{}".format, PARTS, HEADS)]
 PROGRAMS = {
     "original": Program([f"conv{name}" for name in ORIGINAL], []),
     "original with norms": Program([f"conv{name}" for name in ORIGINAL], [f"bn{name}" for name in ORIGINAL]),
     "port": Program([f"{name}.conv" for name in PORT], [f"{name}.bn" for name in PORT], True, True, 1e-3),
     "unet": UNET,
     "unet-up": UNET._replace(head_relu_first=True),
+    "blocks": Program(
+        BLOCK_CONVOLUTIONS, [*(f"{name}.2" for name in BLOCKS), *map("{}.bn{}".format, PARTS, HEADS)], True, True
+    ),
+    "blocks without norms": Program(BLOCK_CONVOLUTIONS, []),
     "transformers": Program(
         [*(f"encoder.conv_blocks.{stage}.conv_{each}" for stage in range(4) for each in "ab"),
          "keypoint_decoder.conv_score_a", "keypoint_decoder.conv_score_b",

@@ -139,7 +139,8 @@ def test_mistakes(cli: CommandLine, features: Path, tmp_path: Path) -> None:
 
     assert "'place/0/0.jpg' has no descriptors" in line({**images, name: replace(first, descriptors=None)})
     assert "found descriptors of 16 numbers" in line({**images, "z.jpg": of_places(length=8)[name]})
-    assert "found 1 image with features" in line({name: first})
+    blank = Features(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 16)), (64, 64))
+    assert "found 1 image(s) with keypoints" in line({name: first, "blank.jpg": blank}, "--retrieve", 1)
     assert "differ in '/' and '-' alone" in line({name: first, name.replace("/", "-"): first})
     (tmp_path / "pairs.txt").write_text("place/0/0.jpg place/0/9.jpg\n")
     found = line(images, "--pairs", tmp_path / "pairs.txt")

@@ -63,7 +63,10 @@ def test_photographs_that_make_no_model(cli: CommandLine, tmp_path: Path) -> Non
     line = cli.fails("reconstruct", folder, "--out", tmp_path / "model", *OPTIONS)
     assert "found one photograph, one.png, expected two or more" in line
     (folder / "two.png").write_bytes((folder / "one.png").read_bytes()[:500])
-    for name, reason in (("truncated", "found 1 image with features, expected two or more"), ("apart", "that overlap")):
+    for name, reason in (
+        ("truncated", "found 1 image(s) with keypoints, expected two or more"),
+        ("apart", "that overlap"),
+    ):
         if name == "apart":
             save_image(folder / "two.png", photograph("coffee"))
         code, _, error = cli("reconstruct", folder, "--out", tmp_path / name, *OPTIONS)
