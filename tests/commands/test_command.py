@@ -109,7 +109,7 @@ def test_arguments_are_told_apart() -> None:
         (["export-model", "--model", "superpoint", "--out", "a.onnx", "--format", "onx"], "did you mean 'onnx'?"),
         (["detect", "f", "--out", "f/a.h5"], "f/a.h5: exists already; take another --out, or --overwrite"),
         (["detect", "f", "--out", "b.h5", "--resume", "--overwrite"], "expected one of the two"),
-        (["match", "f/a.h5", "f/a.h5", "--out", "m.jpg"], "found 'm.jpg', expected a name that ends in .png"),
+        (["match", "f/a.h5", "f/a.h5", "--out", "m.gif"], "found 'm.gif', expected a name that ends in .png"),
         (["track", "f", "--out", "t.mkv"], "expected a name that ends in .mp4, .avi, or a folder"),
         (["export-detections", "f", "--out", "l.txt"], "expected a name that ends in .h5"),
         (["train-magicpoint", "run=f"], "run=f: the folder is not empty; go on with it by --resume"),

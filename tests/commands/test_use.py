@@ -44,6 +44,7 @@ def test_match(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
     output = cli.succeeds("match", "a.jpg", "b.jpg", "--matcher", "ratio", "--inlier-threshold", "2", "--json")
     assert output == '{\n "matches": 3\n}\n'
     options = {"matcher": "ratio", "estimator": "gcransac", "threshold": 2.0}
+    options |= {"views": "auto", "model_kind": "auto", "intrinsics": None}
     stage.assert_called_once_with(Path("a.jpg"), Path("b.jpg"), Path("matches.png"), InferenceConfig(), **options)
 
 
