@@ -216,6 +216,16 @@ def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[I
     return canvas, np.array([shift, 0.0])
 
 
+def draw_matches(canvas: Image, start: ArrayLike, end: ArrayLike, right: NDArray[np.bool_]) -> None:
+    """Draw matches [M, 2] (x, y) on a canvas of two views: a green line where `right` [M], orange dots elsewhere."""
+    ends = (np.rint(each).astype(int).tolist() for each in (start, end))
+    for one, other, good in zip(*ends, right, strict=True):
+        if good:
+            cv2.line(canvas, one, other, GREEN, 1, cv2.LINE_AA)
+        for each in () if good else (one, other):
+            cv2.circle(canvas, each, 2, VERMILION, -1, cv2.LINE_AA)
+
+
 def plot_color(color: tuple[int, int, int]) -> tuple[float, float, float]:
     """Return a colour of 0..255 as matplotlib takes it."""
     red, green, blue = color

@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ from superpoint.models.lightglue import build_matcher, load_matcher_network
 from superpoint.models.weights import load_model_state, load_weights, model_hash, save_weights
 from superpoint.training.fit import finish, fit
 from superpoint.training.objectives import weighted_means
-from superpoint.visualize import GREEN, VERMILION, contact_sheet, save_image
+from superpoint.visualize import contact_sheet, draw_matches, save_image
 
 BATCH, SHOWN = 8, 4  # pairs of a validation batch; of a picture
 PICTURES = "matches"
@@ -113,12 +112,7 @@ class MatcherValidation:
             found = assigned(model(sample)["assignment"][-1])[0].cpu().numpy()
             start, end = first.keypoints[np.flatnonzero(found >= 0)], second.keypoints[found[found >= 0]]
             right, canvas = match_errors(start, end, h_0_1) <= RIGHT, views.copy()
-            ends = np.rint(np.stack([start, end + np.array([first.image_size[0], 0])], axis=1)).astype(int).tolist()
-            for (one, other), good in zip(ends, right, strict=True):
-                if good:
-                    cv2.line(canvas, one, other, GREEN, 1, cv2.LINE_AA)
-                for each in () if good else (one, other):
-                    cv2.circle(canvas, each, 2, VERMILION, -1, cv2.LINE_AA)
+            draw_matches(canvas, start, end + np.array([first.image_size[0], 0]), right)
             titles.append(f"{right.sum()} of {len(right)} matches within {RIGHT:g} px (lines)")
             pictures.append(canvas)
         return contact_sheet(pictures, titles, columns=2)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -22,7 +21,7 @@ from superpoint.features import Features
 from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation
 from superpoint.training.objectives import joint_objective, weighted_means
-from superpoint.visualize import GREEN, VERMILION, contact_sheet, to_rgb
+from superpoint.visualize import contact_sheet, draw_matches, to_rgb
 
 BATCH = 8  # images that go through the network together
 THRESHOLD = 1e-3  # so low that the wanted number of keypoints is found nearly everywhere; the strongest are compared
@@ -171,14 +170,7 @@ def matches_picture(
         start, end = a.keypoints[matches.indices[:, 0]], b.keypoints[matches.indices[:, 1]]
         right = match_errors(start, end, pair.h_a_b) <= 3
         canvas = np.concatenate([to_rgb(pair.image_a), to_rgb(pair.image_b)], axis=1)
-        beside = np.array([pair.image_a.shape[1], 0])
-        ends = np.rint(np.stack([start, end + beside], axis=1)).astype(int)
-        for (one, other), good in zip(ends.tolist(), right, strict=True):
-            if good:
-                cv2.line(canvas, one, other, GREEN, 1, cv2.LINE_AA)
-            else:
-                for each in (one, other):
-                    cv2.circle(canvas, each, 2, VERMILION, -1, cv2.LINE_AA)
+        draw_matches(canvas, start, end + np.array([pair.image_a.shape[1], 0]), right)
         corner = corner_error(estimates[ESTIMATOR][0].matrix, pair.h_a_b, pair.image_a.shape[:2])
         titles.append(f"{right.sum()} of {len(right)} matches within 3 px (lines); corners off by {corner:.1f} px")
         pictures.append(canvas)
