@@ -41,11 +41,13 @@ def healthy(run: Path) -> MatcherCase:
 
 
 def test_it_learns_and_passes_all_checks(run: Path, healthy: MatcherCase) -> None:
-    history = read_matcher_run(run).history
+    reading = read_matcher_run(run)
+    history = reading.history
     lines = history.events("validate")
     assert lines[-1]["loss"] < 0.5 * history.events("initial_loss")[0]["loss"]
     assert lines[-1]["recall"] > 0.5
     assert lines[-1]["precision"] > 0.8
+    assert "validation loss" in MATCHER_CHECKS["overfitting"](reading.case).evidence.lower()
     findings = diagnose(healthy, MATCHER_CHECKS)
     assert verdict(findings) == f"{len(MATCHER_CHECKS)} PASS", [each.as_dict() for each in findings]
 

@@ -108,7 +108,7 @@ def overfitting(case: Case) -> Finding:
     ratios = [value / loss if loss else 0.0 for (_, value), loss in zip(losses, train, strict=True)]
     ratio, usual = ratios[-1], 1.0
     details["ratio"] = ratio
-    if case.config.data.kind == "mixed":
+    if getattr(case.config.data, "kind", "") == "mixed":
         usual = max(ratios[0], 1.0)
         details["first_ratio"] = ratios[0]
         shown += f"; validated on photographs alone, so their ratio is measured by the first one ({ratios[0]:.3g})"
