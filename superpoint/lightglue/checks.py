@@ -35,7 +35,7 @@ LARGEST = 0.3, 1.001  # normalised coordinate. Healthy: close to 1
 MOVED = 0.01  # nats by which the log assignment changes when keypoints change places. Healthy: 0.8 after 500 steps
 DISTINCT = 0.2  # share of different keypoints among those that are anybody's best. Healthy: 0.65
 RECALL = 0.1  # of true matches. Healthy: 0.2 after 140 steps, 0.46 after 500
-MATCHABLE = 0.1  # mean matchability of keypoints with a match, less that of those without. Healthy: 0.18 after 500 steps, rising
+MATCHABLE = 0.1  # mean matchability of keypoints with a match, less without. Healthy: 0.18 after 500 steps
 
 
 @dataclass(frozen=True)
