@@ -13,9 +13,9 @@ from pathlib import Path
 
 from superpoint.backends import make_network
 from superpoint.backends.exported import open_exported
-from superpoint.config.export import ExportConfig
+from superpoint.config.export import SUFFIXES, ExportConfig
 from superpoint.engine.environment import describe_environment
-from superpoint.export.formats import SUFFIXES, write_model
+from superpoint.export.formats import write_model
 from superpoint.export.loss import SIZE, calibration_images, measure_losses, photograph_pairs
 from superpoint.export.parity import opencv_network
 from superpoint.models import load_network

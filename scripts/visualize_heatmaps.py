@@ -1,4 +1,4 @@
-"""Heatmap, dustbin, logits and wrong cells of a detector on scenes and photographs; several checkpoints side by side.
+"""Heatmap, dustbin, logits and wrong cells of a detector on scenes and photographs, of one checkpoint or several.
 
 python scripts/visualize_heatmaps.py --model runs/lite
 python scripts/visualize_heatmaps.py --model runs/lite --index 12 --index 4000

@@ -84,6 +84,11 @@ class Features:
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    def take(self, kept: NDArray[np.bool_] | NDArray[np.integer] | slice) -> Features:
+        """Return the features of some keypoints: bool [N], indices, or a slice."""
+        described = None if self.descriptors is None else self.descriptors[kept]
+        return replace(self, keypoints=self.keypoints[kept], scores=self.scores[kept], descriptors=described)
+
     def in_frame(self, frame: Frame) -> Features:
         """Return the features in the frame "stored" or "upright".
 

@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from superpoint.errors import UserError, check_number, check_one_of
 
-FORMATS = ("onnx", "onnx-full", "openvino", "torchscript", "torch-export", "superpoint-v1", "transformers")
+SUFFIXES = {
+    **{"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"},
+    **{"superpoint-v1": ".pth", "transformers": ""},  # the latter is a folder of any name
+}
+FORMATS = tuple(SUFFIXES)
 SHORT = ("onnx", "openvino")  # formats of fp16 and int8
 
 

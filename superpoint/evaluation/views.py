@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -67,11 +66,7 @@ def fit_pair(pair: ViewPair, longest: int, size: Sequence[int]) -> ViewPair:
 
 def within(found: Features, valid: Mask | None) -> Features:
     """Return the features on the pixels that count."""
-    if valid is None:
-        return found
-    kept = on_mask(found.keypoints, valid)
-    described = None if found.descriptors is None else found.descriptors[kept]
-    return replace(found, keypoints=found.keypoints[kept], scores=found.scores[kept], descriptors=described)
+    return found if valid is None else found.take(on_mask(found.keypoints, valid))
 
 
 def read_pair(files: PairFiles, channels: int = 1) -> ViewPair:

@@ -18,7 +18,7 @@ from superpoint.backends.exported import METADATA
 from superpoint.backends.network import need, quiet
 from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
-from superpoint.config.export import FORMATS, ExportConfig
+from superpoint.config.export import SUFFIXES, ExportConfig
 from superpoint.errors import UserError, one_line
 from superpoint.export.graph import DenseGraph, FullGraph, Settings
 from superpoint.export.numbers import onnx_half, onnx_int8, openvino_int8
@@ -27,11 +27,6 @@ from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
 
-SUFFIXES = {
-    **{"onnx": ".onnx", "onnx-full": ".onnx", "openvino": ".xml", "torchscript": ".pt", "torch-export": ".pt2"},
-    **{"superpoint-v1": ".pth", "transformers": ""},  # the latter is a folder of any name
-}
-assert tuple(SUFFIXES) == FORMATS
 Images = Sequence[NDArray[np.float32]]  # [1, channels, H, W] each, 0..1, for int8
 
 

@@ -93,17 +93,14 @@ def match_images(
     times, copies = [perf_counter()], []
     for path, image in zip(paths, images, strict=True):
         seen = see(model, image, config, path)  # says what is wrong with the image as a whole
-        copies.append(
-            Copies(seen.image, lambda part, path=path: see(model, part, config, path).features, seen.features)
-        )
+        extract = lambda part, path=path: see(model, part, config, path).features  # noqa: E731
+        copies.append(Copies(seen.image, extract, seen.features))
         times.append(perf_counter())
     _check_room(*(len(each.features()[0]) for each in copies))
     found = match_views(copies[0], copies[1], views, matcher, estimator, threshold=threshold)
     times.append(perf_counter())
-    given, to_seen = (
-        found[:3],
-        [resize_matrix(*np.divide(each.size[::-1], size)) for each, size in zip(copies, sizes, strict=True)],
-    )
+    given = found[:3]
+    to_seen = [resize_matrix(*np.divide(each.size[::-1], size)) for each, size in zip(copies, sizes, strict=True)]
     inside = None if cameras is None else [to @ camera for to, camera in zip(to_seen, cameras, strict=True)]
     chosen = explain(*given, model_kind, estimator, threshold=threshold, intrinsics=inside, homography=found.homography)
     times.append(perf_counter())
@@ -229,7 +226,5 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     agree = f"{numbers['inliers']} of {numbers['matches']} matches agree"
     probably = "show the same thing" if numbers["verdict"] == "match" else "probably do not show the same thing"
     console.print(f"{agree}: these images {probably}", soft_wrap=True)
-    written = (
-        "" if target.suffix.lower() == ".json" else f"{'matches' if target.suffix == '.h5' else 'picture'}: {target}; "
-    )
-    console.print(f"{written}numbers: {target.with_suffix('.json')}", soft_wrap=True)
+    kind = {".json": "", ".h5": f"matches: {target}; "}.get(target.suffix.lower(), f"picture: {target}; ")
+    console.print(f"{kind}numbers: {target.with_suffix('.json')}", soft_wrap=True)

@@ -135,9 +135,8 @@ def match_figure(
     axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
     axes.axis("off")
     title = f"{title}; {shown} of {len(matches)} drawn" if shown < len(matches) else title
-    axes.set_title(
-        fill(title, int(11 * figure.get_figwidth()), break_on_hyphens=False), fontsize=11
-    )  # as many letters fit into an inch
+    # 11 letters fit into an inch.
+    axes.set_title(fill(title, int(11 * figure.get_figwidth()), break_on_hyphens=False), fontsize=11)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return figure

@@ -35,7 +35,7 @@ class Explanation(NamedTuple):
         """Return one sentence that says why this kind."""
         if len(self.evidence) == 1:
             return f"{self.kind}, as asked for"
-        if self.model.matrix is None:
+        if math.isinf(self.evidence[self.kind]):
             return "neither kind: too few matches agree with one"
         told = ", ".join(f"{kind} {value:.0f}" for kind, value in self.evidence.items())
         return f"{self.kind}, which has the stronger evidence (log10 of false alarms: {told})"

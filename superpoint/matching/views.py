@@ -35,9 +35,7 @@ SMALLEST = 32  # px, shorter side of a copy
 # lowered the median error of the corners from 2 px to .2 px. With so many inliers no further copies are tried.
 SHARE, ENOUGH = 1 / 3, 100
 IN_DEPTH = -40.0  # or with log10 of the false alarms of a fundamental matrix below this
-CHANCE = (
-    10  # inliers of copies below which their homography is taken for chance: wrong ones have up to 8, right ones 15
-)
+CHANCE = 10  # inliers of copies, fewer are taken for chance: wrong homographies have up to 8, right ones 15
 STRETCH = 4.0  # max ratio of the two scales of the view that is refined in
 
 
@@ -78,15 +76,12 @@ class Copies:
         if scale < 1:  # averaged first: it would alias otherwise
             height, width = (max(1, round(side * scale)) for side in self.size)
             image = _shrunk(image, height, width)
-            view_image = view @ inverse(resize_matrix(width / self.size[1], height / self.size[0]))
-        else:
-            view_image = view
-        warped = cv2.warpPerspective(image, view_image, size[::-1], borderMode=cv2.BORDER_REPLICATE)
+        shrink = resize_matrix(image.shape[1] / self.size[1], image.shape[0] / self.size[0])
+        warped = cv2.warpPerspective(image, view @ inverse(shrink), size[::-1], borderMode=cv2.BORDER_REPLICATE)
         found = self.extract(warped)
         points = warp_points(found.keypoints, inverse(view))
-        kept = inside(points, *self.size)
-        described = None if found.descriptors is None else found.descriptors[kept]
-        return Features(points[kept], found.scores[kept], described, (self.size[1], self.size[0]))
+        found = replace(found, keypoints=points, image_size=self.size[::-1])
+        return found.take(inside(points, *self.size))
 
 
 class ViewMatch(NamedTuple):
@@ -135,7 +130,7 @@ def match_views(
         best, pairs = _support((upright[0], np.eye(3)), (upright[1], np.eye(3)), matches, found), []
     for tried, (turns, scale0, scale1) in enumerate(pairs, 1):
         copies = first.features(turns, scale0), second.features(0, scale1)
-        strong = _strongest(copies[0][0]), _strongest(copies[1][0])
+        strong = copies[0][0].take(slice(STRONGEST)), copies[1][0].take(slice(STRONGEST))
         matches = match(*strong, matcher)
         support = _support(*copies, matches, estimate_homography(*strong, matches, iterations=SAMPLES))
         result = result._replace(tried=tried)
@@ -181,16 +176,6 @@ def _support(
     inliers = first[0].keypoints[matches.indices[found.inliers, 0]]
     centre = warp_points(inliers, inverse(first[1])).mean(axis=0)
     return count, inverse(second[1]) @ found.matrix @ first[1], centre
-
-
-def _strongest(features: Features) -> Features:
-    described = None if features.descriptors is None else features.descriptors[:STRONGEST]
-    return replace(
-        features,
-        keypoints=features.keypoints[:STRONGEST],
-        scores=features.scores[:STRONGEST],
-        descriptors=described,
-    )
 
 
 def _into_second(

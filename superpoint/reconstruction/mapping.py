@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from superpoint.errors import UserError, one_line
 
-MAPPERS = ("incremental", "global")
 ERRORS_ONLY = 2  # the level of COLMAP's log: warnings of single images and pairs are no news to a user
 
 
@@ -16,7 +15,7 @@ class Statistics(NamedTuple):
     """What a model holds.
 
     points: 3D. track_length: mean number of images that see a point. error: mean reprojection error in pixels of the
-    original images. models: parts that were found, of which this is the one with most images.
+    original images. models: parts that were found, of which this is the largest.
     """
 
     images: int
@@ -87,7 +86,7 @@ def map_images(
     threads: int = -1,
     progress: Callable[[int], object] | None = None,
 ) -> list[Any]:
-    """Estimate cameras and points; return the models (pycolmap.Reconstruction), that with most images first.
+    """Estimate cameras and points; return the models (pycolmap.Reconstruction), the largest first.
 
     Args:
         database: verified, see `verify`.

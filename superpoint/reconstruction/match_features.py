@@ -5,7 +5,7 @@ features of some images and the matches of one shard, however many there are.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import lru_cache
@@ -221,8 +221,7 @@ def _finish(shards: ShardFolder, attributes: dict[str, Any]) -> None:
         with FeatureFile(path) as shard:
             tallies.append(shard.attributes["tally"])
     pairs, matches, many = np.sum(tallies, axis=0).tolist() if tallies else (0, 0, 0)
-    merge: Callable[..., None] = merge_matches
-    shards.merge({**attributes, "pairs": pairs}, merge)
+    shards.merge({**attributes, "pairs": pairs}, merge_matches)
     shards.remove()
     Console().print(
         f"{matches} matches of {pairs} pairs, {many} of them with {MIN_INLIERS} or more: {shards.out}", soft_wrap=True

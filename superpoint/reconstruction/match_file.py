@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from superpoint.data.feature_file import DAMAGE as HDF5_DAMAGE
 from superpoint.errors import UserError, one_line
 from superpoint.files import write_atomically
 from superpoint.matching import Matches
 from superpoint.reconstruction.pairs import Pair, check_pairs
 
-DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError)  # of a damaged file
+DAMAGE = (*HDF5_DAMAGE, IndexError, AttributeError)  # of a damaged file
 
 
 def pair_key(name0: str, name1: str) -> str:

@@ -45,7 +45,7 @@ from superpoint.reconstruction.pairs import Pair
 from superpoint.reconstruction.scene import scene_of
 
 MACHINE = ("model", "backend", "precision", "device")  # where it runs; the hash of the weights stands for the model
-ATTEMPTS = 3  # seeds of the incremental mapper, until all photographs are in; the best model counts
+ATTEMPTS = 3  # seeds of the mapper, until all photographs are in; the best model counts
 OWN = (  # what this stage writes, and --overwrite removes
     "plan.json", "features.h5", "matches.h5", "database.db", "sparse", "points.ply", "statistics.json", "model.png",
     "model.html", "features.h5.shards", "features.h5.summary.json", "matches.h5.shards",
@@ -212,7 +212,6 @@ def _publish(
     report = {
         **numbers._asdict(),
         "mapper": config.mapper,
-        "seed": config.seed,
         "points_per_photograph": seen,
         "not_registered": [name for name in names if name not in seen],
         "skipped": skipped,

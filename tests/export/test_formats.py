@@ -8,11 +8,10 @@ import torch
 
 from superpoint.backends import resolve
 from superpoint.config import ModelConfig
-from superpoint.config.export import ExportConfig
+from superpoint.config.export import FORMATS, SUFFIXES, ExportConfig
 from superpoint.errors import UserError
 from superpoint.export import Settings, open_exported, write_model
 from superpoint.export import parity as parity_module
-from superpoint.export.formats import FORMATS, SUFFIXES
 from superpoint.export.loss import calibration_images, measure_losses, photograph_pairs
 from superpoint.export.parity import measure_parity
 from superpoint.inference import load_model

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 import superpoint
 from superpoint.backends import make_network
 from superpoint.config import DecodeConfig
+from superpoint.config.export import SUFFIXES
 from superpoint.config.inference import NMS_RADIUS
 from superpoint.errors import UserError
 from superpoint.export import write_model
-from superpoint.export.formats import SUFFIXES
 from superpoint.inference import FeatureDetector, load_model
 from superpoint.inference import detector as module
 from superpoint.labelling import agreement

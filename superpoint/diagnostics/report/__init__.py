@@ -1,1 +1,1 @@
-"""One HTML page about a run, or about several side by side; the stage itself is `write`."""
+"""One HTML page about a run; the stage itself is `write`."""
