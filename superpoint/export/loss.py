@@ -39,7 +39,9 @@ def photograph_pairs(
 ) -> tuple[list[ViewPair], list[ViewPair]]:
     """Return generated pairs (two kinds per photograph) of photographs to calibrate with, and of others to measure on.
 
-    Raises: UserError for a photograph that cannot be read, or if there is none (folder None: those of scikit-image).
+    One photograph alone serves both. Folder None: those of scikit-image.
+
+    Raises: UserError for a photograph that cannot be read, or if there is none.
     """
     config = EvaluatePairsConfig(generated_size=list(size or SIZE), generated_pairs=1, limit=PHOTOGRAPHS)
     pairs = [job.load() for job in find_jobs(config, None, folder, channels=channels)[0]]
