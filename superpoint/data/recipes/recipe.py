@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ def obtain(archive: Archive, folder: Path, options: argparse.Namespace) -> None:
     """Download an archive, verify it and unpack it to `folder`, unless that exists. Raises: UserError if that fails."""
     if folder.exists():
         return
+    if options.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", options.sha256):
+        raise UserError(f"--sha256: found '{options.sha256}', expected 64 hexadecimal digits")
     if options.url is not None or options.sha256 is not None:
         archive = replace(archive, url=options.url or archive.url, size=None, sha256=options.sha256)
     if not archive.name:

@@ -50,9 +50,11 @@ class TestObtain:
         obtain(known(site), root / "two", options(root))
         assert len(site.requests) == 1
 
-    def test_an_address_without_a_file_is_refused(self, root: Path) -> None:
+    def test_addresses_and_checksums_that_cannot_be(self, site: Site, root: Path) -> None:
         with pytest.raises(UserError, match="--url: found 'http://host/', expected the address of a file"):
             obtain(Archive("https://one/x/a.zip?download=true"), root / "one", options(root, "--url", "http://host/"))
+        with pytest.raises(UserError, match="--sha256: found 'abc', expected 64 hexadecimal digits"):
+            obtain(known(site), root / "one", options(root, "--sha256", "abc"))
 
     def test_unknown_checksum_is_told(self, site: Site, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         obtain(Archive(f"{site.url}/set.zip"), root / "one", options(root))
