@@ -39,7 +39,7 @@ def test_the_picture_and_the_page_are_written(tmp_path: Path, points: int) -> No
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_scene_turns_and_cameras_have_names(browser: "Browser", tmp_path: Path, width: int) -> None:
     write_page(tmp_path / "model.html", scene(), REPORT, "2 of 4 photographs")
-    page = browser.new_page(viewport={"width": width, "height": 800})
+    page = browser.new_page(viewport={"width": width, "height": 800}, device_scale_factor=2)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"file://{tmp_path}/model.html")
@@ -60,6 +60,12 @@ def test_the_scene_turns_and_cameras_have_names(browser: "Browser", tmp_path: Pa
     page.mouse.wheel(0, -300)
     page.wait_for_function("view.zoom > 1")
     assert len({first, turned, picture()}) == 3
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(box["x"] + 120, box["y"] + 100)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert page.evaluate("[view.x, view.y]") == [-40, 10]  # pixels of the page, whatever the screen's
     page.locator("tr[data-camera='1']").click()
     assert page.locator("#note").text_content() == "two.jpg"
     page.locator("#reset").click()
