@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from superpoint.geometry.orientation import Frame, turned_back, turned_points, turned_size
 
+UNCERTAINTY = 1.0  # standard deviation of a keypoint, in pixels of the image in which it was found
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class Features:

@@ -16,11 +16,10 @@ from superpoint.backends.exported import open_exported
 from superpoint.config import DecodeConfig
 from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, check_grid, check_runtime, check_tile
 from superpoint.errors import UserError, check_number, check_one_of
-from superpoint.features import Features
+from superpoint.features import UNCERTAINTY, Features
 from superpoint.geometry.homography import resize_points
 from superpoint.geometry.orientation import Frame
 from superpoint.inference.images import Image, Images, Mask, Masks, NetworkImage, network_images
-from superpoint.labelling.labeller import UNCERTAINTY
 from superpoint.labelling.memory import fitting_tile
 from superpoint.models.extract import dense_maps, features
 from superpoint.models.weights import load_network

@@ -13,7 +13,7 @@ from superpoint.config import LabellingConfig
 from superpoint.data.images import check_thin, resize_with_points
 from superpoint.data.masks import Mask, Masks, resize_mask
 from superpoint.data.sources.archives import Item
-from superpoint.features import Features
+from superpoint.features import UNCERTAINTY, Features
 from superpoint.geometry.homography import resize_points, shrunk_size
 from superpoint.geometry.orientation import Frame, turned_back, turned_image
 from superpoint.labelling import HomographicAdaptation
@@ -23,7 +23,6 @@ from superpoint.models.superpoint import SuperPoint
 
 NO_POINTS = np.zeros((0, 2), np.float32)
 SHARP = 1.5  # labels are moved to corners of the image at so many times the size the network saw
-UNCERTAINTY = 1.0  # standard deviation in pixels of the image a point was found in
 
 
 class WorkingImage(NamedTuple):
