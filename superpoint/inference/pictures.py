@@ -75,8 +75,8 @@ def match_figure(
     """Draw both images side by side with their matches.
 
     Matches that agree with the model are solid blue, the others dotted vermilion; at most MAX_LINES of each kind. Of a
-    homography, the outline of the first image in the second is drawn; of a fundamental or essential matrix (that with
-    its `intrinsics`), epipolar lines of a few inliers in both.
+    homography, the outline of the first image in the second is drawn; of a fundamental or essential matrix, epipolar
+    lines of a few inliers in both; an essential matrix needs its `intrinsics`.
     """
     matches = found[2]
     image0, first, shrink0 = _fitting(image0, found[0])

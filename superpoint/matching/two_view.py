@@ -13,8 +13,9 @@ from superpoint.geometry.homography import Matrix, warp_points
 from superpoint.matching.homography import ITERATIONS, OPENCV, THRESHOLDS, Homography, check_estimator
 from superpoint.matching.matches import Matches, matched_keypoints
 
-# OpenCV's USAC_ACCURATE and USAC_MAGSAC, spelt out: by their names they draw so few samples that of 26 drawn scenes
-# with 80 % wrong matches .35 and .58 get a pose within 5 degrees; so .86 of 14. PoseLib: all, in 2 to 9 times the time.
+# OpenCV's USAC_ACCURATE and USAC_MAGSAC with more samples than they draw by these names. Drawn scenes with 80 % wrong
+# matches that get a pose within 5 degrees: by the names .35 and .58 of 26, with more samples .86 of 14. PoseLib solves
+# all of them, and takes 2 to 9 times as long.
 FIVE_POINTS = {"gcransac": 20_000, "magsac": 5000}  # samples of the essential matrix
 STRATEGIES = {
     "gcransac": (cv2.SCORE_METHOD_MSAC, cv2.LOCAL_OPTIM_GC),

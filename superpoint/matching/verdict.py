@@ -57,7 +57,7 @@ def explain(
     Args:
         kind: "homography", "fundamental", "essential"; "auto" compares the homography with the fundamental matrix, or
             with the essential one if there are `intrinsics`, by `false_alarms`: matches of a plane agree with both,
-            but chance agrees much less often with a homography. The latter have to be better by 10^6.
+            but chance agrees much less often with a homography. Either matrix has to be better than it by 10^6.
         method, threshold: as of `fit_homography`.
         intrinsics: K [3, 3] of both cameras.
         homography: one that was estimated already.
