@@ -21,6 +21,7 @@ from superpoint.commands.options import (
     floats,
 )
 from superpoint.config.inference import InferenceConfig, MatchingConfig, ReconstructConfig
+from superpoint.errors import check_number
 
 
 @command("detect", USE, options=InferenceConfig)
@@ -60,7 +61,7 @@ def match_command(
     ] = Path("matches.png"),
     views: Annotated[
         Literal["auto", "none", "rotations", "all"],
-        Option(help="Try turned and resized copies where few matches agree; turned ones only; in any case; or never."),
+        Option(help="Try turned and resized copies: where few matches agree, never, turned ones only, or in any case."),
     ] = "auto",
     model_kind: Annotated[
         Literal["auto", "homography", "fundamental", "essential"],
@@ -85,10 +86,11 @@ def match_command(
     superpoint match one.jpg two.jpg --out matches.png
     superpoint match one.jpg two.jpg --model-kind essential --intrinsics 1200,1200,640,480
     """
+    check_number("--inlier-threshold", inlier_threshold, 0, above=True)
+    camera = None if intrinsics is None else floats("--intrinsics", intrinsics)
     from superpoint.inference.match_images import match_images
 
     options = {"matcher": matcher, "estimator": estimator, "threshold": inlier_threshold, "views": views}
-    camera = None if intrinsics is None else floats("--intrinsics", intrinsics)
     return Outcome(match_images(first, second, out, config, model_kind=model_kind, intrinsics=camera, **options))
 
 

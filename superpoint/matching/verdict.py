@@ -38,7 +38,8 @@ class Explanation(NamedTuple):
         if math.isinf(self.evidence[self.kind]):
             return "neither kind: too few matches agree with one"
         told = ", ".join(f"{kind} {value:.0f}" for kind, value in self.evidence.items())
-        return f"{self.kind}, which has the stronger evidence (log10 of false alarms: {told})"
+        doubt = "" if self.evidence[self.kind] < _limit(self.model) else ", though chance explains it too"
+        return f"{self.kind}, which has the stronger evidence{doubt} (log10 of false alarms: {told})"
 
 
 def explain(

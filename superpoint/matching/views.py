@@ -21,7 +21,7 @@ from superpoint.matching.homography import Homography, estimate_homography
 from superpoint.matching.matchers import match
 from superpoint.matching.matches import Matches
 from superpoint.matching.two_view import estimate_fundamental
-from superpoint.matching.verdict import false_alarms
+from superpoint.matching.verdict import false_alarms, verdict
 
 Pixels = NDArray[Any]  # [H, W] or [H, W, C], whatever the extractor takes
 Extract = Callable[[Pixels], Features]
@@ -113,7 +113,8 @@ def match_views(
     Args:
         views: "none" matches the images as they are. "auto" looks again where less than a third of the matches agree
             with a homography, and no fundamental matrix explains them: at turned and shrunk copies ("rotations": turned
-            ones alone) until a hundred matches agree, then from the best of them. "all" tries all in any case.
+            ones alone) until a hundred matches agree, then from the best of them. "all" tries all in any case. Without
+            a homography, turns by right angles are tried by the fundamental matrix.
         matcher, estimator, threshold: see `match` and `fit_homography`.
 
     Raises: UserError for a word or value out of range, or features without descriptors.
@@ -138,15 +139,35 @@ def match_views(
             best = support
         if views != "all" and best is not None and best[0] >= ENOUGH:
             break
-    if best is None:
+    if best is not None:
+        view, size = _into_second(best[1], best[2], first.size, second.size)
+        features = first.seen(view, size), upright[1]
+        matches = match(*features, matcher)
+        refined = estimate_homography(*features, matches, estimator, threshold=threshold)
+        if refined.inliers.sum() > found.inliers.sum():
+            result = ViewMatch(*features, matches, refined, view, result.tried)
+    if verdict(result.features1, result.homography, estimator, threshold=threshold) == "match":
         return result
-    view, size = _into_second(best[1], best[2], first.size, second.size)
-    features = first.seen(view, size), upright[1]
-    matches = match(*features, matcher)
-    refined = estimate_homography(*features, matches, estimator, threshold=threshold)
-    if refined.inliers.sum() <= found.inliers.sum():
-        return result
-    return ViewMatch(*features, matches, refined, view, result.tried)
+    return _turned(first, result, matcher, estimator, threshold)
+
+
+def _turned(first: Copies, found: ViewMatch, matcher: str, estimator: str, threshold: float | None) -> ViewMatch:
+    """Return what a fundamental matrix supports best: `found`, or the first image turned by right angles.
+
+    Of a scene in depth seen from two places, too few matches of two copies may agree with a homography.
+    """
+    turned = [found]
+    for turns in (1, 2, 3):
+        copy, to_copy = first.features(turns)
+        points = warp_points(copy.keypoints, inverse(to_copy))
+        features = replace(copy, keypoints=points, image_size=first.size[::-1]), found.features1
+        matches = match(*features, matcher)
+        homography = estimate_homography(*features, matches, estimator, threshold=threshold)
+        turned.append(ViewMatch(*features, matches, homography, to_copy, found.tried))
+    models = [estimate_fundamental(*each[:3], estimator, threshold=threshold) for each in turned]
+    alarms = [false_alarms(found.features1, each, estimator, threshold=threshold) for each in models]
+    best = int(np.argmin(alarms))
+    return turned[best if verdict(found.features1, models[best], estimator, threshold=threshold) == "match" else 0]
 
 
 def _suffices(found: ViewMatch, estimator: str, threshold: float | None) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.geometry.homography import Matrix, frame_corners, inverse, resize_matrix, warp_image, warp_points
-from superpoint.matching import Copies, Homography, Matches, fit_homography, match_views, views
+from superpoint.matching import Copies, Homography, Matches, explain, fit_homography, match_views, verdict, views
 from tests.conftest import photograph
 
 SIZE = (192, 240)
@@ -85,6 +85,31 @@ def test_upright_images_cost_no_search_and_copies_are_seen_once() -> None:
     assert searched.homography.inliers.sum() >= found.homography.inliers.sum()
     match_views(copies[0], copies[1], "all")
     assert len(calls) == 16 + 1
+
+
+def test_a_scene_in_depth_may_be_turned() -> None:
+    rng = np.random.default_rng(0)
+    size, count = (300, 200), 80
+    points = rng.uniform((0, 0), (150, 199), (count, 2)).astype(np.float32)
+    moved = points + [1, 0] * rng.uniform(0, 149, (count, 1))  # each by its own depth: no homography
+    known, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in rng.normal(size=(2, count, 64)))
+    image = np.zeros(size[::-1], np.uint8)
+    image[0, 0] = 255
+
+    def extract(part: np.ndarray) -> Features:
+        if part.shape == size and part[-1, 0] == 255:  # turned once; only so it looks like the second image
+            return Features(np.stack([points[:, 1], 299 - points[:, 0]], axis=1), None, known, part.shape[::-1])
+        return Features(points[: min(count, part.size // 500)], None, other[: part.size // 500], part.shape[::-1])
+
+    second = Copies(image, lambda part: Features(moved, None, known, part.shape[::-1]))
+    found = match_views(Copies(image, extract), second)
+    assert found.view is not None
+    assert len(found.matches) == count
+    np.testing.assert_allclose(found.features0.keypoints, points, atol=1e-3)
+    chosen = explain(*found[:3], homography=found.homography)
+    assert (chosen.kind, verdict(found.features1, chosen.model)) == ("fundamental", "match")
+    assert found.features0.image_size == size
+    assert match_views(Copies(image, extract), second, "none").view is None
 
 
 def test_turns_alone() -> None:
