@@ -6,7 +6,7 @@ import functools
 import math
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -44,7 +44,6 @@ def input_(case: ClassifierCase) -> Finding:
     image = case.spec.normalise(batch["image"])
     mean, spread = float(image.mean()), float(image.std())
     constant = int((batch["image"].float().flatten(1).std(dim=1) < CONSTANT).sum())
-    details = {"mean": mean, "deviation": spread, "constant": constant, "images": len(image)}
     evidence = (
         f"{len(image)} augmented training images of {case.spec.height} x {case.spec.width}: input of mean {mean:.2f} "
         f"and standard deviation {spread:.2f}; {constant} of them constant."
@@ -52,16 +51,16 @@ def input_(case: ClassifierCase) -> Finding:
     if not math.isfinite(spread) or constant > len(image) / 2:
         cause = "most images are of one colour: wrong files, or a crop that hits the background"
         remedy = "look at the training samples in the report; a larger smallest augment.scale, augment.crop=centre"
-        return _finding("input", Status.FAIL, evidence, cause, remedy, details)
+        return _finding("input", Status.FAIL, evidence, cause, remedy)
     shifted = abs(mean) > OFFSET or not SPREADS[0] < spread < SPREADS[1]
     if shifted and case.config.data.normalise != "none":
         cause = "mean and deviation in classes.json are not those of these images"
         remedy = "were other images put in the place of those the run began with? Start a new run"
-        return _finding("input", Status.FAIL, evidence, cause, remedy, details)
+        return _finding("input", Status.FAIL, evidence, cause, remedy)
     if constant > 0.05 * len(image):
         cause = "some crops or files show a single colour"
-        return _finding("input", Status.WARN, evidence, cause, "a larger smallest augment.scale", details)
-    return Finding("input", Status.PASS, evidence, details=details)
+        return _finding("input", Status.WARN, evidence, cause, "a larger smallest augment.scale")
+    return Finding("input", Status.PASS, evidence)
 
 
 def labels(case: ClassifierCase) -> Finding:
@@ -73,11 +72,6 @@ def labels(case: ClassifierCase) -> Finding:
     two = [names for names in train.values() if len({label for _, label in names}) > 1]
     shared = [(train[key][0][0], test[key][0][0]) for key in train.keys() & test.keys()]
     looked = sum(map(len, test.values()))
-    details: dict[str, Any] = {
-        "counts": counts.tolist(),
-        "two_classes": [[name for name, _ in names] for names in two[:10]],
-        "in_both": [list(pair) for pair in sorted(shared)[:10]],
-    }
     evidence = (
         f"{len(case.training)} training images of {len(counts)} classes, {counts[low]} ('{case.spec.classes[low]}') to "
         f"{counts[high]} ('{case.spec.classes[high]}') each; {len(two)} in two classes, {len(shared)} of {looked} test "
@@ -96,8 +90,8 @@ def labels(case: ClassifierCase) -> Finding:
         cause = "a class with few images is hardly learnt, and the accuracy hides it (see balanced_accuracy)"
         remedy = "collect more of it, or repeat its lines in a CSV"
     else:
-        return Finding("labels", Status.PASS, evidence, details=details)
-    return _finding("labels", Status.FAIL if grave else Status.WARN, evidence, cause, remedy, details)
+        return Finding("labels", Status.PASS, evidence)
+    return _finding("labels", Status.FAIL if grave else Status.WARN, evidence, cause, remedy)
 
 
 def _contents(images: ClassImages) -> dict[bytes, list[tuple[str, int]]]:
@@ -142,7 +136,7 @@ def gradient_jump(case: ClassifierCase) -> Finding:
         jump = Jump(text, bad.last, recovered=found[-1].loss < 0.8 * chance)
     elif jump := jump_up(found) or gradient_peak(found):
         jump = replace(jump, recovered=jump.recovered and found[-1].loss < FROZEN * chance)
-    return judge_jump(case, found, jump, {"chance": chance})
+    return judge_jump(case, found, jump)
 
 
 def learning_rate(case: ClassifierCase) -> Finding:
@@ -169,20 +163,19 @@ def overfitting(case: ClassifierCase) -> Finding:
     rise = last["loss"] / max(best["loss"], 1e-9)
     train = number(last, "train_accuracy")
     gap = None if train is None else train - last["accuracy"]
-    details = {"best_step": best["step"], "rise": rise, "gap": gap, "best_accuracy": top["accuracy"]}
     shown = f"test loss {best['loss']:.3g} at step {best['step']} (lowest), {last['loss']:.3g} at the end; accuracy "
     shown += f"{last['accuracy']:.3f} on test images"
     shown += "" if train is None else f", {train:.3f} on training images as augmented"
     if rise <= RISE and (gap is None or gap <= GAP):
-        return Finding("overfitting", Status.PASS, sentence(shown), details=details)
+        return Finding("overfitting", Status.PASS, sentence(shown))
     remedy = "augment.crop=resized with a smaller smallest augment.scale, colour jitter, more weight decay, dropout "
     remedy += "(model.options), a smaller network, or weights=PATH of a network trained on more images"
     lost = top["accuracy"] - last["accuracy"] > LEARNT
-    return by_heart(lost and rise > RISE, shown, remedy, int(top["step"]) if lost else None, details)
+    return by_heart(lost and rise > RISE, shown, remedy, int(top["step"]) if lost else None)
 
 
-def _finding(check: str, status: Status, evidence: str, cause: str, remedy: str, details: dict[str, Any]) -> Finding:
-    return Finding(check, status, evidence, sentence(cause), sentence(remedy), details)
+def _finding(check: str, status: Status, evidence: str, cause: str, remedy: str) -> Finding:
+    return Finding(check, status, evidence, sentence(cause), sentence(remedy))
 
 
 # The key is Finding.check of what the function returns.

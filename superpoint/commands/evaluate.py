@@ -75,9 +75,8 @@ def evaluate_pairs_command(
         str | None,
         Option(
             help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, "
-            "fast, harris, shi, aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE; each may end in +sift or "
-            "+rootsift, the descriptors of its keypoints, and in +views, a search for turned and resized views. "
-            "Default: superpoint-lite, sift, orb."
+            "fast, harris, shi, aliked:FILE, xfeat:FILE; each may end in +sift or +rootsift, the descriptors of its "
+            "keypoints, and in +views, a search for turned and resized views. Default: superpoint-lite, sift, orb."
         ),
     ] = None,
     data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,

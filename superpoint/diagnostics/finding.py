@@ -1,7 +1,7 @@
 """The result of a check."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,7 +22,6 @@ class Finding:
         check: its key in `diagnostics.diagnosis`.
         evidence: what was measured, with units, and what was expected.
         cause, remedy: likely cause and what to do; empty if the check passed.
-        details: JSON values behind the evidence.
     """
 
     check: str
@@ -30,7 +29,6 @@ class Finding:
     evidence: str
     cause: str = ""
     remedy: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"status": self.status.value}

@@ -151,11 +151,8 @@ def measure_pairs(
 
     Features are computed here, all else in threads meanwhile, which do not change the figures.
     """
-    every = _every(stores)
     with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
         waiting: deque[Future[list[PairRecord]]] = deque()
-        for store in every:
-            store.writer = pool
         try:
             for pair in pairs:
                 views = fit_pair(pair, config.longest, config.size)
@@ -171,13 +168,9 @@ def measure_pairs(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-            for store in every:
-                store.flush()
         finally:
             for future in waiting:
                 future.cancel()
-            for store in every:
-                store.writer = None
 
 
 def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: EvaluatePairsConfig) -> list[PairRecord]:
@@ -185,10 +178,6 @@ def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: E
         measure_pair(name, views, *both, config, detected=None if seen is None else (*seen, small.h_a_b))
         for name, both, seen in found
     ]
-
-
-def _every(stores: Sequence[Stores]) -> list[FeatureStore]:
-    return list(dict.fromkeys(store for each in stores for store in (each.matching, each.detection)))
 
 
 def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairsConfig):
@@ -205,7 +194,7 @@ def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairs
 
 
 def _closing(folder: Path, stores: Sequence[Stores], skipped: Sequence[str]) -> str:
-    every = _every(stores)
+    every = dict.fromkeys(store for each in stores for store in (each.matching, each.detection))
     computed, read, rebuilt = (sum(getattr(each, key) for each in every) for key in ("computed", "read", "rebuilt"))
     damaged = f" ({rebuilt} in place of damaged files)" if rebuilt else ""
     lines = [f"features: {computed} computed{damaged}, {read} read from the cache"]

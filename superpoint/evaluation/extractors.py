@@ -5,7 +5,7 @@
     sift, rootsift, orb                 with their own descriptors
     fast, harris, shi                   detectors only
     random                              what chance gives
-    aliked:FILE, disk:FILE, xfeat:FILE, keynet-hardnet:FILE   kornia's, with weights the user has; nothing is downloaded
+    aliked:FILE, xfeat:FILE             kornia's, with weights the user has; nothing is downloaded
 
 +sift or +rootsift describes the keypoints of any of them by upright SIFT descriptors of one size; what has no
 descriptors gets +sift by itself where descriptors are needed, and the table says so.

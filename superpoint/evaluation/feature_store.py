@@ -4,8 +4,6 @@ Files are written atomically, so several processes may share a folder; a damaged
 """
 
 import hashlib
-from collections import deque
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ from superpoint.features import Features
 from superpoint.files import make_folder
 
 NAME = "image"  # of the one image in a file
-WAITING = 4  # files to be written
 KEPT = 32  # images in memory: the first of a sequence, with its turned and resized copies, is in all of its pairs
 
 
@@ -29,7 +26,6 @@ class FeatureStore:
 
     Attributes:
         computed, read, rebuilt: numbers of images (rebuilt: computed in place of damaged files).
-        writer: writes files in the background, see `flush`; None = at once.
     """
 
     def __init__(self, folder: str | Path | None, extractor: Extractor) -> None:
@@ -38,36 +34,21 @@ class FeatureStore:
         digest = hashlib.sha256(extractor.key.encode()).hexdigest()[:16]
         self.folder = None if folder is None else make_folder(Path(folder) / digest)
         self.computed = self.read = self.rebuilt = 0
-        self.writer: Executor | None = None
         self._memory: dict[str, Features] = {}
-        self._writing: deque[Future[None]] = deque()
 
     def __call__(self, image: NDArray[np.uint8]) -> Features:
-        """Return the features of an image uint8 [H, W]."""
+        """Return the features of an image uint8 [H, W]. Raises: UserError if their file cannot be written."""
         key = content_hash(image)
         features = self._memory[key] if key in self._memory else self._load(key)
         if features is None:
             features = self.extractor(image)
             self.computed += 1
             if self.folder is not None:
-                self._save(self.folder / f"{key}.h5", features)
+                save_features(self.folder / f"{key}.h5", {NAME: features}, {"extractor": self.extractor.key})
         self._memory[key] = features
         if len(self._memory) > KEPT:
             del self._memory[next(iter(self._memory))]
         return features
-
-    def flush(self, left: int = 0) -> None:
-        """Wait until at most `left` files are still to be written. Raises: UserError if one could not be."""
-        while len(self._writing) > left:
-            self._writing.popleft().result()
-
-    def _save(self, path: Path, features: Features) -> None:
-        content, attributes = {NAME: features}, {"extractor": self.extractor.key}
-        if self.writer is None:
-            save_features(path, content, attributes)
-            return
-        self._writing.append(self.writer.submit(save_features, path, content, attributes))
-        self.flush(WAITING)
 
     def _load(self, key: str) -> Features | None:
         path = None if self.folder is None else self.folder / f"{key}.h5"

@@ -1,4 +1,4 @@
-"""ALIKED, DISK, XFeat and KeyNet-HardNet of kornia, with weights from a file; they see grey in all channels."""
+"""ALIKED and XFeat of kornia, with weights from a file; they see grey in all channels."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,9 +19,7 @@ Run = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # image [1, 1, H, W], 0
 ALIKED_MODELS = ("aliked-n16", "aliked-t16", "aliked-n32", "aliked-n16rot")
 WHERE = {
     "aliked": "aliked-n16.pth of Shiaoming/ALIKED",
-    "disk": "depth-save.pth of cvlab-epfl/disk",
     "xfeat": "xfeat.pt of verlab/accelerated_features",
-    "keynet-hardnet": "the state_dict of kornia.feature.KeyNetHardNet",
 }
 
 
@@ -78,19 +76,6 @@ def _aliked(state: dict[str, Tensor], path: Path, points: int, device: torch.dev
     raise UserError(message)
 
 
-def _disk(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
-    from kornia.feature import DISK
-
-    model = DISK()
-    _fill(model, state, path, device)
-
-    def run(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (found,) = model(image.expand(-1, 3, -1, -1), n=points, pad_if_not_divisible=True)
-        return found.keypoints, found.detection_scores, found.descriptors
-
-    return run
-
-
 def _xfeat(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
     from kornia.feature import XFeat
 
@@ -108,19 +93,4 @@ def _xfeat(state: dict[str, Tensor], path: Path, points: int, device: torch.devi
     return run
 
 
-def _keynet(state: dict[str, Tensor], path: Path, points: int, device: torch.device) -> Run:
-    from kornia.feature import HardNet, KeyNetDetector, LAFDescriptor, LAFOrienter, LocalFeature, OriNet, get_laf_center
-
-    detector = KeyNetDetector(False, num_features=points, ori_module=LAFOrienter(angle_detector=OriNet(False)))
-    model = LocalFeature(detector, LAFDescriptor(HardNet(False), patch_size=32, grayscale_descriptor=True))
-    _fill(model, state, path, device)
-
-    def run(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        frames, responses, descriptors = model(image)
-        filled = responses[0] > 0  # of slots that the detector did not fill the response is 0
-        return get_laf_center(frames)[0][filled], responses[0][filled], descriptors[0][filled]
-
-    return run
-
-
-LEARNED = {"aliked": _aliked, "disk": _disk, "xfeat": _xfeat, "keynet-hardnet": _keynet}
+LEARNED = {"aliked": _aliked, "xfeat": _xfeat}

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -29,15 +31,18 @@ from superpoint.visualize import (
     PURPLE,
     SKY,
     VERMILION,
+    contact_sheet,
+    draw_matches,
     plot_color,
     save_figure,
+    save_image,
     side_by_side,
 )
 
 CURVE = np.linspace(0, 10, 201)  # px
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of curves
+FAR = 1e5  # px; OpenCV draws no line to points much further away
 DASHES = ("-", "--", "-.", ":")
-MARKERS = "osD^vP"
 Redraw = Callable[[str, str], tuple[ViewPair, Features, Features, Outcome]]  # (extractor, pair's name)
 NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
@@ -79,8 +84,7 @@ def write_report(
     content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
     content["pairs"] = [record.row() | {"corner_errors": _finite(record.errors)} for record in records]
     write_text(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))
-    save_figure(folder / "correctness.png", correctness_figure(records, title))
-    save_figure(folder / "mma.png", accuracy_figure(found, title))
+    save_figure(folder / "curves.png", curves_figure(records, title))
 
 
 def homography_table(found: Sequence[Mapping[str, Any]], title: str) -> Table:
@@ -131,52 +135,29 @@ def group_table(found: Sequence[Mapping[str, Any]], kind: str, title: str) -> Ta
     return table
 
 
-def correctness_figure(records: Sequence[PairRecord], title: str) -> Figure:
-    """Draw the share of pairs whose corner error is at most the threshold, one panel per estimator."""
-    figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
-    extractors = list(dict.fromkeys(record.extractor for record in records))
-    for place, name in enumerate(ESTIMATORS):
-        axes = figure.add_subplot(1, len(ESTIMATORS), place + 1)
-        for index, extractor in enumerate(extractors):
-            errors = [error for record in records if record.extractor == extractor for error in record.errors[name]]
-            share = (np.array(errors)[:, None] <= CURVE).mean(axis=0)
-            color = plot_color(ORDER[index % 6])
-            axes.step(CURVE, share, DASHES[index % 4], where="post", label=extractor, color=color, linewidth=1.8)
-        axes.set(xlim=(0, 10), ylim=(0, 1.02), xlabel="mean corner error, px, at most", title=NAMES[name])
-        axes.set_ylabel("share of pairs")
+def curves_figure(records: Sequence[PairRecord], title: str) -> Figure:
+    """Draw mean matching accuracy and, per estimator, the share of pairs by corner error, over the threshold."""
+    figure = Figure(figsize=(17, 4.6), dpi=100, layout="constrained")
+    accuracy, *panels = figure.subplots(1, 1 + len(ESTIMATORS), sharey=True)
+    for index, extractor in enumerate(dict.fromkeys(record.extractor for record in records)):
+        mine = [record for record in records if record.extractor == extractor]
+        style: dict[str, Any] = {
+            "color": plot_color(ORDER[index % 6]),
+            "linestyle": DASHES[index % 4],
+            "linewidth": 1.8,
+        }
+        accuracy.plot(THRESHOLDS, np.mean([record.mma for record in mine], axis=0), label=extractor, **style)
+        for axes, name in zip(panels, ESTIMATORS, strict=True):
+            errors = np.array([error for record in mine for error in record.errors[name]])
+            axes.step(CURVE, (errors[:, None] <= CURVE).mean(axis=0), where="post", **style)
+    accuracy.set(xlabel="distance from the true place, px, at most", title="mean matching accuracy", ylabel="share")
+    for axes, name in zip(panels, ESTIMATORS, strict=True):
+        axes.set(xlabel="mean corner error, px, at most", title=f"correct homographies, {NAMES[name]}")
+    for axes in (accuracy, *panels):
+        axes.set(xlim=(0, 10), ylim=(0, 1.02))
         axes.grid(alpha=0.3)
-        if place == 0:
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
-    figure.suptitle(f"Homography correctness, {title}", fontsize=11)
-    return figure
-
-
-def accuracy_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draw the mean matching accuracy over the threshold, with its 95 % interval for up to four extractors."""
-    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    rows = _all(found)
-    for index, each in enumerate(rows):
-        values = [each["figures"][f"mma_{eps}"] for eps in THRESHOLDS]
-        middle = np.array([value["value"] for value in values])
-        reach = np.abs(np.array([[value["low"], value["high"]] for value in values]).T - middle)
-        places = np.array(THRESHOLDS) + 0.06 * (index - 1)  # beside each other, or the bars cover each other
-        axes.errorbar(
-            places,
-            middle,
-            yerr=reach if len(rows) <= 4 else None,  # more bars than that hide each other
-            fmt=DASHES[index % 4] + MARKERS[index % 6],
-            color=plot_color(ORDER[index % 6]),
-            label=each["extractor"],
-            markersize=4,
-            linewidth=1.6,
-            elinewidth=0.8,
-        )
-    axes.set(xlim=(0.5, 10.5), ylim=(0, 1.02), xlabel="distance from the true place, px, at most")
-    axes.set(ylabel="share of matches, mean over pairs", xticks=THRESHOLDS)
-    axes.set_title(f"Mean matching accuracy, {title}", fontsize=10)
-    axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -203,55 +184,32 @@ def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, c
         for kind, chosen in (("best", best), ("worst", worst)):
             drawn += [(folder / f"{name}-{kind}-{place}.png", record) for place, record in enumerate(chosen, 1)]
     return [
-        save_figure(path, pair_figure(*redraw(record.extractor, record.pair), record))
+        save_image(path, pair_picture(*redraw(record.extractor, record.pair), record))
         for path, record in watch(drawn, "gallery")
     ]
 
 
-def pair_figure(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> Figure:
-    """Draw both views side by side with the matches, and the outline of the first view in the second.
+def pair_picture(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> NDArray[np.uint8]:
+    """Draw both views side by side with the matches, and the outline of the first view in the second, uint8 RGB.
 
-    Matches that agree with RANSAC's homography and with the true one (3 px): solid blue. With RANSAC's alone: dashed
-    vermilion; with the truth alone: dash-dotted orange. Outlines: true one solid green, estimated one dashed vermilion.
+    Matches that agree with the true homography (3 px): green lines; others: vermilion dots. Outlines: the true one
+    green and wide, the one of RANSAC's estimate vermilion.
     """
-    size_a = pair.image_a.shape[:2]
     canvas, shift = side_by_side(pair.image_a, pair.image_b)
-    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100 + 1.15), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(canvas, alpha=0.75)
-    estimate = outcome.estimates["ransac"][0]
-    pairs = outcome.matches.indices
-    chosen = np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)
-    start, end = a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]]
-    right, inlier = match_errors(start, end, pair.h_a_b) <= 3, estimate.inliers
-    kinds = (
-        ("neither", ~right & ~inlier, (150, 150, 150), ":", 0.7),
-        ("true, not RANSAC's", right & ~inlier, ORANGE, "-.", 1.1),
-        ("RANSAC's, but wrong", ~right & inlier, VERMILION, "--", 1.1),
-        ("RANSAC's and true", right & inlier, BLUE, "-", 1.0),
-    )
-    for label, members, color, style, width in kinds:
-        lines = [index for index in chosen if members[index]]
-        for place, index in enumerate(lines):
-            (x0, y0), (x1, y1) = start[index], end[index] + shift
-            # One line of each kind is named, so that the legend shows colour and dashes.
-            named = f"{label} ({int(members.sum())})" if place == 0 else None
-            axes.plot([x0, x1], [y0, y1], style, color=plot_color(color), linewidth=width, label=named)
+    estimate, pairs = outcome.estimates["ransac"][0].matrix, outcome.matches.indices
+    chosen = pairs[np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)]
+    start, end = a.keypoints[chosen[:, 0]], b.keypoints[chosen[:, 1]]
+    draw_matches(canvas, start, end + shift, match_errors(start, end, pair.h_a_b) <= 3)
     # The true outline is the wider, so that it shows beside an estimate that covers it.
-    outlines = [("true outline of the first view", pair.h_a_b, GREEN, "-", 5.0)]
-    if estimate.matrix is not None:
-        outlines.append(("estimated outline", estimate.matrix, VERMILION, "--", 2.0))
-    for label, matrix, color, style, width in outlines:
-        corners = warp_points(frame_corners(*size_a), matrix)[[0, 1, 2, 3, 0]] + shift
-        axes.plot(*corners.T, style, color=plot_color(color), linewidth=width, label=label)
-    axes.set(xlim=(-0.5, canvas.shape[1] - 0.5), ylim=(canvas.shape[0] - 0.5, -0.5))
-    axes.axis("off")
-    found = "no homography" if estimate.matrix is None else "maps a corner beyond the horizon"
+    outlines = [(pair.h_a_b, GREEN, 5)] + ([] if estimate is None else [(estimate, VERMILION, 2)])
+    for matrix, color, width in outlines:
+        corners = warp_points(frame_corners(*pair.image_a.shape[:2]), matrix) + shift
+        if np.isfinite(corners).all():
+            line = corners.clip(-FAR, FAR).round().astype(np.int32)
+            cv2.polylines(canvas, [line], True, color, width, cv2.LINE_AA)
+    found = "no homography" if estimate is None else "maps a corner beyond the horizon"
     error = record.errors["ransac"][0]  # of the matches that are drawn
     if np.isfinite(error):
         found = f"corner error {error:.1f} px"
-    shown = f"{len(chosen)} of {len(pairs)} matches" if len(chosen) < len(pairs) else f"{len(pairs)} matches"
-    correct = f"{record.mma[2]:.0%} within 3 px"
-    axes.set_title(f"{record.extractor} on {record.pair}\nRANSAC: {found}; {shown} shown, {correct}", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
-    return figure
+    shown = f"{len(chosen)} of {len(pairs)} matches shown, {record.mma[2]:.0%} within 3 px (green)"
+    return contact_sheet([canvas], [f"{record.extractor} on {record.pair}. RANSAC: {found}; {shown}"], columns=1)

@@ -149,7 +149,6 @@ def labels(case: MatcherCase) -> Finding:
 def positions(case: MatcherCase) -> Finding:
     """Does the network see where keypoints lie, within -1..1 of the longer side?"""
     _, largest, moved = observe(case)
-    details = {"largest": largest, "moved": moved}
     evidence = (
         f"Normalised coordinates up to {largest:.3g} (expected {LARGEST[0]:g} to 1); with keypoints in each other's "
         f"places the log assignment changes by {moved:.3g} nats on average."
@@ -157,9 +156,9 @@ def positions(case: MatcherCase) -> Finding:
     if not LARGEST[0] <= largest <= LARGEST[1]:
         cause = "The keypoints are not normalised by the image size, or twice: the encoding turns to noise."
         remedy = 'Give pixels as "keypoints" and (width, height) as "size".'
-        return _finding("positions", False, evidence, cause, remedy, details)
+        return _finding("positions", False, evidence, cause, remedy)
     cause = "The positional encoding is ignored: the network matches by descriptors alone."
-    return _finding("positions", moved > MOVED, evidence, cause, "Check posenc.Wr and its gradient.", details, case)
+    return _finding("positions", moved > MOVED, evidence, cause, "Check posenc.Wr and its gradient.", case)
 
 
 def assignment(case: MatcherCase) -> Finding:
@@ -173,8 +172,8 @@ def assignment(case: MatcherCase) -> Finding:
     cause = "The network finds few matches: too few steps, a rate that is too high or low, or wrong labels."
     if distinct <= DISTINCT:
         cause = "The assignment has collapsed: all keypoints look alike to it."
-    remedy, details = "See `labels`, `features` and `learning_rate`.", {"distinct": distinct, "recall": recall}
-    return _finding("assignment", distinct > DISTINCT and recall > RECALL, evidence, cause, remedy, details, case)
+    remedy = "See `labels`, `features` and `learning_rate`."
+    return _finding("assignment", distinct > DISTINCT and recall > RECALL, evidence, cause, remedy, case)
 
 
 def unmatchable(case: MatcherCase) -> Finding:
@@ -183,19 +182,16 @@ def unmatchable(case: MatcherCase) -> Finding:
     matched, lonely = (float(matchable[each].mean()) for each in (truth >= 0, truth == UNMATCHABLE))
     evidence = f"Mean matchability {matched:.2f} with a match, {lonely:.2f} without."
     cause = "Unmatched keypoints are not learnt: everything is matched, or nothing."
-    details = {"matched": matched, "unmatchable": lonely}
     good = matched - lonely > MATCHABLE  # NaN without either kind
-    return _finding("unmatchable", good, evidence, cause, "Look at data.far and `labels`; train on.", details, case)
+    return _finding("unmatchable", good, evidence, cause, "Look at data.far and `labels`; train on.", case)
 
 
-def _finding(
-    name: str, good: bool, evidence: str, cause: str, remedy: str, details: dict[str, Any], case: Any = None
-) -> Finding:
+def _finding(name: str, good: bool, evidence: str, cause: str, remedy: str, case: Any = None) -> Finding:
     """Return PASS if `good`, else FAIL; given the `case`, a warning for a run that has only begun."""
     if not good and case is not None:
-        return alarm(name, case, True, evidence, cause, remedy, details)
+        return alarm(name, case, True, evidence, cause, remedy)
     found = (Status.PASS, evidence, "", "") if good else (Status.FAIL, evidence, cause, remedy)
-    return Finding(name, *found, details=details)
+    return Finding(name, *found)
 
 
 MATCHER_CHECKS: dict[str, Check] = {

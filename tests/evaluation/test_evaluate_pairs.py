@@ -87,8 +87,7 @@ def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "gallery").iterdir()} == {
         f"{method}-{kind}-1.png" for method in ("magicpoint-lite+sift", "sift", "orb") for kind in ("best", "worst")
     }
-    assert (tmp_path / "correctness.png").exists()
-    assert (tmp_path / "mma.png").exists()
+    assert (tmp_path / "curves.png").exists()
     # Again: features from the cache, one of them damaged; to the byte the same tables.
     stored = sorted((tmp_path / "features").rglob("*.h5"))
     assert len(stored) == 3 * 12 - 3 * 2  # the two changes of a photograph share their first view
@@ -111,7 +110,7 @@ def test_figures_do_not_depend_on_threads_or_the_cache(
         cv2.setNumThreads(threads)
 
 
-def test_a_failure_in_a_thread_ends_the_evaluation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_on_a_full_disk(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise UserError("features: no space left")
 
@@ -265,8 +264,8 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
         (["--extractors", "sfit"], "sfit: no such file"),
         (["--extractors", "sift,sift"], "expected different"),
         (["--extractors", "sift+brief"], "expected DETECTOR+"),
-        (["--extractors", "disk"], "found 'disk' without weights"),
-        (["--extractors", "disk:nowhere"], "nowhere: no such file"),
+        (["--extractors", "xfeat"], "found 'xfeat' without weights"),
+        (["--extractors", "xfeat:nowhere"], "nowhere: no such file"),
         (["--extractors", "sift", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["protocol=papre"], "did you mean 'paper'"),
         (["matcher=nearest"], "matcher: found 'nearest'"),

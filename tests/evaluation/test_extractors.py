@@ -1,7 +1,5 @@
 """Extractors by name: what they find, in which order, and how they say what they lack."""
 
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -128,23 +126,16 @@ def kornia_state(kind: str) -> dict[str, Any]:
     from kornia import feature
 
     torch.manual_seed(0)
-    if kind == "disk":
-        return {"extractor": feature.DISK().state_dict()}
     if kind == "xfeat":
         state = feature.XFeat().net.state_dict()
         state["keypoint_head.3.weight"] *= 50  # else no pixel reaches its least probability, 0.05
         return state
-    if kind == "keynet-hardnet":
-        orienter = feature.LAFOrienter(angle_detector=feature.OriNet(False))
-        detector = feature.KeyNetDetector(False, ori_module=orienter)
-        describer = feature.LAFDescriptor(feature.HardNet(False), patch_size=32, grayscale_descriptor=True)
-        return feature.LocalFeature(detector, describer).state_dict()
     return feature.ALIKED(kind).state_dict()
 
 
 @pytest.mark.parametrize(
     ("kind", "length"),
-    [("disk", 128), ("xfeat", 64), ("keynet-hardnet", 128), ("aliked-t16", 64), ("aliked-n16", 128)],
+    [("xfeat", 64), ("aliked-t16", 64), ("aliked-n16", 128)],
 )
 def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path, image: NDArray[np.uint8]) -> None:
     with torch.random.fork_rng():
@@ -168,7 +159,7 @@ def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path,
 def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
     torch.save({"extractor": {"x": torch.zeros(1)}}, tmp_path / "other.pth")
     (tmp_path / "broken.pth").write_bytes(b"x")
-    for kind in ("aliked", "disk", "xfeat", "keynet-hardnet"):
+    for kind in ("aliked", "xfeat"):
         with pytest.raises(UserError, match=r"other\.pth: does not fit"):
             make_extractor(f"{kind}:{tmp_path}/other.pth", CONFIG)
         with pytest.raises(UserError, match="cannot be read as weights"):
@@ -196,22 +187,6 @@ def test_default_extractors_are_of_networks_that_are_there(
         save_weights(tmp_path / f"{name}.safetensors", build_model(config), asdict(config))
     assert default_extractors() == expected
     assert [make_extractor(name, CONFIG).name.removesuffix("+sift") for name in default_extractors()] == expected
-
-
-def test_the_store_writes_meanwhile_and_tells_of_errors(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    extractor = make_extractor("orb", CONFIG)
-    store = FeatureStore(tmp_path, extractor)
-    with ThreadPoolExecutor(1) as pool:
-        store.writer = pool
-        views = [np.ascontiguousarray(image[shift:]) for shift in range(0, 24, 2)]
-        found = [store(view) for view in views]
-        store.flush()
-        assert len(list(tmp_path.rglob("*.h5"))) == len(views)
-        shutil.rmtree(tmp_path)
-        store(np.ascontiguousarray(image[:, 1:]))
-        with pytest.raises(UserError):
-            store.flush()
-    assert [len(each) for each in found] == [len(extractor(view)) for view in views]
 
 
 def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, image: NDArray[np.uint8]) -> None:

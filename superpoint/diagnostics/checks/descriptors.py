@@ -129,14 +129,13 @@ def pairs(case: Case) -> Finding:
         )
     shift = float(np.median(shifts)) if shifts else 0.0
     seen, other = float(np.median(straight)), float(np.median(wrong))
-    details = {"shift": shift, "correlation": seen, "correlation_of_another": other, "pairs": len(straight)}
     evidence = (
         f"Correspondences lie {shift:.2g} px from where the homography sends them (median of {len(straight)} pairs, "
         f"expected below {SHIFTED:g}); brought onto each other by it the views correlate {seen:.2f} (expected above "
         f"{ALIKE:g}; by its inverse, or with x and y exchanged, {other:.2f})."
     )
     if shift <= SHIFTED and seen > ALIKE:
-        return Finding("pairs", Status.PASS, evidence, details=details)
+        return Finding("pairs", Status.PASS, evidence)
     if shift > SHIFTED:
         cause = "The correspondences are not those of the homography: x and y exchanged, or only one of both scaled."
     elif other > max(seen, UNLIKE):
@@ -145,7 +144,7 @@ def pairs(case: Case) -> Finding:
         cause = "The views do not show the same thing: another image, a homography of other pixels, effects too strong."
     remedy = "Draw the correspondences on both views; bring image, points and homography through the same resize."
     certain = shift > SHIFTED or other > seen or seen < UNLIKE
-    return Finding("pairs", Status.FAIL if certain else Status.WARN, evidence, cause, remedy, details)
+    return Finding("pairs", Status.FAIL if certain else Status.WARN, evidence, cause, remedy)
 
 
 def correlation(first: NDArray[np.uint8], second: NDArray[np.uint8], h_a_b: NDArray[np.float64]) -> float:
@@ -168,23 +167,22 @@ def descriptor_values(case: Case) -> Finding:
         evidence = f"{1 - seen.finite:.1%} of the values of the descriptor maps are NaN or infinite."
         cause = "The descriptor head, or what feeds it, is broken: a run that has blown up, or a division by zero."
         remedy = "See what `nonfinite` and `gradient_jump` say; divide by max(norm, eps), not by the norm."
-        return Finding(check, Status.FAIL, evidence, cause, remedy, {"finite": seen.finite})
+        return Finding(check, Status.FAIL, evidence, cause, remedy)
     zero = float((seen.norms < 0.5).float().mean())
     off = float(((seen.norms - 1).abs() > LENGTH).float().mean())
     middle = float(seen.norms.median())
-    details = {"zero": zero, "off": off, "median_length": middle}
     evidence = (
         f"{off:.1%} of {len(seen.norms)} descriptors are not of length 1 (off by more than {LENGTH:g}), {zero:.1%} are "
         f"nearly zero; median length {middle:.3f}."
     )
     if off == 0:
-        return Finding(check, Status.PASS, evidence, details=details)
+        return Finding(check, Status.PASS, evidence)
     cause = "The descriptors are not normalised: their products are no cosines, so margins and temperature are wrong."
     remedy = "Divide each descriptor by its length (dimension 1 of [B, D, H / 8, W / 8], not the last one)."
     if zero > 0:
         cause = "Zero vectors: the head puts out nothing there (a ReLU at its end, dead channels), which no norm mends."
         remedy = "End the head with a plain 1x1 convolution; see `dead_relu`; lower optimizer.lr if it died."
-    return Finding(check, Status.FAIL, evidence, cause, remedy, details)
+    return Finding(check, Status.FAIL, evidence, cause, remedy)
 
 
 def descriptor_collapse(case: Case) -> Finding:
@@ -198,12 +196,12 @@ def descriptor_collapse(case: Case) -> Finding:
         value, what = float(seen.negative.mean()), "different points of an image"
     evidence = f"Mean cosine of descriptors of {what} {value:.2f} (expected below {NEARLY:g}; 1 = all are the same)."
     if value <= NEARLY:
-        return Finding(check, Status.PASS, evidence, details={"collapse": value})
+        return Finding(check, Status.PASS, evidence)
     cause = "Descriptors have a large part in common; what tells points apart is what is left."
     if value > COLLAPSED:
         cause = "Collapse: every point gets the same descriptor, which a loss without enough negatives rewards."
     remedy = "Use descriptor.name=dual_softmax (or other weights and margins of the hinges); lower optimizer.lr."
-    return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy, {"collapse": value})
+    return _alarm(check, case, value > COLLAPSED, evidence, cause, remedy)
 
 
 def descriptor_matching(case: Case) -> Finding:
@@ -216,20 +214,19 @@ def descriptor_matching(case: Case) -> Finding:
     needed = min(POOR * chance, 0.9)  # of a few correspondences guessing is right often
     same, other = seen.figures["positive_similarity"], seen.figures["negative_similarity"]
     ordered = ranked(seen.positive, seen.negative)
-    details = {"accuracy": accuracy, "chance": chance, "positive": same, "negative": other, "ordered": ordered}
     evidence = (
         f"{accuracy:.1%} of the correspondences of training pairs are found by the nearest descriptor, guessing "
         f"{chance:.1%} (expected above {needed:.1%}); mean cosine of two views of a point {same:.2f}, of different "
         f"points {other:.2f}, in the right order {ordered:.1%} of the time (chance 50 %, expected above {WEAK:.0%})."
     )
     if accuracy > needed and ordered > WEAK:
-        return Finding(check, Status.PASS, evidence, details=details)
+        return Finding(check, Status.PASS, evidence)
     low = accuracy <= GUESSING * max(chance, 1e-6) or ordered <= CHANCE
     cause = "Matching is poor: views of a point are hardly more alike than different points."
     if low:
         cause = "Matching is at chance: the descriptors carry no information, or not about where the loss looks for it."
     remedy = "Sample descriptors at (x + 0.5) / 8 - 0.5 cells, x along the width; see `pairs`; `superpoint overfit`."
-    return _alarm(check, case, low, evidence, cause, remedy, details)
+    return _alarm(check, case, low, evidence, cause, remedy)
 
 
 def descriptor_pattern(case: Case) -> Finding:
@@ -247,10 +244,10 @@ def descriptor_pattern(case: Case) -> Finding:
         f"(expected below {FAINT:.0%})."
     )
     if share <= FAINT:
-        return Finding(check, Status.PASS, evidence, details={"position": share})
+        return Finding(check, Status.PASS, evidence)
     cause = "The map has a pattern of its own: points are told apart by where they lie (padding, coordinates)."
     remedy = "Warp both views (data.homography.enable=true) and crop at random; see `input_sensitivity`."
-    return _alarm(check, case, share > PATTERN, evidence, cause, remedy, {"position": share})
+    return _alarm(check, case, share > PATTERN, evidence, cause, remedy)
 
 
 def ranked(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
@@ -280,11 +277,9 @@ def position_share(maps: Tensor) -> float:
     return float(torch.clamp(share, 0, 1))
 
 
-def _alarm(
-    check: str, case: Case, severe: bool, evidence: str, cause: str, remedy: str, details: dict[str, float]
-) -> Finding:
+def _alarm(check: str, case: Case, severe: bool, evidence: str, cause: str, remedy: str) -> Finding:
     """Return `alarm`; without a history, whose descriptors may not be trained, a warning."""
-    return alarm(check, case, severe and bool(case.history), evidence, cause, remedy, details)
+    return alarm(check, case, severe and bool(case.history), evidence, cause, remedy)
 
 
 def _unjudged(check: str, case: Case) -> Finding | None:

@@ -33,13 +33,12 @@ def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | N
     fresh = not events or case.config.weights is not None or events[0].get("expected", expected) is None
     broken = bool(events) and logged is None  # not finite
     loss = logged if broken or not fresh else case.fresh_loss()
-    details = {"loss": loss, "expected": expected, "logged": logged}
     source = "of a fresh network, since the run logged none" if not events else "logged before the first update"
     if loss is None or not math.isfinite(loss):
         cause = "NaN or infinity in the images, the initial weights or the loss."
         remedy = "Compute the loss of a single sample in float32 (train.precision=fp32), layer by layer."
         evidence = f"Initial loss not finite ({source}), expected {expected:.3f}."
-        return Finding("initial_loss", Status.FAIL, evidence, cause, remedy, details | {"loss": None})
+        return Finding("initial_loss", Status.FAIL, evidence, cause, remedy)
     evidence = f"Initial loss {loss:.4g} ({source}), expected ln {case.classes} = {expected:.3f} within 10%."
     if events and fresh:
         start = f"from {case.config.weights}" if case.config.weights is not None else "with further parts of the loss"
@@ -48,9 +47,9 @@ def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | N
             f"{loss:.4g}, expected {expected:.3f} within 10%."
         )
     if abs(loss - expected) <= INITIAL_TOLERANCE * expected:
-        return Finding("initial_loss", Status.PASS, evidence, details=details)
+        return Finding("initial_loss", Status.PASS, evidence)
     cause, remedy = (causes or _initial_causes)(loss, case)
-    return Finding("initial_loss", Status.FAIL, evidence, sentence(cause), sentence(remedy), details)
+    return Finding("initial_loss", Status.FAIL, evidence, sentence(cause), sentence(remedy))
 
 
 def _initial_causes(loss: float, case: Case) -> tuple[str, str]:
@@ -100,30 +99,27 @@ def overfitting(case: Case) -> Finding:
     step, best = losses[lowest]
     last = statistics.fmean(value for _, value in losses[lowest + 1 :][-2:] or losses[-1:])  # one may be off
     rise = last / best - 1 if best > 0 else 0.0
-    details = {"step": step, "best": best, "last": last, "train_then": train[lowest], "train_now": now}
     shown = f"validation loss {best:.3g} at step {step} (lowest), {last:.3g} at the end"
     if now is None or now <= 0:
-        return Finding("overfitting", Status.PASS, sentence(f"{shown}; no training loss beside it"), details=details)
+        return Finding("overfitting", Status.PASS, sentence(f"{shown}; no training loss beside it"))
     shown += f"; training loss {train[lowest]:.3g} then, {now:.3g} at the end"
     ratios = [value / loss if loss else 0.0 for (_, value), loss in zip(losses, train, strict=True)]
     ratio, usual = ratios[-1], 1.0
-    details["ratio"] = ratio
     if getattr(case.config.data, "kind", "") == "mixed":
         usual = max(ratios[0], 1.0)
-        details["first_ratio"] = ratios[0]
         shown += f"; validated on photographs alone, so their ratio is measured by the first one ({ratios[0]:.3g})"
     remedy = "train on more images, with data.photometric.enable=true, data.homography.enable=true, more weight decay"
     if rise > RISE_WARN and now < (1 - TRAIN_FALL) * (train[lowest] or 0.0):
         shown += f": the gap opens from step {step} on"
-        return by_heart(rise > RISE_FAIL, shown, remedy, step, details)
+        return by_heart(rise > RISE_FAIL, shown, remedy, step)
     if ratio > GAP_WARN * usual:
         narrow = [i for i, each in enumerate(ratios) if each <= GAP_WARN * usual]
-        details["step"] = losses[narrow[-1] + 1 if narrow else 0][0]
-        shown += f", {ratio:.3g} times less: the gap opens from step {details['step']} on"
-        return by_heart(ratio > GAP_FAIL * usual, shown, remedy, step if lowest < len(losses) - 1 else None, details)
+        opened = losses[narrow[-1] + 1 if narrow else 0][0]
+        shown += f", {ratio:.3g} times less: the gap opens from step {opened} on"
+        return by_heart(ratio > GAP_FAIL * usual, shown, remedy, step if lowest < len(losses) - 1 else None)
     if rise > RISE_WARN:
         shown += ": both got worse, so this is not overfitting (see `gradient_jump`, `learning_rate`)"
-    return Finding("overfitting", Status.PASS, sentence(shown), details=details)
+    return Finding("overfitting", Status.PASS, sentence(shown))
 
 
 def too_few_validations(count: int) -> Finding:
@@ -131,13 +127,13 @@ def too_few_validations(count: int) -> Finding:
     return Finding("overfitting", Status.PASS, text)
 
 
-def by_heart(grave: bool, evidence: str, remedy: str, step: int | None, details: dict[str, Any]) -> Finding:
+def by_heart(grave: bool, evidence: str, remedy: str, step: int | None) -> Finding:
     """Return the finding; `step`: the step with the best weights, None if it was the last."""
     cause = "the network learns its training images by heart: too few of them, or too little augmentation"
     if step is not None:
         remedy = f"take the weights of about step {step} (checkpoints/best.ckpt), train less long; {remedy}"
     status = Status.FAIL if grave else Status.WARN
-    return Finding("overfitting", status, sentence(evidence), sentence(cause), sentence(remedy), details)
+    return Finding("overfitting", status, sentence(evidence), sentence(cause), sentence(remedy))
 
 
 def _train_loss(case: Case, step: int) -> float | None:
@@ -153,12 +149,6 @@ def nonfinite(case: Case) -> Finding:
     empty = [e["step"] for e in case.events("train") if "loss" in e and None in (e["loss"], e.get("grad_norm", 0.0))]
     steps = {int(e["step"]) for e in case.events("nonfinite")} | {int(p.stem.rsplit("_", 1)[1]) for p in files}
     steps |= set(empty)
-    details = {
-        "weights": broken[:10],
-        "step": last["step"] if last else None,
-        "files": [path.name for path in files],
-        "lines": empty[:10],
-    }
     remedy = f"divide optimizer.lr by 10 (now {case.config.optimizer.lr:g}), set train.clip_norm=1"
     if case.config.train.precision != "fp32":
         remedy += "; train.precision=fp32 shows whether half precision is to blame"
@@ -182,8 +172,8 @@ def nonfinite(case: Case) -> Finding:
         evidence = f"loss or gradient was not finite at step {shown}, but the run has gone on"
         cause = "an earlier session ended there, or a single batch overflowed"
     else:
-        return Finding("nonfinite", Status.PASS, "History and weights are finite.", details=details)
-    return Finding("nonfinite", status, sentence(evidence), sentence(cause), sentence(remedy), details)
+        return Finding("nonfinite", Status.PASS, "History and weights are finite.")
+    return Finding("nonfinite", status, sentence(evidence), sentence(cause), sentence(remedy))
 
 
 def _nonfinite_names(state: Mapping[str, Tensor]) -> list[str]:

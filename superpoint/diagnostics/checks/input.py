@@ -28,12 +28,6 @@ def input_(case: Case) -> Finding:
     centre = None  # of what the first convolution gets
     if seen.first is not None and case.config.model.centring:
         centre = float(seen.first.mean()), float(seen.first.std())
-    details = {
-        "shape": list(image.shape),
-        "range": [low, high],
-        "spread": [float(spread.min()), float(spread.median()), float(spread.max())],
-        "first_convolution": None if centre is None else list(centre),
-    }
     kind = str(seen.image.dtype).removeprefix("torch.")
     evidence = (
         f"The network gets {_shape(image)} of {kind} in {low:.3g} .. {high:.3g}, standard deviation of an image "
@@ -44,7 +38,6 @@ def input_(case: Case) -> Finding:
     pictures = _pictures(case, seen) if channels > 1 else []
     if pictures:
         levels = np.mean([(each.mean(axis=(0, 1)), each.std(axis=(0, 1))) for each in pictures], axis=0) / 255
-        details["channels"] = {"mean": levels[0].tolist(), "spread": levels[1].tolist()}
         evidence += f"; its channels are {', '.join(f'{mean:.2f} +- {spread:.2f}' for mean, spread in levels.T)}."
     else:
         evidence += "."
@@ -66,7 +59,7 @@ def input_(case: Case) -> Finding:
         status, cause, remedy = trouble
     else:
         status = Status.PASS
-    return Finding("input", status, evidence, cause, remedy, details)
+    return Finding("input", status, evidence, cause, remedy)
 
 
 def _range_trouble(seen: Observation, low: float, high: float) -> tuple[str, str] | None:

@@ -3,7 +3,6 @@
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Any
 
 from superpoint.config import MagicPointConfig, SuperPointConfig
 from superpoint.diagnostics.case import Case
@@ -44,31 +43,23 @@ def gradient_jump(case: Case) -> Finding:
     """Is there a loss worse than chance, or a sudden jump or drop of loss or gradient norm?"""
     found = windows(case)
     jump = _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
-    growth = largest_growth(case)
-    details = {"kernel_growth": growth if math.isfinite(growth) else None}
     cause = ""
     if jump and jump.down:
         cause = "the data or the labels changed at that step, or the run was resumed with other settings"
         if (late_mean(found, "recall") or 0.0) < LEARNING / 4:
             cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
-    return judge_jump(case, found, jump, details, cause)
+    return judge_jump(case, found, jump, cause)
 
 
-def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict[str, Any], cause: str = "") -> Finding:
+def judge_jump(case: Case, found: list[Window], jump: Jump | None, cause: str = "") -> Finding:
     """Return the finding about a jump, by default from steps too large, or about none."""
-    details = {
-        "loss_max": max((window.loss_max for window in found), default=None),
-        "loss_ratio": max(_ratios(found), default=None),
-        "gradient_ratio": max(_gradient_ratios(found), default=None),
-        "step": jump.step if jump else None,
-        **details,
-    }
     if jump is None:
         evidence = "No training steps logged yet: nothing to judge."
         if found:
-            ratio = f", at most {details['loss_ratio']:.2f} times the median before it" if details["loss_ratio"] else ""
-            evidence = f"Highest loss {details['loss_max']:.2f}{ratio} (expected below {JUMP_UP:g})."
-        return Finding("gradient_jump", Status.PASS, evidence, details=details)
+            highest, jumps = max(window.loss_max for window in found), _ratios(found)
+            ratio = f", at most {max(jumps):.2f} times the median before it" if jumps else ""
+            evidence = f"Highest loss {highest:.2f}{ratio} (expected below {JUMP_UP:g})."
+        return Finding("gradient_jump", Status.PASS, evidence)
     optimizer, train = case.config.optimizer, case.config.train
     remedy = f"divide optimizer.lr by 10 (now {optimizer.lr:g})"
     if optimizer.name == "sgd" and optimizer.momentum > 0:
@@ -81,7 +72,7 @@ def judge_jump(case: Case, found: list[Window], jump: Jump | None, details: dict
         remedy += f"; if it happens again at one step only, look at the samples of step {jump.step}"
     status = Status.WARN if jump.recovered else Status.FAIL
     cause = cause or f"steps too large: {_step_size(case)}"
-    return Finding("gradient_jump", status, sentence(jump.text), sentence(cause), sentence(remedy), details)
+    return Finding("gradient_jump", status, sentence(jump.text), sentence(cause), sentence(remedy))
 
 
 def _step_size(case: Case) -> str:

@@ -1,7 +1,6 @@
 """Check of the labels: the 65-way target against the points, and the points against the image."""
 
 import contextlib
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,22 +44,17 @@ def labels(case: Case) -> Finding:
     count = sample_count(case, SAMPLES) if overfit else SAMPLES
     drawn = [case.dataset.draw(first + index) for index in range(count)]
     samples = case.samples(count, first)
-    details: dict[str, Any] = {"samples": count}
     if trouble := _format_trouble(samples):
-        return Finding("labels", Status.FAIL, trouble, "The target is not in the form of the loss.", _ENCODE, details)
+        return Finding("labels", Status.FAIL, trouble, "The target is not in the form of the loss.", _ENCODE)
     parts = [_density(samples), _encoding(samples, [xy for _, xy, _ in drawn]), _frame(drawn), _place(drawn)]
     parts.append(_masked(case, samples))
-    for part in parts:
-        details |= part.details
     text = sentence("; ".join(part.evidence for part in parts if part.evidence))
     worst = next((part for status in (Status.FAIL, Status.WARN) for part in parts if part.status is status), parts[0])
-    return Finding("labels", worst.status, text, worst.cause, worst.remedy, details)
+    return Finding("labels", worst.status, text, worst.cause, worst.remedy)
 
 
-def _part(
-    text: str, details: dict[str, Any], status: Status = Status.PASS, cause: str = "", remedy: str = ""
-) -> Finding:
-    return Finding("labels", status, text, cause, remedy, details)
+def _part(text: str, status: Status = Status.PASS, cause: str = "", remedy: str = "") -> Finding:
+    return Finding("labels", status, text, cause, remedy)
 
 
 def _format_trouble(samples: list[Sample]) -> str:
@@ -79,28 +73,27 @@ def _density(samples: list[Sample]) -> Finding:
     valid = sum(int(sample["valid"].sum()) for sample in samples)
     count = sum(int(((sample["target"] != DUSTBIN) & sample["valid"]).sum()) for sample in samples)
     share = count / max(valid, 1)
-    found = {"valid_cells": valid, "labelled_cells": count, "density": share}
     text = f"{share:.1%} of {valid} valid cells hold a point (expected {DENSITY[0]:.1%} .. {DENSITY[1]:.0%})"
     if valid == 0:
-        return _part(text, found, Status.FAIL, "No cell is valid: the mask hides every label.", "See sample['valid'].")
+        return _part(text, Status.FAIL, "No cell is valid: the mask hides every label.", "See sample['valid'].")
     if count == 0:
         cause = "No label at all: the labels are not read, or all lie outside the image or the mask."
-        return _part(text, found, Status.FAIL, cause, _DRAW)
+        return _part(text, Status.FAIL, cause, _DRAW)
     if share > 0.9:
         common = int(torch.cat([sample["target"].ravel() for sample in samples]).mode().values)
         cause = f"Nearly all cells hold a point, most of them in channel {common}: the dustbin is another class."
-        return _part(text, found, Status.FAIL, cause, "The dustbin is channel 64, the last one.")
+        return _part(text, Status.FAIL, cause, "The dustbin is channel 64, the last one.")
     if not DENSITY[0] <= share <= DENSITY[1]:
         word = "few" if share < DENSITY[0] else "many"
-        return _part(text, found, Status.WARN, f"Very {word} labels for a detector of single corners.", _DRAW)
-    return _part(text, found)
+        return _part(text, Status.WARN, f"Very {word} labels for a detector of single corners.", _DRAW)
+    return _part(text)
 
 
 def _masked(case: Case, samples: list[Sample]) -> Finding:
     """The labels against the masks, as training reads both; it leaves out those on what a mask ignores."""
     source = case.photographs
     if not isinstance(source, LabelledPhotographs) or source.masks is None:
-        return _part("", {})
+        return _part("")
     found: list[tuple[Mask, NDArray[np.float32]]] = []
     for index in np.unique(np.linspace(0, len(source) - 1, PHOTOGRAPHS).astype(int)).tolist():
         with contextlib.suppress(UserError):  # training passes over it, too
@@ -108,58 +101,46 @@ def _masked(case: Case, samples: list[Sample]) -> Finding:
             mask = source.mask(index, gray)
             found += [] if mask is None else [(mask, features.keypoints)]
     if not found:
-        return _part(f"none of {PHOTOGRAPHS} photographs has a mask that can be used", {"masks": 0})
+        return _part(f"none of {PHOTOGRAPHS} photographs has a mask that can be used")
 
     on = np.concatenate([on_mask(xy, mask) for mask, xy in found])
     share, pixels = float((~on).mean()) if len(on) else 0.0, sum(float(mask.mean()) for mask, _ in found) / len(found)
     cells = float(torch.stack([sample["valid"] for sample in samples]).float().mean())
-    details = {"masks": len(found), "kept_pixels": pixels, "valid_cells_share": cells, "masked_labels": share}
     text = (
         f"masks keep {pixels:.0%} of the pixels of {len(found)} photographs, {cells:.0%} of the cells of samples are "
         f"valid, {share:.1%} of the labels lie on what is ignored (expected at most {MASKED:.0%})"
     )
     if share <= MASKED:
-        return _part(text, details)
+        return _part(text)
     remedy = "Masks are 0 where a pixel is ignored, of the image's aspect ratio, in its frame: see docs/labels.md."
     if "masks" in source.labels.attributes:
         cause = "The masks are not those of the labels, or turned, shifted, or with 0 and 1 exchanged."
-        return _part(text, details, Status.FAIL, cause, remedy)
+        return _part(text, Status.FAIL, cause, remedy)
     cause = "The labels were made without the masks: training leaves out those that lie on what is ignored."
-    return _part(text, details, Status.WARN, cause, "Make the labels with masks=..., too.")
+    return _part(text, Status.WARN, cause, "Make the labels with masks=..., too.")
 
 
 def _frame(drawn: list[Drawn]) -> Finding:
     total = sum(len(xy) for _, xy, _ in drawn)
     if total == 0:
-        return _part("", {"points": 0})
+        return _part("")
     outside = 1 - sum(int(inside(xy, *image.shape[:2]).sum()) for image, xy, _ in drawn) / total
-    found = {"points": total, "outside": outside}
     text = f"{outside:.0%} of {total} points lie outside their image (expected at most {MAX_OUTSIDE:.0%})"
     largest = max(float(np.nanmax(np.abs(xy), initial=0.0)) for _, xy, _ in drawn)
     if largest <= 1:
         cause = "All coordinates are at most 1: they are shares of the image's sides, not pixels."
         remedy = "Multiply x by the width, y by the height."
-        return _part(text, found | {"largest": largest}, Status.FAIL, cause, remedy)
+        return _part(text, Status.FAIL, cause, remedy)
     if outside > MAX_OUTSIDE:
         cause = "Most points are off the image: they are in the frame of another (larger, or not yet warped) image."
-        return _part(text, found, Status.FAIL if outside > 0.9 else Status.WARN, cause, _RESIZE)
-    return _part(text, found)
+        return _part(text, Status.FAIL if outside > 0.9 else Status.WARN, cause, _RESIZE)
+    return _part(text)
 
 
 def _place(drawn: list[Drawn]) -> Finding:
     seen = corner_evidence([(image, xy) for image, xy, _ in drawn])
     if seen.points < ENOUGH or len(drawn) < 2:
-        return _part(f"{seen.points} points are too few to compare with the images", {"points_inside": seen.points})
-    details = {
-        "corner_quality": seen.quality,
-        "corner_rank": seen.rank,
-        "corner_rank_by_chance": seen.chance,
-        "best_mistake": list(seen.mistake),
-        "best_shift": list(seen.shift),
-        "label_minus_corner": list(seen.offset),
-        "standard_error": list(seen.error),
-        "clear_corners": seen.clear,
-    }
+        return _part(f"{seen.points} points are too few to compare with the images")
     text = (
         f"a label is more of a corner than {seen.rank:.0%} of its image, {seen.chance:.0%} would be chance "
         f"(quality {seen.quality:.2f}, expected above {DOUBTFUL})"
@@ -169,7 +150,7 @@ def _place(drawn: list[Drawn]) -> Finding:
             f"; label - corner: x {seen.offset[0]:+.2f} +- {seen.error[0]:.2f}, y {seen.offset[1]:+.2f} +- "
             f"{seen.error[1]:.2f} px (expected 0)"
         )
-    return _part(text, details, *_place_trouble(seen))
+    return _part(text, *_place_trouble(seen))
 
 
 def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
@@ -201,14 +182,13 @@ def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Find
     targets: list[Labels] = [sample["target"].numpy() for sample in samples]
     right = _agreement(targets, points)
     text = f"target and points agree in {right:.1%} of the labelled cells (expected {AGREE:.0%} or more)"
-    details: dict[str, Any] = {"target_agreement": right}
     if right >= AGREE:
-        return _part(text, details)
+        return _part(text)
     cause = (
         "The target is not what these points encode to: a map reshaped instead of space-to-depth, x and y swapped, an "
         "offset, labels lost or invented."
     )
-    return _part(text, details, Status.FAIL, cause, _ENCODE)
+    return _part(text, Status.FAIL, cause, _ENCODE)
 
 
 def _agreement(targets: list[Labels], points: list[NDArray[np.floating]]) -> float:

@@ -36,7 +36,7 @@ def dead_relu(case: Case) -> Finding:
     low, high = float(seen.logits.min()), float(seen.logits.max())
     zeros = float((seen.logits == 0).float().mean())
     text = f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)"
-    found = dead_channels(seen.dead, len(seen.logits), text, logits=[low, high], zero_logits=zeros)
+    found = dead_channels(seen.dead, len(seen.logits), text)
     if low >= 0 and high > low:
         what = "a ReLU has cut them off and left no gradient" if zeros > ZEROS else "ReLU, sigmoid, softmax or exp"
         cause = f"Logits are never negative: an activation follows the last layer ({what})."
@@ -49,8 +49,8 @@ def dead_relu(case: Case) -> Finding:
     return found
 
 
-def dead_channels(dead: dict[str, float], images: int, more: str = "", **details: Any) -> Finding:
-    """Return the finding about channels that are zero everywhere; `more` and `details` join its evidence."""
+def dead_channels(dead: dict[str, float], images: int, more: str = "") -> Finding:
+    """Return the finding about channels that are zero everywhere; `more` joins its evidence."""
     name = max(dead, key=lambda key: dead[key], default="")
     worst = dead.get(name, 0.0)
     evidence = "The network has no nn.ReLU to look at"
@@ -58,12 +58,12 @@ def dead_channels(dead: dict[str, float], images: int, more: str = "", **details
         evidence = f"Of {len(dead)} ReLU layers "
         evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
         evidence += f" (zero everywhere in {images} images; expected below {DYING:.0%})"
-    evidence, details = f"{evidence}{more}.", {"dead": dead, **details}
+    evidence = f"{evidence}{more}."
     if worst < DYING:
-        return Finding("dead_relu", Status.PASS, evidence, details=details)
+        return Finding("dead_relu", Status.PASS, evidence)
     cause = f"Channels of '{name}' are off for every input and get no gradient: a rate once too high, or no norm."
     remedy = "Start again with a lower optimizer.lr or a longer schedule.warmup, and train.clip_norm=1."
-    return Finding("dead_relu", Status.FAIL if worst >= DEAD else Status.WARN, evidence, cause, remedy, details)
+    return Finding("dead_relu", Status.FAIL if worst >= DEAD else Status.WARN, evidence, cause, remedy)
 
 
 def batchnorm(case: Case) -> Finding:
@@ -77,18 +77,12 @@ def batchnorm(case: Case) -> Finding:
     never = all(int(module.num_batches_tracked or 0) == 0 for _, module in layers)  # pyright: ignore
     if never and case.steps == 0 and _initial(layers):
         evidence = f"{len(layers)} batch-norm layers hold their initial statistics, as an untrained network should."
-        return Finding("batchnorm", Status.PASS, evidence, details={"tracked": 0})
+        return Finding("batchnorm", Status.PASS, evidence)
 
     loss, logits, found = _in_training_mode(case)
     change = float((logits.softmax(1) - seen.logits.softmax(1)).abs().sum(dim=1).mean()) / 2
     name = max(found, key=lambda key: max(found[key][0] / SHIFTED, abs(math.log(found[key][1])) / math.log(STRETCHED)))
     shift, stretch = found[name]
-    details = {
-        "layers": {key: {"shift": a, "stretch": b} for key, (a, b) in found.items()},
-        "loss_evaluation_mode": seen.loss,
-        "loss_training_mode": loss if math.isfinite(loss) else None,
-        "change": change if math.isfinite(change) else None,
-    }
     evidence = (
         f"Batch and running statistics differ most in '{name}', one of {len(found)} batch-norm layers: means by "
         f"{shift:.2f} standard deviations (expected below {SHIFTED:g}), deviation {stretch:.2f} x the running one "
@@ -97,7 +91,7 @@ def batchnorm(case: Case) -> Finding:
     )
     apart = shift > SHIFTED or not 1 / STRETCHED < stretch < STRETCHED
     if not apart and change < CHANGED:
-        return Finding("batchnorm", Status.PASS, evidence, details=details)
+        return Finding("batchnorm", Status.PASS, evidence)
     if never and _initial(layers):
         cause = f"Statistics never updated in {case.steps} steps: trained in evaluation mode, or buffers not saved."
     elif apart:
@@ -106,7 +100,7 @@ def batchnorm(case: Case) -> Finding:
         cause = "Training and evaluation mode disagree though single layers do not: batches too small for batch norm."
     remedy = "Evaluate with model.eval(), train with model.train() and batches of 4 or more; collect statistics anew."
     grave = not seen.loss <= (1 + WORSE) * loss  # so too if one of them is NaN
-    return alarm("batchnorm", case, grave, evidence, cause, remedy, details)
+    return alarm("batchnorm", case, grave, evidence, cause, remedy)
 
 
 def precision(case: Case) -> Finding:
@@ -126,17 +120,16 @@ def precision(case: Case) -> Finding:
     positive = exact.softmax(1)[:, DUSTBIN] < 0.5
     looked_at = positive if bool(positive.any()) else torch.ones_like(positive)
     value, worst = float(distance[looked_at].mean()), float(distance.max())
-    details = {"distance": value, "largest_distance": worst}
     evidence = (
         f"Class probabilities in bf16 and fp32 differ by {value:.4f} of 1 in cells with a point (expected below "
         f"{COARSE:g}), by {worst:.3f} at most."
     )
     if value < COARSE:
-        return Finding("precision", Status.PASS, evidence, details=details)
+        return Finding("precision", Status.PASS, evidence)
     cause = "Activations or logits carry a common offset, of which bf16 (steps of 1/256) leaves too little."
     remedy = "Use train.precision=fp32; find the layer without norm, or drifted logits (`logit_scale`)."
     status = Status.FAIL if value > IMPRECISE else Status.WARN
-    return Finding("precision", status, evidence, cause, remedy, details)
+    return Finding("precision", status, evidence, cause, remedy)
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -156,7 +149,7 @@ def _overflowed(layers: list[tuple[str, nn.Module]]) -> Finding | None:
     evidence = f"{len(broken)} running statistics hold NaN or infinity, the first is {broken[0]}."
     cause = "Activations have overflowed in training mode, where the loss stays finite: steps too large, or the input."
     remedy = "See `gradient_jump`, `learning_rate`, `nonfinite`; divide optimizer.lr by 10 and start anew."
-    return Finding("batchnorm", Status.FAIL, evidence, cause, remedy, {"broken": broken[:10]})
+    return Finding("batchnorm", Status.FAIL, evidence, cause, remedy)
 
 
 def _initial(layers: list[tuple[str, nn.Module]]) -> bool:

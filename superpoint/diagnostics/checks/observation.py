@@ -118,13 +118,11 @@ def sample_count(case: Case, limit: int = MAX) -> int:
     return min(count, data.overfit) if data.overfit else count
 
 
-def alarm(
-    check: str, case: Case, grave: bool, evidence: str, cause: str, remedy: str, details: dict[str, Any]
-) -> Finding:
+def alarm(check: str, case: Case, grave: bool, evidence: str, cause: str, remedy: str) -> Finding:
     """Return a finding that is not PASS; a warning for a run that has only begun."""
     if excuse := too_young(case):
-        return Finding(check, Status.WARN, evidence, cause + excuse, "Train on, then look again.", details)
-    return Finding(check, Status.FAIL if grave else Status.WARN, evidence, cause, remedy, details)
+        return Finding(check, Status.WARN, evidence, cause + excuse, "Train on, then look again.")
+    return Finding(check, Status.FAIL if grave else Status.WARN, evidence, cause, remedy)
 
 
 def too_young(case: Case) -> str:
@@ -149,7 +147,7 @@ def not_finite(check: str, share: float, what: str, first: str) -> Finding | Non
         return None
     evidence = f"Not judged: {1 - share:.1%} of the {what} are NaN or infinite."
     cause = "They are not finite, so nothing measured on them means anything."
-    return Finding(check, Status.WARN, evidence, cause, f"See what {first} says first.", {"finite": share})
+    return Finding(check, Status.WARN, evidence, cause, f"See what {first} says first.")
 
 
 def border_share(case: Case) -> float:

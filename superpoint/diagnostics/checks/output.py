@@ -46,15 +46,6 @@ def dustbin(case: Case) -> Finding:
     recall, mass = seen.statistics["recall"], seen.statistics["dustbin"]
     train = case.events("train")
     logged = train[-1].get("loss") if train else None
-    details = {
-        "plateau": flat,
-        "loss": seen.loss,
-        "last_logged_loss": logged,
-        "recall": recall,
-        "dustbin": mass,
-        "cells_found": seen.found,
-        "cells_with_point": seen.positives,
-    }
     evidence = (
         f"{seen.found} cells are taken for points, {seen.positives} hold one (ratio {share:.2f}, expected above "
         f"{FEW_POINTS}; recall {recall:.2f}, mean dustbin probability {mass:.3f}). Loss {seen.loss:.3f}"
@@ -63,12 +54,12 @@ def dustbin(case: Case) -> Finding:
     )
     if seen.positives == 0:
         evidence = f"No cell of the {len(target)} samples holds a point, so there is nothing to find: see `labels`."
-        return Finding("dustbin", Status.PASS, evidence, details=details)
+        return Finding("dustbin", Status.PASS, evidence)
     if share > FEW_POINTS:
-        return Finding("dustbin", Status.PASS, evidence, details=details)
+        return Finding("dustbin", Status.PASS, evidence)
     if seen.positives < ENOUGH_POSITIVES and not case.config.data.overfit:  # a few samples may hold no more
         evidence += f" That is too few positives to judge: {seen.positives}, expected {ENOUGH_POSITIVES} or more."
-        return Finding("dustbin", Status.PASS, evidence, details=details)
+        return Finding("dustbin", Status.PASS, evidence)
     where = "above" if seen.loss > 1.15 * flat else "below" if seen.loss < 0.85 * flat else "on"
     cause = "The network finds few of the points: it has hardly left the plateau of predicting none."
     if share < NO_POINTS:
@@ -76,7 +67,7 @@ def dustbin(case: Case) -> Finding:
     remedy = "First see `labels`, `input`, `batchnorm`; then raise loss.positive_weight; try `superpoint overfit`."
     if where == "above":
         remedy = f"Worse than a constant: look at the dustbin's bias (detector.logits.bias[64], updates). {remedy}"
-    return alarm("dustbin", case, share < NO_POINTS, evidence, cause, remedy, details)
+    return alarm("dustbin", case, share < NO_POINTS, evidence, cause, remedy)
 
 
 def plateau(
@@ -115,13 +106,12 @@ def input_sensitivity(case: Case) -> Finding:
         f"{value:.1%} of the variance of the log-probabilities is due to the input ({count} images; expected above "
         f"{HARDLY_USED:.0%}, healthy networks have 85 to 95 %)."
     )
-    details = {"input_sensitivity": value, "images": count}
     if value >= HARDLY_USED:
-        return Finding("input_sensitivity", Status.PASS, evidence, details=details)
+        return Finding("input_sensitivity", Status.PASS, evidence)
     cause = "The same map whatever it sees: the signal is lost (dead layers, a cached tensor), only biases are learnt."
     remedy = "Look at `dead_relu`, `batchnorm` and `input`; then feed two different images and compare layer by layer."
     status = Status.FAIL if value < IGNORED else Status.WARN
-    return Finding("input_sensitivity", status, evidence, cause, remedy, details)
+    return Finding("input_sensitivity", status, evidence, cause, remedy)
 
 
 def cell_pattern(case: Case) -> Finding:
@@ -135,13 +125,6 @@ def cell_pattern(case: Case) -> Finding:
     value = statistics.cell_pattern(q, FLOOR)
     located = _located(seen)
     placed = _inner_placement(case)
-    details = {
-        "cell_pattern": value,
-        "located": located,
-        "points": placed.keypoints,
-        "phase": placed.phase if placed.keypoints else None,
-        "fullest": placed.fullest if placed.keypoints else None,
-    }
     evidence = f"{value:.0%} of what varies inside a cell is common to all cells (expected below {ALIKE_CELLS:.0%})"
     if located is not None:
         evidence += f"; in {located:.0%} of the cells with a point the strongest pixel is within 2 px of it"
@@ -156,14 +139,14 @@ def cell_pattern(case: Case) -> Finding:
     # Where points are located, the empty cells alone may be alike: as when a single image is overfitted.
     alike = value >= SAME_CELLS or (value >= ALIKE_CELLS and (located is None or located < LOCATED))
     if not alike and not on_grid:
-        return Finding("cell_pattern", Status.PASS, evidence, details=details)
+        return Finding("cell_pattern", Status.PASS, evidence)
     if alike:
         cause = "Every 8x8 cell looks the same: features without spatial variation, or only the mean label is learnt."
         remedy = "Look at the features' variance over cells before the head, at pooling and strides; see also `labels`."
     else:
         cause = "Grid: points crowd on one row or column of the cells: over-weighted positives, or wrong labels."
         remedy = "Lower loss.positive_weight (the logit adjustment of DetectorObjective must be on); train longer."
-    return alarm("cell_pattern", case, alike and value >= SAME_CELLS, evidence, cause, remedy, details)
+    return alarm("cell_pattern", case, alike and value >= SAME_CELLS, evidence, cause, remedy)
 
 
 def _located(seen: Observation) -> float | None:
@@ -198,19 +181,18 @@ def border(case: Case) -> Finding:
     share = min(seen.statistics["border"] * area, 1.0) if points else 0.0
     # Odds, not the ratio of densities: that one is at most 1 / area, which is 2 for an image of 48x64.
     odds = share / max(1 - share, 1e-6) / (area / max(1 - area, 1e-6))
-    details = {"points": points, "on_border": share, "area": area, "odds": odds}
     if points < FEWEST:
         evidence = f"{points} points in {len(seen.logits)} images are too few to say where they are; see `dustbin`."
-        return Finding("border", Status.PASS, evidence, details=details)
+        return Finding("border", Status.PASS, evidence)
     evidence = (
         f"{share:.0%} of {points} points lie within 8 px of the outline, {area:.0%} of the image's area (odds "
         f"{odds:.1f}, expected below {NEAR_BORDER})."
     )
     if odds < NEAR_BORDER:
-        return Finding("border", Status.PASS, evidence, details=details)
+        return Finding("border", Status.PASS, evidence)
     cause = "Points crowd on the border: zero padding looks like an edge, and no label or mask teaches otherwise."
     remedy = "See `labels` first; mask cells beyond a warp (data.homography.border_margin); decode.border=4."
-    return Finding("border", Status.FAIL if odds > ON_BORDER else Status.WARN, evidence, cause, remedy, details)
+    return Finding("border", Status.FAIL if odds > ON_BORDER else Status.WARN, evidence, cause, remedy)
 
 
 def logit_scale(case: Case) -> Finding:
@@ -222,26 +204,19 @@ def logit_scale(case: Case) -> Finding:
     overflow = seen.statistics["naive_exp_overflow"]
     naive = _naive_loss(seen)
     stable = float(detector_loss(seen.logits, seen.batch["target"], seen.batch["valid"])[0])
-    details = {
-        "cell_scale": scale,
-        "logit_max": largest,
-        "naive_exp_overflow": overflow,
-        "naive_loss": naive if math.isfinite(naive) else None,
-        "detector_loss": stable,
-    }
     evidence = (
         f"The cells' logsumexp differ by up to {scale:.1f} and |logit| reaches {largest:.1f} (expected below {FAR:.0f} "
         f"and {LARGE:.0f}); a naive softmax, sum(exp(logit)), overflows or vanishes in {overflow:.0%} of the cells: "
         f"the mean of -log p is {naive:.4g} that way, {stable:.4g} by losses.detector_loss."
     )
     if scale < FAR and largest < LARGE and overflow == 0:
-        return Finding("logit_scale", Status.PASS, evidence, details=details)
+        return Finding("logit_scale", Status.PASS, evidence)
     cause = "The logits are huge everywhere: weights or features have grown (a rate too high, input not normalised)."
     if scale >= FAR:
         cause = "Cells live on different scales: an offset of 65 logits changes no probability, but exp() overflows."
     remedy = "Keep to losses.detector_loss (logsumexp per cell, fp32); lower optimizer.lr, more weight_decay, a norm."
     status = Status.FAIL if overflow > 0 or scale > SCALE else Status.WARN
-    return Finding("logit_scale", status, evidence, cause, remedy, details)
+    return Finding("logit_scale", status, evidence, cause, remedy)
 
 
 def _naive_loss(seen: Observation) -> float:

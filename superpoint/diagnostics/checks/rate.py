@@ -3,7 +3,6 @@
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -80,18 +79,9 @@ class RateEvidence:
             return f"{text}; no training steps logged yet"
         return f"{text}; loss {self.initial:.2f} -> {self.loss:.3g} in {self.found[-1].last} steps"
 
-    def finding(self, status: Status, evidence: str = "", cause: str = "", remedy: str = "", **more: Any) -> Finding:
-        details = {
-            "rate": self.rate,
-            "best_rate": self.best,
-            "unstable_rate": self.unstable,
-            "loss": self.loss,
-            "initial_loss": self.initial,
-            "steps_at_full_rate": self.steps,
-            **more,
-        }
+    def finding(self, status: Status, evidence: str = "", cause: str = "", remedy: str = "") -> Finding:
         text = sentence(self.text + evidence)
-        return Finding("learning_rate", status, text, sentence(cause), sentence(remedy), details)
+        return Finding("learning_rate", status, text, sentence(cause), sentence(remedy))
 
 
 def rate_evidence(case: Case) -> RateEvidence:
@@ -116,12 +106,8 @@ def rate_evidence(case: Case) -> RateEvidence:
 def learning_rate(case: Case) -> Finding:
     """Is the rate too high, too low, or without decay on a plateau?"""
     seen, config, growth = rate_evidence(case), case.config, largest_growth(case)
-    found, start = seen.found, seen.start
+    found, start, finding = seen.found, seen.start, seen.finding
     recall = late_mean(found, "recall")
-
-    def finding(status: Status, evidence: str = "", cause: str = "", remedy: str = "") -> Finding:
-        finite = growth if math.isfinite(growth) else None
-        return seen.finding(status, evidence, cause, remedy, kernel_growth=finite)
 
     if growth > GROWN:
         size = f"{growth:.3g} times" if math.isfinite(growth) else "beyond any number of times"

@@ -185,4 +185,4 @@ def explain_matching(matching: MatchScore, figures: Mapping[str, float], config:
     else:
         cause = "Some points are not told apart: short descriptors, a loss that has settled, or points that look alike."
         remedy = "Raise model.descriptor_dim or --steps; look at matches.png: repeated texture cannot be told apart."
-    return Finding("matching", Status.FAIL, seen, cause, remedy, {"asked": matching.asked, "wrong": matching.wrong})
+    return Finding("matching", Status.FAIL, seen, cause, remedy)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from torch import Tensor
 from superpoint.geometry.homography import resize_points
 from superpoint.losses.descriptor import cell_centres, map_points
 from superpoint.training.objectives import NEAR
-from superpoint.visualize import GREEN, VERMILION, contact_sheet, enlarge, to_rgb
+from superpoint.visualize import contact_sheet, draw_matches, enlarge, to_rgb
 
 SHOWN_WIDTH = 512  # pixels to which a smaller view is enlarged
 
@@ -88,13 +87,7 @@ def draw_correspondences(batch: Mapping[str, Tensor], matches: NearestMatches, i
     canvas = np.concatenate([enlarge(to_rgb(view), scale) for view in views], axis=1)
     points[1] = points[1] + np.array([views[0].shape[1] * scale, 0])
     asked, best, right = (each[index].cpu().numpy() for each in (matches.asked, matches.best, matches.right))
-    numbers = np.flatnonzero(asked)
-    for k in sorted(numbers, key=lambda k: not right[k]):  # the wrong ones on top
-        color = GREEN if right[k] else VERMILION
-        start, end = (np.rint(xy).astype(int).tolist() for xy in (points[0][k], points[1][best[k]]))
-        cv2.line(canvas, start, end, color, 1 if right[k] else 2, cv2.LINE_AA)
-        for xy in (start, end):
-            cv2.circle(canvas, xy, 2, color, -1, cv2.LINE_AA)
+    draw_matches(canvas, points[0][asked], points[1][best[asked]], right[asked])
     found = int((asked & right).sum())
-    title = f"{found} of {len(numbers)} correspondences match within {NEAR:g} px (thin, green)"
+    title = f"{found} of {int(asked.sum())} correspondences match within {NEAR:g} px (green lines)"
     return contact_sheet([canvas], [title], columns=1)

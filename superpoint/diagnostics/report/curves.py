@@ -10,10 +10,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from superpoint.visualize import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, plot_color
 
@@ -21,7 +20,6 @@ ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # yellow is too faint on 
 DASHES = ((), (5.0, 2.5), (1.5, 1.8), (7.0, 2.0, 1.5, 2.0))  # SVG's unit: CSS pixels
 WIDTH, HEIGHT = 388, 236  # CSS pixels: three panels beside each other on a page 1200 wide, one on a telephone
 MAX_POINTS = 80  # of a curve: longer ones are averaged
-MAX_COLUMNS = 200  # of a matrix
 LOG_FROM = 5.0  # largest over smallest value from which a logarithmic axis is worth it
 PLAIN, COMMAS = StrMethodFormatter("{x:g}"), StrMethodFormatter("{x:,.6g}")
 STYLE: dict[Any, Any] = {
@@ -65,30 +63,8 @@ class Curve:
         return (finite[0], finite[-1]) if finite else None
 
 
-class Drawing:
-    """A plot of `width` x `height` CSS pixels: `draw` fills its figure."""
-
-    width, height = WIDTH, HEIGHT
-
-    def draw(self, figure: Figure) -> None:
-        raise NotImplementedError
-
-    def svg(self) -> str:
-        buffer = io.StringIO()
-        with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=(self.width / 96, self.height / 96))  # 96 CSS pixels per inch
-            self.draw(figure)
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=192)
-        text = buffer.getvalue()
-        return text[text.index("<svg") :]
-
-    @property
-    def uri(self) -> str:
-        return data_uri(self.svg().encode(), "image/svg+xml")
-
-
 @dataclass(frozen=True)
-class Panel(Drawing):
+class Panel:
     """Curves with common axes.
 
     Attributes:
@@ -108,6 +84,7 @@ class Panel(Drawing):
     x_label: str = "step"
     x_end: float = 0.0
     note: str = ""
+    width, height = WIDTH, HEIGHT  # of the picture, for the page
 
     @property
     def shown(self) -> list[Curve]:
@@ -129,6 +106,19 @@ class Panel(Drawing):
         words = "; ".join(f"{name}: from {first:.3g} to {last:.3g}" for name, (first, last) in ends)
         return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {words}."
 
+    def svg(self) -> str:
+        buffer = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=(WIDTH / 96, HEIGHT / 96))  # 96 CSS pixels per inch
+            self.draw(figure)
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        text = buffer.getvalue()
+        return text[text.index("<svg") :]
+
+    @property
+    def uri(self) -> str:
+        return data_uri(self.svg().encode(), "image/svg+xml")
+
     def draw(self, figure: Figure) -> None:
         # Fixed margins: the frames of panels above each other line up whatever their tick labels.
         axes = figure.add_axes((70 / WIDTH, 42 / HEIGHT, 1 - 84 / WIDTH, 1 - 52 / HEIGHT))
@@ -142,55 +132,6 @@ class Panel(Drawing):
         axes.set_xlabel(self.x_label)
         axes.set_ylabel(f"{self.unit} (log scale)" if self.logarithmic else self.unit, parse_math=False)
         axes.yaxis.set_label_coords(-57 / (WIDTH - 84), 0.5)
-
-
-@dataclass(frozen=True)
-class Matrix(Drawing):
-    """Values [rows, steps] as colours, white if not finite; a column reaches to the next one's step.
-
-    With `log` colours follow the logarithm, and values that are not positive are white.
-    """
-
-    title: str
-    unit: str
-    rows: Sequence[str]
-    steps: Sequence[float]
-    values: NDArray[np.float64]
-    log: bool = False
-
-    @property
-    def height(self) -> int:
-        return max(HEIGHT, 60 + 14 * len(self.rows))
-
-    @property
-    def alt(self) -> str:
-        ends = zip(self.rows, (row[np.isfinite(row)] for row in self.values), strict=True)
-        words = ", ".join(f"{name} {row[-1]:.2g}" for name, row in ends if len(row))
-        return f"{self.title} by row and step. At the end: {words}."
-
-    def draw(self, figure: Figure) -> None:
-        size = math.ceil(len(self.steps) / MAX_COLUMNS)
-        values = np.ma.stack([groups(row, size).mean(axis=1) for row in self.values])
-        values = np.ma.masked_less_equal(values, 0) if self.log else values
-        low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 1.0)
-        norm = LogNorm(low, max(high, 1.5 * low)) if self.log else Normalize(min(low, 0.0), max(high, 0.1))
-        steps = self.steps[::size]
-        edges = np.append(steps, 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[-1] + 1)
-        figure.set_layout_engine("constrained")
-        axes = figure.subplots()
-        lines = np.arange(len(self.rows) + 1)
-        mesh = axes.pcolormesh(edges, lines, values, norm=norm, rasterized=True)
-        axes.set_yticks(lines[:-1] + 0.5, self.rows, parse_math=False)
-        axes.tick_params(axis="y", length=0, labelsize=7)
-        axes.invert_yaxis()
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(COMMAS)
-        axes.set_xlabel("step")
-        ticks = _ticks(low, high) if self.log else MaxNLocator(5)
-        bar = figure.colorbar(mesh, ax=axes, ticks=ticks, format=PLAIN, aspect=28, pad=0.02)
-        bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.ax.tick_params(labelsize=7)
-        bar.set_label(self.unit, parse_math=False)
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
-from superpoint.diagnostics.report.curves import Drawing
+from superpoint.diagnostics.report.curves import Panel
 from superpoint.diagnostics.report.facts import Table, key_figures, verdict
 from superpoint.diagnostics.report.pictures import Picture
 from superpoint.diagnostics.report.record import RunRecord, date
@@ -39,7 +39,7 @@ class Content:
     """
 
     text: str = ""
-    panels: Mapping[str, Sequence[Drawing]] = field(default_factory=dict)
+    panels: Mapping[str, Sequence[Panel]] = field(default_factory=dict)
     figures: Sequence[Picture] = ()
     sheet: Sequence[Picture] = ()
     tables: Sequence[Table] = ()

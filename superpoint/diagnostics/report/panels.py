@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint.diagnostics.report.curves import Curve, Matrix, Panel
+from superpoint.diagnostics.report.curves import Curve, Panel
 from superpoint.diagnostics.report.record import RunRecord, lookup, number
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic).
-LAYER_MAPS = (
+LAYER_CURVES = (
     ("update_ratio", "Update ratio", "|change of the weight| / |weight|", True),
     ("grad_norm", "Gradient norm of the weight", "gradient norm", True),
     ("std", "Spread of the output", "standard deviation", True),
@@ -34,6 +34,7 @@ OUTPUT_CURVES = (
     ("naive_exp_overflow", "Cells where a naive exp() overflows", "share of cells", False, SHARE),
 )
 BIN = 4.0  # degrees
+MAX_LAYERS = 12  # curves that can be told apart
 
 
 def curves(record: RunRecord, event: str, names: Mapping[str, str], first: int = 0) -> list[Curve]:
@@ -113,18 +114,18 @@ def probe_panels(record: RunRecord) -> list[Panel]:
     ]
 
 
-def layer_maps(record: RunRecord) -> list[Matrix]:
-    """Return what probes measure: a row per layer, a column per probed step."""
-    probes = [entry for entry in record.history.events("probe") if isinstance(entry.get("layers"), Mapping)]
-    names = dict.fromkeys(name for entry in probes for name in entry["layers"])
-    maps = []
-    steps = [entry["step"] for entry in probes]
-    for key, title, unit, log in LAYER_MAPS:
-        rows = {name: [number(lookup(entry["layers"], name, key)) for entry in probes] for name in names}
-        rows = {name: values for name, values in rows.items() if np.isfinite(values).any()}
-        if rows:
-            maps.append(Matrix(title, unit, list(rows), steps, np.array(list(rows.values())), log))
-    return maps
+def layer_panels(record: RunRecord) -> list[Panel]:
+    """Return what probes measure of layers: one curve each, of more than MAX_LAYERS evenly chosen ones."""
+    found = [lookup(entry, "layers") for entry in record.history.events("probe")]
+    names = list(dict.fromkeys(name for layers in found if isinstance(layers, Mapping) for name in layers))
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(MAX_LAYERS, len(names))).round().astype(int)).tolist()
+    shown = [(index, names[place]) for index, place in enumerate(chosen)]
+    return [
+        Panel(
+            title, unit, [Curve(name, *record.curve("probe", "layers", name, key), index) for index, name in shown], log
+        )
+        for key, title, unit, log in LAYER_CURVES
+    ]
 
 
 def descriptor_panels(record: RunRecord) -> list[Panel]:

@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Iterable, Sequence
 
-from superpoint.diagnostics.report.curves import MAX_POINTS, Drawing, Panel
+from superpoint.diagnostics.report.curves import MAX_POINTS, Panel
 from superpoint.diagnostics.report.facts import default_config, rich_table
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import layer_maps, probe_panels
+from superpoint.diagnostics.report.panels import MAX_LAYERS, layer_panels, probe_panels
 from superpoint.diagnostics.report.pictures import Picture, read_picture
 from superpoint.diagnostics.report.record import SYNTHETIC, RunRecord
 from superpoint.evaluation.synthetic import primitive_table, summary_table
@@ -32,7 +32,7 @@ def curves_section(panels: Sequence[Panel], record: RunRecord) -> Section:
     return Section("curves", "Curves", Content(text, drawn, notes=notes))
 
 
-def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Drawing]]:
+def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Panel]]:
     """Return the panels that have a value, under their heading."""
     drawn = [panel for panel in panels if panel.shown]
     return {heading: drawn} if drawn else {}
@@ -40,9 +40,8 @@ def plots(panels: Iterable[Panel], heading: str = "") -> dict[str, Sequence[Draw
 
 def inside(record: RunRecord) -> Section:
     """Return layers and output in the steps that were probed."""
-    layers = layer_maps(record)
-    panels = ({"Layers": layers} if layers else {}) | plots(probe_panels(record), "Output")
-    text = "Single steps, train.probe_every apart. Layers: one row per layer, input on top."
+    panels = plots(layer_panels(record), "Layers") | plots(probe_panels(record), "Output")
+    text = f"Single steps, train.probe_every apart. At most {MAX_LAYERS} layers, evenly chosen from input to output."
     absent = ["The log holds no line of the event probe; train.probe_every sets how often one is written."]
     return Section("inside", "Inside the network", Content(text, panels) if panels else Content(notes=absent))
 

@@ -104,8 +104,7 @@ def test_one_pair_is_judged_by_its_own_places(joint: Case) -> None:
 
 def test_evidence_is_what_the_objective_logs(joint: Case) -> None:
     seen = observe_pairs(joint)
-    found = descriptor_matching(joint)
-    assert found.details["positive"] == pytest.approx(float(seen.positive.mean()), abs=1e-4)
+    assert f"two views of a point {float(seen.positive.mean()):.2f}" in descriptor_matching(joint).evidence
     asked, wrong = (int(each) for each in (seen.forth.asked.sum() * 2, seen.forth.wrong + seen.back.wrong))
     assert seen.figures["matching_accuracy"] == pytest.approx(1 - wrong / asked, abs=1e-6)
     assert 0 < seen.chance < 0.3

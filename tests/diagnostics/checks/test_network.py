@@ -30,9 +30,7 @@ class Plain(nn.Module):
 
 def test_dead_channels_are_counted_and_named(healthy: Case) -> None:
     found = dead_relu(faults.dead_channels(healthy))
-    assert found.details["dead"]["detector.hidden.2"] == pytest.approx(2 / 3)
-    assert "'detector.hidden.2'" in found.evidence
-    assert sum(found.details["dead"].values()) == pytest.approx(2 / 3)
+    assert "'detector.hidden.2' has most dead channels, 67%" in found.evidence
 
 
 def test_some_dying_channels_are_a_warning(healthy: Case) -> None:
@@ -41,7 +39,7 @@ def test_some_dying_channels_are_a_warning(healthy: Case) -> None:
 
     found = dead_relu(faults.with_network(healthy, change))
     assert found.status is Status.WARN
-    assert found.details["dead"]["encoder.stages.3.0.2"] == pytest.approx(0.25)
+    assert "'encoder.stages.3.0.2' has most dead channels, 25%" in found.evidence
 
 
 @pytest.mark.parametrize(
@@ -93,6 +91,6 @@ def test_batchnorm_leaves_the_buffers_alone(healthy: Case) -> None:
     before = {name: tensor.clone() for name, tensor in broken.model.named_buffers()}
     found = batchnorm(broken)
     assert all(torch.equal(tensor, before[name]) for name, tensor in broken.model.named_buffers())
-    assert found.details["layers"]["encoder.stages.2.1.1"]["shift"] == pytest.approx(1.5, abs=0.2)
-    assert found.details["loss_evaluation_mode"] > 1.5 * found.details["loss_training_mode"]
+    assert "'encoder.stages.2.1.1'" in found.evidence
+    assert found.status is Status.FAIL
     assert not broken.model.training

@@ -1,6 +1,7 @@
 """Checks of the output: their numbers, and where they stop judging."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -48,10 +49,8 @@ def test_plateau_is_the_lowest_loss_of_a_constant(gamma: float) -> None:
 def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case) -> None:
     found = dustbin(faults.all_dustbin(healthy))
     assert found.status is Status.FAIL
-    assert found.details["recall"] == 0
-    assert found.details["loss"] > found.details["plateau"]
-    assert f"{found.details['plateau']:.3f} (the plateau)" in found.evidence
-    assert "bias" in found.remedy
+    assert "(the plateau)" in found.evidence
+    assert "Worse than a constant: look at the dustbin's bias" in found.remedy
 
 
 def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case) -> None:
@@ -60,7 +59,6 @@ def test_a_run_on_the_plateau_is_excused_in_its_first_samples(healthy: Case) -> 
     stuck = faults.with_logits(healthy, lambda logits: logits * 0 + class_frequencies[:, None, None])
     found = dustbin(stuck)
     assert found.status is Status.FAIL
-    assert found.details["loss"] == pytest.approx(found.details["plateau"], rel=0.1)
     assert "loss on that plateau" in found.cause
     young = dustbin(replace(stuck, history=YOUNG))
     assert young.status is Status.WARN
@@ -100,18 +98,17 @@ def test_a_weak_dependence_on_the_input_is_a_warning(healthy: Case) -> None:
 
 def test_logit_scale_shows_the_naive_result_and_ours(healthy: Case) -> None:
     found = logit_scale(faults.scattered_scales(healthy))
-    assert found.details["naive_exp_overflow"] > 0
-    assert found.details["naive_loss"] is None  # NaN: infinity over infinity
-    assert found.details["detector_loss"] == pytest.approx(logit_scale(healthy).details["detector_loss"], rel=1e-4)
-    assert f"is nan that way, {found.details['detector_loss']:.4g} by losses.detector_loss" in found.evidence
-    right = logit_scale(healthy).details
-    assert right["naive_loss"] == pytest.approx(right["detector_loss"], rel=1e-4)
+    losses = re.compile(r"is (\S+) that way, (\S+) by losses.detector_loss")
+    broken, right = (losses.search(each.evidence) for each in (found, logit_scale(healthy)))
+    assert broken
+    assert right
+    assert (broken[1], broken[2]) == ("nan", right[2])  # infinity over infinity
+    assert right[1] == right[2]
 
 
 def test_drifting_logits_are_a_warning_before_they_overflow(healthy: Case) -> None:
     found = logit_scale(faults.with_logits(healthy, lambda logits: logits + 55))
     assert found.status is Status.WARN
-    assert found.details["naive_exp_overflow"] == 0
     assert "huge everywhere" in found.cause
     assert "different scales" in logit_scale(faults.scattered_scales(healthy)).cause
 
@@ -121,7 +118,6 @@ def test_a_pattern_in_all_cells_is_found(healthy: Case) -> None:
     pattern[:DUSTBIN:9] = 25.0  # the diagonal of every cell
     found = cell_pattern(faults.with_logits(healthy, lambda logits: logits + pattern[:, None, None]))
     assert found.status is Status.FAIL
-    assert found.details["cell_pattern"] > 0.85
     assert cell_pattern(replace(faults.pooled_features(healthy), history=YOUNG)).status is Status.WARN
 
 
@@ -134,8 +130,6 @@ def test_empty_cells_may_be_alike_where_points_are_located(healthy: Case) -> Non
         return torch.where(empty, pattern[:, None, None] + 0 * logits, logits)
 
     found = cell_pattern(faults.with_logits(healthy, fill))
-    assert found.details["cell_pattern"] > 0.5
-    assert found.details["located"] > 0.5
     assert found.status is Status.PASS
 
 
@@ -150,13 +144,12 @@ def test_a_grid_of_points_is_found(healthy: Case) -> None:
 
     found = cell_pattern(faults.with_logits(healthy, to_first_column))
     assert found.status is not Status.PASS
-    assert found.details["fullest"] > 0.9
+    assert "Grid" in found.cause
 
 
 def test_border_is_judged_by_odds(healthy: Case) -> None:
-    found = border(faults.points_on_border(healthy))
-    assert found.details["odds"] > 10
-    assert found.details["area"] == pytest.approx(1 - 80 * 112 / (96 * 128))
+    share = f"{1 - 80 * 112 / (96 * 128):.0%} of the image's area"
+    assert share in border(faults.points_on_border(healthy)).evidence
     few = border(faults.all_dustbin(healthy))
     assert few.status is Status.PASS
     assert "too few" in few.evidence

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from superpoint.diagnostics.report.curves import Curve, Matrix, Panel, groups
+from superpoint.diagnostics.report.curves import Curve, Panel, groups
 
 NAN = float("nan")
 
@@ -59,21 +59,8 @@ def test_names_that_matplotlib_would_read_as_formulas() -> None:
     panel = Panel("t", "a$\\frac$b", [Curve("$\\bad{", [0, 1], [1.0, 2.0])])
     assert "svg" in panel.svg()
     assert "from 1 to 2" in panel.alt
-    assert "svg" in Matrix("t", "$", ["$x\\"], [0, 100], np.ones((1, 2))).svg()
 
 
 def test_no_two_of_twelve_curves_look_alike() -> None:
     looks = {(curve.color, curve.dashes) for curve in (Curve("", [], [], index=index) for index in range(12))}
     assert len(looks) == 12
-
-
-@pytest.mark.parametrize("log", [True, False])
-def test_matrix_with_gaps_constants_and_many_columns(log: bool) -> None:
-    values = np.array([[1e-3, np.nan, 0.0], [2e-3, 5e-3, -1.0]])
-    for matrix in (values, values[:, :1], np.full((2, 2), np.nan), np.tile(values, 100)):
-        one = Matrix("t", "ratio", ["first", "second"], range(matrix.shape[1]), matrix, log=log)
-        assert ET.fromstring(one.svg()).tag.endswith("svg")
-    figure = Figure()
-    one.draw(figure)
-    assert figure.axes[0].collections[0].get_array().shape == (2, 150)  # type: ignore[union-attr]
-    assert "first 0, second -1" in one.alt

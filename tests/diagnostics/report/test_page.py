@@ -98,7 +98,7 @@ def test_missing_parts_are_named(page: Outline) -> None:
 
 def test_probe_lines_become_pictures() -> None:
     page = Outline(render(record(history=[probe_line(step) for step in (0, 20)], config={})))
-    assert any("encoder.0 0.021, detector 0.002" in str(image["alt"]) for image in page.images)
+    assert any("detector: from 0.002 to 0.002" in str(image["alt"]) for image in page.images)
 
 
 def test_a_color_bar_follows_the_power() -> None:

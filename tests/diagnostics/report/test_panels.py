@@ -7,7 +7,7 @@ from superpoint.config import SuperPointConfig
 from superpoint.diagnostics.report.facts import default_config
 from superpoint.diagnostics.report.panels import (
     descriptor_panels,
-    layer_maps,
+    layer_panels,
     probe_panels,
     similarity_panel,
     training_panels,
@@ -33,13 +33,13 @@ def test_a_run_that_broke_marks_the_step() -> None:
 
 def test_probe_lines_become_layers_and_curves() -> None:
     probed = record(history=[probe_line(step) for step in (0, 20, 40)])
-    maps = layer_maps(probed)
-    assert [each.title for each in maps] == ["Update ratio", "Dead channels"]
-    assert maps[0].rows == ["encoder.0", "detector"]
-    np.testing.assert_allclose(maps[0].values, [[0.001, 0.021, 0.041], [0.002] * 3])
+    panels = [panel for panel in layer_panels(probed) if panel.shown]
+    assert [each.title for each in panels] == ["Update ratio", "Dead channels"]
+    assert [curve.name for curve in panels[0].curves] == ["encoder.0", "detector"]
+    np.testing.assert_allclose([curve.y for curve in panels[0].curves], [[0.001, 0.021, 0.041], [0.002] * 3])
     assert [panel.curves[0].y for panel in probe_panels(probed) if panel.shown][1] == [0.0, 20.0, 40.0]
     strange = record(history=[{"step": 0, "event": "probe", "layers": [1], "output": None}])
-    assert layer_maps(strange) == []
+    assert not any(panel.shown for panel in layer_panels(strange))
     assert not any(panel.shown for panel in probe_panels(strange))
 
 
