@@ -13,7 +13,7 @@ from superpoint.diagnostics.report.record import RunRecord, lookup, number
 
 # Keys of "layers" in a probe line: (key, title, unit, logarithmic).
 LAYER_CURVES = (
-    ("update_ratio", "Update ratio", "|change of the weight| / |weight|", True),
+    ("update_ratio", "Update ratio", "|change| / |weight|", True),
     ("grad_norm", "Gradient norm of the weight", "gradient norm", True),
     ("std", "Spread of the output", "standard deviation", True),
     ("mean", "Mean of the output", "mean", False),

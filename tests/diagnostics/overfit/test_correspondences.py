@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -59,5 +60,6 @@ def test_lines_are_green_where_right() -> None:
     asked, right = torch.tensor([[True, True, False]]), torch.tensor([[True, False, True]])
     for shown, expected in ((asked, {GREEN, VERMILION}), (asked & right, {GREEN})):
         matches = NearestMatches(shown, torch.tensor([[0, 0, 2]]), right)
-        picture = draw_correspondences(batch, matches, 0)
-        assert set(map(tuple, picture.reshape(-1, 3).tolist())) & {GREEN, VERMILION} == expected
+        picture = draw_correspondences(batch, matches, 0).astype(int)
+        near = {color for color in (GREEN, VERMILION) if np.abs(picture - color).max(axis=2).min() < 20}
+        assert near == expected
