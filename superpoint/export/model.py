@@ -5,16 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from superpoint.backends import make_network
-from superpoint.backends.exported import open_exported
 from superpoint.config.export import ExportConfig
-from superpoint.data.pairs import ViewPair
 from superpoint.errors import UserError
 from superpoint.export.formats import Settings, output_names, write_model
-from superpoint.export.loss import EPS, Loss, calibration_images, measure_losses, photograph_pairs
+from superpoint.export.numbers import photograph_pairs, views
 from superpoint.export.parity import MIN_COSINE, Parity, measure_parity
 from superpoint.files import write_json
-from superpoint.models.superpoint import SuperPoint
 from superpoint.models.weights import load_weights, model_from_state
 
 
@@ -23,7 +19,7 @@ def export_model(
 ) -> list[Parity]:
     """Write the network of `source` to `out`, compare it with torch in fp32, and write FILE.parity.json.
 
-    With fewer bits, what that loses and gains on pairs of photographs is printed and written, too.
+    With fewer bits they are compared on held-out photographs, too.
 
     Args:
         source: see `models.load_network`.
@@ -37,48 +33,30 @@ def export_model(
     out, settings, form = Path(out), settings or Settings(), config.form
     state, model_config, _ = load_weights(source)
     model = model_from_state(state, model_config, source).eval()
-    pairs: tuple[list[ViewPair], list[ViewPair]] = ([], [])
+    some, others = ([], [])
     if config.numbers != "fp32":
-        pairs = photograph_pairs(config.calibrate, model.channels, config.size)
+        some, others = photograph_pairs(config.calibrate, model.channels, config.size)
     metadata = {"source": Path(source).name, "model_config": model_config}
-    write_model(model, form, out, settings, metadata, config, calibration_images(pairs[0]) if config.int8 else ())
-    found = measure_parity(model, form, out, settings, config)
-    losses = _losses(model, out, config, pairs[1]) if pairs[1] else {}
+    write_model(model, form, out, settings, metadata, config, [each.numpy() for each in views(some)])
+    found = measure_parity(model, form, out, settings, config, views(others))
     report = {
         "file": out.name,
         "format": form,
         "outputs": output_names(model, form),
         "decoder": asdict(settings),
         "parity": [each.row() for each in found],
-        "photographs": {name: each._asdict() for name, each in losses.items()},
     }
     beside = out.with_name(f"{out.name}.parity.json")
     write_json(beside, report)
     console = Console()
     for each in found:
         console.print(_line(each), soft_wrap=True)
-    for name, each in losses.items():
-        times = each.milliseconds / losses[next(reversed(losses))].milliseconds
-        console.print(
-            f"{name}: {each.within:.1%} of the keypoints of fp32 within 1 px, MMA@{EPS} {each.mma:.3f}, "
-            f"{each.milliseconds:.1f} ms ({times:.2f} times this file's)",
-            soft_wrap=True,
-        )
     size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
     console.print(f"{form}: {out} ({size / 1e6:.1f} MB), {beside.name} beside it", soft_wrap=True)
     for each in found:
         if not each.passed:
             raise UserError(f"{out}: another network than torch's: {_line(each)}")
     return found
-
-
-def _losses(model: SuperPoint, out: Path, config: ExportConfig, pairs: list[ViewPair]) -> dict[str, Loss]:
-    """Measure the file beside the network as it is, in fp32 and, where that is native, bf16."""
-    network = open_exported(out)
-    fast = make_network(model, device="cpu")
-    networks = {"fp32": make_network(model, network.backend, "fp32", "cpu")}
-    networks |= {f"{fast.backend} bf16": fast} if fast.precision == "bf16" else {}
-    return measure_losses({**networks, config.numbers: network}, pairs)
 
 
 def _line(parity: Parity) -> str:

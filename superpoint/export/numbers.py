@@ -1,4 +1,4 @@
-"""Graphs of fewer bits: fp16 in ONNX, int8 in ONNX and OpenVINO."""
+"""Graphs of fewer bits: fp16 in ONNX, int8 in ONNX and OpenVINO; photographs to calibrate with."""
 
 import contextlib
 import io
@@ -9,9 +9,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from superpoint.backends.network import need
 from superpoint.backends.openvino import unreported
+from superpoint.config.evaluation import EvaluatePairsConfig
+from superpoint.data.pairs import ViewPair
+from superpoint.evaluation.views import find_jobs
+from superpoint.geometry.cells import image_tensor
+
+PHOTOGRAPHS = 60  # at most; every HELD_OUT-th is measured on, the others calibrate
+HELD_OUT = 3
+SIZE = (480, 640)  # (height, width) where a graph takes any
+
+
+def photograph_pairs(
+    folder: str | None, channels: int = 1, size: Sequence[int] | None = None
+) -> tuple[list[ViewPair], list[ViewPair]]:
+    """Return generated pairs (two kinds per photograph) of photographs to calibrate with, and of others to measure on.
+
+    One photograph alone serves both. Folder None: those of scikit-image.
+
+    Raises: UserError for a photograph that cannot be read, or if there is none.
+    """
+    config = EvaluatePairsConfig(generated_size=list(size or SIZE), generated_pairs=1, limit=PHOTOGRAPHS)
+    pairs = [job.load() for job in find_jobs(config, None, folder, channels=channels)[0]]
+    held_out = set(list(dict.fromkeys(pair.sequence for pair in pairs))[::HELD_OUT])
+    measured = [pair for pair in pairs if pair.sequence in held_out]
+    return [pair for pair in pairs if pair.sequence not in held_out] or pairs, measured
+
+
+def views(pairs: Sequence[ViewPair]) -> list[Tensor]:
+    """Return all views, float32 [1, C, H, W], 0..1."""
+    return [image_tensor([image]).float() / 255 for pair in pairs for image in (pair.image_a, pair.image_b)]
 
 
 def onnx_half(proto: Any) -> Any:

@@ -1,7 +1,7 @@
 """Whether an exported file finds the keypoints and descriptors that torch finds in fp32."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,19 @@ class Parity:
 
 
 def measure_parity(
-    model: SuperPoint, form: str, path: Path, settings: Settings, config: ExportConfig | None = None
+    model: SuperPoint,
+    form: str,
+    path: Path,
+    settings: Settings,
+    config: ExportConfig | None = None,
+    photographs: Iterable[Tensor] = (),
 ) -> list[Parity]:
-    """Compare an exported file with its model on synthetic shapes, in each precision of the runtime.
+    """Compare an exported file with its model on synthetic shapes and `photographs`, in each precision of the runtime.
 
     A dense ONNX graph of a fixed shape is also read by OpenCV, if that is 5 or newer.
     """
     config = config or ExportConfig(form)
-    images = list(parity_images(model.channels, config.size))
+    images = [*parity_images(model.channels, config.size), *photographs]
     decode = DecodeConfig(**asdict(settings))
     expected = [features(model, image, decode, smoothing=0)[0] for image in watch(images, "torch")]
     precisions = ["fp32"] if config.numbers == "fp32" else ["auto"]
@@ -83,10 +88,12 @@ def measure_parity(
     runs = [(*_runner(form, path, each), each.replace("auto", config.numbers)) for each in precisions]
     if form == "onnx" and config.size and config.numbers == "fp32" and int(cv2.__version__.split(".")[0]) >= 5:
         runs.append((opencv_network(path), "opencv", "fp32"))
-    found, batch, sizes = [], config.batch or 1, (config.size,) if config.size else SIZES
+    found = []
     for run, runtime, precision in runs:
-        results = [_from_file(run, image, decode, batch) for image in watch(images, f"{runtime} {precision}")]
-        found.append(replace(_compare(runtime, precision, expected, results), sizes=sizes))
+        results = [
+            _from_file(run, image, decode, config.batch or 1) for image in watch(images, f"{runtime} {precision}")
+        ]
+        found.append(_compare(runtime, precision, expected, results))
     return found
 
 
@@ -149,7 +156,7 @@ def _compare(runtime: str, precision: str, expected: list[Features], found: list
         float(np.average(shares, weights=counts)) if sum(counts) else 0.0,
         required,
         float(joined.mean()) if joined.size else None,
-        SIZES,
+        tuple(dict.fromkeys((each.image_size[1], each.image_size[0]) for each in expected)),
     )
 
 
