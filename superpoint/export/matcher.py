@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from kornia.feature.lightglue import filter_matches, normalize_keypoints
+from kornia.feature.lightglue import filter_matches
 from torch import Tensor, nn
 
 from superpoint.backends.network import need, quiet
@@ -31,11 +31,8 @@ class PairGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         given = dict(zip(INPUTS, inputs, strict=True))
-        places = [self.matcher.posenc(normalize_keypoints(given[f"keypoints{i}"], given[f"size{i}"])) for i in (0, 1)]
-        states = [self.matcher.input_proj(given[f"descriptors{i}"]) for i in (0, 1)]
-        for layer in self.matcher.transformers:
-            states = layer(*states, *places)
-        found, _, scores, _ = filter_matches(self.matcher.log_assignment[-1](*states)[0], MIN_PROBABILITY)
+        filled = {f"filled{i}": torch.ones_like(given[f"keypoints{i}"][:, :, 0], dtype=torch.bool) for i in (0, 1)}
+        found, _, scores, _ = filter_matches(self.matcher(given | filled)["assignment"][-1], MIN_PROBABILITY)
         return found, scores
 
 
