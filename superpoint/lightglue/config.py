@@ -46,14 +46,14 @@ class MatcherDataConfig:
 class MatcherModelConfig:
     """LightGlue. See `models/lightglue.py`."""
 
-    input_dim: int = 0  # length of the descriptors; 0 = that of `network`
+    input_dim: int = 0  # length of the descriptors, filled in
     channels: int = 128
     layers: int = 5  # each of self-attention and cross-attention
     heads: int = 4
-    network: str = ""  # hash of the network whose features it matches; "" = of `network`
+    network: str = ""  # hash of the network whose features it matches, filled in
 
     def __post_init__(self) -> None:
-        check_numbers(self, "model.", input_dim=(0,), layers=(1, 64), heads=(1, 64), channels=(4, 4096))
+        check_numbers(self, "model.", layers=(1, 64), heads=(1, 64), channels=(4, 4096))
         if self.channels % (2 * self.heads):
             raise UserError(f"model.channels: found {self.channels}, expected a multiple of 2 x {self.heads} heads")
 
@@ -67,7 +67,6 @@ class MatcherConfig:
     run: str = "runs/matcher"  # run folder
     seed: int = 0
     network: str = "superpoint-lite"  # whose features are matched: as --model; it is not trained
-    weights: str | None = None  # of a matcher that training starts from; None = from nothing
     data: MatcherDataConfig = field(default_factory=MatcherDataConfig)
     model: MatcherModelConfig = field(default_factory=MatcherModelConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=5e-4))

@@ -140,17 +140,12 @@ def view_features(
 
 def open_views(config: MatcherConfig, network: SuperPoint | None = None) -> FeatureFile:
     """Open the file of features. Raises: UserError if it is no such file, of another network or other settings."""
-    network = network or load_network(config.network)
-    file, settings = FeatureFile(config.features), made_with(config, network)
+    file, settings = FeatureFile(config.features), made_with(config, network or load_network(config.network))
     found = file.attributes
-    if found.get("model") != settings["model"]:
-        raise UserError(
-            f"{file.path}: found features of another network ({found.get('network', 'unknown')}, hash "
-            f"{found.get('model', 'none')}), expected those of {config.network} ({settings['model']})"
-        )
     if found.get("key") != digest(settings):
         raise UserError(
-            f"{file.path}: found features made with other settings ({found.get('config', 'none')}), expected "
+            f"{file.path}: found features of network {found.get('network', 'unknown')} ({found.get('model', 'none')}) "
+            f"made with {found.get('config', 'no settings')}, expected {config.network} ({settings['model']}) and "
             f"{json.dumps(settings['config'])}; take another data.features"
         )
     return file
@@ -199,8 +194,8 @@ class ViewPairs(Dataset[dict[str, Tensor]]):
     def draw(self, index: int) -> tuple[Features, Features, Matrix]:
         """Return the features of both views, and the homography between them. Raises: UserError if they are damaged."""
         first, second = (self.file.read(name) for name in self.names(index))
-        if first.warp is None or second.warp is None or first.descriptors is None or second.descriptors is None:
-            raise UserError(f"{self.file.path}: found features without descriptors or warp, expected train-matcher's")
+        assert first.warp is not None
+        assert second.warp is not None
         return first, second, second.warp @ inverse(first.warp)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:

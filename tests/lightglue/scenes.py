@@ -30,7 +30,7 @@ def view(rng: np.random.Generator, places: np.ndarray, descriptors: np.ndarray, 
     found = np.concatenate([found, np.eye(DIM)[:1] + rng.normal(0, 0.1, (others, DIM))])  # clutter looks alike
     order = rng.permutation(len(points))
     found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return Features(points[order], None, found[order], SIZE[::-1], warp=warp)
+    return Features(points[order], None, found[order], (SIZE[1], SIZE[0]), warp=warp)
 
 
 def scenes(count: int, views: int = 3, keypoints: int = 40) -> dict[str, Features]:
