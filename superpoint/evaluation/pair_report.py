@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
@@ -18,7 +17,7 @@ from superpoint.data.pairs import ViewPair
 from superpoint.engine.display import watch
 from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
 from superpoint.evaluation.pairs import match_errors
-from superpoint.evaluation.tables import format_cell, make_table, markdown_table
+from superpoint.evaluation.tables import format_cell, make_table, publish
 from superpoint.features import Features
 from superpoint.files import make_folder, write_text
 from superpoint.geometry.homography import frame_corners, warp_points
@@ -73,14 +72,9 @@ def write_report(
     for kind in ("change", "sequence"):
         if any(each["kind"] == kind for each in found):
             tables.append(group_table(found, kind, f"By {kind}: RANSAC correctness @1 / @3 / @5 px and MMA @3 px"))
-    console = Console(width=max(Console().width, 140))
     extractors = {each["extractor"] for each in found}
-    for table in tables[: 3 if len(extractors) <= 4 else 2]:  # more columns do not fit: pairs.md has them
-        console.print(table)
-    text = f"# Image pairs\n\nData: {source}. Protocol: {config.describe()}. {count} pairs, {len(skipped)} left out.\n"
-    text += "".join(f"\n{table.title}\n\n{markdown_table(table)}" for table in tables)
-    text += "".join(f"\n- left out: {reason}" for reason in skipped) + ("\n" if skipped else "")
-    write_text(folder / "pairs.md", text)
+    shown = 3 if len(extractors) <= 4 else 2  # more columns do not fit: pairs.md has them
+    publish(folder / "pairs.md", tables, [f"data: {source}; {count} pairs, {len(skipped)} left out"], shown=shown)
     content = {"data": source, "protocol": protocol, "skipped": list(skipped), "summary": found}
     content["pairs"] = [record.row() | {"corner_errors": _finite(record.errors)} for record in records]
     write_text(folder / "pairs.json", json.dumps(content, indent=1, allow_nan=False))

@@ -19,10 +19,10 @@ def make_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     return table
 
 
-def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = ()) -> None:
-    """Print tables and then `lines`, and write both to the Markdown file `path`."""
+def publish(path: Path, tables: Sequence[Table], lines: Sequence[str] = (), *, shown: int | None = None) -> None:
+    """Print tables (the first `shown`) and then `lines`, and write all of them to the Markdown file `path`."""
     console = Console(width=max(Console().width, 150))  # narrower, names would be cut off
-    for table in tables:
+    for table in tables[:shown]:
         console.print(table)
     if lines:
         console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
