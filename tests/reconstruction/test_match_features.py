@@ -145,6 +145,8 @@ def test_mistakes(cli: CommandLine, features: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text("place/0/0.jpg place/0/9.jpg\n")
     found = line(images, "--pairs", tmp_path / "pairs.txt")
     assert "found 'place/0/9.jpg', expected one of the 12 images with features; did you mean" in found
+    (tmp_path / "pairs.txt").write_text("\n")
+    assert "pairs.txt: found no pair" in line(images, "--pairs", tmp_path / "pairs.txt")
     folder = tmp_path / "shards"
     folder.mkdir()
     for index, part in enumerate((list(images)[:6], list(images)[6:])):
