@@ -48,7 +48,10 @@ def read_pairs(path: str | Path) -> list[Pair]:
 
 
 def known_pairs(path: str | Path, names: Collection[str]) -> list[Pair]:
-    """Return the pairs of a list, each once. Raises: UserError for no pair, a name that is not in `names`, or with itself."""
+    """Return the pairs of a list, each once.
+
+    Raises: UserError for no pair, a name that is not in `names`, or one with itself.
+    """
     pairs = read_pairs(path)
     if not pairs:
         raise UserError(f"{path}: found no pair, expected two names per line")
