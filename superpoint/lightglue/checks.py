@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +115,7 @@ def features(case: MatcherCase) -> Finding:
         cause = f"The features are of another network than {case.config.network} ({case.network})."
     remedy = f"Remove {case.dataset.file.path}, so that it is made anew; train anew."
     good = made == case.network and true - usual > ALIKE
-    return _finding("features", good, evidence, cause, remedy, {"true": true, "usual": usual})
+    return _finding("features", good, evidence, cause, remedy)
 
 
 def labels(case: MatcherCase) -> Finding:
@@ -139,7 +138,7 @@ def labels(case: MatcherCase) -> Finding:
     elif right[1] > right[0]:
         cause = "The labels are transposed: matches0 must hold indices into image 1, matches1 into image 0."
     good = right[0] >= RIGHT_LABELS and matches >= FEW_MATCHES
-    return _finding("labels", good, evidence, cause, remedy, {"right": right[0], "matches": matches})
+    return _finding("labels", good, evidence, cause, remedy)
 
 
 def positions(case: MatcherCase) -> Finding:
@@ -182,7 +181,7 @@ def unmatchable(case: MatcherCase) -> Finding:
     return _finding("unmatchable", good, evidence, cause, "Look at data.far and `labels`; train on.", case)
 
 
-def _finding(name: str, good: bool, evidence: str, cause: str, remedy: str, case: Any = None) -> Finding:
+def _finding(name: str, good: bool, evidence: str, cause: str, remedy: str, case: MatcherCase | None = None) -> Finding:
     """Return PASS if `good`, else FAIL; given the `case`, a warning for a run that has only begun."""
     if not good and case is not None:
         return alarm(name, case, True, evidence, cause, remedy)
