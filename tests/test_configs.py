@@ -1,7 +1,7 @@
 """Recipes load by name, build their networks and say what they are for; mistakes are one clear line."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def test_recipes_load_by_name_and_are_described(path: Path) -> None:
         size = training.data.height, training.data.width
         build_classifier(training.model.name, 10, training.data.channels, size, init=training.model.init)
     elif isinstance(training, MatcherConfig):
-        build_matcher(**asdict(training.model) | {"input_dim": 64})
+        build_matcher(**asdict(replace(training.model, input_dim=64)))
     else:
         build_model(training.model)
         SyntheticShapes(training.data, training.seed)
