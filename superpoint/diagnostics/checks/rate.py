@@ -120,7 +120,8 @@ def learning_rate(case: Case) -> Finding:
         return finding(Status.FAIL, "", cause, "look at `labels` and `initial_loss` first; overfit a single image")
     learning = recall is not None and recall > LEARNING
     # A run that starts from trained weights starts low, and its loss rises with the curriculum: what it finds tells.
-    finds = config.weights is not None and recall is not None and recall > FINDS
+    warm = getattr(config, "weights", None) is not None  # a matcher starts from none
+    finds = warm and recall is not None and recall > FINDS
     frozen = seen.loss is not None and seen.loss > FROZEN * seen.initial and not finds
     if frozen and seen.steps >= FROZEN_STEPS:
         ended = bool(case.events("finished")) or seen.steps >= JUDGED_STEPS
