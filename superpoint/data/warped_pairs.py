@@ -147,7 +147,7 @@ class WarpedPairs(Dataset[dict[str, torch.Tensor]]):
 
         What lies beside an edge in depth differs between two real views; descriptors learn not to depend on it.
         """
-        other = self.source[int(rng.integers(min(len(self.source), ENDLESS)))][0]
+        other = self.source[int(rng.integers(len(self.source)))][0]
         other = cv2.resize(_mixed(other, 1.0, rng) if self.grey else other, view.shape[1::-1])
         hidden = np.zeros(mask.shape, np.uint8)
         for _ in range(int(rng.integers(1, 6))):

@@ -106,7 +106,9 @@ def fit_homography(
     return Homography(np.asarray(found * sign / (scale if scale > 1e-12 else 1.0), np.float64), inliers)
 
 
-def check_estimator(method: str, threshold: float | None, iterations: int | None, confidence: float) -> None:
+def check_estimator(
+    method: str, threshold: float | None, iterations: int | None = None, confidence: float = 0.5
+) -> None:
     """Raise UserError for an unknown estimator, or a value out of range."""
     check_one_of("method", method, ESTIMATORS)
     check_number("threshold", threshold, 0, above=True)

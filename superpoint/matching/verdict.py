@@ -6,9 +6,9 @@ from typing import NamedTuple, TypeAlias
 
 from numpy.typing import ArrayLike
 
-from superpoint.errors import UserError, check_number, check_one_of
+from superpoint.errors import UserError, check_one_of
 from superpoint.features import Features
-from superpoint.matching.homography import ESTIMATORS, MIN_MATCHES, THRESHOLDS, Homography, estimate_homography
+from superpoint.matching.homography import MIN_MATCHES, THRESHOLDS, Homography, check_estimator, estimate_homography
 from superpoint.matching.matches import Matches
 from superpoint.matching.two_view import SAMPLES, Essential, Fundamental, estimate_essential, estimate_fundamental
 
@@ -102,8 +102,7 @@ def false_alarms(
 
     Raises: UserError as `fit_homography`; ValueError for features without the size of their image.
     """
-    check_one_of("method", method, ESTIMATORS)
-    check_number("threshold", threshold, 0, above=True)
+    check_estimator(method, threshold)
     width, height = features1.image_size
     if not width:
         raise ValueError("features1: found no image_size, expected (width, height)")

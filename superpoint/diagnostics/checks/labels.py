@@ -1,12 +1,14 @@
 """Check of the labels: the 65-way target against the points, and the points against the image."""
 
 import contextlib
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from superpoint.data.masks import Mask, on_mask
+from superpoint.data.masks import Mask, on_mask, resize_mask
 from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.diagnostics.case import Case, Sample
 from superpoint.diagnostics.checks.corners import CornerEvidence, corner_evidence
@@ -20,7 +22,7 @@ from superpoint.geometry.homography import inside
 SAMPLES = 64
 PHOTOGRAPHS = 16  # whose labels are compared with their masks
 MASKED = 0.02  # share of labels on what masks ignore; 0 if they were made with these masks
-AGREE = 0.98  # of labelled cells; healthy 1, another encoding at most 0.3
+AGREE, NAMED = 0.98, 0.9  # of labelled cells; healthy 1, another encoding than the one tested at most 0.3
 DENSITY = (0.002, 0.6)  # share of cells with a point; synthetic shapes .05 at 120x160 .. .20 at 48x64
 MAX_OUTSIDE = 0.6  # share of points off the image; synthetic shapes .10 .. .15, pushed out by warps
 ENOUGH = 40  # labels; with fewer the images say little about them
@@ -32,6 +34,7 @@ BIASED, SUSPECT, ERRORS = 0.2, 0.12, 4.0
 
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `Labelled.draw`
 Labels = NDArray[np.int64]  # [N, 3]: row and column of the cell, channel
+Encoder = Callable[[np.ndarray, int, int], Labels]  # (points, height, width) -> labels
 _ENCODE = "Encode by superpoint.geometry.cells.encode_points: row y // 8, column x // 8, channel 8 * (y % 8) + x % 8."
 _DRAW = "Look at where the labels are made (dataset.draw) and show samples with their labels."
 _RESIZE = "A resize by s maps x to (x + 0.5) * s - 0.5; use superpoint.data.images.resize_with_points."
@@ -103,8 +106,12 @@ def _masked(case: Case, samples: list[Sample]) -> Finding:
     if not found:
         return _part(f"none of {PHOTOGRAPHS} photographs has a mask that can be used")
 
-    on = np.concatenate([on_mask(xy, mask) for mask, xy in found])
-    share, pixels = float((~on).mean()) if len(on) else 0.0, sum(float(mask.mean()) for mask, _ in found) / len(found)
+    def off(change: Callable[[Mask], Mask]) -> float:
+        """Share of the labels that lie on what changed masks ignore."""
+        on = np.concatenate([on_mask(xy, change(mask)) for mask, xy in found])
+        return float((~on).mean()) if len(on) else 0.0
+
+    share, pixels = off(lambda mask: mask), sum(float(mask.mean()) for mask, _ in found) / len(found)
     cells = float(torch.stack([sample["valid"] for sample in samples]).float().mean())
     text = (
         f"masks keep {pixels:.0%} of the pixels of {len(found)} photographs, {cells:.0%} of the cells of samples are "
@@ -113,11 +120,21 @@ def _masked(case: Case, samples: list[Sample]) -> Finding:
     if share <= MASKED:
         return _part(text)
     remedy = "Masks are 0 where a pixel is ignored, of the image's aspect ratio, in its frame: see docs/labels.md."
+    for name, change in MASK_MISTAKES.items():
+        if off(change) <= MASKED:
+            return _part(text, Status.FAIL, f"The masks fit their images if {name}.", remedy)
     if "masks" in source.labels.attributes:
-        cause = "The masks are not those of the labels, or turned, shifted, or with 0 and 1 exchanged."
+        cause = "The masks are not those that the labels were made with, or in another frame: shifted, not resized."
         return _part(text, Status.FAIL, cause, remedy)
     cause = "The labels were made without the masks: training leaves out those that lie on what is ignored."
     return _part(text, Status.WARN, cause, "Make the labels with masks=..., too.")
+
+
+MASK_MISTAKES: dict[str, Callable[[Mask], Mask]] = {
+    "0 and 1 are exchanged": lambda mask: ~mask,
+    "x and y are swapped": lambda mask: resize_mask(mask.T, (mask.shape[0], mask.shape[1])),
+    "they are turned by 180 degrees": lambda mask: mask[::-1, ::-1],
+}
 
 
 def _frame(drawn: list[Drawn]) -> Finding:
@@ -180,23 +197,28 @@ def _place_trouble(seen: CornerEvidence) -> tuple[Status, str, str]:
 
 def _encoding(samples: list[Sample], points: list[NDArray[np.floating]]) -> Finding:
     targets: list[Labels] = [sample["target"].numpy() for sample in samples]
-    right = _agreement(targets, points)
+    right = _agreement(targets, points, encode_cells)
     text = f"target and points agree in {right:.1%} of the labelled cells (expected {AGREE:.0%} or more)"
     if right >= AGREE:
         return _part(text)
-    cause = (
-        "The target is not what these points encode to: a map reshaped instead of space-to-depth, x and y swapped, an "
-        "offset, labels lost or invented."
-    )
+    shares = {name: _agreement(targets, points, encode) for name, encode in ENCODINGS.items()}
+    name = max(shares, key=lambda key: shares[key])
+    if shares[name] > max(NAMED, right):
+        return _part(text, Status.FAIL, f"The target is encoded wrongly: {name}.", _ENCODE)
+    offset, share = _common_offset(targets, points)
+    if share > NAMED - 0.1 and offset != (0, 0):
+        cause = f"The target is off by a constant ({offset[0]:+d}, {offset[1]:+d}) px against the points."
+        return _part(text, Status.FAIL, cause, _ENCODE)
+    cause = "The target is not what these points encode to: labels lost, invented, or encoded in an unknown order."
     return _part(text, Status.FAIL, cause, _ENCODE)
 
 
-def _agreement(targets: list[Labels], points: list[NDArray[np.floating]]) -> float:
-    """Return the smaller share of: labels of the targets that the points explain; their cells that hold a label."""
+def _agreement(targets: list[Labels], points: list[NDArray[np.floating]], encode: Encoder) -> float:
+    """Return the smaller of: labels of the targets that `encode` explains; cells it labels that hold a label."""
     explained = labelled = hit = expected = 0
     for target, xy in zip(targets, points, strict=True):
         height, width = target.shape[0] * CELL, target.shape[1] * CELL
-        possible = set(map(tuple, encode_cells(xy, height, width).tolist()))  # of several in a cell any one is right
+        possible = set(map(tuple, encode(xy, height, width).tolist()))  # of several in a cell any one is right
         rows, columns = np.nonzero(target != DUSTBIN)
         actual = set(zip(rows.tolist(), columns.tolist(), target[rows, columns].tolist(), strict=True))
         explained += len(actual & possible)
@@ -209,9 +231,64 @@ def _agreement(targets: list[Labels], points: list[NDArray[np.floating]]) -> flo
     return min(explained / max(labelled, 1), hit / max(expected, 1))
 
 
-def encode_cells(xy: NDArray[np.floating], height: int, width: int) -> Labels:
-    """Encode points on the image without dropping the second point of a cell."""
-    pixels = np.floor(np.asarray(xy, np.float64).reshape(-1, 2) + 0.5)
+def _common_offset(targets: list[Labels], points: list[NDArray[np.floating]]) -> tuple[tuple[int, int], float]:
+    """Return the commonest displacement (x, y) from the nearest point to a label, in whole pixels, and its share."""
+    found: Counter[tuple[int, int]] = Counter()
+    for target, xy in zip(targets, points, strict=True):
+        whole = _whole(xy, target.shape[0] * CELL, target.shape[1] * CELL)
+        rows, columns = np.nonzero(target != DUSTBIN)
+        channel = target[rows, columns]
+        for label in np.stack([columns * CELL + channel % CELL, rows * CELL + channel // CELL], axis=1):
+            if len(whole):
+                nearest = whole[np.abs(whole - label).sum(axis=1).argmin()]
+                found[(int(label[0] - nearest[0]), int(label[1] - nearest[1]))] += 1
+    offset, count = found.most_common(1)[0] if found else ((0, 0), 0)
+    return offset, count / max(sum(found.values()), 1)
+
+
+def _whole(xy: NDArray[np.floating], height: int, width: int, half: float = 0.5) -> NDArray[np.int64]:
+    """Return the pixels [N, 2] of the points on the image."""
+    pixels = np.floor(np.asarray(xy, np.float64).reshape(-1, 2) + half)
     kept = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)  # also false for NaN
-    x, y = pixels[kept].astype(np.int64).T
+    return pixels[kept].astype(np.int64)
+
+
+def encode_cells(xy: NDArray[np.floating], height: int, width: int, half: float = 0.5) -> Labels:
+    """Encode without dropping the second point of a cell."""
+    x, y = _whole(xy, height, width, half).T
     return np.stack([y // CELL, x // CELL, CELL * (y % CELL) + x % CELL], axis=1)
+
+
+def _flat(xy: NDArray[np.floating], height: int, width: int, shape: tuple[int, int, int], order: list[int]) -> Labels:
+    """Reshape a map [H, W] of points to `shape`; `order` picks row, column and channel from its axes."""
+    x, y = _whole(xy, height, width).T
+    axes = np.unravel_index(y * width + x, shape)
+    return np.stack([axes[axis] for axis in order], axis=1)
+
+
+def _transposed(found: Labels) -> Labels:
+    row, column, k = found.T
+    return np.stack([row, column, CELL * (k % CELL) + k // CELL], axis=1)
+
+
+def _other_cells(found: Labels, height: int, width: int) -> Labels:
+    found = found[:, [1, 0, 2]]
+    return found[(found[:, 0] < height // CELL) & (found[:, 1] < width // CELL)]
+
+
+ENCODINGS: dict[str, Encoder] = {
+    "the map [H, W] was reshaped straight to [H/8, W/8, 64] (runs of 64 pixels of a row), not space-to-depth": (
+        lambda xy, h, w: _flat(xy, h, w, (h // CELL, w // CELL, DUSTBIN), [0, 1, 2])
+    ),
+    "the map [H, W] was reshaped straight to [64, H/8, W/8], not space-to-depth": (
+        lambda xy, h, w: _flat(xy, h, w, (DUSTBIN, h // CELL, w // CELL), [1, 2, 0])
+    ),
+    "x and y are swapped": lambda xy, h, w: encode_cells(np.asarray(xy)[:, ::-1], h, w),
+    "the order inside the cell is transposed (channel 8 * column + row)": (
+        lambda xy, h, w: _transposed(encode_cells(xy, h, w))
+    ),
+    "the cells are transposed (row x // 8, column y // 8)": (
+        lambda xy, h, w: _other_cells(encode_cells(xy, h, w), h, w)
+    ),
+    "positions are cut off to whole pixels, not rounded": lambda xy, h, w: encode_cells(xy, h, w, half=0.0),
+}

@@ -17,12 +17,41 @@ from tests.diagnostics import faults
 from tests.diagnostics.faults import reshape_target
 
 
+def lay(found: np.ndarray, height: int, width: int) -> np.ndarray:
+    target = np.full((height // 8, width // 8), DUSTBIN)
+    target[found[:, 0], found[:, 1]] = found[:, 2]
+    return target
+
+
+def transposed_channel(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    target = encode_points(points, height, width)
+    return np.where(target == DUSTBIN, DUSTBIN, 8 * (target % 8) + target // 8)
+
+
+def transposed_cells(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    found = encode_cells(points, height, width)[:, [1, 0, 2]]
+    return lay(found[(found[:, 0] < height // 8) & (found[:, 1] < width // 8)], height, width)
+
+
+def reshaped_the_other_way(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    pixels = encode_points(points, height, width)
+    full = np.zeros((height, width), int)
+    rows, columns = np.nonzero(pixels != DUSTBIN)
+    full[rows * 8 + pixels[rows, columns] // 8, columns * 8 + pixels[rows, columns] % 8] = 1
+    cells = full.reshape(64, height // 8, width // 8)
+    return np.where(cells.any(axis=0), cells.argmax(axis=0), DUSTBIN)
+
+
 @pytest.mark.parametrize(
     ("encode", "named"),
     [
-        (reshape_target, "instead of space-to-depth"),
-        (lambda xy, h, w: encode_points(xy[:, ::-1], h, w), "x and y swapped"),
-        (lambda xy, h, w: encode_points(np.floor(xy), h, w), "an offset"),
+        (reshape_target, "reshaped straight to [H/8, W/8, 64]"),
+        (reshaped_the_other_way, "reshaped straight to [64, H/8, W/8]"),
+        (lambda xy, h, w: encode_points(xy[:, ::-1], h, w), "x and y are swapped"),
+        (transposed_channel, "channel 8 * column + row"),
+        (transposed_cells, "cells are transposed"),
+        (lambda xy, h, w: encode_points(np.floor(xy), h, w), "cut off"),
+        (lambda xy, h, w: encode_points(xy + np.array([3, -1]), h, w), "(+3, -1) px against the points"),
         (lambda xy, h, w: encode_points(xy[::2], h, w), "labels lost"),
         (lambda xy, h, w: np.full((h // 8, w // 8), DUSTBIN), "No label at all"),
         (lambda xy, h, w: (encode_points(xy, h, w) + 1) % 65, "most of them in channel 0"),
