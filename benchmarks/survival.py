@@ -1,7 +1,7 @@
 """What matching survives: the share of right matches over rotation, scale, tilt, light, blur, JPEG and noise.
 
     python benchmarks/survival.py --images FOLDER --out docs/images/survival.png \
-        [--photographs 20] [--extractors superpoint superpoint-lite sift orb aliked:FILE xfeat:FILE]
+        [--photographs 20] [--extractors superpoint superpoint-lite sift orb]
 
 Each photograph, at most 480 px, is matched with a changed copy of itself by mutual nearest neighbours of at most 1000
 keypoints, as the images are, without a search for views. A match is right within 3 px in the second image. A scale

@@ -75,7 +75,7 @@ def evaluate_pairs_command(
         str | None,
         Option(
             help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, "
-            "fast, harris, shi, aliked:FILE, xfeat:FILE; each may end in +sift or +rootsift, the descriptors of its "
+            "fast, harris, shi; each may end in +sift or +rootsift, the descriptors of its "
             "keypoints, and in +views, a search for turned and resized views. Default: superpoint-lite, sift, orb."
         ),
     ] = None,

@@ -1,11 +1,10 @@
-"""Extractors by name: ours, the classical ones, and learned ones of kornia; each a function image -> Features.
+"""Extractors by name: ours and the classical ones; each a function image -> Features.
 
     superpoint:SOURCE, or just SOURCE   a run folder, weights or their name
     adapted:SOURCE                      its labels by homographic adaptation, without descriptors
     sift, rootsift, orb                 with their own descriptors
     fast, harris, shi                   detectors only
     random                              what chance gives
-    aliked:FILE, xfeat:FILE             kornia's, with weights the user has; nothing is downloaded
 
 +sift or +rootsift describes the keypoints of any of them by upright SIFT descriptors of one size; what has no
 descriptors gets +sift by itself where descriptors are needed, and the table says so.
@@ -31,7 +30,6 @@ from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.errors import UserError
 from superpoint.evaluation.classical import CLASSICAL, classical_detector
-from superpoint.evaluation.learned import LEARNED, learned_extractor
 from superpoint.evaluation.views import content_hash
 from superpoint.features import Features
 from superpoint.labelling import HomographicAdaptation
@@ -97,7 +95,7 @@ def make_extractor(
     """
     radius = config.nms_radius if nms_radius is None else nms_radius
     detector, borrowed = _split(name)
-    kind, _, source = detector.partition(":")
+    kind = detector
     count, described, channels = config.max_keypoints, True, 1
     settings: dict[str, Any] = {"points": count}
     placed: dict[str, Any] = {"nms_radius": radius, "border": config.border}
@@ -108,8 +106,6 @@ def make_extractor(
         extract, described = partial(_random, count), False
     elif detector in OWN:
         extract = opencv_extractor(detector, count)
-    elif kind in LEARNED:
-        extract, settings["weights"] = learned_extractor(kind, source, count, config.device)
     else:
         detector = detector.removeprefix(NETWORK)
         model = load_network(detector.removeprefix(ADAPTED))

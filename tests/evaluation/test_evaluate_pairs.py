@@ -264,8 +264,6 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
         (["--extractors", "sfit"], "sfit: no such file"),
         (["--extractors", "sift,sift"], "expected different"),
         (["--extractors", "sift+brief"], "expected DETECTOR+"),
-        (["--extractors", "xfeat"], "found 'xfeat' without weights"),
-        (["--extractors", "xfeat:nowhere"], "nowhere: no such file"),
         (["--extractors", "sift", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["protocol=papre"], "did you mean 'paper'"),
         (["matcher=nearest"], "matcher: found 'nearest'"),

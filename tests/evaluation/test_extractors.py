@@ -2,18 +2,15 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from superpoint import pretrained as registry
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
-from superpoint.errors import UserError
 from superpoint.evaluation import extractors
 from superpoint.evaluation.extractors import default_extractors, make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
@@ -119,53 +116,6 @@ def test_blank_images_have_no_points() -> None:
         assert features.descriptors is not None
         assert features.descriptors.shape[0] == 0
     assert len(make_extractor("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
-
-
-def kornia_state(kind: str) -> dict[str, Any]:
-    """What a published weight file of each network holds, with random numbers in it."""
-    from kornia import feature
-
-    torch.manual_seed(0)
-    if kind == "xfeat":
-        state = feature.XFeat().net.state_dict()
-        state["keypoint_head.3.weight"] *= 50  # else no pixel reaches its least probability, 0.05
-        return state
-    return feature.ALIKED(kind).state_dict()
-
-
-@pytest.mark.parametrize(
-    ("kind", "length"),
-    [("xfeat", 64), ("aliked-t16", 64), ("aliked-n16", 128)],
-)
-def test_kornia_networks_load_from_files(kind: str, length: int, tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    with torch.random.fork_rng():
-        torch.save(kornia_state(kind), tmp_path / "w.pth")
-    small = np.ascontiguousarray(image[:80, :96])
-    name = f"{kind.partition('-')[0] if kind.startswith('aliked') else kind}:{tmp_path / 'w.pth'}"
-    extractor = make_extractor(name, CONFIG)
-    features = extractor(small)
-    assert extractor.name == name
-    assert features.descriptors is not None
-    assert features.descriptors.shape == (len(features.keypoints), length)
-    assert 0 < len(features.keypoints) <= 60
-    assert (np.diff(features.scores) <= 0).all()
-    assert np.isfinite(features.descriptors).all()
-    assert (features.keypoints >= -0.5).all()
-    assert (features.keypoints <= (95.5, 79.5)).all()
-    again = make_extractor(name, CONFIG)(small)
-    assert np.array_equal(again.keypoints, features.keypoints)
-
-
-def test_files_that_are_no_weights_of_the_network(tmp_path: Path) -> None:
-    torch.save({"extractor": {"x": torch.zeros(1)}}, tmp_path / "other.pth")
-    (tmp_path / "broken.pth").write_bytes(b"x")
-    for kind in ("aliked", "xfeat"):
-        with pytest.raises(UserError, match=r"other\.pth: does not fit"):
-            make_extractor(f"{kind}:{tmp_path}/other.pth", CONFIG)
-        with pytest.raises(UserError, match="cannot be read as weights"):
-            make_extractor(f"{kind}:{tmp_path}/broken.pth", CONFIG)
-        with pytest.raises(UserError, match=f"found '{kind}' without weights"):
-            make_extractor(kind, CONFIG)
 
 
 @pytest.mark.parametrize(
