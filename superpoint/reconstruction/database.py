@@ -50,8 +50,9 @@ def write_database(
     try:
         with colmap.Database.open(temporary) as database:
             numbers: dict[str, int] = {}
+            camera = 0
             for name, found in features.items():
-                if not numbers or not shared_camera:
+                if not camera or not shared_camera:
                     width, height = found.image_size
                     params = [FOCAL * max(width, height), width / 2, height / 2, 0.0]
                     made = colmap.Camera(model="SIMPLE_RADIAL", width=width, height=height, params=params)
