@@ -64,7 +64,7 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
     scores = np.sort(rng.random(points, np.float32))[::-1]
     features = Features(places, scores, image_size=(320, 240), uncertainty=1.0, views=100)
 
-    writer = PartWriter(shards, {}, shard_size, ATTRIBUTES, resize=0)
+    writer = PartWriter(shards, {}, shard_size, ATTRIBUTES)
 
     def write() -> None:
         for part in range(source.parts(shard_size)):
@@ -74,7 +74,6 @@ def measure(images: int, points: int, shard_size: int, folder: Path) -> None:
 
     step("write the shards", write, lambda _: f"{len(shards.files())} files")
     step("see which shards are finished", shards.finished)
-    step("summary, from what the shards say", lambda: shards.tally()[0].summary())
     step("merge into one file", lambda: shards.merge(ATTRIBUTES), lambda _: size(shards.out, images))
     step("list the merged file", lambda: len(FeatureFile(shards.out)))
     step("list the folder of shards", lambda: len(FeatureFile(shards.path)))

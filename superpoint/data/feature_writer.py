@@ -51,14 +51,15 @@ def save_features(
     write_atomically(Path(path), lambda target: target.write(content))
 
 
-def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Mapping[str, Any]) -> dict[str, str]:
+def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Mapping[str, Any]) -> None:
     """Copy the features of several files into one, in order, whole or not at all.
 
-    Returns: name -> reason for the images left out because their name came before; "skipped" names them too.
+    Images whose name came before are left out; "skipped" names them.
+
     Raises: UserError if a part is damaged or of another frame, or the file cannot be written.
     """
     attributes = {"frame": "stored", **attributes}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = json.loads(attributes.get("skipped", "{}"))
 
     def write(temporary: str) -> None:
         names: set[str] = set()
@@ -71,11 +72,10 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
                             raise UserError(f"{part}: found the {source.frame} frame, expected {attributes['frame']}")
                         for name in source.names():
                             if name in names:
-                                left_out[name] = SAME_NAME
+                                skipped[name] = SAME_NAME
                                 continue
                             names.add(name)
                             _copy(source.group(name), _group(file, name, made), part)
-                skipped = json.loads(attributes.get("skipped", "{}")) | left_out
                 _describe(file, len(names), {**attributes, "skipped": json.dumps(skipped)})
         except (OSError, RuntimeError) as error:
             # A full disk is a RuntimeError where HDF5 meets it while it closes the file.
@@ -83,7 +83,6 @@ def merge_features(parts: Iterable[str | Path], out: str | Path, attributes: Map
 
     # HDF5 opens the temporary file by its name a second time; what it has written is flushed and renamed with it.
     write_atomically(Path(out), lambda target: write(target.name))
-    return left_out
 
 
 def check_name(name: str) -> None:

@@ -30,8 +30,8 @@ from superpoint.files import refuse_inputs, write_json
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
-from superpoint.labelling.show import print_summary
-from superpoint.labelling.summary import Summary, summarise
+from superpoint.labelling.show import print_summary, summarise_labels
+from superpoint.labelling.summary import Summary
 from superpoint.models import load_network
 from superpoint.models.weights import model_hash
 
@@ -139,8 +139,8 @@ def export_detections(
             if broken:
                 more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
                 raise UserError(f"{broken[0]}{more}; all other parts are finished: --resume, or keep_broken=true")
-            # Read the labels again only where the shards do not know: they may be gone, or hold a name twice.
-            again = complete or (config.merge and bool(shards.merge(attributes)))
+            if config.merge and not complete:
+                shards.merge(attributes)
             notes = [f"{rate:.2f} images/s"] if (rate := sum(share.rate for share in shares)) else []
             if masks is not None:
                 with FeatureFile(path) as labels:
@@ -149,7 +149,7 @@ def export_detections(
             if isinstance(source, Files):
                 facts["passed_over"] = source.ignored
                 notes.append(source.passed_over())
-            return _finish(config, shards, path, again, facts, ", ".join(filter(None, notes)))
+            return _finish(config, shards, path, facts, ", ".join(filter(None, notes)))
 
         return ExportResult(path, processes.decide(finish))
 
@@ -239,7 +239,7 @@ def _label_share(
         return stop.signal is not None
 
     broken: list[str] = []
-    writer = PartWriter(shards, finished, config.shard_size, attributes, config.resize, kept)
+    writer = PartWriter(shards, finished, config.shard_size, attributes, kept)
     images = len(source)
     size = {part: min(config.shard_size, images - part * config.shard_size) if images else 1 for part in mine}
     done = sum(count for part, count in size.items() if finished.get(part, (0, False))[1])
@@ -298,16 +298,10 @@ def _unit(source: ImageSource) -> str:
     return "images" if len(source) else "tars"
 
 
-def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, again: bool, facts: Any, note: str) -> Summary:
-    """Summarise `path` (from its labels if `again`, else from the shards), tidy up, report."""
-    if again:
-        with FeatureFile(path) as labels:
-            skipped = labels.skipped()
-            features = (labels.read(name, descriptors=False).in_frame(config.seen) for name in labels.names())
-            summary = summarise(features, config.resize, len(skipped))
-    else:
-        tally, skipped = shards.tally()
-        summary = tally.summary(len(skipped))
+def _finish(config: LabellingConfig, shards: ShardFolder, path: Path, facts: dict[str, Any], note: str) -> Summary:
+    """Summarise `path`, tidy up, report."""
+    with FeatureFile(path) as labels:
+        summary, skipped = summarise_labels(labels, config.resize, config.seen), labels.skipped()
     report = {**summary.as_dict(), **facts, "reasons": skipped}
     write_json(shards.out.with_name(f"{shards.out.name}.summary.json"), report)
     if path == shards.out and shards.path.exists():

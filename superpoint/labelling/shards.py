@@ -25,7 +25,6 @@ from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.files import make_folder, read_text, write_json
-from superpoint.labelling.summary import Tally
 from superpoint.lock import FolderLock
 
 PLAN_VERSION = 4
@@ -148,22 +147,9 @@ class ShardFolder:
         except UserError as error:
             raise UserError(f"{error}; the shards before it are whole: mend this, then --resume") from error
 
-    def tally(self) -> tuple[Tally, dict[str, str]]:
-        """Return the summed tallies of the shards, and name -> reason of the images skipped."""
-        tally, skipped = Tally(), {}
-        for path in self.files():
-            with FeatureFile(path) as shard:
-                found = shard.attributes
-            try:
-                tally.add_dict(json.loads(found["tally"]))
-                skipped.update(json.loads(found["skipped"]))
-            except (KeyError, ValueError, TypeError) as error:
-                raise UserError(f"{path}: damaged, its summary cannot be read; remove it, then --resume") from error
-        return tally, skipped
-
     def merge(
-        self, attributes: Mapping[str, Any], merge: Callable[[list[Path], Path, dict[str, Any]], Any] = merge_features
-    ) -> Any:
+        self, attributes: Mapping[str, Any], merge: Callable[[list[Path], Path, dict[str, Any]], None] = merge_features
+    ) -> None:
         """Merge all shards into `out`; see `merge_features`.
 
         Raises: UserError if a shard is damaged or of other settings, or the disk has no room.
@@ -180,7 +166,7 @@ class ShardFolder:
                 f"{self.out}: merging needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; the shards in "
                 f"{self.path} are complete: make room, then --resume (or merge=false)"
             )
-        return merge(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
+        merge(files, self.out, {**attributes, "skipped": json.dumps(skipped)})
 
     def remove(self) -> None:
         """Remove the folder, the plan last: it tells the folder from a foreign one."""
@@ -201,10 +187,9 @@ class PartWriter:
         finished: dict[int, tuple[int, bool]],
         size: int,
         attributes: dict[str, Any],
-        resize: int,
         kept: Mapping[int, Collected] | None = None,
     ) -> None:
-        self.shards, self.size, self.attributes, self.resize = shards, size, attributes, resize
+        self.shards, self.size, self.attributes = shards, size, attributes
         self.next = {part: count for part, (count, _) in finished.items()}
         self.kept = dict(kept or {})
         self.discard()
@@ -247,11 +232,8 @@ class PartWriter:
             self.part, self.collected = part, self.kept.pop(part, Collected())
 
     def _write(self, part: int, *, end: bool) -> None:
-        shard, tally = self.next.get(part, 0), Tally()
-        for features in self.collected.features.values():
-            tally.add(features, self.resize)
-        attributes = {**self.attributes, "tally": json.dumps(tally.as_dict())}
-        self.shards.write(part, shard, self.collected, end=end, attributes=attributes)
+        shard = self.next.get(part, 0)
+        self.shards.write(part, shard, self.collected, end=end, attributes=self.attributes)
         self.next[part] = shard + 1
         self.collected, self._written = Collected(), time.monotonic()
 

@@ -17,6 +17,7 @@ from superpoint.data.sources.photographs import LabelledPhotographs
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.geometry.homography import shrunk_size
+from superpoint.geometry.orientation import Frame
 from superpoint.labelling.summary import Summary, summarise
 from superpoint.visualize import contact_sheet, draw_keypoints, save_image, to_rgb
 
@@ -59,6 +60,13 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
         console.print(Text(f"ALARM: {alarm}", style="bold red"), soft_wrap=True)
 
 
+def summarise_labels(labels: FeatureFile, resize: int, seen: Frame) -> Summary:
+    """Summarise a feature file of images that the network saw at `resize` in the frame `seen`."""
+    names = watch(labels.names(), "images summarised")
+    features = (labels.read(name, descriptors=False).in_frame(seen) for name in names)
+    return summarise(features, resize, len(labels.skipped()))
+
+
 def labels_info(path: str | Path) -> Summary:
     """Print what a feature file holds, ours or hloc's."""
     with FeatureFile(path) as labels:
@@ -67,9 +75,7 @@ def labels_info(path: str | Path) -> Summary:
         resize = config.get("resize", 0)
         names = labels.names()
         frame = config.get("frame", labels.frame)
-        seen = "upright" if frame == "turned-back" else labels.frame
-        features = (labels.read(name, descriptors=False).in_frame(seen) for name in watch(names, "images"))
-        summary = summarise(features, resize, len(skipped))
+        summary = summarise_labels(labels, resize, "upright" if frame == "turned-back" else labels.frame)
         first = labels.read(names[0]) if names else None
     print_summary(Path(path), summary, skipped, frame=frame)
     console = Console()

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,81 +45,50 @@ class Summary(NamedTuple):
         return {key: json_values(value) for key, value in tree.items()}
 
 
-class Tally:
-    """What a `Summary` is made of; the tallies of parts add up."""
+def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Summary:
+    """Summarise the features of images, in the frame in which the network saw them at `resize` (see `shrunk_size`).
 
-    def __init__(self) -> None:
-        self.counts = array("q")  # points of each image
-        self.areas = array("q")  # its pixels as the network saw it, 0 if the size is not known
-        self.coverage = 0.0  # sum over the images of known size
-        self.views, self.adapted = 0, 0  # sum, and number of images, of adaptation
-        self.oriented = 0  # images that EXIF turns
-        self.placed = PlacementTally()
-
-    def add(self, item: Features, resize: int) -> None:
-        """Add the features of an image that the network saw at `resize`, see `shrunk_size`, and in their frame."""
-        self.counts.append(len(item.keypoints))
-        if item.views is not None:
-            self.views += item.views
-            self.adapted += 1
-        self.oriented += item.orientation > 1
+    `skipped` others were not labelled.
+    """
+    counts, areas = array("q"), array("q")  # points, and pixels as the network saw them, of each image
+    covered, views, adapted, oriented = 0.0, 0, 0, 0
+    placed = PlacementTally()
+    for item in features:
+        counts.append(len(item))
+        views, adapted = views + (item.views or 0), adapted + (item.views is not None)
+        oriented += item.orientation > 1
         if item.image_size == (0, 0):
-            self.areas.append(0)
-            return
+            areas.append(0)
+            continue
         height, width = shrunk_size(item.image_size[1], item.image_size[0], resize)
         xy = resize_points(item.keypoints, width / item.image_size[0], height / item.image_size[1])
-        self.areas.append(width * height)
-        self.coverage += coverage(xy, height, width)
-        self.placed.add(xy, height, width)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON; `add_dict` reads it."""
-        placed = {**vars(self.placed), "places": self.placed.places.tolist()}
-        return {**vars(self), "counts": list(self.counts), "areas": list(self.areas), "placed": placed}
-
-    def add_dict(self, other: Mapping[str, Any]) -> None:
-        """Add the tally of other images."""
-        for key in ("counts", "areas"):
-            getattr(self, key).extend(other[key])
-        for key in ("coverage", "views", "adapted", "oriented"):
-            setattr(self, key, getattr(self, key) + other[key])
-        for key, value in other["placed"].items():
-            setattr(self.placed, key, getattr(self.placed, key) + (np.array(value) if key == "places" else value))
-
-    def summary(self, skipped: int = 0) -> Summary:
-        """Summarise the images tallied; `skipped` others were not labelled."""
-        counts, areas = np.array(self.counts, np.int64), np.array(self.areas, np.int64)
-        sized = areas > 0
-        found = Summary(
-            images=len(counts),
-            skipped=skipped,
-            keypoints=int(counts.sum()),
-            min=int(counts.min()) if len(counts) else 0,
-            median=float(np.median(counts)) if len(counts) else 0.0,
-            max=int(counts.max(initial=0)),
-            empty=int((counts == 0).sum()),
-            oriented=self.oriented,
-            density=float(np.median(counts[sized] / areas[sized] * 1e4)) if sized.any() else math.nan,
-            coverage=self.coverage / int(sized.sum()) if sized.any() else math.nan,
-            views=self.views / self.adapted if self.adapted else math.nan,
-            placement=self.placed.placement(),
-            alarms=[],
-        )
-        return found._replace(alarms=_alarms(found))
+        areas.append(width * height)
+        covered += coverage(xy, height, width)
+        placed.add(xy, height, width)
+    number, pixels = np.array(counts, np.int64), np.array(areas, np.int64)
+    sized = pixels > 0
+    found = Summary(
+        images=len(number),
+        skipped=skipped,
+        keypoints=int(number.sum()),
+        min=int(number.min()) if len(number) else 0,
+        median=float(np.median(number)) if len(number) else 0.0,
+        max=int(number.max(initial=0)),
+        empty=int((number == 0).sum()),
+        oriented=oriented,
+        density=float(np.median(number[sized] / pixels[sized] * 1e4)) if sized.any() else math.nan,
+        coverage=covered / int(sized.sum()) if sized.any() else math.nan,
+        views=views / adapted if adapted else math.nan,
+        placement=placed.placement(),
+        alarms=[],
+    )
+    return found._replace(alarms=_alarms(found))
 
 
-def summarise(features: Iterable[Features], resize: int, skipped: int = 0) -> Summary:
-    """Summarise the features of images that the network saw at `resize`; `skipped` others were not labelled."""
-    tally = Tally()
-    for item in features:
-        tally.add(item, resize)
-    return tally.summary(skipped)
-
-
-def coverage(points: NDArray[np.floating], height: int, width: int, block: int = BLOCK) -> float:
+def coverage(points: NDArray[np.floating], height: int, width: int) -> float:
     """Return the share of an image's blocks that hold one of its points [N, 2]."""
-    down, across = -(-height // block), -(-width // block)
-    x, y = np.floor((points + 0.5) / block).astype(int).clip(0, [across - 1, down - 1]).T
+    down, across = -(-height // BLOCK), -(-width // BLOCK)
+    x, y = np.floor((points + 0.5) / BLOCK).astype(int).clip(0, [across - 1, down - 1]).T
     return len(np.unique(y * across + x)) / (down * across)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from superpoint.features import Features
-from superpoint.labelling.summary import Tally, coverage, summarise
+from superpoint.labelling.summary import coverage, summarise
 
 
 def spread(count: int, seed: int, size: tuple[int, int] = (320, 240)) -> Features:
@@ -65,15 +65,3 @@ def test_sizes_that_are_not_known_are_left_out() -> None:
     assert found.keypoints == 50
     assert found.as_dict()["coverage"] is None
     assert found.as_dict()["views"] is None
-
-
-def test_tallies_of_parts_make_that_of_the_whole() -> None:
-    items = [spread(100, 1), spread(0, 2), replace(spread(70, 3), views=40), Features(np.zeros((9, 2), np.float32))]
-    whole = Tally()
-    for part in (items[:1], [], items[1:]):
-        tally = Tally()
-        for item in part:
-            tally.add(item, 0)
-        whole.add_dict(json.loads(json.dumps(tally.as_dict())))
-    assert whole.summary(2) == summarise(items, 0, 2)
-    assert whole.summary(2).median == 39.5
