@@ -1,11 +1,13 @@
 """What the search for views is worth, and what it costs: `match_views` with "auto" against "none".
 
     python benchmarks/view_search.py --images FOLDER [--pairs 120] [--extractors superpoint-lite sift ...] [--mild]
+    python benchmarks/view_search.py --data SEQUENCES [--extractors ...]
 
 A pair is a photograph, and a view of it in front of another photograph: turned by up to 180 degrees, at 1 to 1/4 of its
 size, in perspective, in other light, with noise; in half of the pairs the photograph is the second image (sizes 1 to
-4). --mild draws the viewpoints of `evaluate pairs` instead, where upright matching is enough. The error is the mean
-over the corners of the photograph, in pixels of the second image. Times are CPU time: other load does not count.
+4). --mild draws the viewpoints of `evaluate pairs` instead, where upright matching is enough; --data reads real pairs
+(HPatches or Oxford layout) at up to 640 px. The error is the mean over the corners of the photograph, in pixels of the
+second image. Times are CPU time: other load does not count.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from superpoint.data.pairs import HOMOGRAPHY, PHOTOMETRIC
 from superpoint.data.photometric import augment_photometric
 from superpoint.data.sources.source import open_source
 from superpoint.evaluation.extractors import Extractor, make_extractor
+from superpoint.evaluation.views import find_jobs, fit_pair, load_views
 from superpoint.geometry.homography import (
     Matrix,
     Points,
@@ -53,6 +56,16 @@ def draw_pairs(folder: str, count: int, mild: bool) -> list[Pair]:
         seed = [SEED, zlib.crc32(items[front].name.encode())]
         images = [covering(items[index].load()) for index in (front, back)]
         pairs.append(draw_pair(images[0], images[1], np.random.default_rng(seed), HOMOGRAPHY if mild else WIDE))
+    return pairs
+
+
+def read_pairs(folder: str) -> list[Pair]:
+    """Read the pairs of a folder of sequences as `evaluate pairs` does."""
+    config, pairs = EvaluatePairsConfig(), []
+    for pair in load_views(find_jobs(config, folder, None, None, None, 1)[0], []):
+        views = fit_pair(pair, config.longest, config.size)
+        corners = frame_corners(*views.image_a.shape[:2]).astype(np.float32)
+        pairs.append((views.image_a, views.image_b, corners, warp_points(corners, views.h_a_b)))
     return pairs
 
 
@@ -118,12 +131,14 @@ def measure(extract: Extractor, pairs: list[Pair]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", required=True, help="folder of photographs")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--images", help="folder of photographs")
+    what.add_argument("--data", help="folder of sequences with homographies")
     parser.add_argument("--pairs", type=int, default=120)
     parser.add_argument("--extractors", nargs="+", default=["superpoint-lite", "superpoint", "sift", "orb"])
     parser.add_argument("--mild", action="store_true")
     options = parser.parse_args()
-    pairs = draw_pairs(options.images, options.pairs, options.mild)
+    pairs = read_pairs(options.data) if options.data else draw_pairs(options.images, options.pairs, options.mild)
     for name in options.extractors:
         measure(make_extractor(name, EvaluatePairsConfig()), pairs)
 
