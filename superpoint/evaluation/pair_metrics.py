@@ -104,7 +104,7 @@ def match_pair(
     """
     compared, matches = None, Matches(np.zeros((0, 2), np.int64), [])
     if a.descriptors is not None and b.descriptors is not None:
-        compared = compare_descriptors(a.descriptors, b.descriptors)
+        compared = compare_descriptors(a, b)
         floor = config.min_probability if config.matcher == "dual_softmax" else -1.0
         options = {"ratio": config.ratio, "temperature": config.temperature, "min_score": floor}
         if config.matcher in MATCHERS:
@@ -151,7 +151,7 @@ def measure_pair(
     compared, matches, estimates = match_pair(a, b, config, estimators)
     pairs, h_a_b = matches.indices, views.h_a_b
     errors = match_errors(a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]], h_a_b)
-    precision = np.nan if compared is None else nearest_neighbour_precision(a, b, compared, h_a_b, config.eps)
+    precision = np.nan if compared is None else nearest_neighbour_precision(compared, h_a_b, config.eps)
     wide, narrow = measure_repeatability(*(detected or (a, b, h_a_b)), config)
     size = views.image_a.shape[:2]
     return PairRecord(

@@ -107,17 +107,16 @@ def repeatability(
     ]
 
 
-def nearest_neighbour_precision(
-    a: Features, b: Features, compared: Comparison, h_a_b: Matrix, eps: float = 3.0
-) -> float:
+def nearest_neighbour_precision(compared: Comparison, h_a_b: Matrix, eps: float = 3.0) -> float:
     """Return NN-mAP: average precision of nearest-neighbour matching by similarity, mean of the two directions.
 
     A match is correct within `eps` pixels of view b; a keypoint counts for recall if the other view has any there.
     NaN if no keypoint has a counterpart.
     """
-    if not len(a) or not len(b):
+    if not compared.similarity.size:
         return float("nan")
-    mapped, places = warp_points(a.keypoints, h_a_b).astype(np.float64), b.keypoints.astype(np.float64)
+    mapped = warp_points(compared.a.keypoints, h_a_b).astype(np.float64)
+    places = compared.b.keypoints.astype(np.float64)
     near = _squared_distances(mapped, places) <= eps * eps
     index_a, index_b = np.arange(len(mapped)), np.arange(len(places))
     both = []

@@ -10,14 +10,19 @@ from superpoint.errors import UserError, check_number, check_one_of
 from superpoint.features import Features
 from superpoint.matching.matches import Matches
 
+NEIGHBOURHOOD = 1 / 64  # of the longer side: 10 px of an image of 640
+UNKNOWN_SIZE = 640  # px, of Features without an image size
+
 
 class Comparison(NamedTuple):
-    """Comparison of N descriptors of image a with M of image b.
+    """Comparison of the N keypoints of image a with the M keypoints of image b.
 
-    similarity: float32 [N, M], cosines. to_b [N], to_a [M]: int64, the most similar keypoint of the other image, the
-    first of equals; empty if either image has no keypoints.
+    similarity: float32 [N, M], cosines of the descriptors. to_b [N], to_a [M]: int64, the most similar keypoint of the
+    other image, the first of equals; empty if either image has no keypoints.
     """
 
+    a: Features
+    b: Features
     similarity: NDArray[np.float32]
     to_b: NDArray[np.int64]
     to_a: NDArray[np.int64]
@@ -36,9 +41,11 @@ def match(
 
     Args:
         method: "mutual" keeps mutual nearest neighbours. "ratio" also requires that the distance to the nearest is
-            below `ratio` times the distance to the second nearest, in both directions (Lowe 2004, section 7.1).
-            "dual_softmax" scores by the product of the softmax over both images of similarity / `temperature` (Rocco
-            et al. 2018). "lightglue:RUN" is a matcher that `superpoint train-matcher` has trained, see `load_matcher`.
+            below `ratio` times the distance to the second nearest, in both directions (Lowe 2004, section 7.1). The
+            second nearest is looked for beyond NEIGHBOURHOOD of the nearest (Mishkin et al. 2015, MODS):
+            keypoints side by side have nearly the same descriptor. "dual_softmax" scores by the product of the
+            softmax over both images of similarity / `temperature` (Rocco et al. 2018). "lightglue:RUN" is a matcher
+            that `superpoint train-matcher` has trained, see `load_matcher`.
         min_score: lowest cosine similarity, or probability with "dual_softmax" and "lightglue:RUN".
 
     Raises:
@@ -61,12 +68,13 @@ def match(
 
         floor = max(min_score, MIN_PROBABILITY)
         return load_matcher(method.partition(":")[2], min_score=floor)(features0, features1)
-    first, second = (_descriptors(name, each) for name, each in (("features0", features0), ("features1", features1)))
-    compared = compare_descriptors(first, second)
+    for name, each in (("features0", features0), ("features1", features1)):
+        _check_descriptors(name, each)
+    compared = compare_descriptors(features0, features1)
     return match_compared(compared, method, ratio=ratio, temperature=temperature, min_score=min_score)
 
 
-def _descriptors(name: str, features: object) -> NDArray[np.float32]:
+def _check_descriptors(name: str, features: object) -> None:
     if not isinstance(features, Features):
         raise ValueError(f"{name}: found {type(features).__name__}, expected the Features of one image")
     if features.descriptors is None:
@@ -74,23 +82,22 @@ def _descriptors(name: str, features: object) -> NDArray[np.float32]:
             f"{name}: found no descriptors, expected a network with a descriptor head; "
             "detectors such as magicpoint have none"
         )
-    return features.descriptors
 
 
-def _unit(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Scale descriptors [N, D] to unit length, so that the largest dot product is the smallest distance."""
-    values = descriptors.astype(np.float32)
+def _unit(features: Features) -> NDArray[np.float32]:
+    """Return descriptors [N, D] of unit length, so that the largest dot product is the smallest distance."""
+    values = np.asarray(features.descriptors, np.float32)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
-def compare_descriptors(descriptors_a: NDArray[np.generic], descriptors_b: NDArray[np.generic]) -> Comparison:
-    """Compare descriptors [N, D] of image a with [M, D] of image b. Raises: ValueError for different lengths."""
-    first, second = _unit(descriptors_a), _unit(descriptors_b)
+def compare_descriptors(a: Features, b: Features) -> Comparison:
+    """Compare the descriptors of two images, which both have some. Raises: ValueError for different lengths."""
+    first, second = _unit(a), _unit(b)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
     similarity = first @ second.T
     none = np.zeros(0, np.int64)
-    return Comparison(similarity, *(_largest(similarity) if similarity.size else (none, none)))
+    return Comparison(a, b, similarity, *(_largest(similarity) if similarity.size else (none, none)))
 
 
 def match_compared(
@@ -103,7 +110,7 @@ def match_compared(
 ) -> Matches:
     """Match two images whose descriptors were compared; see `match` for the arguments."""
     check_one_of("method", method, MATCHERS)
-    score, to_b, to_a = compared
+    a, b, score, to_b, to_a = compared
     if not score.size:
         return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
     if method == "dual_softmax":
@@ -113,7 +120,10 @@ def match_compared(
     value = score[index, to_b]
     good = (to_a[to_b] == index) & (value >= min_score)
     if method == "ratio":
-        good[good] = _distinct(score, index[good], to_b[good], ratio)
+        rows, columns = index[good], to_b[good]
+        second = np.maximum(_second(score, rows, columns, b), _second(score.T, columns, rows, a))
+        near, far = (np.sqrt(np.maximum(2 - 2 * each, 0)) for each in (value[good], second))
+        good[good] = near < ratio * far  # distances of unit vectors; with no second neighbour it is infinitely far
     kept = np.flatnonzero(good)
     kept = kept[np.argsort(-value[kept], kind="stable")]
     return Matches(np.stack([kept, to_b[kept]], axis=1), value[kept])
@@ -130,12 +140,20 @@ def _dual_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return (rows / rows.sum(axis=1, keepdims=True)) * (columns / columns.sum(axis=0, keepdims=True))
 
 
-def _distinct(
-    similarity: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64], ratio: float
-) -> NDArray[np.bool_]:
-    """Tell which mutual neighbours are nearer than `ratio` times the second nearest of either."""
-    others = similarity.copy()
-    others[rows, columns] = -np.inf  # the largest of its row and of its column: what is left has the second at its head
-    second = np.maximum(others.max(axis=1)[rows], others.max(axis=0)[columns])
-    first, second = (np.sqrt(np.maximum(2 - 2 * each, 0)) for each in (similarity[rows, columns], second))
-    return first < ratio * second  # distances of unit vectors; with no second neighbour it is infinitely far
+def _second(
+    similarity: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64], other: Features
+) -> NDArray[np.float32]:
+    """Return the largest similarity of each row to keypoints of `other` that do not lie around its column."""
+    radius = NEIGHBOURHOOD * (max(other.image_size) or UNKNOWN_SIZE)
+    rivals = similarity[rows]
+    order = np.argsort(other.keypoints[:, 0])
+    across, centres = other.keypoints[order, 0], other.keypoints[columns]
+    # Only keypoints in a strip as wide as the neighbourhood can lie in it.
+    first = np.searchsorted(across, centres[:, 0] - radius)
+    last = np.searchsorted(across, centres[:, 0] + radius, side="right")
+    counts = last - first
+    row = np.repeat(np.arange(len(rows)), counts)
+    column = order[np.arange(len(row)) - np.repeat(np.cumsum(counts) - last, counts)]
+    inside = ((other.keypoints[column] - centres[row]) ** 2).sum(axis=1) <= radius**2
+    rivals[row[inside], column[inside]] = -np.inf
+    return rivals.max(axis=1, initial=-np.inf)

@@ -1,6 +1,7 @@
 """Pair metrics against cases computed by hand, and against planted errors."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,17 +77,18 @@ def test_matching_score_counts_shared_points_only() -> None:
 
 
 def test_nearest_neighbour_precision_by_hand() -> None:
-    points, none = at([[0, 0], [50, 0], [100, 0]]), at([])
-    apart = np.eye(3, dtype=np.float32)
-    alike = compare_descriptors(apart, apart)
-    assert nearest_neighbour_precision(points, points, alike, np.eye(3)) == pytest.approx(1.0)
+    points = [[0, 0], [50, 0], [100, 0]]
+    first = replace(at(points), descriptors=np.eye(3))
+
+    def precision(a: Features, b: Features) -> float:
+        return nearest_neighbour_precision(compare_descriptors(a, b), np.eye(3))
+
+    assert precision(first, first) == pytest.approx(1.0)
     # The last point is described like the first: in each direction two of three are found, the wrong one last.
-    mixed = apart.copy()
-    mixed[2] = [0.9, 0.1, 0]
-    score = nearest_neighbour_precision(points, points, compare_descriptors(apart, mixed), np.eye(3))
-    assert score == pytest.approx(2 / 3, abs=1e-6)
-    assert math.isnan(nearest_neighbour_precision(points, at(points.keypoints + 200), alike, np.eye(3)))
-    assert math.isnan(nearest_neighbour_precision(none, points, compare_descriptors(apart[:0], apart), np.eye(3)))
+    mixed = replace(first, descriptors=np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]]))
+    assert precision(first, mixed) == pytest.approx(2 / 3, abs=1e-6)
+    assert math.isnan(precision(first, replace(first, keypoints=first.keypoints + 200)))
+    assert math.isnan(precision(replace(at([]), descriptors=np.zeros((0, 3))), first))
 
 
 def test_planted_errors_lower_every_metric() -> None:
@@ -100,9 +102,9 @@ def test_planted_errors_lower_every_metric() -> None:
 
     def scores(a: np.ndarray, b: np.ndarray, h: np.ndarray) -> tuple[float, ...]:
         accuracy = matching_accuracy(match_errors(a, b, h), [3])[0]
-        views = at(a), at(b)
-        precision = nearest_neighbour_precision(*views, compare_descriptors(descriptors, descriptors), h)
-        return accuracy, matching_score(*views, pairs, h), 0.0 if math.isnan(precision) else precision
+        first, second = (replace(at(points), descriptors=descriptors) for points in (a, b))
+        precision = nearest_neighbour_precision(compare_descriptors(first, second), h)
+        return accuracy, matching_score(first, second, pairs, h), 0.0 if math.isnan(precision) else precision
 
     right = scores(first, second, h_a_b)
     assert min(right) > 0.99

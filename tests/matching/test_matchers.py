@@ -20,8 +20,14 @@ from superpoint.matching import (
 )
 
 
+def far_apart(descriptors: np.ndarray) -> Features:
+    """Keypoints in a row, each out of the others' neighbourhood."""
+    places = np.stack([np.arange(len(descriptors)) * 20.0, np.zeros(len(descriptors))], axis=1)
+    return Features(places, None, descriptors, (640, 480))
+
+
 def match_descriptors(first: np.ndarray, second: np.ndarray, method: str = "mutual", **options: float) -> Matches:
-    return match_compared(compare_descriptors(first, second), method, **options)
+    return match_compared(compare_descriptors(far_apart(first), far_apart(second)), method, **options)
 
 
 def directions(degrees: list[float]) -> np.ndarray:
@@ -69,6 +75,29 @@ def test_the_ratio_against_its_definition() -> None:
     found = {tuple(pair) for pair in match_descriptors(first, second, "ratio").indices.tolist()}
     assert found == expected
     assert 5 < len(found) < len(match_descriptors(first, second))
+
+
+def test_the_ratio_passes_over_keypoints_around_the_nearest() -> None:
+    first = Features([[50.0, 50.0]], None, directions([0]), (640, 480))
+    large, unknown = (960, 1280), (0, 0)
+    for apart, size, expected in ((9.9, (640, 480), 1), (10.1, (640, 480), 0), (19.9, large, 1), (9.9, unknown, 1)):
+        places = [[100.0, 100.0], [100.0 + apart * 0.6, 100.0 + apart * 0.8], [300.0, 100.0]]
+        second = Features(places, None, directions([4, -4.1, 91]), size)
+        assert len(match(first, second, "ratio")) == expected
+        assert len(match(second, first, "ratio")) == expected
+
+
+def test_the_ratio_against_its_definition_in_a_crowd() -> None:
+    first, second = features(80, 1, dim=4), features(90, 2, dim=4)
+    far = np.sqrt(2 - 2 * compare_descriptors(first, second).similarity)
+    expected = set()
+    for i, j in enumerate(far.argmin(axis=1).tolist()):
+        there = np.linalg.norm(second.keypoints - second.keypoints[j], axis=1) > 128 / 64
+        back = np.linalg.norm(first.keypoints - first.keypoints[i], axis=1) > 128 / 64
+        if far[:, j].argmin() == i and far[i, j] < 0.8 * min(far[i, there].min(), far[back, j].min()):
+            expected.add((i, j))
+    assert {tuple(pair) for pair in match(first, second, "ratio").indices.tolist()} == expected
+    assert 5 < len(expected) < len(match(first, second))
 
 
 def test_dual_softmax_scores_are_probabilities() -> None:
