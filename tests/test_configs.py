@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from superpoint.backbones.classifiers import build_classifier
 from superpoint.classification.config import ClassifierConfig
-from superpoint.classification.model import build_classifier
 from superpoint.config import AdaptConfig, MagicPointConfig, PipelineConfig, SuperPointConfig, dump_config, load_config
 from superpoint.data.samples import SyntheticShapes
 from superpoint.errors import UserError
@@ -35,7 +35,7 @@ def test_recipes_load_by_name_and_are_described(path: Path) -> None:
     training = training.of_magicpoint() if isinstance(training, PipelineConfig) else training
     if isinstance(training, ClassifierConfig):
         size = training.data.height, training.data.width
-        build_classifier(training.model.name, 10, training.data.channels, size, init=training.model.init)
+        build_classifier(training.model.name, 10, training.data.channels, size=size, init=training.model.init)
     elif isinstance(training, MatcherConfig):
         build_matcher(**asdict(replace(training.model, input_dim=64)))
     else:

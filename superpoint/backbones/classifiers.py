@@ -16,6 +16,7 @@ from superpoint.backbones.mobilenet import LARGE, SMALL, MobileNetV2, MobileNetV
 from superpoint.backbones.network import ClassificationNetwork
 from superpoint.backbones.resnet import BasicBlock, Bottleneck, ResNet, SmallResNet
 from superpoint.backbones.shufflenet import WIDTHS, ShuffleNetV2
+from superpoint.backbones.small import FullyConnected, SmallNet, TwoConvolutions
 from superpoint.backbones.vgg import VGG
 from superpoint.errors import UserError, check_number, check_one_of
 
@@ -34,7 +35,6 @@ SMALL_DEPTHS = (8, 14, 20, 32, 44, 56, 110)  # for images of about 32x32
 CLASSIFIERS: dict[str, Constructor] = {
     "lenet": LeNet,
     "alexnet": AlexNet,
-    "alexnet_2012": partial(AlexNet, widths=(96, 256, 384, 384, 256), groups=(1, 2, 1, 2, 2), lrn=True),
     **{name: partial(VGG, kind) for name, kind in VGGS.items()},
     **{f"{name}_bn": partial(VGG, kind, batch_norm=True) for name, kind in VGGS.items()},
     "nin": partial(NIN, IMAGENET),
@@ -53,33 +53,43 @@ CLASSIFIERS: dict[str, Constructor] = {
     **{f"shufflenet_v2_{size}": partial(ShuffleNetV2, size) for size in WIDTHS},
     **{f"cifar_resnet{depth}": partial(SmallResNet, depth) for depth in SMALL_DEPTHS},
     **{f"cifar_plain{depth}": partial(SmallResNet, depth, shortcut="none") for depth in SMALL_DEPTHS},
+    **{"fully_connected": FullyConnected, "two_convolutions": TwoConvolutions, "small": SmallNet},
 }
 
 
 def build_classifier(
-    name: str, num_classes: int = 1000, in_channels: int = 3, *, init: str = "kaiming", seed: int = 0, **options: Any
+    name: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    *,
+    size: tuple[int, int] | None = None,
+    init: str = "kaiming",
+    seed: int = 0,
+    **options: Any,
 ) -> ClassificationNetwork:
     """Build the network `name`, drawn from `seed` without touching the global random state.
 
     Args:
         name: one of CLASSIFIERS.
         in_channels: 3 for colour, 1 for grey.
+        size: (height, width) of the images, for networks that take one size only; None = their own.
         init: kaiming, xavier or trunc_normal, see `initialise_weights`. The last layer is normal with a standard
             deviation of 0.01, so that the first loss is ln(num_classes).
-        options: of the network's class, such as dropout=0.2, shortcut="A", lrn=True, image_size=28.
+        options: of the network's class, such as dropout=0.2, shortcut="A".
 
     Raises: UserError for an unknown name, scheme or option, or a number out of range.
     """
-    check_one_of("classifier", name, list(CLASSIFIERS))
+    check_one_of("model.name", name, list(CLASSIFIERS))
     check_number("num_classes", num_classes, 1)
     check_number("in_channels", in_channels, 1)
     constructor = CLASSIFIERS[name]
     parameters = inspect.signature(constructor).parameters
-    positional = ("num_classes", "in_channels")
-    known = [key for key, one in parameters.items() if one.kind is one.KEYWORD_ONLY and key not in positional]
+    own = ("num_classes", "in_channels", "size")
+    known = [key for key, one in parameters.items() if one.kind is one.KEYWORD_ONLY and key not in own]
     for key in options:
-        if key not in known:
-            raise UserError(f"{name}: found an option '{key}', expected one of {', '.join(known) or 'none'}")
+        check_one_of(f"model.options of {name}", key, known or ["none"])
+    if size is not None and "size" in parameters:
+        options["size"] = size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -87,6 +97,5 @@ def build_classifier(
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
         initialise_weights(network, init)
-        for layer in network.output_layers():
-            nn.init.normal_(layer.get_parameter("weight"), std=0.01)
+        nn.init.normal_(network.output_layer()[1].weight, std=0.01)
     return network

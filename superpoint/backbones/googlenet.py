@@ -1,7 +1,5 @@
 """GoogLeNet (Inception v1) with batch norm."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,44 +31,28 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1. Source: figure 2b."""
+    """Four branches side by side: 1x1; twice 1x1 and 3x3; pooling and 1x1.
 
-    def __init__(self, widths: Sequence[int], kernel5: int) -> None:
+    Source: figure 2b, with 3x3 kernels where the paper has 5x5, as torchvision.
+    """
+
+    def __init__(self, channels: int, b1: int, reduce3: int, b3: int, reduce5: int, b5: int, pooled: int) -> None:
         super().__init__()
-        channels, b1, reduce3, b3, reduce5, b5, pooled = widths
         self.branch1 = Convolution(channels, b1)
         self.branch2 = nn.Sequential(Convolution(channels, reduce3), Convolution(reduce3, b3, 3))
-        self.branch3 = nn.Sequential(Convolution(channels, reduce5), Convolution(reduce5, b5, kernel5))
+        self.branch3 = nn.Sequential(Convolution(channels, reduce5), Convolution(reduce5, b5, 3))
         self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True), Convolution(channels, pooled))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), 1)
 
 
-class AuxiliaryHead(nn.Module):
-    """A classifier in the middle of the network. Source: section 5."""
-
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.conv = Convolution(channels, 128)
-        self.fc1 = nn.Linear(128 * 16, 1024)
-        self.fc2 = nn.Linear(1024, num_classes)
-        self.dropout = nn.Dropout(0.7)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(F.adaptive_avg_pool2d(x, 4)).flatten(1)
-        return self.fc2(self.dropout(F.relu(self.fc1(x), inplace=True)))
-
-
 class GoogLeNet(ClassificationNetwork):
-    """Nine inception blocks. Source: Szegedy et al. 2015, arXiv 1409.4842, table 1.
+    """Nine inception blocks. Source: Szegedy et al. 2015, arXiv 1409.4842, table 1, without auxiliary classifiers.
 
     Args:
-        aux: with two auxiliary classifiers. In training the network returns (logits, logits of aux2, logits of aux1),
-            which the paper weighs 1, 0.3, 0.3.
         transform_input: bring images from ImageNet's mean and spread to (x - 0.5) / 0.5, as torchvision's checkpoint
             expects.
-        paper_kernels: 5x5 convolutions as in the paper; torchvision has 3x3 there.
         dropout: before the last layer.
     """
 
@@ -79,9 +61,7 @@ class GoogLeNet(ClassificationNetwork):
         num_classes: int = 1000,
         in_channels: int = 3,
         *,
-        aux: bool = False,
         transform_input: bool = False,
-        paper_kernels: bool = False,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
@@ -92,35 +72,23 @@ class GoogLeNet(ClassificationNetwork):
         self.conv2 = Convolution(64, 64)
         self.conv3 = Convolution(64, 192, 3)
         for name, widths in INCEPTIONS.items():
-            self.add_module(f"inception{name}", Inception(widths, 5 if paper_kernels else 3))
-        self.aux1 = AuxiliaryHead(512, num_classes) if aux else None
-        self.aux2 = AuxiliaryHead(528, num_classes) if aux else None
+            self.add_module(f"inception{name}", Inception(*widths))
         self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.maxpool4 = nn.MaxPool2d(2, 2, ceil_mode=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = self._normalise(image) if self.transform_input else image
         x = self.conv3(self.conv2(self.maxpool(self.conv1(x))))
-        x = self._blocks("3a 3b", self.maxpool(x))
-        after_4a = self._blocks("4a", self.maxpool(x))
-        after_4d = self._blocks("4b 4c 4d", after_4a)
-        x = self.maxpool4(self._blocks("4e", after_4d))
-        x = self._blocks("5a 5b", x)
-        logits = self.fc(self.dropout(self.avgpool(x).flatten(1)))
-        if self.training and self.aux1 is not None and self.aux2 is not None:
-            return logits, self.aux2(after_4d), self.aux1(after_4a)
-        return logits
-
-    def output_layers(self) -> list[nn.Module]:
-        return [self.fc, *(head.fc2 for head in (self.aux1, self.aux2) if head is not None)]
-
-    def _blocks(self, names: str, x: torch.Tensor) -> torch.Tensor:
-        for name in names.split():
+        for name in INCEPTIONS:
+            if name in ("3a", "4a"):
+                x = self.maxpool(x)
             x = self.get_submodule(f"inception{name}")(x)
-        return x
+            if name == "4e":
+                x = self.maxpool4(x)
+        return self.fc(self.dropout(self.avgpool(x).flatten(1)))
 
     @staticmethod
     def _normalise(image: torch.Tensor) -> torch.Tensor:

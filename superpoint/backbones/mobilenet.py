@@ -50,25 +50,21 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(ChainNetwork):
-    """Source: Sandler et al. 2018, arXiv 1801.04381, table 2. `width` multiplies all channels."""
+    """Source: Sandler et al. 2018, arXiv 1801.04381, table 2."""
 
-    def __init__(
-        self, num_classes: int = 1000, in_channels: int = 3, *, width: float = 1.0, dropout: float = 0.2
-    ) -> None:
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.2) -> None:
         super().__init__()
-        channels = divisible(32 * width)
+        channels = 32
         layers: list[nn.Module] = [ConvNorm(in_channels, channels, 3, 2, activation=nn.ReLU6)]
         for expansion, out_channels, count, first_stride in V2:
-            out_channels = divisible(out_channels * width)
             for index in range(count):
                 stride = 1 if index else first_stride
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion))
                 channels = out_channels
-        last = divisible(1280 * max(1.0, width))
-        layers.append(ConvNorm(channels, last, 1, activation=nn.ReLU6))
+        layers.append(ConvNorm(channels, 1280, 1, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, num_classes))
 
 
 class InvertedResidualV3(nn.Module):

@@ -17,9 +17,9 @@ class ClassificationNetwork(nn.Module):
     Parameters have torchvision's names and shapes where it has the network, so that its checkpoints load strictly.
     """
 
-    def output_layers(self) -> list[nn.Module]:
-        """Return the layers of the logits, which start near zero: the first loss is ln(classes)."""
-        return [[layer for layer in self.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]]
+    def output_layer(self) -> tuple[str, nn.Linear | nn.Conv2d]:
+        """Return path and layer of the logits, which starts near zero: the first loss is ln(classes)."""
+        return [(name, layer) for name, layer in self.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]
 
     def stages(self) -> list[Stage]:
         """Return the trunk without the classifier; each stage but the first begins where features get coarser."""

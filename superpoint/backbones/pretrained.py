@@ -74,25 +74,21 @@ def read_content(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read as weights ({reason})") from error
 
 
-def load_classifier(network: ClassificationNetwork, path: str | Path, *, other_classes: bool = False) -> list[str]:
+def load_classifier(network: ClassificationNetwork, path: str | Path) -> list[str]:
     """Load a classification network from `path` (`read_state`); return the names that keep their weights.
 
-    other_classes: allow another number of classes; the layers of the logits then keep their weights.
+    These are of the layer of the logits, where the classes are others.
 
     Raises: UserError, which lists the first mismatches; the network is unchanged then.
     """
     state, own = read_state(path), network.state_dict()
-    outputs = set(network.output_layers())
-    heads = tuple(f"{name}." for name, module in network.named_modules() if module in outputs)
-    kept = [
-        name
-        for name, tensor in own.items()
-        if other_classes and name.startswith(heads) and name in state and state[name].shape != tensor.shape
-    ]
-    state = {name: tensor for name, tensor in state.items() if name not in kept}
+    head = [name for name in own if name.startswith(f"{network.output_layer()[0]}.")]
+    kept = [] if all(name in state and state[name].shape == own[name].shape for name in head) else head
+    # GoogLeNet's checkpoint of torchvision has auxiliary heads.
+    state = {name: value for name, value in state.items() if name not in kept and not name.startswith("aux")}
     expected = {name: tuple(tensor.shape) for name, tensor in own.items() if name not in kept}
     check_names(path, type(network).__name__, state, expected)
-    network.load_state_dict(state | {name: own[name] for name in own if name not in state})
+    network.load_state_dict(own | state)
     return kept
 
 

@@ -57,7 +57,7 @@ class BasicBlock(nn.Module):
                 self.downsample = ConvNorm(in_channels, out_channels, 1, stride, activation=None)
 
     def add_convolutions(
-        self, in_channels: int, width: int, stride: int, groups: int = 1, group_width: int = 64, **_: Any
+        self, in_channels: int, width: int, stride: int, groups: int = 1, group_width: int = 64
     ) -> None:
         if groups != 1 or group_width != 64:
             raise ValueError(f"groups: found {groups} of width {group_width}, expected blocks with a bottleneck")
@@ -79,26 +79,18 @@ class BasicBlock(nn.Module):
 class Bottleneck(BasicBlock):
     """1x1, 3x3 (in groups: ResNeXt) and 1x1 convolution. Source: He et al. 2016, figure 5, right; Xie et al. 2017.
 
-    The stride is in the 3x3 convolution (torchvision's "v1.5"), or with `stride_in_1x1` in the first, as in the paper.
+    The stride is in the 3x3 convolution (torchvision's "v1.5"), the paper's in the first.
     """
 
     expansion = 4
 
     def add_convolutions(
-        self,
-        in_channels: int,
-        width: int,
-        stride: int,
-        groups: int = 1,
-        group_width: int = 64,
-        stride_in_1x1: bool = False,
-        **_: Any,
+        self, in_channels: int, width: int, stride: int, groups: int = 1, group_width: int = 64
     ) -> None:
         inner, out_channels = width * group_width // 64 * groups, width * self.expansion
-        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, first, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, groups=groups, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=groups, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
@@ -153,7 +145,6 @@ class ResNet(ResidualNetwork):
         shortcut: str = "B",
         groups: int = 1,
         group_width: int = 64,
-        stride_in_1x1: bool = False,
         attention: Attention | None = None,
     ) -> None:
         super().__init__()
@@ -163,7 +154,7 @@ class ResNet(ResidualNetwork):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         make = partial(block, shortcut=shortcut, attention=attention, groups=groups, group_width=group_width)
-        channels = self.add_layers(partial(make, stride_in_1x1=stride_in_1x1), 64, (64, 128, 256, 512), counts)
+        channels = self.add_layers(make, 64, (64, 128, 256, 512), counts)
         self.fc = nn.Linear(channels, num_classes)
 
 

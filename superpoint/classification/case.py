@@ -53,8 +53,7 @@ class ClassifierCase(Case):
     def fresh_loss(self) -> float:
         batch = self.batch(min(64, self.config.train.batch_size))
         with torch.no_grad():
-            output = self.fresh().train()(self.spec.normalise(batch["image"]))
-        logits = output[0] if isinstance(output, (tuple, list)) else output  # without auxiliary heads
+            logits = self.fresh().train()(self.spec.normalise(batch["image"]))
         return float(self.objective.cross_entropy(logits, batch["label"]))
 
     def range_data(self) -> TrainingImages:

@@ -73,9 +73,9 @@ class ClassAugmentConfig:
 
 @dataclass(frozen=True)
 class ClassifierModelConfig:
-    """The network. See `classification/model.py`."""
+    """The network. See `backbones/classifiers.py`."""
 
-    name: str = "resnet18"  # a name in superpoint.classification.model.classifier_names()
+    name: str = "resnet18"  # a name in superpoint.backbones.classifiers.CLASSIFIERS
     init: str = "kaiming"  # kaiming | xavier | trunc_normal, see `backbones/initialisation.py`
     options: dict[str, Any] = field(default_factory=dict)  # of the network's constructor, such as {dropout: 0.5}
 

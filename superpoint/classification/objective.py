@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from superpoint.classification.data.dataset import ClassifierInput
 
-AUXILIARY = 0.3  # weight of the loss of each auxiliary head (Szegedy et al. 2015, section 5)
-
 
 @dataclass
 class Tally:
@@ -63,15 +61,11 @@ class ClassifierObjective:
         devices = [image.device] if image.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed((self.seed * 1_000_003 + first) % 2**63)
-            output = model(image)
-        logits, *auxiliary = output if isinstance(output, (tuple, list)) else [output]  # GoogLeNet in training mode
+            logits = model(image)
         loss = self.cross_entropy(logits, label)
         right = (logits.detach().argmax(1) == label).float().sum()
         if model.training:
             self.tally.add(first, loss.detach(), right, len(label))
-        for other in auxiliary:
-            if other is not None:
-                loss = loss + AUXILIARY * self.cross_entropy(other, label)
         return {"loss": loss, "accuracy": right / len(label)}
 
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
+from superpoint.backbones.classifiers import build_classifier
+from superpoint.backbones.network import ClassificationNetwork
+from superpoint.backbones.pretrained import load_classifier
 from superpoint.classification.config import ClassifierConfig, ClassifierModelConfig
 from superpoint.classification.data.dataset import (
     ClassifierInput,
@@ -23,7 +26,6 @@ from superpoint.classification.data.dataset import (
 )
 from superpoint.classification.data.images import ClassImages
 from superpoint.classification.metrics import class_table, confusion_figure, measure, mistakes_picture, predict
-from superpoint.classification.model import build_classifier, load_features
 from superpoint.classification.objective import ClassifierObjective
 from superpoint.engine import RunFolder, TrainResult, make_fabric
 from superpoint.errors import UserError
@@ -92,16 +94,16 @@ def initial_model(config: ClassifierConfig, spec: ClassifierInput, console: Cons
     """Return the network before its first step: drawn from the seed, or with the weights of `config.weights`."""
     model = build(config.model, spec, config.seed)
     if config.weights is not None:
-        drawn = load_features(model, config.weights)
+        drawn = load_classifier(model, config.weights)
         console.print(f"starting from {config.weights}{'; drawn anew: ' if drawn else ''}{', '.join(drawn)}")
     return model
 
 
-def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) -> nn.Module:
+def build(model: ClassifierModelConfig, spec: ClassifierInput, seed: int = 0) -> ClassificationNetwork:
+    size = spec.height, spec.width
     return build_classifier(
-        model.name, len(spec.classes), spec.channels, (spec.height, spec.width),
-        init=model.init, options=model.options, seed=seed,
-    )  # fmt: skip
+        model.name, len(spec.classes), spec.channels, size=size, init=model.init, seed=seed, **model.options
+    )
 
 
 @dataclass

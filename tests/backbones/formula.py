@@ -18,11 +18,10 @@ def wave(shape: torch.Size, phase: float) -> Tensor:
     return values.repeat(-(-count // PERIOD))[:count].reshape(shape)
 
 
-def fill(model: nn.Module) -> None:
-    """Set every parameter and buffer by its index in the state."""
-    state = model.state_dict()
-    for index, (name, tensor) in enumerate(state.items()):
-        values = wave(tensor.shape, float(index))
+def fill(model: nn.Module, order: list[str]) -> None:
+    """Set every parameter and buffer by the index of its name in `order`."""
+    for name, tensor in model.state_dict().items():
+        values = wave(tensor.shape, float(order.index(name)))
         if name.endswith("num_batches_tracked"):
             continue
         if tensor.ndim > 1:

@@ -9,7 +9,8 @@ import torch
 from superpoint.backbones.classifiers import CLASSIFIERS
 from tests.backbones.formula import fill, image
 
-OUTPUTS = json.loads((Path(__file__).parent / "fixtures/outputs.json").read_text())
+FIXTURES = Path(__file__).parent / "fixtures"
+OUTPUTS = json.loads((FIXTURES / "outputs.json").read_text())
 FAST = {
     "resnet18", "resnet50", "resnext50_32x4d", "googlenet", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x1_0",
 }  # fmt: skip
@@ -19,14 +20,15 @@ FAST = {
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in OUTPUTS]
 )
 def test_logits_are_torchvisions(name: str) -> None:
-    options = {"aux": True, "transform_input": True} if name == "googlenet" else {}
+    options = {"transform_input": True} if name == "googlenet" else {}
+    order = [line.split()[0] for line in (FIXTURES / f"{name}.txt").read_text().splitlines()]
     with torch.device("meta"):
         network = CLASSIFIERS[name](**options)
     network = network.to_empty(device="cpu").eval()
     for buffer, values in network.named_buffers():
         if buffer.endswith("num_batches_tracked"):
             values.zero_()
-    fill(network)
+    fill(network, order)
     with torch.no_grad():
         logits = network(image())
     expected = torch.tensor(OUTPUTS[name])

@@ -106,14 +106,14 @@ def test_initial_loss(healthy: ClassifierCase) -> None:
 
 
 def test_dead_channels(healthy: ClassifierCase) -> None:
-    first = healthy.model.get_submodule("conv1")
+    first = healthy.model.get_submodule("features.0")
     assert isinstance(first, nn.Conv2d)
     assert first.bias is not None
     with torch.no_grad():
         first.bias[:6] = -100.0
     found = find(healthy, "dead_relu")
     assert found.status is Status.FAIL
-    assert "'relu1' has most dead channels, 75%" in found.evidence
+    assert "'features.1' has most dead channels, 75%" in found.evidence
 
 
 def test_steps_too_large(healthy: ClassifierCase) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from superpoint.classification.data.dataset import ClassifierInput
-from superpoint.classification.objective import AUXILIARY, ClassifierObjective
+from superpoint.classification.objective import ClassifierObjective
 
 SPEC = ClassifierInput(["a", "b", "c"], 4, 4, 3, [0.5, 0.4, 0.3], [0.2, 0.1, 0.3])
 
@@ -16,14 +16,13 @@ def batch(first: int = 0) -> dict[str, Tensor]:
 
 
 class Constant(nn.Module):
-    def __init__(self, logits: Tensor, auxiliary: Tensor | None = None) -> None:
+    def __init__(self, logits: Tensor) -> None:
         super().__init__()
-        self.logits, self.auxiliary = logits, auxiliary
+        self.logits = logits
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> Tensor:
         self.seen = image
-        logits = self.logits.expand(len(image), -1)
-        return logits if self.auxiliary is None else (logits, self.auxiliary.expand(len(image), -1))
+        return self.logits.expand(len(image), -1)
 
 
 def test_even_odds_give_ln_3() -> None:
@@ -40,13 +39,11 @@ def test_images_are_normalised_by_channel() -> None:
     assert torch.allclose(model.seen[:, 1], (raw - 0.4) / 0.1, atol=1e-5)
 
 
-def test_smoothing_and_auxiliary_heads() -> None:
+def test_smoothing() -> None:
     sure = torch.tensor([20.0, 0.0, 0.0])
     data = {key: value[:1] for key, value in batch().items()}
     smooth = float(ClassifierObjective(SPEC, 0.3)(Constant(sure), data)["loss"])
     assert smooth == pytest.approx(20 * 0.2, rel=1e-3)  # 0.1 of the target on each of two classes at -20
-    both = float(ClassifierObjective(SPEC)(Constant(sure, torch.zeros(3)), data)["loss"])
-    assert both == pytest.approx(AUXILIARY * math.log(3), rel=1e-3)
 
 
 def test_dropout_depends_on_seed_and_index_alone() -> None:
