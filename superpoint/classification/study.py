@@ -3,29 +3,34 @@
 Every run has its own folder below <out>/runs. The same command continues a study that was killed.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
+from rich.table import Table
 
 from superpoint.classification.config import ClassAugmentConfig, ClassifierConfig
-from superpoint.classification.study_figures import (
-    Outcome,
-    read_outcome,
-    study_figure,
-    study_markdown,
-    study_table,
-)
 from superpoint.classification.training import build, in_steps, parameters, read_data, train_classifier
 from superpoint.config import dump_config
 from superpoint.engine.resume import config_differences
 from superpoint.engine.run import RunFolder
 from superpoint.errors import UserError
-from superpoint.files import make_folder, read_text, write_json, write_text
+from superpoint.evaluation.tables import format_cell, make_table, publish
+from superpoint.files import make_folder, read_text, write_json
 from superpoint.visualize import save_figure
 
+LATE = 3  # epochs at the end whose mean is the result: a single one of 200 images swings by a percent
+NOTES = (
+    "train loss, train accuracy: of the last epoch, on images as they were augmented",
+    f"test accuracy: mean of the last {LATE} epochs",
+    "time: of training alone, on the machine at hand",
+)
 TITLES = {
     "mnist": "Fully connected against convolutions, learning rate and momentum: {images}",
     "depth": "Plain against residual networks: {images}",
@@ -42,6 +47,33 @@ class Cell:
     group: str
     label: str
     config: ClassifierConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of a study.
+
+    Attributes:
+        epochs: passes over the training images, at each validation; the curves have a value for each.
+        seconds: of training.
+        diverged: step at which the loss was not finite.
+    """
+
+    group: str
+    label: str
+    parameters: int
+    epochs: list[float]
+    test_accuracy: list[float]
+    train_accuracy: list[float]
+    train_loss: list[float]
+    seconds: float
+    diverged: int | None = None
+
+    @property
+    def result(self) -> str:
+        """Return the mean test accuracy of the last epochs, or that the run diverged."""
+        late = self.test_accuracy[-LATE:]
+        return f"diverged, step {self.diverged}" if self.diverged is not None else format_cell(float(np.mean(late)))
 
 
 def mnist_cells(config: ClassifierConfig, rates: Sequence[float], momenta: Sequence[float]) -> list[Cell]:
@@ -112,20 +144,68 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
                 if not RunFolder(place).history().nonfinite:
                     raise
         count, steps = parameters(build(config.model, data.spec)), config_in_steps.train.validate_every
-        outcome = read_outcome(cell.group, cell.label, count, RunFolder(place).history().entries, steps)
-        accuracy = "diverged" if outcome.diverged is not None else f"test accuracy {outcome.test_accuracy or 0:.3f}"
-        console.print(f"{cell.group} {cell.label}: {accuracy}, {outcome.seconds:.0f} s")
-        outcomes.append(outcome)
-        write_study(outcomes, title, folder)
-    Console().print(study_table(outcomes, title))
+        outcomes.append(read_outcome(cell, count, place, steps))
+        console.print(f"{cell.group} {cell.label}: {outcomes[-1].result}, {outcomes[-1].seconds:.0f} s")
+    save_figure(folder / "study.png", study_figure(outcomes, title))
+    write_json(folder / "study.json", [asdict(outcome) for outcome in outcomes])
+    publish(folder / "study.md", [study_table(outcomes, title)], NOTES)
     console.print(f"figure: {folder / 'study.png'}; tables: study.md, .json beside it; runs: {folder / 'runs'}")
     return outcomes
 
 
-def write_study(outcomes: Sequence[Outcome], title: str, folder: Path) -> None:
-    save_figure(folder / "study.png", study_figure(outcomes, title))
-    write_text(folder / "study.md", study_markdown(outcomes, title))
-    write_json(folder / "study.json", [asdict(outcome) for outcome in outcomes])
+def read_outcome(cell: Cell, parameters: int, run: Path, steps_an_epoch: int) -> Outcome:
+    history = RunFolder(run).history()
+    lines = history.events("validate")
+    tested, trained, loss = ([e.get(key) for e in lines] for key in ("accuracy", "train_accuracy", "train_loss"))
+    return Outcome(
+        cell.group,
+        cell.label,
+        parameters,
+        epochs=[line["step"] / steps_an_epoch for line in lines],
+        test_accuracy=tested,
+        train_accuracy=trained,
+        train_loss=loss,
+        seconds=max((float(line.get("elapsed") or 0) for line in history.entries), default=0.0),
+        diverged=history.step if history.nonfinite else None,
+    )
+
+
+def study_table(outcomes: Sequence[Outcome], title: str) -> Table:
+    right = ("parameters", "epochs", "train loss", "train accuracy", "test accuracy", "time")
+    table = make_table(title, ["network", "run"], right)
+    for one in outcomes:
+        last = [
+            format_cell(None if one.diverged is not None else each[-1]) for each in (one.train_loss, one.train_accuracy)
+        ]
+        count = f"{one.epochs[-1] if one.epochs else 0:.3g}"
+        table.add_row(one.group, one.label, f"{one.parameters:,}", count, *last, one.result, f"{one.seconds:.0f} s")
+    return table
+
+
+def study_figure(outcomes: Sequence[Outcome], title: str) -> Figure:
+    """Draw test accuracy above training loss over epochs: one column per group, one curve per run, dark to bright."""
+    groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
+    width = max(3.9 * len(groups), 6.4)  # inches
+    figure = Figure(figsize=(width, 7.0), dpi=100, layout="constrained")
+    panels = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
+    for (upper, lower), group in zip(panels.T, groups, strict=True):
+        chosen = [outcome for outcome in outcomes if outcome.group == group]
+        # The bright end of the map is too faint on white.
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(chosen)))
+        for outcome, color in zip(chosen, colors, strict=True):
+            for axes, values in ((upper, outcome.test_accuracy), (lower, outcome.train_loss)):
+                y = np.array(values, np.float64)
+                axes.plot(outcome.epochs, y, ".-", color=color, label=f"{outcome.label}: {outcome.result}")
+        upper.set(title=group if len(groups) > 1 else "", ylim=(0, 1.02))
+        lower.set(xlabel="epoch", yscale="log")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2 if len(groups) == 1 else 1}
+        lower.legend(title="test accuracy at the end", fontsize="small", title_fontsize="small", **place)
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3, which="both")
+    panels[0][0].set_ylabel("test accuracy (share of images)")
+    panels[1][0].set_ylabel("training loss (nats, log scale)")
+    figure.suptitle(textwrap.fill(title, round(10.5 * width)))
+    return figure
 
 
 def is_done(place: Path, config: ClassifierConfig) -> bool:
