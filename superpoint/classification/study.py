@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -156,15 +157,15 @@ def run_study(name: str, cells: Sequence[Cell], out: str | Path) -> list[Outcome
 def read_outcome(cell: Cell, parameters: int, run: Path, steps_an_epoch: int) -> Outcome:
     history = RunFolder(run).history()
     lines = history.events("validate")
-    tested, trained, loss = ([e.get(key) for e in lines] for key in ("accuracy", "train_accuracy", "train_loss"))
+    curves: list[list[Any]] = [[e.get(key) for e in lines] for key in ("accuracy", "train_accuracy", "train_loss")]
     return Outcome(
         cell.group,
         cell.label,
         parameters,
         epochs=[line["step"] / steps_an_epoch for line in lines],
-        test_accuracy=tested,
-        train_accuracy=trained,
-        train_loss=loss,
+        test_accuracy=curves[0],
+        train_accuracy=curves[1],
+        train_loss=curves[2],
         seconds=max((float(line.get("elapsed") or 0) for line in history.entries), default=0.0),
         diverged=history.step if history.nonfinite else None,
     )
