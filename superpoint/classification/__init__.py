@@ -1,1 +1,1 @@
-"""The classifier: data, model, objective, metrics, checks and studies in one room."""
+"""The classifier: data, objective, metrics and studies in one room."""

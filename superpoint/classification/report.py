@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from superpoint.classification.case import read_classifier_case
 from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.metrics import class_table, fit
+from superpoint.classification.training import RESULTS, read_data
+from superpoint.config import load_config
 from superpoint.diagnostics.report.curves import Panel
 from superpoint.diagnostics.report.facts import figure, rich_table
 from superpoint.diagnostics.report.page import Content, Section
@@ -17,7 +18,6 @@ from superpoint.diagnostics.report.record import RunRecord, number
 from superpoint.diagnostics.report.sections import (
     configuration,
     curves_section,
-    diagnosis,
     environment,
     inside,
     samples_section,
@@ -25,7 +25,6 @@ from superpoint.diagnostics.report.sections import (
 from superpoint.errors import UserError
 from superpoint.files import read_text
 
-RESULTS = "evaluation/classes.json"
 SAMPLES = 24
 
 
@@ -33,7 +32,6 @@ def classifier_sections(record: RunRecord) -> list[Section]:
     """Return the parts of the page of a run."""
     text = "The first samples of the run, augmented as the network sees them."
     return [
-        diagnosis(record),
         curves_section(panels(record), record),
         Section("evaluation", "Evaluation on the test images", evaluation_content(record)),
         samples_section(training_samples(record), text),
@@ -47,15 +45,16 @@ OTHER_REPORTS = {ClassifierConfig.stage: classifier_sections}  # for `diagnostic
 
 
 def training_samples(record: RunRecord) -> list[Picture]:
-    """Return some with their classes; none without a checkpoint or images."""
+    """Return some with their classes; none without a configuration or images."""
     try:
-        case = read_classifier_case(record.path)
-        return [
-            Picture(case.spec.classes[int(sample["label"])], fit(np.moveaxis(sample["image"].numpy(), 0, -1)))
-            for sample in case.samples(SAMPLES)
-        ]
-    except UserError:  # no checkpoint yet, or the images have moved
+        config = load_config(ClassifierConfig, record.path / "config.yaml")
+        data = read_data(config)
+    except UserError:
         return []
+    samples = map(data.dataset(config).__getitem__, range(SAMPLES))
+    return [
+        Picture(data.spec.classes[int(one["label"])], fit(np.moveaxis(one["image"].numpy(), 0, -1))) for one in samples
+    ]
 
 
 def panels(record: RunRecord) -> list[Panel]:

@@ -3,6 +3,7 @@
 Leaves weights.safetensors and, in evaluation/, the confusion matrix and the worst mistakes on the test images.
 """
 
+import hashlib
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -69,7 +70,7 @@ def train_classifier(
     config = in_steps(config, len(data.train))
     fabric = make_fabric(config.train)
     if fabric.is_global_zero:
-        describe(data, console)
+        describe(config, data, console)
     objective = ClassifierObjective(data.spec, config.label_smoothing, config.seed)
     model = initial_model(config, data.spec, console)
     shown = console if fabric.is_global_zero else Console(quiet=True)
@@ -133,7 +134,8 @@ class ClassValidation:
         return {**kept, **seen, "epoch_seconds": seconds, "selected_by": "accuracy"}
 
 
-def describe(data: ClassifierData, console: Console) -> None:
+def describe(config: ClassifierConfig, data: ClassifierData, console: Console) -> None:
+    """Print the numbers of images, and warnings about them."""
     counts = data.train.counts()
     names = ", ".join(f"{name} {count}" for name, count in zip(data.train.classes[:10], counts, strict=False))
     more = f", ... ({len(counts)} classes)" if len(counts) > 10 else ""
@@ -142,6 +144,29 @@ def describe(data: ClassifierData, console: Console) -> None:
     if skipped:
         name, reason = skipped[0]
         console.print(f"warning: {len(skipped)} images skipped (see {INPUT}); the first: {name}: {reason}")
+    if max(len(data.train), len(data.test)) <= config.data.in_memory:
+        for warning in doubled(data.train, data.test):
+            console.print(f"warning: {warning}")
+
+
+def doubled(train: ClassImages, test: ClassImages) -> list[str]:
+    """Return what is wrong with images of the same pixels: two labels, or in both training and test."""
+    places: dict[bytes, dict[str, list[int]]] = {}
+    for part, images in (("train", train), ("test", test)):
+        for number in range(len(images)):
+            pixels = images.read(number)
+            key = str(pixels.shape).encode() + hashlib.sha256(pixels.tobytes()).digest()
+            places.setdefault(key, {}).setdefault(part, []).append(number)
+    two = [found for each in places.values() if len(set(train.labels[found := each.get("train", [])])) > 1]
+    shared = [(each["train"][0], each["test"][0]) for each in places.values() if len(each) == 2]
+    warnings = []
+    if two:
+        names = train.names[two[0][0]], train.names[two[0][-1]]
+        warnings.append(f"{len(two)} images have two labels, such as {names[0]} and {names[1]}; keep the right ones")
+    if shared:
+        first = f"{test.names[shared[0][1]]} is {train.names[shared[0][0]]}"
+        warnings.append(f"{len(shared)} test images are training images, so the accuracy is too good: {first}")
+    return warnings
 
 
 def write_input(run: Path, data: ClassifierData) -> None:

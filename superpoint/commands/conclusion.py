@@ -24,7 +24,7 @@ def conclude(config: MagicPointConfig | ClassifierConfig | MatcherConfig, result
     if isinstance(config, MagicPointConfig):
         evaluate(config, keep=not result.trained)
     if config.train.report and (result.trained or not Path(config.run, "report.html").exists()):
-        write_run_report(config.run)
+        write_run_report(config.run, examine=not isinstance(config, ClassifierConfig))
 
 
 def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
@@ -41,16 +41,17 @@ def evaluate(config: MagicPointConfig, *, keep: bool) -> None:
     evaluate_run(config.run, images=config.validation.final_images, keep=keep)
 
 
-def write_run_report(run: str) -> None:
-    """Print the doctor's findings in one line, and write the report."""
+def write_run_report(run: str, *, examine: bool = True) -> None:
+    """Print the doctor's findings in one line, if it shall `examine` the run, and write the report."""
     # PyTorch and Matplotlib: slow to import
     from superpoint.diagnostics.diagnosis import verdict
     from superpoint.diagnostics.doctor import doctor
     from superpoint.diagnostics.report.write import write_report
 
     try:
-        findings = doctor(run, others=other_runs(), range_test=False, quiet=True)
-        typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
+        if examine:
+            findings = doctor(run, others=other_runs(), range_test=False, quiet=True)
+            typer.echo(f"doctor: {verdict(findings)} (more by: superpoint doctor {run})")
         typer.echo(f"report: {write_report(run, others=other_reports())}")
     except UserError as error:  # the run itself is complete
         typer.echo(f"warning: no findings or report: {error}")
@@ -58,10 +59,9 @@ def write_run_report(run: str) -> None:
 
 def other_runs() -> dict[str, Any]:
     """Return by stage how the doctor reads runs of other kinds than detectors."""
-    from superpoint.classification.case import OTHER_RUNS as CLASSIFIERS
-    from superpoint.lightglue.checks import OTHER_RUNS as MATCHERS
+    from superpoint.lightglue.checks import OTHER_RUNS
 
-    return {**CLASSIFIERS, **MATCHERS}
+    return OTHER_RUNS
 
 
 def other_reports() -> dict[str, Any]:

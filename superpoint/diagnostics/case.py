@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from superpoint.data.labelled import LabelSource
 from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CHANNELS, DUSTBIN
+from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
 from superpoint.training.objectives import detector_objective
 
@@ -63,16 +63,10 @@ class Case:
     folder: Path | None = None
     rate_curve: tuple[list[float], list[float]] | None = None
 
-    range_batch: ClassVar[int] = 4  # samples per step of a range test
-
-    @property
-    def classes(self) -> int:
-        return CHANNELS
-
     @property
     def chance(self) -> float:
         """Return the loss of even odds; with focal loss times (1 - 1/65)^gamma."""
-        return math.log(self.classes) * (DUSTBIN / CHANNELS) ** self.config.loss.focal_gamma
+        return INITIAL_DETECTOR_LOSS * (DUSTBIN / CHANNELS) ** self.config.loss.focal_gamma
 
     def fresh(self, init: str | None = None, *, pretrained: bool = False) -> nn.Module:
         """Return the network before its first step, drawn from the seed.
@@ -83,10 +77,6 @@ class Case:
         model = build_model(settings, self.config.seed, pretrained=pretrained)
         getattr(self.objective, "initialise", detector_objective(self.config).initialise)(model.detector)
         return model
-
-    def fresh_loss(self) -> float:
-        with torch.no_grad():
-            return float(self.objective(self.fresh().train(), self.batch(4))["loss"])
 
     def range_data(self) -> Any:
         """Return the training data of a range test: small images without curriculum."""

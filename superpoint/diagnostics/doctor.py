@@ -27,7 +27,7 @@ from superpoint.visualize import save_figure
 
 FINDINGS = "findings.json"
 COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
-RANGE_STEPS = 60
+RANGE_STEPS, RANGE_BATCH = 60, 4
 
 
 def doctor(
@@ -100,7 +100,7 @@ def _range_test(case: Case) -> RangeTest:
         objective=case.objective,
         dataset=case.range_data(),
         optimizer=case.config.optimizer,
-        batch_size=min(case.config.train.batch_size, case.range_batch),
+        batch_size=min(case.config.train.batch_size, RANGE_BATCH),
         steps=RANGE_STEPS,
         high=10.0,
         smoothing=0.7,  # a tenth of a ramp of 60 steps; more would move the curve to the right

@@ -2,9 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from superpoint.diagnostics.case import Case, Crash, crash_files
@@ -22,33 +22,34 @@ GAP_WARN, GAP_FAIL = 2.0, 4.0
 VALIDATIONS = 3  # fewer have no trend
 
 
-def initial_loss(case: Case, causes: Callable[[float, Any], tuple[str, str]] | None = None) -> Finding:
-    """Does the untrained network have the loss of even odds, such as ln 65 = 4.174?
+def initial_loss(case: Case) -> Finding:
+    """Does the untrained network have the loss of even odds, ln 65 = 4.174?
 
     A run from trained weights, or with a descriptor, begins elsewhere: a fresh network is judged instead.
-
-    causes: cause and remedy of another loss; default: a detector's.
     """
     expected, logged, events = case.chance, initial_loss_of(case), case.events("initial_loss")
     fresh = not events or case.config.weights is not None or events[0].get("expected", expected) is None
     broken = bool(events) and logged is None  # not finite
-    loss = logged if broken or not fresh else case.fresh_loss()
+    loss = logged
+    if fresh and not broken:
+        with torch.no_grad():
+            loss = float(case.objective(case.fresh().train(), case.batch(4))["loss"])
     source = "of a fresh network, since the run logged none" if not events else "logged before the first update"
     if loss is None or not math.isfinite(loss):
         cause = "NaN or infinity in the images, the initial weights or the loss."
         remedy = "Compute the loss of a single sample in float32 (train.precision=fp32), layer by layer."
         evidence = f"Initial loss not finite ({source}), expected {expected:.3f}."
         return Finding("initial_loss", Status.FAIL, evidence, cause, remedy)
-    evidence = f"Initial loss {loss:.4g} ({source}), expected ln {case.classes} = {expected:.3f} within 10%."
+    evidence = f"Initial loss {loss:.4g} ({source}), expected ln {CHANNELS} = {expected:.3f} within 10%."
     if events and fresh:
         start = f"from {case.config.weights}" if case.config.weights is not None else "with further parts of the loss"
         evidence = (
-            f"Starts {start} at {logged:.4g}, not judged against ln {case.classes}; the loss of a fresh network is "
+            f"Starts {start} at {logged:.4g}, not judged against ln {CHANNELS}; the loss of a fresh network is "
             f"{loss:.4g}, expected {expected:.3f} within 10%."
         )
     if abs(loss - expected) <= INITIAL_TOLERANCE * expected:
         return Finding("initial_loss", Status.PASS, evidence)
-    cause, remedy = (causes or _initial_causes)(loss, case)
+    cause, remedy = _initial_causes(loss, case)
     return Finding("initial_loss", Status.FAIL, evidence, sentence(cause), sentence(remedy))
 
 
@@ -92,7 +93,8 @@ def overfitting(case: Case) -> Finding:
         return Finding("overfitting", Status.PASS, evidence)
     losses = [(int(e["step"]), value) for e in case.events("validate") if (value := number(e, "loss")) is not None]
     if len(losses) < VALIDATIONS:
-        return too_few_validations(len(losses))
+        text = f"Validations so far: {len(losses)}; a trend needs at least {VALIDATIONS}."
+        return Finding("overfitting", Status.PASS, text)
     train = [_train_loss(case, step) for step, _ in losses]
     now = train[-1]
     lowest = min(range(len(losses)), key=lambda i: losses[i][1])
@@ -111,23 +113,18 @@ def overfitting(case: Case) -> Finding:
     remedy = "train on more images, with data.photometric.enable=true, data.homography.enable=true, more weight decay"
     if rise > RISE_WARN and now < (1 - TRAIN_FALL) * (train[lowest] or 0.0):
         shown += f": the gap opens from step {step} on"
-        return by_heart(rise > RISE_FAIL, shown, remedy, step)
+        return _by_heart(rise > RISE_FAIL, shown, remedy, step)
     if ratio > GAP_WARN * usual:
         narrow = [i for i, each in enumerate(ratios) if each <= GAP_WARN * usual]
         opened = losses[narrow[-1] + 1 if narrow else 0][0]
         shown += f", {ratio:.3g} times less: the gap opens from step {opened} on"
-        return by_heart(ratio > GAP_FAIL * usual, shown, remedy, step if lowest < len(losses) - 1 else None)
+        return _by_heart(ratio > GAP_FAIL * usual, shown, remedy, step if lowest < len(losses) - 1 else None)
     if rise > RISE_WARN:
         shown += ": both got worse, so this is not overfitting (see `gradient_jump`, `learning_rate`)"
     return Finding("overfitting", Status.PASS, sentence(shown))
 
 
-def too_few_validations(count: int) -> Finding:
-    text = f"Validations so far: {count}; a trend needs at least {VALIDATIONS}."
-    return Finding("overfitting", Status.PASS, text)
-
-
-def by_heart(grave: bool, evidence: str, remedy: str, step: int | None) -> Finding:
+def _by_heart(grave: bool, evidence: str, remedy: str, step: int | None) -> Finding:
     """Return the finding; `step`: the step with the best weights, None if it was the last."""
     cause = "the network learns its training images by heart: too few of them, or too little augmentation"
     if step is not None:

@@ -42,17 +42,9 @@ class Jump:
 def gradient_jump(case: Case) -> Finding:
     """Is there a loss worse than chance, or a sudden jump or drop of loss or gradient norm?"""
     found = windows(case)
-    jump = _worse_than_chance(case, found) or _blown_up(case) or jump_up(found) or _drop(found) or gradient_peak(found)
-    cause = ""
-    if jump and jump.down:
-        cause = "the data or the labels changed at that step, or the run was resumed with other settings"
-        if (late_mean(found, "recall") or 0.0) < LEARNING / 4:
-            cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
-    return judge_jump(case, found, jump, cause)
-
-
-def judge_jump(case: Case, found: list[Window], jump: Jump | None, cause: str = "") -> Finding:
-    """Return the finding about a jump, by default from steps too large, or about none."""
+    jump = (
+        _worse_than_chance(case, found) or _blown_up(case) or _jump_up(found) or _drop(found) or _gradient_peak(found)
+    )
     if jump is None:
         evidence = "No training steps logged yet: nothing to judge."
         if found:
@@ -71,7 +63,11 @@ def judge_jump(case: Case, found: list[Window], jump: Jump | None, cause: str = 
     if jump.recovered:
         remedy += f"; if it happens again at one step only, look at the samples of step {jump.step}"
     status = Status.WARN if jump.recovered else Status.FAIL
-    cause = cause or f"steps too large: {_step_size(case)}"
+    cause = f"steps too large: {_step_size(case)}"
+    if jump.down:
+        cause = "the data or the labels changed at that step, or the run was resumed with other settings"
+        if (late_mean(found, "recall") or 0.0) < LEARNING / 4:
+            cause = "one large step, or momentum built up over several, threw the network onto predicting no points"
     return Finding("gradient_jump", status, sentence(jump.text), sentence(cause), sentence(remedy))
 
 
@@ -156,7 +152,7 @@ def _gradient_ratios(found: list[Window]) -> list[float]:
     return ratios
 
 
-def jump_up(found: list[Window]) -> Jump | None:
+def _jump_up(found: list[Window]) -> Jump | None:
     """Return the first window whose loss is far above that of the five before it."""
     for i, ratio in enumerate(_ratios(found), 3):
         before, now = found[i].loss / ratio, found[i]
@@ -179,7 +175,7 @@ def _drop(found: list[Window]) -> Jump | None:
     return None
 
 
-def gradient_peak(found: list[Window]) -> Jump | None:
+def _gradient_peak(found: list[Window]) -> Jump | None:
     """Return the first gradient far above the five windows before it, which the loss did not show."""
     for i, ratio in enumerate(_gradient_ratios(found), 3):
         if ratio > GRADIENT_JUMP:

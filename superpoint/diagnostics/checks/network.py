@@ -3,7 +3,6 @@
 import copy
 import functools
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,30 +34,23 @@ def dead_relu(case: Case) -> Finding:
     seen = observe(case)
     low, high = float(seen.logits.min()), float(seen.logits.max())
     zeros = float((seen.logits == 0).float().mean())
-    text = f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)"
-    found = dead_channels(seen.dead, len(seen.logits), text)
+    name = max(seen.dead, key=lambda key: seen.dead[key], default="")
+    worst = seen.dead.get(name, 0.0)
+    evidence = "The network has no nn.ReLU to look at"
+    if seen.dead:
+        evidence = f"Of {len(seen.dead)} ReLU layers "
+        evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
+        evidence += f" (zero everywhere in {len(seen.logits)} images; expected below {DYING:.0%})"
+    evidence += f"; logits {low:.2f} .. {high:.2f}, {zeros:.0%} exactly 0 (expected both signs)."
     if low >= 0 and high > low:
         what = "a ReLU has cut them off and left no gradient" if zeros > ZEROS else "ReLU, sigmoid, softmax or exp"
         cause = f"Logits are never negative: an activation follows the last layer ({what})."
         remedy = "DetectorHead.forward must end with the 1x1 convolution; softmax belongs to the loss and the decoder."
-        return replace(found, status=Status.FAIL, cause=cause, remedy=remedy)
+        return Finding("dead_relu", Status.FAIL, evidence, cause, remedy)
     if low == high:
         cause = "All logits are the same number: the last layer is dead or its weights are zero."
         remedy = "Look at detector.logits.weight and at what reaches it."
-        return replace(found, status=Status.FAIL, cause=cause, remedy=remedy)
-    return found
-
-
-def dead_channels(dead: dict[str, float], images: int, more: str = "") -> Finding:
-    """Return the finding about channels that are zero everywhere; `more` joins its evidence."""
-    name = max(dead, key=lambda key: dead[key], default="")
-    worst = dead.get(name, 0.0)
-    evidence = "The network has no nn.ReLU to look at"
-    if dead:
-        evidence = f"Of {len(dead)} ReLU layers "
-        evidence += f"'{name}' has most dead channels, {worst:.0%}" if worst else "none has a dead channel"
-        evidence += f" (zero everywhere in {images} images; expected below {DYING:.0%})"
-    evidence = f"{evidence}{more}."
+        return Finding("dead_relu", Status.FAIL, evidence, cause, remedy)
     if worst < DYING:
         return Finding("dead_relu", Status.PASS, evidence)
     cause = f"Channels of '{name}' are off for every input and get no gradient: a rate once too high, or no norm."

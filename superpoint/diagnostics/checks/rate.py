@@ -34,8 +34,6 @@ FALL = 0.1  # share by which its loss must fall to count
 UNSTABLE = 1.25  # loss over the lowest so far: from here on the rate is too high. Healthy data: at 2e-2 to 3e-1, AdamW
 TOO_HIGH = 5.0  # used rate over the first unstable one. Recipes: 0.005 to 0.1
 TOO_LOW = 1e-3  # used rate over that of the lowest loss before it is unstable. Recipes: 0.03 to 0.1
-HIGH = "rate too high: beyond the rate at which the loss gets unstable"
-LOW = "rate too low: thousands of steps will hardly move the weights"
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class RateEvidence:
         return Finding("learning_rate", status, text, sentence(cause), sentence(remedy))
 
 
-def rate_evidence(case: Case) -> RateEvidence:
+def _evidence(case: Case) -> RateEvidence:
     """Return what history and range test of a case say about its rate; a range test needs 5 points."""
     found, rate = windows(case), case.config.optimizer.lr
     logged = initial_loss_of(case) or 0.0
@@ -106,7 +104,7 @@ def rate_evidence(case: Case) -> RateEvidence:
 
 def learning_rate(case: Case) -> Finding:
     """Is the rate too high, too low, or without decay on a plateau?"""
-    seen, config, growth = rate_evidence(case), case.config, largest_growth(case)
+    seen, config, growth = _evidence(case), case.config, largest_growth(case)
     found, start, finding = seen.found, seen.start, seen.finding
     recall = late_mean(found, "recall")
 
@@ -127,10 +125,12 @@ def learning_rate(case: Case) -> Finding:
         ended = bool(case.events("finished")) or seen.steps >= JUDGED_STEPS
         return finding(Status.FAIL if ended else Status.WARN, "", *_frozen(seen))
     if seen.too_low and (frozen or not found):
-        return finding(Status.FAIL if found else Status.WARN, "", LOW, start)
+        cause = "rate too low: thousands of steps will hardly move the weights"
+        return finding(Status.FAIL if found else Status.WARN, "", cause, start)
     if seen.too_high and not learning:
         status = Status.FAIL if found and seen.steps >= JUDGED_STEPS else Status.WARN
-        return finding(status, "", HIGH, f"{start}; schedule.warmup=0.02, train.clip_norm=1")
+        cause = "rate too high: beyond the rate at which the loss gets unstable"
+        return finding(status, "", cause, f"{start}; schedule.warmup=0.02, train.clip_norm=1")
     if flat := _flat(case, found):
         cause = f"the schedule ({config.schedule.name}) keeps the rate up: the weights circle about a minimum"
         remedy = "set schedule.name=cosine (or step with schedule.milestones) and resume with a larger budget"
