@@ -15,7 +15,7 @@ OPTIONS ?=
 # One thread a worker: the workers share the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help env magicpoint test slow coverage lint format types bench clean
+.PHONY: help env magicpoint test slow coverage lint format types docs bench clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,9 +53,12 @@ format: env ## ruff: mend what it can
 types: env ## pyright
 	$(BIN)/pyright
 
+docs: env ## the documentation, into docs/_build/html
+	$(BIN)/sphinx-build -b html -W --keep-going -n docs docs/_build/html
+
 bench: env ## every benchmark, one after the other
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove caches and builds; runs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find superpoint scripts benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

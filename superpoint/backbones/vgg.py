@@ -61,7 +61,7 @@ class CompactEncoder(PooledStages):
     """Three stages of two 3x3 convolutions, the first of which begins with 2x2 pixels as channels: stride 8.
 
     At half the size a channel costs a quarter, and the rearrangement (the inverse of Shi et al. 2016, arXiv 1609.05158)
-    loses nothing. With the detector head 2.1 instead of 3.6 GFLOP for 240x320 (docs/backbones.md).
+    loses nothing. With the detector head 2.1 instead of 3.6 GFLOP for 240x320 (docs/guides/backbones.md).
     """
 
     def __init__(self, channels: int = 1) -> None:

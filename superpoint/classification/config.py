@@ -17,14 +17,14 @@ class ClassDataConfig:
     train: str | None = None  # a folder with a sub-folder a class, a CSV path,label, or an IDX file of images
     train_labels: str | None = None  # IDX: its labels; None = the name beside it with labels-idx1 for images-idx3
     test: str | None = None  # as train; None = test_share of train is kept back
-    test_labels: str | None = None
+    test_labels: str | None = None  # IDX: labels of the test images; null as for train_labels
     root: str | None = None  # CSV: its paths are relative to this folder; None = to the file's own
     classes: list[str] | None = None  # CSV, IDX: names of the labels 0, 1, ...; None = as found
     test_share: float = 0.2  # without test: drawn by `seed`
     limit: int = 0  # training images taken at most, drawn by `seed`; 0 = all
-    test_limit: int = 0
+    test_limit: int = 0  # test images taken at most; 0 = all
     height: int = 64  # what the network sees, in pixels
-    width: int = 64
+    width: int = 64  # what the network sees, in pixels
     channels: int = 3  # 3 = RGB | 1 = grey levels
     normalise: str = "standard"  # standard: (x - mean) / deviation of the training images, by channel | mean | none
     in_memory: int = 20_000  # up to as many images are read once and kept, shrunk; more are read whenever needed
@@ -90,11 +90,11 @@ class ClassifierConfig:
     stage: ClassVar[str] = "train-classifier"
 
     run: str = "runs/classifier"  # run folder
-    seed: int = 0
+    seed: int = 0  # of weights, split, samples and augmentation
     # A run folder of this stage, its weights, or a checkpoint of torchvision; None = from nothing.
     weights: str | None = None
     epochs: float = 30.0  # passes over the training images; sets train.steps and train.validate_every
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of the target that all classes divide
     data: ClassDataConfig = field(default_factory=ClassDataConfig)
     augment: ClassAugmentConfig = field(default_factory=ClassAugmentConfig)
     model: ClassifierModelConfig = field(default_factory=ClassifierModelConfig)

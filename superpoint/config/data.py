@@ -12,7 +12,7 @@ PRIMITIVES = ("lines", "polygon", "multiple_polygons", "ellipses", "star", "chec
 class PhotometricConfig:
     """Photometric augmentation; amplitudes in grey levels of 0..255 unless stated. See `data/photometric.py`."""
 
-    enable: bool = True
+    enable: bool = True  # false = none of the effects
     strength: float = 1.0  # multiplies every amplitude below; 0 leaves the image unchanged
     brightness: float = 50.0  # added constant, uniform in [-brightness, brightness]
     contrast: list[float] = field(default_factory=lambda: [0.4, 1.6])  # factor about the image mean
@@ -42,7 +42,7 @@ class PhotometricConfig:
 class HomographyConfig(HomographyRanges):
     """Random homographies, convexity-checked. See `geometry/homography.py`."""
 
-    enable: bool = True
+    enable: bool = True  # false = never warped
     probability: float = 0.6  # of warping a sample at all
     scale: list[float] = field(default_factory=lambda: [0.75, 1.5])
     translation: float = 0.05
@@ -82,8 +82,8 @@ class DataConfig:
     label_threshold: float = 0.0  # labels with a lower score are not used; of a file without scores all are
     labelled_share: float = 0.5  # mixed: share of the samples that are photographs
     holdout: float = 0.05  # share of the photographs, drawn by name, that is validated on and not trained on
-    height: int = 120
-    width: int = 160
+    height: int = 120  # of the training images, in pixels
+    width: int = 160  # of the training images, in pixels
     curriculum: int = 4000  # over this many first samples the augmentation grows from nothing to its full strength
     overfit: int = 0  # > 0: only this many samples, without augmentation, again and again
     overfit_first: int = 0  # number of the scene from which on these are taken

@@ -66,10 +66,10 @@ class DecodeConfig:
     """From logits to keypoints. See `models/decode.py`."""
 
     nms_radius: int = 4  # pixels; that of the published protocols (commands for use: config/inference.py)
-    threshold: float = THRESHOLD
-    border: int = BORDER
+    threshold: float = THRESHOLD  # min probability of a keypoint
+    border: int = BORDER  # pixels; keypoints nearer to the image edge are dropped
     max_keypoints: int = 0  # strongest keypoints kept; 0 = all
-    subpixel: bool = True
+    subpixel: bool = True  # refine peaks to a fraction of a pixel
     grid: list[int] = field(default_factory=list)  # columns and rows of cells, e.g. [8,8]; [] = none
     per_cell: int = 0  # strongest keypoints kept in each cell of `grid`
 

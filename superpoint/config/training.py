@@ -14,8 +14,8 @@ TEST_SEED = 2_000_003  # of the scenes that the final tables are measured on; no
 @dataclass(frozen=True)
 class OptimizerConfig:
     name: str = "adamw"  # adamw | adam | sgd
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
+    lr: float = 1e-3  # learning rate, the highest of the schedule
+    weight_decay: float = 1e-4  # share of the weights taken off per step, times the learning rate
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # adam, adamw
     momentum: float = 0.9  # sgd
     nesterov: bool = False  # sgd
@@ -56,15 +56,15 @@ class ScheduleConfig:
 class TrainConfig:
     """The loop. A run ends at `steps` optimiser steps or after `minutes`, whichever is set and comes first."""
 
-    steps: int | None = None
-    minutes: float | None = 60.0
+    steps: int | None = None  # budget in steps; null = no such limit
+    minutes: float | None = 60.0  # budget in minutes; null = no such limit
     batch_size: int = 8  # samples per optimiser step, over all processes and accumulated parts
     accumulate: int = 1  # parts in which a process computes its share of the batch
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema: float = 0.999  # decay of the averaged weights that are validated and exported; 0 = none
     precision: str = "auto"  # auto | fp32 | bf16
     device: str = "auto"  # auto | cpu | cuda | mps
-    channels_last: bool = True
+    channels_last: bool = True  # memory layout of images and weights, the faster one on most machines
     compile: bool = False  # torch.compile; on CPU it needs a C++ compiler
     sync_batchnorm: bool = False  # batch-norm statistics over all processes (GPUs)
     log_every: int = 20  # steps between lines of metrics.jsonl
@@ -92,7 +92,7 @@ class ValidationConfig:
 
     images: int = 200  # during training, half clean, half noisy; also the max of photographs
     final_images: int = 1000  # for the table at the end, each both clean and noisy
-    seed: int = 1_000_003
+    seed: int = 1_000_003  # of the scenes that are validated on
 
     def __post_init__(self) -> None:
         check_numbers(self, "validation.", images=(2,), final_images=(2,), seed=(0, 2**63))
@@ -107,7 +107,7 @@ class MagicPointConfig:
     stage: ClassVar[str] = "train-magicpoint"
 
     run: str = "runs/magicpoint"  # run folder
-    seed: int = 0
+    seed: int = 0  # of weights, samples and augmentation
     weights: str | None = None  # what training starts from: a run folder, weights or their name; None = from nothing
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

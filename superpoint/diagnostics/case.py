@@ -44,14 +44,16 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """Attributes:
-    dataset: the training data, augmented at full strength.
-    model: the network with the trained weights (not their average), in evaluation mode, on the CPU. A check
-        restores the modes and hooks that it changes.
-    objective: called as objective(model, batch), see `engine.loop.train`.
-    history: the lines of metrics.jsonl, oldest first.
-    photographs: of the data, before augmentation; None if there are none.
-    rate_curve: learning rates and smoothed losses of a range test, if made.
+    """What the checks look at.
+
+    Attributes:
+        dataset: the training data, augmented at full strength.
+        model: the network with the trained weights (not their average), in evaluation mode, on the CPU. A check
+            restores the modes and hooks that it changes.
+        objective: called as objective(model, batch), see `engine.loop.train`.
+        history: the lines of metrics.jsonl, oldest first.
+        photographs: of the data, before augmentation; None if there are none.
+        rate_curve: learning rates and smoothed losses of a range test, if made.
     """
 
     config: MagicPointConfig

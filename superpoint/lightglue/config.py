@@ -15,8 +15,8 @@ class MatcherDataConfig:
     images: str | None = None  # folder of photographs; not needed once the features are there
     features: str | None = None  # HDF5 file of the views' features, made if it is not there; null = <run>.features.h5
     views: int = 12  # of each photograph; a training pair is any two of them
-    height: int = 240
-    width: int = 320
+    height: int = 240  # of the views, in pixels
+    width: int = 320  # of the views, in pixels
     keypoints: int = 384  # max of a view
     threshold: float = 0.001  # min probability of a keypoint; below what use asks for, so that weak ones are known
     zoom: float = 1.5  # views show the photograph just covering them (1), or magnified up to this many times
@@ -47,9 +47,9 @@ class MatcherModelConfig:
     """LightGlue. See `models/lightglue.py`."""
 
     input_dim: int = 0  # length of the descriptors, filled in
-    channels: int = 128
+    channels: int = 128  # of the features that the layers pass on
     layers: int = 5  # each of self-attention and cross-attention
-    heads: int = 4
+    heads: int = 4  # of attention
     network: str = ""  # hash of the network whose features it matches, filled in
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class MatcherConfig:
     stage: ClassVar[str] = "train-matcher"
 
     run: str = "runs/matcher"  # run folder
-    seed: int = 0
+    seed: int = 0  # of weights, views and pairs
     network: str = "superpoint-lite"  # whose features are matched: as --model; it is not trained
     data: MatcherDataConfig = field(default_factory=MatcherDataConfig)
     model: MatcherModelConfig = field(default_factory=MatcherModelConfig)
