@@ -4,6 +4,7 @@ python docs/figures.py      # from the top of the repository; about half a minut
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,13 @@ RING = {"marker": "o", "facecolors": "none", "edgecolors": plot_color(ORANGE), "
 DECODE = DecodeConfig(max_keypoints=150, threshold=0.015)
 
 
-def figure(width: float, height: float, columns: int, rows: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
+def figure(width: float, height: float, columns: int, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure of this many inches, and its axes row by row."""
     drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     return drawn, list(np.ravel(drawn.subplots(rows, columns, squeeze=False, **options)))
 
 
-def picture(axes: Axes, image: np.ndarray, title: str, **options: object) -> None:
+def picture(axes: Axes, image: np.ndarray, title: str, **options: Any) -> None:
     axes.imshow(image, **{"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest", **options})
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
@@ -221,7 +222,7 @@ def positions(networks: dict[str, SuperPoint]) -> None:
     picture(axes[0], first, "View 1, and one of its keypoints")
     for axis, (name, network) in zip(axes[1:], networks.items(), strict=True):
         maps = [dense_maps(network, image_tensor([image]).float() / 255).probability for image in (first, second)]
-        loss, _ = position_loss(*maps, torch.from_numpy(matrix).float()[None], frame, seen)
+        loss, _ = position_loss(maps[0], maps[1], torch.from_numpy(matrix).float()[None], frame, seen)
         one, other = (features(network, [image], DecodeConfig())[0].keypoints for image in (first, second))
         back = warp_points(other, np.linalg.inv(matrix))
         distance = np.linalg.norm(one[:, None] - back[None], axis=2)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from omegaconf import OmegaConf
 from sphinx.application import Sphinx
 
 from superpoint.cli import app
 from superpoint.commands.command import CONFIGS
+from superpoint.config.loading import read_stage, recipe_folder, recipe_names
 
 # What a program may rely on, beside `superpoint` itself.
 MODULES = (
@@ -87,7 +87,8 @@ def annotation_text(annotation: Any) -> str:
         return f"{len(arguments)} x {annotation_text(arguments[0])}"
     if origin is not None and arguments:
         return f"{origin.__name__} of {annotation_text(arguments[0])}"
-    return {"str": "text", "bool": "true, false", "Path": "path"}.get(annotation.__name__, annotation.__name__)
+    name: str = annotation.__name__
+    return {"str": "text", "bool": "true, false", "Path": "path"}.get(name, name)
 
 
 def option_row(parameter: Any) -> list[str]:
@@ -159,6 +160,8 @@ def meaning(cls: type, name: str) -> str:
 def value_text(value: Any) -> str:
     if value is None:
         return "null"
+    if value == "":
+        return '""'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict | tuple):
@@ -231,14 +234,12 @@ def all_keys() -> str:
 
 
 def recipe_table() -> str:
-    from superpoint.config.loading import recipe_folder, recipe_names
-
     rows = []
     for name in recipe_names():
         file = recipe_folder() / f"{name}.yaml"
         head = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-        stage = OmegaConf.load(file).get("stage")
-        rows.append([code(name), code(str(stage)), cell(head[0] if head else "")])
+        stage = read_stage(file)
+        rows.append([code(name), code(stage), cell(head[0] if head else "")])
     return table(["recipe", "command", "purpose"], rows)
 
 

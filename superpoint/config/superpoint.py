@@ -21,7 +21,7 @@ class PairDataConfig(DataConfig):
     """Pairs of views, see `data/warped_pairs.py`. Each view is warped, overfitted ones too."""
 
     height: int = 192  # of both views
-    width: int = 192
+    width: int = 192  # of both views
     correspondences: int = 192  # max in a pair; never more than one in 6 x 6 pixels
     zoom: float = 2.0  # views show the photograph just covering them (1), or magnified up to this many times
     min_overlap: float = 0.3  # share of the second view that the first shows too; less is drawn again
@@ -79,7 +79,7 @@ class PairValidationConfig(ValidationConfig):
     pairs: int = 60  # during training, half of other viewpoint, half of other light
     final_pairs: int = 200  # for the table at the end, with SIFT beside the network
     height: int = 240  # of the views
-    width: int = 320
+    width: int = 320  # of the views
     max_keypoints: int = 500  # strongest points of a view that are matched
     images: int = 90  # synthetic shapes, for what the detector has forgotten
     final_images: int = 180

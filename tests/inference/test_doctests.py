@@ -1,4 +1,4 @@
-"""The examples in docstrings and in docs/api.md run as written."""
+"""The examples in docstrings and in docs/guides/detect-and-match.md run as written."""
 
 import doctest
 import importlib
@@ -44,7 +44,9 @@ def test_docstrings(name: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_examples_of_the_page(project: Path) -> None:
-    results = doctest.testfile(str(project / "docs/api.md"), module_relative=False, optionflags=FLAGS)
+    results = doctest.testfile(
+        str(project / "docs/guides/detect-and-match.md"), module_relative=False, optionflags=FLAGS
+    )
     assert results.failed == 0
     assert results.attempted > 15
 

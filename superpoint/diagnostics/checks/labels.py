@@ -119,7 +119,9 @@ def _masked(case: Case, samples: list[Sample]) -> Finding:
     )
     if share <= MASKED:
         return _part(text)
-    remedy = "Masks are 0 where a pixel is ignored, of the image's aspect ratio, in its frame: see docs/guides/masks.md."
+    remedy = (
+        "Masks are 0 where a pixel is ignored, of the image's aspect ratio, in its frame: see docs/guides/masks.md."
+    )
     for name, change in MASK_MISTAKES.items():
         if off(change) <= MASKED:
             return _part(text, Status.FAIL, f"The masks fit their images if {name}.", remedy)
