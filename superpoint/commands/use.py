@@ -20,7 +20,7 @@ from superpoint.commands.options import (
     ends_in,
     floats,
 )
-from superpoint.config.inference import InferenceConfig, MatchingConfig, ReconstructConfig
+from superpoint.config.inference import InferenceConfig, MatchingConfig, ReconstructConfig, check_intrinsics
 from superpoint.errors import check_number
 
 
@@ -88,6 +88,8 @@ def match_command(
     """
     check_number("--inlier-threshold", inlier_threshold, 0, above=True)
     camera = None if intrinsics is None else floats("--intrinsics", intrinsics)
+    if camera is not None:
+        check_intrinsics("--intrinsics", camera)
     from superpoint.inference.match_images import match_images
 
     options = {"matcher": matcher, "estimator": estimator, "threshold": inlier_threshold, "views": views}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, get_args
 
 from superpoint.errors import UserError, check_number, check_one_of
@@ -58,6 +59,14 @@ def check_matcher(key: str, value: str) -> None:
     """Raise UserError unless `value` is one of MATCHERS, or "lightglue:" and a run or weights of train-matcher."""
     if not re.fullmatch("lightglue:.+", value):
         check_one_of(key, value, [*MATCHERS, "lightglue:RUN"])
+
+
+def check_intrinsics(key: str, values: Sequence[float]) -> None:
+    """Raise UserError unless `values` are fx, fy, cx, cy in pixels, once or per image."""
+    focal = [*values[:2], *values[4:6]]
+    if len(values) not in (4, 8) or not all(map(isfinite, values)) or min(focal) <= 0:
+        text = ",".join(f"{value:g}" for value in values)
+        raise UserError(f"{key}: found '{text}', expected fx,fy,cx,cy in pixels, fx and fy above 0, once or per image")
 
 
 @dataclass(frozen=True)

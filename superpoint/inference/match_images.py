@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpoint.config.inference import MATCHERS, InferenceConfig, check_matcher
+from superpoint.config.inference import MATCHERS, InferenceConfig, check_intrinsics, check_matcher
 from superpoint.data.bands import read_image
 from superpoint.data.images import read_focal, read_orientation
 from superpoint.errors import UserError, check_one_of
@@ -168,10 +168,8 @@ def match_images(
 def _cameras(paths: Sequence[str], intrinsics: Sequence[float] | None, *, exif: bool) -> list[Matrix] | None:
     """Return K of both originals, as given or from EXIF; None if they are not needed."""
     if intrinsics is not None:
+        check_intrinsics("--intrinsics", intrinsics)
         given = list(intrinsics) * (2 if len(intrinsics) == 4 else 1)
-        if len(given) != 8 or not all(map(np.isfinite, given)) or min(*given[:2], *given[4:6]) <= 0:
-            text = ",".join(f"{value:g}" for value in intrinsics)
-            raise UserError(f"--intrinsics: found '{text}', expected fx,fy,cx,cy above 0, in pixels, once or per image")
         return [np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]) for fx, fy, cx, cy in (given[:4], given[4:])]
     if not exif:
         return None

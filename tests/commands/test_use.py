@@ -46,6 +46,9 @@ def test_match(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:
     options = {"matcher": "ratio", "estimator": "gcransac", "threshold": 2.0}
     options |= {"views": "auto", "model_kind": "auto", "intrinsics": None}
     stage.assert_called_once_with(Path("a.jpg"), Path("b.jpg"), Path("matches.png"), InferenceConfig(), **options)
+    for wrong in ("0,0,0,0", "100", "nan,1,1,1", "1,1,1,1,-1,1,1,1"):
+        assert f"--intrinsics: found '{wrong}'" in cli.fails("match", "a.jpg", "b.jpg", f"--intrinsics={wrong}")
+    stage.assert_called_once()
 
 
 def test_track(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> None:

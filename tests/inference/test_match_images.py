@@ -114,7 +114,7 @@ def test_essential_by_exif_and_by_given_intrinsics(weights: Path, pair: tuple[Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"intrinsics": [0.0, 0, 10, 10]}, "--intrinsics: found '0,0,10,10', expected fx,fy,cx,cy above 0"),
+        ({"intrinsics": [0.0, 0, 10, 10]}, "--intrinsics: found '0,0,10,10', expected fx,fy,cx,cy in pixels"),
         ({"intrinsics": [1.0, 2.0]}, "--intrinsics: found '1,2'"),
         ({"views": "sideways"}, "--views: found 'sideways'"),
         ({"model_kind": "affine"}, "--model-kind: found 'affine'"),
