@@ -1,11 +1,13 @@
 """What matching survives: the share of right matches over rotation, scale, tilt, light, blur, JPEG and noise.
 
     python benchmarks/survival.py --images FOLDER --out docs/images/survival.png \
-        [--photographs 20] [--extractors superpoint superpoint-lite sift orb]
+        [--photographs 20] [--extractors superpoint superpoint-lite sift orb aliked:aliked-n16.pth]
 
 Each photograph, at most 480 px, is matched with a changed copy of itself by mutual nearest neighbours of at most 1000
 keypoints, as the images are, without a search for views. A match is right within 3 px in the second image. A scale
 above 1 says that the second image is the larger one; it is the photograph then, and the first is shrunk.
+
+aliked:FILE is kornia's ALIKED-n16 with weights of Shiaoming/ALIKED; it sees grey in all channels.
 
 Prints the mean over the photographs, and draws it; the numbers go beside the picture as .json, and an extractor that
 stands there already is not measured again.
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -26,6 +29,7 @@ from superpoint.data.images import resize_with_points
 from superpoint.data.sources.source import open_source
 from superpoint.evaluation.extractors import Extractor, make_extractor
 from superpoint.evaluation.pairs import match_errors
+from superpoint.features import Features
 from superpoint.files import write_json
 from superpoint.geometry.homography import (
     Matrix,
@@ -43,6 +47,7 @@ Image = NDArray[np.uint8]
 Changed = tuple[Image, Image, Matrix]  # first image, second image, homography between them
 
 EPS = 3.0  # px
+POINTS = EvaluatePairsConfig().max_keypoints
 LONGEST = 480  # px
 COLORS = (BLUE, SKY, VERMILION, ORANGE, GREEN, PURPLE)
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
@@ -101,6 +106,26 @@ CHANGES: dict[str, tuple[Callable[[Image, float], Changed], tuple[float, ...]]] 
     "JPEG, quality": (kept(jpeg), (90, 50, 30, 20, 10, 5)),
     "noise, sigma of 255": (kept(noise), (0, 10, 20, 40, 60, 80)),
 }
+
+
+def aliked(weights: str) -> Extractor:
+    """Return ALIKED-n16 (Zhao et al. 2023) of kornia with the authors' weights."""
+    from kornia.feature import ALIKED  # slow to import
+
+    network = ALIKED("aliked-n16", max_num_keypoints=POINTS, detection_threshold=0.0).eval()
+    grid = "dkd.hw_grid"  # a constant of kornia's, which the authors' file lacks
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    network.load_state_dict({grid: network.state_dict()[grid], **state})
+
+    def extract(image: Image) -> Features:
+        with torch.inference_mode():
+            (found,) = network(torch.from_numpy(image).expand(1, 3, -1, -1).float() / 255)
+        points, scores, descriptors = (
+            each.numpy() for each in (found.keypoints, found.keypoint_scores, found.descriptors)
+        )
+        return Features(points, scores, descriptors, (image.shape[1], image.shape[0]))
+
+    return Extractor("aliked", "aliked-n16", extract)
 
 
 def measure(extract: Extractor, images: list[Image]) -> dict[str, list[float]]:
@@ -164,8 +189,8 @@ def main() -> None:
     numbers = options.out.with_suffix(".json")
     shares = json.loads(numbers.read_text())["shares"] if numbers.is_file() else {}
     for name in options.extractors:
-        extractor = make_extractor(name, EvaluatePairsConfig())
-        title = extractor.name.partition(":")[0]
+        title, _, weights = name.partition(":")
+        extractor = aliked(weights) if title == "aliked" else make_extractor(name, EvaluatePairsConfig())
         if title not in shares:
             shares[title] = measure(extractor, images)
             write_json(numbers, {"photographs": len(images), "shares": shares})
