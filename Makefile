@@ -15,7 +15,7 @@ OPTIONS ?=
 # One thread a worker: the workers share the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help env magicpoint test slow coverage lint format types docs bench clean
+.PHONY: help env magicpoint test slow coverage lint format types docs bench release clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,9 @@ types: env ## pyright
 
 docs: env ## the documentation, into docs/_build/html
 	$(BIN)/sphinx-build -b html -W --keep-going -n docs docs/_build/html
+
+release: env ## build sdist and wheel into dist/ and check them; uploads nothing
+	$(BIN)/python .ci/release.py
 
 bench: env ## every benchmark, one after the other
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done

@@ -1,32 +1,41 @@
 """The wheel holds all that is needed, and nothing of the checkout is."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from setuptools.config.pyprojecttoml import load_file
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "setup.py", "configs", "superpoint")
+# Names in conda-forge that are others than in PyPI.
+CONDA = {
+    "lightning-fabric": "pytorch-lightning",  # its wheel has the module lightning_fabric
+    "matplotlib": "matplotlib-base",
+    "opencv-python-headless": "py-opencv",
+    "torch": "pytorch",
+}
 
 
 @pytest.fixture(scope="module")
-def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that no build folder appears in the checkout."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        if (project / name).is_dir():
-            shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(project / name, copy / name)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(copy))
-    (built,) = out.glob("*.whl")
+def release(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with sdist and wheel, whose content the script compares with the repository."""
+    out = tmp_path_factory.mktemp("release")
+    run([sys.executable, str(project / ".ci/release.py"), "--draft", "--out", str(out)])
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(release: Path) -> Path:
+    (built,) = release.glob("*.whl")
     return built
 
 
@@ -54,18 +63,13 @@ def python(installed: Path, folder: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 class TestWheel:
-    def test_content(self, project: Path, wheel: Path) -> None:
-        names = set(zipfile.ZipFile(wheel).namelist())
-        wanted = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.py")}
-        pretrained = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("*.safetensors")}
-        templates = {path.relative_to(project).as_posix() for path in (project / "superpoint").rglob("templates/*")}
-        recipes = {
-            f"superpoint/{path.relative_to(project).as_posix()}" for path in (project / "configs").rglob("*.yaml")
-        }
-        assert len(recipes) > 10
-        assert len(templates) > 5
-        assert wanted | pretrained | templates | recipes | {"superpoint/py.typed"} <= names
-        assert {name.split("/")[0].split("-")[0] for name in names} == {"superpoint"}
+    def test_content(self, wheel: Path) -> None:
+        names = zipfile.ZipFile(wheel).namelist()
+        assert "superpoint/py.typed" in names
+        assert "superpoint/pretrained/README.md" in names
+        assert len([name for name in names if name.startswith("superpoint/configs/")]) > 10
+        assert len([name for name in names if "/templates/" in name]) > 5
+        assert len([name for name in names if name.endswith(".safetensors")]) == 6
 
     def test_metadata(self, installed: Path) -> None:
         distribution = Distribution.at(next(installed.glob("*.dist-info")))
@@ -101,6 +105,53 @@ class TestWheel:
         command = ["-m", "superpoint", "train-magicpoint", "--config", "magicpoint/lite", "--print-config"]
         assert yaml.safe_load(python(installed, tmp_path, *command))["model"]["encoder"] == "lite"
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_sdist_can_be_tested(release: Path, tmp_path: Path) -> None:
+    (sdist,) = release.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/geometry/test_cells.py"]
+    assert " passed" in run(command, cwd=source, env={**os.environ, "PYTHONPATH": str(source)})
+
+
+def requirements(project: Path) -> list[Requirement]:
+    return [Requirement(text) for text in settings(project)["dependencies"]]
+
+
+def settings(project: Path) -> dict[str, Any]:
+    return load_file(project / "pyproject.toml")["project"]
+
+
+def test_the_conda_recipe_asks_for_the_same(project: Path) -> None:
+    text = re.sub(r"{%.*%}|{{.*?}}", "", (project / "recipe/meta.yaml").read_text())
+    recipe = yaml.safe_load(text)
+    wanted = {f"{CONDA.get(each.name, each.name)} {each.specifier}" for each in requirements(project)}
+    python = f"python {settings(project)['requires-python']}"
+    assert set(recipe["requirements"]["run"]) == wanted | {python}
+    build = load_file(project / "pyproject.toml")["build-system"]["requires"]
+    assert set(recipe["requirements"]["host"]) == {"pip", python, *(each.replace(">", " >") for each in build)}
+    assert recipe["about"]["license"] == settings(project)["license"]
+    assert recipe["about"]["summary"] == settings(project)["description"]
+    assert recipe["build"]["entry_points"] == [f"{k} = {v}" for k, v in settings(project)["scripts"].items()]
+
+
+def test_the_container_gets_what_it_names(project: Path) -> None:
+    text = (project / "Dockerfile").read_text()
+    (version,) = re.findall(r"^FROM python:(\S+)-slim$", text, re.MULTILINE)
+    assert f"Programming Language :: Python :: {version}" in settings(project)["classifiers"]
+    (extras,) = re.findall(r"'/src\[(.+)\]'", text)
+    assert set(extras.split(",")) <= set(settings(project)["optional-dependencies"])
+    lines = (project / ".dockerignore").read_text().splitlines()
+    kept = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert {"constraints.txt", "pyproject.toml", "setup.py", "README.md", "LICENSE", "configs", "superpoint"} == kept
+
+
+def test_the_oldest_python_is_the_first_stated(project: Path) -> None:
+    stated = re.findall(r"Python :: (3\.\d+)", " ".join(settings(project)["classifiers"]))
+    assert settings(project)["requires-python"] == f">={stated[0]}"
+    assert [int(each.partition(".")[2]) for each in stated] == list(range(10, 14))
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
