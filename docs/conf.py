@@ -15,6 +15,7 @@ version = release = superpoint.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generated"]
 exclude_patterns = ["_build"]
 highlight_language = "none"  # of code blocks that name no language: mostly command lines
+smartquotes = False  # "--size" is an option, no dash
 default_role = "literal"  # docstrings have `code` in single backticks
 
 myst_heading_anchors = 4
@@ -35,4 +36,5 @@ html_title = f"superpoint {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
