@@ -60,7 +60,7 @@ def doctor(
     case = reading.case
     if range_test:
         curve = _range_test(case)
-        _save_curve(folder / "lr_finder.png", curve, case.config.optimizer.lr)
+        save_figure(folder / "lr_finder.png", range_test_figure(curve, case.config.optimizer.lr))
         case = replace(case, rate_curve=(curve.rates.tolist(), curve.losses.tolist()))
     findings = diagnose(case, reading.checks)
 
@@ -105,15 +105,6 @@ def _range_test(case: Case) -> RangeTest:
         high=10.0,
         smoothing=0.7,  # a tenth of a ramp of 60 steps; more would move the curve to the right
     )
-
-
-def _save_curve(path: Path, curve: RangeTest, used: float) -> None:
-    figure = range_test_figure(curve)
-    axes = figure.axes[0]
-    axes.axvline(used, linestyle=":", color="#009E73", label=f"used: {used:.1e}")
-    axes.legend()
-    axes.set_title(f"Learning-rate range test: {len(curve.rates)} steps on a fresh network")
-    save_figure(path, figure)
 
 
 def _print(console: Console, findings: Sequence[Finding]) -> None:

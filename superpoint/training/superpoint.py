@@ -68,12 +68,7 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
     pairs = validation_pairs(config, config.validation.final_pairs, TEST_SEED)
     network = measure_generated(config, pairs, config.run, folder / "matches.png")
     results = {"network": pair_metrics(network), "sift": pair_metrics(measure_generated(config, pairs))}
-    rows = {
-        f"{name}, {'all' if kind == 'pairs' else kind}": {key: found.get(f"{kind}/{key}") for key in COLUMNS}
-        for name, found in results.items()
-        for kind in ("pairs", *KINDS)
-    }
-    publish(folder / "generated_pairs.md", [pair_table(config, rows)])
+    publish(folder / "generated_pairs.md", [pair_table(config, by_kind(results))])
     write_json(report, results)
     return report
 
@@ -92,6 +87,15 @@ def measure_generated(
     if picture is not None:
         save_image(picture, matches_picture(pairs, found, settings))
     return measure_pairs(watch(pairs, "homographies"), found, settings)
+
+
+def by_kind(results: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Return the figures of generated_pairs.json as rows of `pair_table`."""
+    return {
+        f"{name}, {'all' if kind == 'pairs' else kind}": {key: found.get(f"{kind}/{key}") for key in COLUMNS}
+        for name, found in results.items()
+        for kind in ("pairs", *KINDS)
+    }
 
 
 def pair_table(config: SuperPointConfig, rows: Mapping[str, Mapping[str, float | None]]) -> Table:

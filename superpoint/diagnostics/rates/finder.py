@@ -42,13 +42,21 @@ def find_lr(config: MagicPointConfig, out: str | Path, *, steps: int = 200) -> R
     return found
 
 
-def range_test_figure(found: RangeTest) -> Figure:
-    """Draw the smoothed loss over the learning rate, the suggestion marked."""
+def range_test_figure(found: RangeTest, used: float | None = None) -> Figure:
+    """Draw the smoothed loss over the learning rate, with the suggestion and the rate that was `used`."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(found.rates, found.losses)
     if found.suggestion is not None:
         axes.axvline(found.suggestion, linestyle="--", color="#D55E00", label=f"steepest: {found.suggestion:.1e}")
+    if used is not None:
+        axes.axvline(used, linestyle=":", color="#009E73", label=f"used: {used:.1e}")
+    if axes.get_legend_handles_labels()[0]:
         axes.legend()
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed", title="Learning-rate range test")
+    axes.set(
+        xscale="log",
+        xlabel="learning rate",
+        ylabel="loss, smoothed",
+        title=f"Learning-rate range test, {len(found.rates)} steps",
+    )
     return figure

@@ -40,14 +40,12 @@ class Curve:
 
     Attributes:
         index: chooses colour and dashes; no two below 12 share both.
-        steps: draw a staircase, as of precision over recall.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     index: int = 0
-    steps: bool = False
 
     @property
     def color(self) -> tuple[int, int, int]:
@@ -81,7 +79,6 @@ class Panel:
     level: float = math.nan
     marks: Sequence[float] = ()
     limits: tuple[float | None, float | None] | None = None
-    x_label: str = "step"
     x_end: float = 0.0
     note: str = ""
     width, height = WIDTH, HEIGHT  # of the picture, for the page
@@ -104,7 +101,7 @@ class Panel:
         """The panel in words, for those who cannot see it."""
         ends = [(curve.name or self.unit, curve.ends) for curve in self.curves if curve.ends]
         words = "; ".join(f"{name}: from {first:.3g} to {last:.3g}" for name, (first, last) in ends)
-        return f"{self.title} over {self.x_label} up to {self.last:,.6g}. {words}."
+        return f"{self.title} over step up to {self.last:,.6g}. {words}."
 
     def svg(self) -> str:
         buffer = io.StringIO()
@@ -129,7 +126,7 @@ class Panel:
             axes.axhline(self.level, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
         for mark in self.marks:
             axes.axvline(mark, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
-        axes.set_xlabel(self.x_label)
+        axes.set_xlabel("step")
         axes.set_ylabel(f"{self.unit} (log scale)" if self.logarithmic else self.unit, parse_math=False)
         axes.yaxis.set_label_coords(-57 / (WIDTH - 84), 0.5)
 
@@ -150,16 +147,14 @@ def _ticks(low: float, high: float) -> LogLocator:
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
-    size = 1 if curve.steps else max(1, math.ceil(len(curve.x) / MAX_POINTS))
+    size = max(1, math.ceil(len(curve.x) / MAX_POINTS))
     x, y = groups(curve.x, size).mean(axis=1), groups(curve.y, size)
     color = plot_color(curve.color)
     if size > 1:  # a spike that the mean hides stays visible
         axes.fill_between(x, y.min(axis=1), y.max(axis=1), color=color, alpha=0.3, linewidth=0)
     # A value without neighbours draws no line.
-    marker = "o" if len(y) < 30 and not curve.steps else ""
-    # Between two thresholds the envelope of precision is the one at the larger recall.
-    style = "steps-pre" if curve.steps else "default"
-    (line,) = axes.plot(x, y.mean(axis=1), color=color, linewidth=1.5, marker=marker, markersize=3.2, drawstyle=style)
+    marker = "o" if len(y) < 30 else ""
+    (line,) = axes.plot(x, y.mean(axis=1), color=color, linewidth=1.5, marker=marker, markersize=3.2)
     if curve.dashes:
         line.set_dashes([length / 2 for length in curve.dashes])  # in units of the line's width, which is 2 CSS pixels
 
@@ -177,5 +172,5 @@ def _scale_axes(axes: Axes, panel: Panel) -> None:
         if panel.limits is not None:
             axes.set_ylim(*panel.limits)
     axes.set_xlim(0, 1.02 * panel.last if panel.last > 0 else 1)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=panel.x_label == "step"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(COMMAS)

@@ -9,7 +9,6 @@ from rich.table import Table as RichTable
 
 from superpoint.config import MagicPointConfig, dump_config
 from superpoint.diagnostics.report.record import RunRecord, is_number, number, parse_config
-from superpoint.training.superpoint import COLUMNS
 
 ABSENT = "-"
 
@@ -62,17 +61,6 @@ def verdict(record: RunRecord) -> str:
 def rich_table(shown: RichTable) -> Table:
     rows = list(zip(*(column.cells for column in shown.columns), strict=True))
     return Table([str(column.header) for column in shown.columns], rows, str(shown.title))
-
-
-def pair_table(record: RunRecord) -> Table:
-    """Return network and SIFT on generated pairs, as evaluated at the end of the run."""
-    rows = []
-    for name, values in record.pairs.items():
-        for kind in dict.fromkeys(key.split("/")[0] for key in values):
-            cells = [figure(values.get(f"{kind}/{key}"), 0 if key == "matches" else 3) for key in COLUMNS]
-            rows.append([f"{name}, {'all pairs' if kind == 'pairs' else kind}", *cells])
-    note = "Pairs of held-out photographs that nothing was selected on. RANSAC 3 px, mutual nearest neighbours."
-    return Table(["generated pairs", *COLUMNS], rows, "Generated pairs, beside SIFT", note)
 
 
 def default_config(kind: type = MagicPointConfig) -> dict[str, str]:

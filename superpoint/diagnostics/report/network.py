@@ -1,27 +1,26 @@
 """The parts of a page for which a network is run, or training data are drawn."""
 
 import numpy as np
-from torch import nn
 
-from superpoint.config import MagicPointConfig, load_run_config
+from superpoint.config import MagicPointConfig, SuperPointConfig, load_run_config
 from superpoint.data.labelled import cover
 from superpoint.data.training_set import held_out_photographs, training_samples
 from superpoint.diagnostics.checks.descriptors import observe_pairs
 from superpoint.diagnostics.dataset import draw_sample
 from superpoint.diagnostics.heatmaps.detector_output import Subject
-from superpoint.diagnostics.heatmaps.visualize import shown_photographs
+from superpoint.diagnostics.heatmaps.visualize import load_checkpoint, shown_photographs
 from superpoint.diagnostics.overfit.correspondences import draw_correspondences
 from superpoint.diagnostics.reading import read_case
-from superpoint.diagnostics.report.facts import pair_table
+from superpoint.diagnostics.report.facts import rich_table
 from superpoint.diagnostics.report.page import Content, Section
-from superpoint.diagnostics.report.panels import descriptor_panels, similarity_panel
+from superpoint.diagnostics.report.panels import descriptor_panels
 from superpoint.diagnostics.report.pictures import Output, Picture, read_picture, show_output
 from superpoint.diagnostics.report.record import PAIRS, RunRecord
 from superpoint.diagnostics.report.sections import plots, samples_section
 from superpoint.errors import UserError
 from superpoint.evaluation.evaluate_synthetic import shape_samples
 from superpoint.geometry.homography import inside
-from superpoint.models.weights import load_weights, model_from_state
+from superpoint.training.superpoint import by_kind, pair_table
 
 SCENES = (("clean", 5), ("clean", 2), ("noisy", 7), ("noisy", 3))  # checkerboard, polygons, cube, ellipses (no labels)
 SIZE = (240, 320)  # of a photograph, height and width
@@ -36,22 +35,13 @@ def output_section(record: RunRecord) -> Section:
     outputs: list[Output] = []
     weights = ""
     try:
-        model, weights = best_network(record)
-        outputs += [show_output(model, subject) for subject in draw_subjects(record, notes)]
+        checkpoint = load_checkpoint(record.path)
+        weights = checkpoint.name
+        outputs += [show_output(checkpoint.model, subject) for subject in draw_subjects(record, notes)]
     except UserError as error:  # no checkpoint yet, another architecture, output that is not finite
         notes.append(f"No heatmaps: {error}.")
     content = {"weights": weights, "outputs": outputs, "figures": figures, "notes": notes}
     return Section("output", "Heatmaps", content, "output.html")
-
-
-def best_network(record: RunRecord) -> tuple[nn.Module, str]:
-    """Return the network with the best weights of a run, and their name. Raises: UserError if there are none."""
-    state, model_config, metadata = load_weights(record.path)
-    model = model_from_state(state, model_config, record.path).eval()
-    if "checkpoint" not in metadata:
-        return model, "weights.safetensors"
-    averaged = "" if record.config.get("train.ema") in ("0.0", "0") else ", averaged"
-    return model, f"{metadata['checkpoint']}, step {metadata['step']:,}{averaged}"
 
 
 def draw_subjects(record: RunRecord, notes: list[str]) -> list[Subject]:
@@ -118,15 +108,18 @@ def descriptor_section(record: RunRecord) -> Section:
     matches = record.path / "evaluation" / "matches.png"
     figures, notes = read_picture(matches, "Generated pairs of held-out photographs", quality=70)
     notes += [record.missing[PAIRS]] if PAIRS in record.missing else []
-    positive = negative = np.zeros(0)
     try:
         seen = observe_pairs(read_case(record.path))
-        positive, negative = seen.positive, seen.negative
         for index in range(min(SHOWN_PAIRS, len(seen.batch["image_a"]))):
             title = f"Training pair {index + 1}: keypoints joined with their nearest descriptor"
             figures.append(Picture(title, draw_correspondences(seen.batch, seen.forth, index), quality=70))
     except UserError as error:  # no checkpoint yet, the labelled photographs have moved
         notes.append(f"No descriptors of training pairs: {error}.")
-    panels = plots([*descriptor_panels(record), similarity_panel(positive, negative)])
-    tables = [pair_table(record)] if record.pairs else []
+    panels, tables = plots(descriptor_panels(record)), []
+    try:
+        config = load_run_config(record.path / "config.yaml")
+        if record.pairs and isinstance(config, SuperPointConfig):
+            tables = [rich_table(pair_table(config, by_kind(record.pairs)))]
+    except UserError as error:
+        notes.append(f"No table of generated pairs: {error}.")
     return Section("descriptors", "Descriptors", Content(panels=panels, figures=figures, tables=tables, notes=notes))

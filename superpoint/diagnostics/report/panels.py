@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from superpoint.diagnostics.report.curves import Curve, Panel
 from superpoint.diagnostics.report.record import RunRecord, lookup, number
@@ -33,7 +32,6 @@ OUTPUT_CURVES = (
     ("cell_scale", "Range of logsumexp over cells", "nats", True, None),
     ("naive_exp_overflow", "Cells where a naive exp() overflows", "share of cells", False, SHARE),
 )
-BIN = 4.0  # degrees
 MAX_LAYERS = 12  # curves that can be told apart
 
 
@@ -81,12 +79,9 @@ def training_panels(record: RunRecord) -> list[Panel]:
     note += " Dashed line: not finite." if broken else ""
     steps, jumps = record.curve("train", "loss_jump")
     jump = Curve("change between steps", steps, [abs(value) for value in jumps], index=1)
-    steps, losses = record.curve("train", "loss")
-    minutes = {entry["step"]: number(entry.get("elapsed")) / 60 for entry in record.history.events("train")}
     loss = "loss of both parts" if record.joint else "detector loss, nats"
     shares = {"dustbin": "dustbin probability, mean", "recall": "recall of labelled cells"}
     largest = [*curves(record, "train", {"loss_max": "loss of a step"}), jump]
-    timed = [Curve("", [minutes[step] for step in steps], losses)]
     panels = [
         Panel(
             "Loss", loss, learning(record, "loss"), log=True, level=expected, marks=broken, note=note.strip(),
@@ -102,9 +97,8 @@ def training_panels(record: RunRecord) -> list[Panel]:
             note="Recall: the dustbin holds less than half.",
         ),
         Panel("Largest loss and largest change", "nats", largest, log=True),
-        Panel("Loss over time", loss, timed, log=True, x_label="minutes of training"),
     ]  # fmt: skip
-    return [replace(panel, x_end=float(record.history.step)) if panel.x_label == "step" else panel for panel in panels]
+    return [replace(panel, x_end=float(record.history.step)) for panel in panels]
 
 
 def probe_panels(record: RunRecord) -> list[Panel]:
@@ -165,19 +159,3 @@ def descriptor_panels(record: RunRecord) -> list[Panel]:
             limits=SHARE, marks=best, note="Mutual nearest neighbours of the strongest keypoints.",
         ),
     ]  # fmt: skip
-
-
-def similarity_panel(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> Panel:
-    """Return histograms of angles between descriptors, from cosines of correspondences and of other pairs."""
-    edges = np.arange(0, 180 + BIN, BIN)
-    drawn = []
-    for index, (name, values) in enumerate((("correspondences", positive), ("others", negative))):
-        finite = values[np.isfinite(values)]
-        if len(finite):
-            angles = np.degrees(np.arccos(np.clip(finite.astype(np.float64), -1, 1)))
-            share = np.histogram(angles, edges)[0] / len(angles)
-            drawn.append(Curve(name, edges[1:].tolist(), share.tolist(), index=index, steps=True))
-    return Panel(
-        "Angles between descriptors", f"share in {BIN:g} degrees", drawn, limits=POSITIVE, x_end=180.0,
-        x_label="angle, degrees", note="0: the same, 90: unrelated (cosine 0). The further apart, the better.",
-    )  # fmt: skip

@@ -9,7 +9,6 @@ from superpoint.diagnostics.report.panels import (
     descriptor_panels,
     layer_panels,
     probe_panels,
-    similarity_panel,
     training_panels,
 )
 from tests.diagnostics.report.made_up import lines, probe_line, record
@@ -54,13 +53,3 @@ def test_descriptor_curves_are_those_of_the_log() -> None:
     assert panels["Matching accuracy"].curves[0].ends == pytest.approx((0.1, 0.6))
     assert panels["Homographies of generated pairs"].marks == [120]
     assert training_panels(joint)[0].unit == "loss of both parts"
-
-
-def test_histogram_of_angles() -> None:
-    panel = similarity_panel(np.array([1.0, 1.0, 0.48, np.nan]), np.array([0.0, -1.0]))
-    same, other = panel.curves
-    assert sum(same.y) == pytest.approx(1)
-    assert same.y[0] == pytest.approx(2 / 3)  # 0 degrees
-    assert same.y[list(same.x).index(64)] == pytest.approx(1 / 3)  # 61 degrees
-    assert other.y[-1] == 0.5  # 180 degrees
-    assert not similarity_panel(np.zeros(0), np.zeros(0)).shown

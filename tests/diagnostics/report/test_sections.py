@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from superpoint.config import SuperPointConfig
+from superpoint.config import SuperPointConfig, dump_config
 from superpoint.diagnostics.heatmaps.detector_output import Subject
 from superpoint.diagnostics.report import network
 from superpoint.diagnostics.report.facts import default_config
@@ -20,16 +22,19 @@ BLACK = np.zeros((16, 16, 3), np.uint8)
 RESULT: dict[str, Any] = {"detector": "network", "variant": "clean", "images": 1, "primitives": {}, "curves": {}}
 
 
-def test_a_joint_run_has_a_section_about_descriptors() -> None:
+def test_a_joint_run_has_a_section_about_descriptors(tmp_path: Path) -> None:
     figures = {"pairs/correct@1": 0.25, "pairs/matches": 120.4, "viewpoint/correct@1": 0.5}
     joint = bare(config=default_config(SuperPointConfig), pairs={"network": figures, "sift": figures})
+    notes = descriptor_section(joint).content.notes
+    assert notes[-2].startswith("No descriptors of training pairs: ")
+    assert notes[-1].startswith("No table of generated pairs: ")
+    joint = replace(joint, path=tmp_path)
+    (tmp_path / "config.yaml").write_text(dump_config(SuperPointConfig()))
     content = descriptor_section(joint).content
     assert content.panels == {}
-    assert content.notes[-1].startswith("No descriptors of training pairs: ")
     rows = content.tables[0].rows
-    assert [row[0] for row in rows] == [
-        f"{n}, {kind}" for n in ("network", "sift") for kind in ("all pairs", "viewpoint")
-    ]
+    kinds = ("all", "viewpoint", "photometric")
+    assert [row[0] for row in rows] == [f"{name}, {kind}" for name in ("network", "sift") for kind in kinds]
     assert (rows[0][1], rows[0][2], rows[0][-1]) == ("0.250", "-", "120")
     assert "descriptors" in Outline(render(joint)).values("id")
     assert "descriptors" not in Outline(render(bare())).values("id")
@@ -58,10 +63,11 @@ def test_damaged_pictures_and_lines_are_named(tmp_path: Path) -> None:
 
 def test_heatmaps_by_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = [Subject(name, BLACK[..., 0]) for name in ("one", "two")]
-    monkeypatch.setattr(network, "best_network", lambda record: (Planted().eval(), "best.ckpt, step 7"))
+    planted = SimpleNamespace(model=Planted().eval(), name="run (best.ckpt), step 7")
+    monkeypatch.setattr(network, "load_checkpoint", lambda path: planted)
     monkeypatch.setattr(network, "draw_subjects", lambda record, notes: subjects)
     page = Outline(render(bare()))
-    assert page.says("Weights: best.ckpt, step 7.")
+    assert page.says("Weights: run (best.ckpt), step 7.")
     assert sum(str(image["alt"]).startswith("one: ") for image in page.images) == 4
 
 

@@ -51,7 +51,7 @@ def test_default_place_and_content(run: Path, written: Path) -> None:
     text = written.read_text(encoding="utf-8")
     assert len(text.encode()) < 3_000_000
     assert "<script" not in text
-    for words in ("best.ckpt, step 4, averaged", "motorcycle_left", "sample 4000: ", "Update ratio", "synthetic-ap"):
+    for words in ("(best.ckpt), step 4", "motorcycle_left", "sample 4000: ", "Update ratio", "synthetic-ap"):
         assert words in text, words
     assert not list(run.glob("*.tmp"))
 
