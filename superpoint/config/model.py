@@ -51,14 +51,10 @@ class ModelConfig:
 class LossConfig:
     """Detector loss. See `losses.detector_loss`."""
 
-    positive_weight: float = 3.0  # weight of cells that hold a point
-    dustbin_weight: float = 1.0  # weight of cells that hold none
-    focal_gamma: float = 0.0  # 0 = plain cross-entropy
+    positive_weight: float = 3.0  # weight of cells that hold a point, beside 1 of those that hold none
 
     def __post_init__(self) -> None:
         check_number("loss.positive_weight", self.positive_weight, 0, above=True)
-        check_number("loss.dustbin_weight", self.dustbin_weight, 0, above=True)
-        check_number("loss.focal_gamma", self.focal_gamma, 0)
 
 
 @dataclass(frozen=True)

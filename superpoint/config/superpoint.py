@@ -11,7 +11,7 @@ from superpoint.config.model import ModelConfig
 from superpoint.config.training import MagicPointConfig, TrainConfig, ValidationConfig
 from superpoint.errors import UserError, check_number, check_numbers, check_one_of
 
-DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge", "sampled_hinge")
+DESCRIPTOR_LOSSES = ("dual_softmax", "dense_hinge")
 BALANCES = ("fixed", "auto")
 SPACING = 6  # pixels: correspondences nearer to each other than this are hardly told apart by cells of 8
 
@@ -53,12 +53,12 @@ class PairDataConfig(DataConfig):
 class DescriptorLossConfig:
     """The descriptor's part of the loss. See `losses/descriptor.py` and `objectives.JointObjective`."""
 
-    name: str = "dual_softmax"  # dual_softmax | dense_hinge | sampled_hinge
+    name: str = "dual_softmax"  # dual_softmax | dense_hinge
     balance: str = "fixed"  # fixed | auto: both parts pull equally hard, whatever their scale
     weight: float = 1.0  # of the descriptor loss beside the detector loss; with balance=auto, after balancing
     temperature: float = 0.05  # dual_softmax: similarities are divided by it
-    positive_margin: float = 1.0  # hinges: similarities of matches above this cost nothing
-    negative_margin: float = 0.2  # hinges: similarities of others below this cost nothing
+    positive_margin: float = 1.0  # dense_hinge: similarities of matches above this cost nothing
+    negative_margin: float = 0.2  # dense_hinge: similarities of others below this cost nothing
     positive_weight: float = 250.0  # dense_hinge: weight of matching cells, lambda_d of the paper
     radius: float = 8.0  # pixels: dense_hinge, cells this near match; the others, points this near are no wrong answer
 

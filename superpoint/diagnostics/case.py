@@ -18,7 +18,6 @@ from superpoint.config import MagicPointConfig
 from superpoint.data.labelled import LabelSource
 from superpoint.data.training_set import training_samples
 from superpoint.errors import UserError
-from superpoint.geometry.cells import CHANNELS, DUSTBIN
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
 from superpoint.training.objectives import detector_objective
@@ -67,8 +66,8 @@ class Case:
 
     @property
     def chance(self) -> float:
-        """Return the loss of even odds; with focal loss times (1 - 1/65)^gamma."""
-        return INITIAL_DETECTOR_LOSS * (DUSTBIN / CHANNELS) ** self.config.loss.focal_gamma
+        """Return the loss of even odds."""
+        return INITIAL_DETECTOR_LOSS
 
     def fresh(self, init: str | None = None, *, pretrained: bool = False) -> nn.Module:
         """Return the network before its first step, drawn from the seed.

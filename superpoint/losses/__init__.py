@@ -1,6 +1,6 @@
 """Losses: pure functions in fp32 that know no loop, device or logger."""
 
-from superpoint.losses.descriptor import dense_hinge_loss, dual_softmax_loss, sampled_hinge_loss
+from superpoint.losses.descriptor import dense_hinge_loss, dual_softmax_loss
 from superpoint.losses.detector import INITIAL_DETECTOR_LOSS, detector_loss
 from superpoint.losses.position import position_loss
 
@@ -10,5 +10,4 @@ __all__ = [
     "detector_loss",
     "dual_softmax_loss",
     "position_loss",
-    "sampled_hinge_loss",
 ]

@@ -72,7 +72,12 @@ def dual_softmax_loss(
         exclusion: pixels; a point nearer than this to the right one in either view is no wrong answer, as descriptors
             are interpolated between cells of 8 px.
     """
-    similarity, allowed = _compare(descriptors_a, descriptors_b, points_a, points_b, valid, exclusion)
+    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2)
+    with torch.no_grad():
+        allowed = (torch.cdist(points_a, points_a) > exclusion) & (torch.cdist(points_b, points_b) > exclusion)
+        allowed &= valid[:, :, None] & valid[:, None, :]
+        # Rows and columns of points that are not valid keep the diagonal, so that their softmax is finite.
+        allowed |= torch.eye(allowed.shape[1], dtype=torch.bool, device=allowed.device)
     similarity = (similarity / temperature).masked_fill(~allowed, float("-inf"))
     right = similarity.diagonal(dim1=1, dim2=2)
     rows, columns = similarity.logsumexp(dim=2) - right, similarity.logsumexp(dim=1) - right
@@ -80,46 +85,8 @@ def dual_softmax_loss(
     return torch.where(valid, rows + columns, 0.0).sum() / (2 * weight).clamp_min(1), weight
 
 
-def sampled_hinge_loss(
-    descriptors_a: Tensor,
-    descriptors_b: Tensor,
-    points_a: Tensor,
-    points_b: Tensor,
-    valid: Tensor,
-    *,
-    positive_margin: float = 1.0,
-    negative_margin: float = 0.2,
-    exclusion: float = 8.0,
-) -> tuple[Tensor, Tensor]:
-    """Compute the hinge of `dense_hinge_loss` on sampled correspondences; arguments as for `dual_softmax_loss`.
-
-    Positives and negatives are averaged apart and have equal weight, so no lambda_d is needed.
-    """
-    similarity, negative = _compare(descriptors_a, descriptors_b, points_a, points_b, valid, exclusion)
-    negative &= valid[:, :, None] & ~torch.eye(negative.shape[1], dtype=torch.bool, device=negative.device)
-    right = similarity.diagonal(dim1=1, dim2=2)
-    weight = valid.sum().float()
-    pull = torch.where(valid, (positive_margin - right).clamp_min(0), 0.0).sum() / weight.clamp_min(1)
-    push = torch.where(negative, (similarity - negative_margin).clamp_min(0), 0.0).sum()
-    return pull + push / negative.sum().clamp_min(1), weight
-
-
 def _full(descriptors: Tensor) -> Tensor:
     return descriptors if descriptors.dtype == torch.float64 else descriptors.float()
-
-
-def _compare(
-    descriptors_a: Tensor, descriptors_b: Tensor, points_a: Tensor, points_b: Tensor, valid: Tensor, exclusion: float
-) -> tuple[Tensor, Tensor]:
-    """Similarities [B, K, K], and answers that count, bool: the right one, and valid ones far from it in both views.
-
-    Rows and columns of points that are not valid hold the diagonal only, so that their softmax is finite.
-    """
-    similarity = _full(descriptors_a) @ _full(descriptors_b).transpose(1, 2)
-    with torch.no_grad():
-        far = (torch.cdist(points_a, points_a) > exclusion) & (torch.cdist(points_b, points_b) > exclusion)
-        far &= valid[:, :, None] & valid[:, None, :]
-        return similarity, far | torch.eye(far.shape[1], dtype=torch.bool, device=far.device)
 
 
 def cell_centres(descriptors: Tensor) -> Tensor:

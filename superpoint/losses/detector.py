@@ -14,8 +14,6 @@ def detector_loss(
     target: torch.Tensor,
     valid: torch.Tensor,
     positive_weight: float = 1.0,
-    dustbin_weight: float = 1.0,
-    focal_gamma: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the 65-way softmax cross-entropy in fp32, averaged over the valid cells of the batch.
 
@@ -23,8 +21,7 @@ def detector_loss(
         logits: [B, 65, Hc, Wc], any floating type, finite up to +-1e4 at least.
         target: [B, Hc, Wc] int64 in 0..64, 64 = dustbin.
         valid: [B, Hc, Wc] bool; other cells do not count.
-        positive_weight, dustbin_weight: weights of cells with and without a point in the weighted mean.
-        focal_gamma: the (1 - p)^gamma of Lin et al. 2017, equation 4; 0 = none.
+        positive_weight: weight in the mean of cells with a point, beside 1 of those without.
 
     Returns:
         The loss, and the sum of weights it was averaged over (so that means over parts of a batch can be combined).
@@ -35,9 +32,6 @@ def detector_loss(
     logits = logits.float()
     chosen = logits.gather(1, target.unsqueeze(1)).squeeze(1)
     loss = torch.logsumexp(logits, dim=1) - chosen  # [B, Hc, Wc], -log p
-    if focal_gamma > 0:
-        # expm1 keeps the factor exact where p is close to 1; at p = 1 a power below 1 would have an infinite slope.
-        loss = loss * (-torch.expm1(-loss)).clamp_min(1e-12) ** focal_gamma
-    weight = torch.where(target == DUSTBIN, dustbin_weight, positive_weight) * valid
+    weight = torch.where(target == DUSTBIN, 1.0, positive_weight) * valid
     total = weight.sum()
     return (loss * weight).sum() / total.clamp_min(1e-12), total

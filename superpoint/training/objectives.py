@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from superpoint.config import DescriptorLossConfig, MagicPointConfig, SuperPointConfig
 from superpoint.geometry.cells import CELL, CHANNELS, DUSTBIN
-from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, position_loss, sampled_hinge_loss
+from superpoint.losses import dense_hinge_loss, detector_loss, dual_softmax_loss, position_loss
 from superpoint.models.decode import interpolate_descriptors, logits_to_probability
 from superpoint.models.heads import DetectorHead
 
@@ -27,13 +27,11 @@ class DetectorObjective:
     """
 
     positive_weight: float = 1.0
-    dustbin_weight: float = 1.0
-    focal_gamma: float = 0.0
 
     @property
     def dustbin_shift(self) -> float:
         """Return log w."""
-        return math.log(self.positive_weight / self.dustbin_weight)
+        return math.log(self.positive_weight)
 
     def initialise(self, detector: DetectorHead) -> None:
         """Set the dustbin's bias so that the first loss is ln 65 whatever the weights."""
@@ -55,7 +53,7 @@ class DetectorObjective:
         shift = torch.zeros(CHANNELS, device=logits.device)
         shift[DUSTBIN] = -self.dustbin_shift
         seen = logits + shift[:, None, None]
-        loss, weight = detector_loss(seen, target, valid, self.positive_weight, self.dustbin_weight, self.focal_gamma)
+        loss, weight = detector_loss(seen, target, valid, self.positive_weight)
         with torch.no_grad():
             dustbin = torch.exp(logits[:, DUSTBIN] - torch.logsumexp(logits, dim=1))
             positive = (target != DUSTBIN) & valid
@@ -66,7 +64,7 @@ class DetectorObjective:
 
 def detector_objective(config: MagicPointConfig) -> DetectorObjective:
     """Return the detector's objective with the `loss` weights of `config`."""
-    return DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight, config.loss.focal_gamma)
+    return DetectorObjective(config.loss.positive_weight)
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,10 @@ class JointObjective:
         points = batch["correspondences_a"], batch["correspondences_b"], batch["matched"]
         sampled = interpolate_descriptors(map_a, points[0]), interpolate_descriptors(map_b, points[1])
         loss = self.descriptor
-        margins = {"positive_margin": loss.positive_margin, "negative_margin": loss.negative_margin}
         if loss.name == "dense_hinge":
-            cells = {**margins, "positive_weight": loss.positive_weight, "radius": loss.radius}
+            names = ("positive_margin", "negative_margin", "positive_weight", "radius")
+            cells = {name: getattr(loss, name) for name in names}
             part, _ = dense_hinge_loss(map_a, map_b, batch["h_a_b"], batch["valid_a"], batch["valid_b"], **cells)
-        elif loss.name == "sampled_hinge":
-            part, _ = sampled_hinge_loss(*sampled, *points, **margins, exclusion=loss.radius)
         else:
             part, _ = dual_softmax_loss(*sampled, *points, temperature=loss.temperature, exclusion=loss.radius)
         return part, descriptor_statistics(*sampled, *points)

@@ -24,7 +24,7 @@ def healthy_case() -> Case:
     """The pretrained small network on its training data, with the history of a run as such runs go."""
     data = DataConfig(height=96, width=128, curriculum=0, workers=0)
     config = MagicPointConfig(data=data, model=ModelConfig("lite", 128), train=TrainConfig(steps=2000, batch_size=4))
-    objective = DetectorObjective(config.loss.positive_weight, config.loss.dustbin_weight)
+    objective = DetectorObjective(config.loss.positive_weight)
     model = load_network("magicpoint-lite")
     return Case(config, SyntheticShapes(data, 0), model, objective, healthy_history(config))
 

@@ -1,7 +1,6 @@
 """Descriptor losses against naive loops, by gradient check, and with the views exchanged."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,11 +10,9 @@ from torch import Tensor
 
 from superpoint.geometry.homography import inverse, sample_homography, warp_points
 from superpoint.geometry.ranges import HomographyRanges
-from superpoint.losses import dense_hinge_loss, dual_softmax_loss, sampled_hinge_loss
+from superpoint.losses import dense_hinge_loss, dual_softmax_loss
 
 ROWS, COLUMNS = 3, 4
-Loss = Callable[..., tuple[Tensor, Tensor]]
-SAMPLED: list[Loss] = [dual_softmax_loss, sampled_hinge_loss]
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -86,13 +83,11 @@ def sampled_case(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Ten
     return first, second, points_a, points_b, valid
 
 
-def naive_sampled(case: tuple[Tensor, ...], kind: str) -> float:
+def naive_sampled(case: tuple[Tensor, ...]) -> float:
     first, second, points_a, points_b, valid = (
         tensor.double() if tensor.is_floating_point() else tensor for tensor in case
     )
     costs: list[float] = []
-    pull: list[float] = []
-    push: list[float] = []
     for b in range(len(first)):
         similarity = first[b] @ second[b].T
         for i in range(len(similarity)):
@@ -106,70 +101,61 @@ def naive_sampled(case: tuple[Tensor, ...], kind: str) -> float:
                 and float((points_a[b, i] - points_a[b, j]).norm()) > 8
                 and float((points_b[b, i] - points_b[b, j]).norm()) > 8
             ]
-            pull.append(max(0.0, 1 - float(similarity[i, i])))
-            push += [max(0.0, float(similarity[i, j]) - 0.2) for j in others]
             for row in (similarity[i], similarity[:, i]):
                 total = sum(math.exp(float(row[j]) / 0.05) for j in [i, *others])
                 costs.append(math.log(total) - float(row[i]) / 0.05)
-    return sum(costs) / len(costs) if kind == "softmax" else sum(pull) / len(pull) + sum(push) / len(push)
+    return sum(costs) / len(costs)
 
 
-def test_sampled_losses_equal_the_naive_loops() -> None:
+def test_dual_softmax_equals_the_naive_loops() -> None:
     case = sampled_case()
     loss, weight = dual_softmax_loss(*case)
-    assert float(loss) == pytest.approx(naive_sampled(case, "softmax"), rel=1e-4)
-    assert weight == 12
-    loss, weight = sampled_hinge_loss(*case)
-    assert float(loss) == pytest.approx(naive_sampled(case, "hinge"), rel=1e-4)
+    assert float(loss) == pytest.approx(naive_sampled(case), rel=1e-4)
     assert weight == 12
 
 
-@pytest.mark.parametrize("loss", SAMPLED)
-def test_sampled_losses_do_not_depend_on_the_order_of_views(loss: Loss) -> None:
+def test_dual_softmax_does_not_depend_on_the_order_of_views() -> None:
     first, second, points_a, points_b, valid = sampled_case()
-    there, _ = loss(first, second, points_a, points_b, valid)
-    back, _ = loss(second, first, points_b, points_a, valid)
+    there, _ = dual_softmax_loss(first, second, points_a, points_b, valid)
+    back, _ = dual_softmax_loss(second, first, points_b, points_a, valid)
     assert float(there) == pytest.approx(float(back), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", SAMPLED)
-def test_rows_that_are_not_valid_have_no_influence(loss: Loss) -> None:
+def test_rows_that_are_not_valid_have_no_influence() -> None:
     first, second, points_a, points_b, valid = sampled_case()
-    before, _ = loss(first, second, points_a, points_b, valid)
+    before, _ = dual_softmax_loss(first, second, points_a, points_b, valid)
     first = torch.where(valid[..., None], first, 7.0).requires_grad_()
-    after, _ = loss(first, second, points_a, points_b, valid)
+    after, _ = dual_softmax_loss(first, second, points_a, points_b, valid)
     assert float(before) == pytest.approx(float(after.detach()), rel=1e-5)
     after.backward()
     assert first.grad is not None
     assert (first.grad[~valid] == 0).all()
     assert first.grad.isfinite().all()
-    none, weight = loss(first, second, points_a, points_b, torch.zeros_like(valid))
+    none, weight = dual_softmax_loss(first, second, points_a, points_b, torch.zeros_like(valid))
     assert (float(none.detach()), float(weight)) == (0, 0)
 
 
 def test_gradients() -> None:
     first, second, *rest = sampled_case(dtype=torch.float64)
-    for loss in SAMPLED:
-        inputs = (first.requires_grad_(), second.requires_grad_())
-        assert torch.autograd.gradcheck(lambda a, b, loss=loss: loss(a, b, *rest, exclusion=2)[0], inputs)
+    inputs = (first.requires_grad_(), second.requires_grad_())
+    assert torch.autograd.gradcheck(lambda a, b: dual_softmax_loss(a, b, *rest, exclusion=2)[0], inputs)
     first, second, *rest = dense_case()
     inputs = (first.double().requires_grad_(), second.double().requires_grad_())
     assert torch.autograd.gradcheck(lambda a, b: dense_hinge_loss(a, b, *rest)[0], inputs)
 
 
-@pytest.mark.parametrize("loss", SAMPLED)
-def test_right_descriptors_cost_less_than_wrong_ones(loss: Loss) -> None:
+def test_right_descriptors_cost_less_than_wrong_ones() -> None:
     first, _, points_a, _, valid = sampled_case()
-    right, _ = loss(first, first, points_a, points_a, valid)
-    wrong, _ = loss(first, first.roll(1, dims=1), points_a, points_a, valid)
-    same, _ = loss(*[torch.ones_like(first) / math.sqrt(5)] * 2, points_a, points_a, valid)  # collapsed
+    right, _ = dual_softmax_loss(first, first, points_a, points_a, valid)
+    wrong, _ = dual_softmax_loss(first, first.roll(1, dims=1), points_a, points_a, valid)
+    alike = torch.ones_like(first) / math.sqrt(5)  # collapsed
+    same, _ = dual_softmax_loss(alike, alike, points_a, points_a, valid)
     assert float(right) < min(float(wrong), float(same))
 
 
 def test_half_precision_is_computed_in_fp32() -> None:
     first, second, points_a, points_b, valid = sampled_case()
-    for loss in SAMPLED:
-        value, _ = loss(first.bfloat16(), second.bfloat16(), points_a, points_b, valid)
-        exact, _ = loss(first.bfloat16().float(), second.bfloat16().float(), points_a, points_b, valid)
-        assert value.dtype == torch.float32
-        assert float(value) == float(exact)
+    value, _ = dual_softmax_loss(first.bfloat16(), second.bfloat16(), points_a, points_b, valid)
+    exact, _ = dual_softmax_loss(first.bfloat16().float(), second.bfloat16().float(), points_a, points_b, valid)
+    assert value.dtype == torch.float32
+    assert float(value) == float(exact)

@@ -127,7 +127,7 @@ def test_overfitting_one_image_drives_the_loss_down(tmp_path: Path) -> None:
 
 def test_validation_images_do_not_depend_on_what_is_trained() -> None:
     one = MagicPointConfig(validation=ValidationConfig(images=18))
-    changed = ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.focal_gamma=2"]
+    changed = ["validation.images=18", "data.synthetic.primitives.lines=0", "seed=9", "loss.positive_weight=2"]
     other = load_config(MagicPointConfig, None, changed)
     for variant in ("clean", "noisy"):
         for a, b in zip(DetectorValidation(one).sets[variant], DetectorValidation(other).sets[variant], strict=True):

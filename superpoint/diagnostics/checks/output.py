@@ -38,10 +38,9 @@ def dustbin(case: Case) -> Finding:
     if finding := unjudged("dustbin", case):
         return finding
     seen = observe(case)
-    loss = case.config.loss
     target, valid = seen.batch["target"], seen.batch["valid"]
     counts = torch.bincount(target[valid], minlength=DUSTBIN + 1).double().numpy()
-    flat = plateau(counts, loss.positive_weight, loss.dustbin_weight, loss.focal_gamma)
+    flat = plateau(counts, case.config.loss.positive_weight)
     share = seen.found / max(seen.positives, 1)
     recall, mass = seen.statistics["recall"], seen.statistics["dustbin"]
     train = case.events("train")
@@ -70,25 +69,17 @@ def dustbin(case: Case) -> Finding:
     return alarm("dustbin", case, share < NO_POINTS, evidence, cause, remedy)
 
 
-def plateau(
-    counts: NDArray[np.floating], positive_weight: float, dustbin_weight: float, focal_gamma: float = 0.0
-) -> float:
+def plateau(counts: NDArray[np.floating], positive_weight: float) -> float:
     """Return the lowest `losses.detector_loss` of a prediction that is equal for all cells and their 64 pixels.
 
-    Without focal weights: the entropy of the weighted class frequencies, -f_d log f_d - (1 - f_d) log((1 - f_d) / 64).
+    It is the entropy of the weighted class frequencies, -f_d log f_d - (1 - f_d) log((1 - f_d) / 64).
 
     counts: [65], valid cells per class.
     """
-    weighted = np.append(positive_weight * counts[:DUSTBIN], dustbin_weight * counts[DUSTBIN])
+    weighted = np.append(positive_weight * counts[:DUSTBIN], counts[DUSTBIN])
     f = weighted / max(weighted.sum(), 1e-12)
-
-    def loss(dustbin: float) -> float:
-        p, used = np.append(np.full(DUSTBIN, (1 - dustbin) / DUSTBIN), dustbin), f > 0
-        return float(-(f[used] * (1 - p[used]) ** focal_gamma * np.log(p[used])).sum())
-
-    if focal_gamma == 0:
-        return loss(float(f[DUSTBIN]))
-    return min(loss(share) for share in (1 / (1 + np.exp(np.linspace(-8, 8, 321)))).tolist())
+    p, used = np.append(np.full(DUSTBIN, (1 - f[DUSTBIN]) / DUSTBIN), f[DUSTBIN]), f > 0
+    return float(-(f[used] * np.log(p[used])).sum())
 
 
 def input_sensitivity(case: Case) -> Finding:

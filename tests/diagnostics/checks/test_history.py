@@ -57,13 +57,6 @@ class TestInitialLoss:
         for case in (started, replace(healthy, history=[])):
             assert "cells of an image" in initial_loss(replace(case, objective=summed)).cause
 
-    def test_focal_loss_has_another_value(self, healthy: Case) -> None:
-        config = configured(healthy, "loss.focal_gamma=20")
-        assert initial_loss(replace(healthy, config=config)).status is Status.FAIL
-        expected = math.log(65) * (64 / 65) ** 20
-        case = altered(healthy, lambda entry: entry | ({"loss": expected} if entry["step"] == 0 else {}), config=config)
-        assert initial_loss(case).status is Status.PASS
-
 
 class TestOverfitting:
     @staticmethod

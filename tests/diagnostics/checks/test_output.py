@@ -20,30 +20,29 @@ from tests.diagnostics import faults
 YOUNG = [{"step": 100, "event": "train", "loss": 1.4}]
 
 
-def constant_loss(logits: torch.Tensor, counts: np.ndarray, gamma: float) -> float:
+def constant_loss(logits: torch.Tensor, counts: np.ndarray) -> float:
     target = torch.repeat_interleave(torch.arange(CHANNELS), torch.from_numpy(counts).long())
     cells = logits[None, :, None, None].expand(1, -1, 1, len(target))
-    loss, _ = detector_loss(cells, target[None, None], torch.ones(1, 1, len(target)) > 0, 3.0, 1.0, gamma)
+    loss, _ = detector_loss(cells, target[None, None], torch.ones(1, 1, len(target)) > 0, 3.0)
     return float(loss)
 
 
 def test_plateau_by_hand() -> None:
     counts = np.zeros(CHANNELS)
     counts[DUSTBIN], counts[:DUSTBIN] = 64, 1
-    assert plateau(counts, 1, 1) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(128))
+    assert plateau(counts, 1) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(128))
     counts[:DUSTBIN] = 0
-    assert plateau(counts, 3, 1) == pytest.approx(0)
+    assert plateau(counts, 3) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_plateau_is_the_lowest_loss_of_a_constant(gamma: float) -> None:
+def test_plateau_is_the_lowest_loss_of_a_constant() -> None:
     counts = np.random.default_rng(0).integers(0, 5, CHANNELS).astype(float)
     counts[DUSTBIN] = 1500
     flat = [
-        constant_loss(torch.zeros(CHANNELS).index_fill(0, torch.tensor(DUSTBIN), shift), counts, gamma)
+        constant_loss(torch.zeros(CHANNELS).index_fill(0, torch.tensor(DUSTBIN), shift), counts)
         for shift in torch.linspace(0, 8, 400).tolist()
     ]
-    assert min(flat) == pytest.approx(plateau(counts, 3.0, 1.0, gamma), rel=2e-3)
+    assert min(flat) == pytest.approx(plateau(counts, 3.0), rel=2e-3)
 
 
 def test_dustbin_gives_the_plateau_and_the_loss(healthy: Case) -> None:

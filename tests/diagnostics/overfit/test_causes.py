@@ -63,7 +63,7 @@ def test_every_kind_of_mistake(labels: Labels) -> None:
 
 def case(losses: list[float], recall: float = 1.0) -> Case:
     model = build_model(CONFIG.model).eval()
-    objective = DetectorObjective(3.0, 1.0)
+    objective = DetectorObjective(3.0)
     objective.initialise(model.detector)
     train: list[dict[str, Any]] = [
         {"event": "train", "step": i + 1, "loss": loss, "loss_max": loss, "recall": recall, "lr": 1e-3,
