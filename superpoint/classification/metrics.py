@@ -1,5 +1,6 @@
 """Accuracy, confusion matrix and worst mistakes of a classifier, as numbers and pictures."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import nn
 
-from superpoint.classification.data.dataset import ClassifierInput, evaluation_batches
+from superpoint.classification.data.dataset import ClassifierInput
 from superpoint.classification.data.images import ClassImages
+from superpoint.engine.display import watch
+from superpoint.errors import UserError
 from superpoint.visualize import Image, contact_sheet, enlarge, to_rgb
 
+VIEWS = 128  # that go through the network together
 NAMED = 30  # classes up to which a confusion matrix has numbers in its cells
 SHOWN = 24  # mistakes on a picture
 SHOWN_SIDE = 144  # pixels: smaller images are enlarged to about this
@@ -28,17 +32,20 @@ def predict(
     The model must be in evaluation mode; it runs under the caller's autocast. `shown`: with a bar.
     """
     device = next(model.parameters()).device
-    numbers: list[NDArray[np.int64]] = []
-    found: list[NDArray[np.float32]] = []
-    with torch.no_grad():
-        for chosen, views in evaluation_batches(images, spec, shown=shown):
-            logits = model(spec.normalise(views.flatten(0, 1).to(device))).float()
-            probability = logits.softmax(1).unflatten(0, views.shape[:2]).mean(1)
-            numbers.append(chosen)
-            found.append(probability.cpu().numpy())
-    if not found:
-        return np.empty(0, np.int64), np.empty((0, len(spec.classes)), np.float32)
-    return np.concatenate(numbers), np.concatenate(found)
+    numbers: list[int] = []
+    found = [np.empty((0, len(spec.classes)), np.float32)]
+    step = max(1, VIEWS // spec.test_crops)
+    for start in watch(range(0, len(images), step), "images", enabled=shown):
+        views = []
+        for number in range(start, min(start + step, len(images))):
+            with contextlib.suppress(UserError):
+                views.append(spec.views(images.read(number)))
+                numbers.append(number)
+        if views:
+            with torch.no_grad():
+                logits = model(spec.normalise(torch.cat(views).to(device))).float()
+            found.append(logits.softmax(1).unflatten(0, (len(views), -1)).mean(1).cpu().numpy())
+    return np.array(numbers, np.int64), np.concatenate(found)
 
 
 def measure(labels: NDArray[np.int64], probability: NDArray[np.float32]) -> dict[str, Any]:

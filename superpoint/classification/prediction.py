@@ -2,11 +2,9 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
@@ -26,20 +24,10 @@ from superpoint.models.weights import load_model_state, load_weights
 LABELS = ("name", "number", "probability")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Names and class probabilities float32 [N, K] of the images, and the names of those that could not be read."""
-
-    names: list[str]
-    probability: NDArray[np.float32]
-    classes: list[str]
-    skipped: list[str]
-
-
 def predict_classes(
     run: str | Path, folder: str | Path, out: str | Path, *, label: str = "name", of_class: str | None = None
-) -> Prediction:
-    """Write a CSV `id,label`, one line per image in natural order of the files.
+) -> list[str]:
+    """Write a CSV `id,label`, one line per image in natural order; return the names of unreadable files.
 
     Args:
         run: run folder of train-classifier, or its weights.safetensors.
@@ -79,7 +67,7 @@ def predict_classes(
     skipped = [name for name in names if name not in done]
     more = f"; {len(skipped)} skipped, such as {skipped[0]}" if skipped else ""
     Console().print(f"{target}: {len(kept)} images{more}", soft_wrap=True, highlight=False)
-    return Prediction(kept, probability, spec.classes, skipped)
+    return skipped
 
 
 def load_classifier(run: str | Path) -> tuple[nn.Module, ClassifierInput]:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import io
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +50,10 @@ def doctor(
     source = RunFolder.existing(run)
     run = source.path
     reading = (others or {}).get(source.stage, read_run)(run)
-    folder = _output_folder(run / "doctor" if out is None else Path(out), out is not None)
+    try:
+        folder = make_folder(run / "doctor" if out is None else out)
+    except UserError as error:
+        raise UserError(f"{error}; say with --out where the findings should go") from error
     console = Console(quiet=quiet, soft_wrap=True)
     if reading.history.note:
         Console(stderr=True, quiet=quiet, soft_wrap=True).print(f"warning: {reading.history.note}")
@@ -76,18 +78,6 @@ def doctor(
     _print(console, findings)
     console.print(f"{verdict(findings)}; written to {folder}")
     return findings
-
-
-def _output_folder(folder: Path, chosen: bool) -> Path:
-    hint = "" if chosen else "; say with --out where the findings should go"
-    try:
-        make_folder(folder)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except UserError as error:
-        raise UserError(f"{error}{hint}") from error
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}){hint}") from error
 
 
 def _range_test(case: Case) -> RangeTest:

@@ -92,11 +92,9 @@ def _read_safetensors(path: Path) -> Weights:
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: found weight format {version}, expected {FORMAT_VERSION}")
     try:
-        model_config, metadata = json.loads(header["model_config"]), json.loads(header.get("metadata", "{}"))
-    except ValueError as error:
-        raise UserError(f"{path}: its metadata is not JSON ({error})") from error
-    if not isinstance(model_config, dict) or not isinstance(metadata, dict):
-        raise UserError(f"{path}: its metadata is no mapping, expected weights written by superpoint")
+        model_config, metadata = (dict(json.loads(header.get(key, "{}"))) for key in ("model_config", "metadata"))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: its metadata is no mapping in JSON ({error})") from error
     return state, model_config, metadata
 
 

@@ -108,14 +108,17 @@ def test_predictions_in_natural_order(run: Path, tmp_path: Path) -> None:
     for number, name in ((1, "10"), (2, "1"), (10, "2")):
         (tmp_path / "new" / f"{number}.png").write_bytes((source / name / "1.png").read_bytes())
     (tmp_path / "new" / "3.png").write_bytes(b"broken")
-    found = predict_classes(run, tmp_path / "new", tmp_path / "out" / "submission.csv")
+    skipped = predict_classes(run, tmp_path / "new", tmp_path / "out" / "submission.csv")
     rows = list(csv.reader((tmp_path / "out" / "submission.csv").read_text().splitlines()))
     assert rows == [["id", "label"], ["1", "10"], ["2", "1"], ["10", "2"]]
-    assert found.skipped == ["3.png"]
-    assert np.allclose(found.probability.sum(1), 1, atol=1e-4)
-    predict_classes(run, tmp_path / "new", tmp_path / "b.csv", label="probability", of_class="2")
-    rows = list(csv.reader((tmp_path / "b.csv").read_text().splitlines()))
-    assert float(rows[3][1]) == pytest.approx(found.probability[2, 1], abs=1e-6)
+    assert skipped == ["3.png"]
+    shares = []
+    for name in CLASSES:
+        predict_classes(run, tmp_path / "new", tmp_path / "b.csv", label="probability", of_class=name)
+        rows = list(csv.reader((tmp_path / "b.csv").read_text().splitlines()))
+        shares.append([float(row[1]) for row in rows[1:]])
+    assert np.allclose(np.sum(shares, axis=0), 1, atol=1e-4)
+    assert np.argmax(shares, axis=0).tolist() == [2, 0, 1]
     predict_classes(run / "weights.safetensors", tmp_path / "new", tmp_path / "c.csv", label="number")
     assert [row[1] for row in csv.reader((tmp_path / "c.csv").read_text().splitlines())] == ["label", "2", "0", "1"]
 

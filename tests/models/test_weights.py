@@ -109,8 +109,8 @@ class TestErrors:
         [
             (None, "found no 'model_config'"),
             ({"model_config": "{}", "superpoint_weights": "2"}, "found weight format 2, expected 1"),
-            ({"model_config": "{", "superpoint_weights": "1"}, "is not JSON"),
-            ({"model_config": "[[1]]", "superpoint_weights": "1"}, "its metadata is no mapping"),
+            ({"model_config": "{", "superpoint_weights": "1"}, "is no mapping in JSON"),
+            ({"model_config": "[[1]]", "superpoint_weights": "1"}, "is no mapping in JSON"),
         ],
     )
     def test_other_metadata(self, file: Path, metadata: dict[str, str] | None, message: str) -> None:

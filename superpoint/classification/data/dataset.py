@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,18 +215,3 @@ class TrainingImages(Dataset[dict[str, Tensor]]):
         view = training_view(in_channels(pixels, self.spec.channels), size, self.augment, rng)
         label = int(self.images.labels[number])
         return {"image": self.spec.prepare(view), "label": torch.tensor(label), "index": torch.tensor(index)}
-
-
-def evaluation_batches(
-    images: ClassImages, spec: ClassifierInput, batch_size: int = 128, *, shown: bool = False
-) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Yield (numbers of the images [B], views uint8 [B, V, C, H, W]); images that cannot be decoded are left out."""
-    step = max(1, batch_size // spec.test_crops)
-    for start in watch(range(0, len(images), step), "images", enabled=shown):
-        numbers, views = [], []
-        for number in range(start, min(start + step, len(images))):
-            with contextlib.suppress(UserError):
-                views.append(spec.views(images.read(number)))
-                numbers.append(number)
-        if numbers:
-            yield np.array(numbers, np.int64), torch.stack(views)

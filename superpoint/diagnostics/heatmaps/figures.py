@@ -1,7 +1,5 @@
 """The figure of a detector's output on one image: all panels, and the worst cells."""
 
-from collections.abc import Sequence
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,8 +44,7 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
     figure.suptitle(title or "Detector output", x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
     figure.supxlabel(output.describe(), x=0.01, ha="left", fontsize=SMALL)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
-    drawn = dict(zip(names, upper.subplots(2, columns).flat, strict=True))
-    for name, axes in drawn.items():
+    for name, axes in zip(names, upper.subplots(2, columns).flat, strict=True):
         axes.set_label(name)
         PANELS[name](axes, output)
     if shown:
@@ -60,32 +57,12 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
         zooms = lower.subfigures(rows, ACROSS, squeeze=False).flat
         for number, (zoom, cell) in enumerate(zip(zooms, shown, strict=False), 1):
             draw_zoom(zoom, output, cell, number)
-        _number_cells(drawn["argmax" if labelled else "dustbin"], shown)
     return figure
 
 
 def _panel_height(columns: int, size: tuple[int, ...]) -> int:
     picture = (WIDTH / columns - AROUND[0]) * size[0] / size[1]
     return round(min(max(picture, LOWEST), TALLEST)) + AROUND[1]
-
-
-def _number_cells(axes: Axes, cells: Sequence[WorstCell]) -> None:
-    right, low = axes.get_xlim()[1], axes.get_ylim()[0]
-    for number, cell in enumerate(cells, 1):
-        # Above and to the right of the cell, unless that would be beyond the map.
-        across = -5 if cell.column > 0.9 * right else 5
-        down = -10 if cell.row < 0.1 * low else 4
-        axes.annotate(
-            str(number),
-            (cell.column, cell.row),
-            xytext=(across, down),
-            textcoords="offset points",
-            ha="right" if across < 0 else "left",
-            fontsize=SMALL + 1,
-            color="white",
-            weight="bold",
-            path_effects=RIM,
-        )
 
 
 def draw_zoom(page: FigureBase, output: DetectorOutput, cell: WorstCell, number: int) -> None:

@@ -15,13 +15,11 @@ ABSENT = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that begin with a name; `kind` is the class in the style sheet ("numbers", "config")."""
+    """Rows that begin with a name."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
-    note: str = ""
-    kind: str = "numbers"
 
 
 def figure(value: Any, digits: int = 3) -> str:
@@ -31,7 +29,7 @@ def figure(value: Any, digits: int = 3) -> str:
 
 def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return (name, value, unit or aside) of the figures in the heading."""
-    figures = [("diagnosis", verdict(record), "")] if record.findings else []
+    figures = [("diagnosis", str(record.findings.get("summary")), "")] if record.findings else []
     figures.append(("training loss", figure(record.last("train").get("loss")), "nats"))
     validation = record.last("validate")
     if "loss" in validation:
@@ -49,13 +47,6 @@ def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     if rates:
         figures.append(("throughput", f"{rates[len(rates) // 2]:.0f}", "images/s"))
     return figures
-
-
-def verdict(record: RunRecord) -> str:
-    """Return "1 FAIL, 1 WARN, 13 PASS"."""
-    found = [finding.get("status") for finding in record.findings["findings"]]
-    counts = {status: found.count(status) for status in ("FAIL", "WARN", "PASS")}
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no findings"
 
 
 def rich_table(shown: RichTable) -> Table:

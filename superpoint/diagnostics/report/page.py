@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
 from superpoint.diagnostics.report.curves import Panel
-from superpoint.diagnostics.report.facts import Table, key_figures, verdict
+from superpoint.diagnostics.report.facts import Table, key_figures
 from superpoint.diagnostics.report.pictures import Picture
 from superpoint.diagnostics.report.record import RunRecord, date
 from superpoint.engine.display import format_seconds
@@ -51,7 +51,7 @@ def render_page(record: RunRecord, sections: Sequence[Section]) -> str:
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"date": date, "duration": format_seconds, "quote": lambda word: shlex.quote(str(word))}
-    environment.globals |= {"gradient": gradient, "key_figures": key_figures, "verdict": verdict}
+    environment.globals |= {"gradient": gradient, "key_figures": key_figures}
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return environment.get_template("page.html").render(record=record, sections=sections, now=now)
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from superpoint.geometry.cells import CELL, DUSTBIN
-from superpoint.models.decode import logits_to_probability, pad_to_multiple
+from superpoint.models.decode import pad_to_multiple
 
 FLOP_CONVENTION = "a multiply-add is 2 FLOPs; convolutions and matrix products only"
 Shape = tuple[int, ...]  # height, width, channels
@@ -37,7 +36,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The layers of a network, and behind them the decoding, for one image.
+    """The layers of a network for one image.
 
     Attributes:
         padded: height and width after padding to multiples of 8; all shapes refer to it.
@@ -80,7 +79,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
     with torch.no_grad(), counter:
-        result = twin(image)
+        twin(image)
     # Of the network, not of its twin: on the meta device modules no longer share parameters.
     modules = dict(model.named_modules())
     layers = _layers(modules, calls, counter.get_total_flops())
@@ -89,7 +88,7 @@ def summarise(model: nn.Module, height: int = 120, width: int = 160) -> ModelSum
         width=width,
         padded=(image.shape[2], image.shape[3]),
         channels=channels,
-        layers=layers + _decoding(result),
+        layers=layers,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         flops=counter.get_total_flops(),
     )
@@ -119,19 +118,6 @@ def _own(module: nn.Module, owned: set[int]) -> int:
     new = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in owned]
     owned.update(id(parameter) for parameter in new)
     return sum(parameter.numel() for parameter in new)
-
-
-def _decoding(result: dict[str, torch.Tensor]) -> list[Layer]:
-    logits = result["logits"]
-    rows, columns = logits.shape[2:]
-    height, width = logits_to_probability(logits).shape[1:]
-    steps = {
-        "softmax": ("softmax, dustbin dropped", (rows, columns, DUSTBIN)),
-        "probability": (f"depth to space {CELL}x{CELL}", (height, width, 1)),
-    }
-    if "descriptors" in result:
-        steps["descriptors"] = "unit length", (rows, columns, result["descriptors"].shape[1])
-    return [Layer(f"decode.{name}", operation, shape, 0, 0) for name, (operation, shape) in steps.items()]
 
 
 def describe(module: nn.Module) -> str:

@@ -9,9 +9,7 @@ import torch
 from superpoint.classification.config import ClassAugmentConfig, ClassDataConfig
 from superpoint.classification.data.csv_list import write_csv_list
 from superpoint.classification.data.dataset import (
-    ClassifierInput,
     TrainingImages,
-    evaluation_batches,
     load_images,
     measure_input,
     open_images,
@@ -19,7 +17,7 @@ from superpoint.classification.data.dataset import (
 )
 from superpoint.classification.data.images import in_channels
 from superpoint.errors import UserError
-from tests.classification.data.drawings import CLASSES, draw, drawn, idx_bytes, write_folder, write_idx
+from tests.classification.data.drawings import draw, drawn, idx_bytes, write_folder, write_idx
 
 CONFIG = ClassDataConfig(height=16, width=16)
 PLAIN = ClassAugmentConfig(crop="centre", flip=0.0)
@@ -121,14 +119,6 @@ def test_images_too_many_for_memory_are_read_when_needed(tmp_path: Path) -> None
     spec = measure_input(images, config, PLAIN)
     dataset = TrainingImages(images, spec, PLAIN, 0)
     assert len({int(dataset[index]["label"]) for index in range(12)}) == 3
-    assert sum(len(numbers) for numbers, _ in evaluation_batches(images, spec, 5)) == 11
-
-
-def test_test_batches_hold_all_views() -> None:
-    spec = ClassifierInput(list(CLASSES), 16, 16, 3, [0.0] * 3, [1.0] * 3, 1.2, 10)
-    batches = list(evaluation_batches(drawn(3), spec, 40))
-    assert [len(numbers) for numbers, _ in batches] == [4, 4, 1]
-    assert batches[0][1].shape == (4, 10, 3, 16, 16)
 
 
 def test_bad_data_is_one_clear_line(tmp_path: Path) -> None:

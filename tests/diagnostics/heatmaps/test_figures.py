@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -42,15 +44,10 @@ def test_panels_without_labels() -> None:
     assert len([name for name in axes if name.startswith("zoom")]) == 4 * 3
 
 
-def test_wrong_cells_are_numbered_in_the_order_of_the_zooms(labelled: Figure) -> None:
-    axes = scene.axes_of(labelled)
-    numbers = {one.get_text(): one.xy for one in axes["argmax"].texts}  # type: ignore[attr-defined]
-    assert set(numbers) == {"1", "2", "3", "4", "5", "6"}
-    wrong = scene.MISSED + scene.FALSE + scene.MISPLACED
-    assert {(y, x) for x, y in numbers.values()} == set(wrong)  # these six lose the most
-    first = next(text for text in scene.texts_of(labelled) if text.startswith("1  cell row"))
-    column, row = numbers["1"]
-    assert first.startswith(f"1  cell row {row}, column {column}: ")
+def test_the_wrong_cells_are_enlarged(labelled: Figure) -> None:
+    zooms = [text for text in scene.texts_of(labelled) if "cell row" in text]
+    cells = {tuple(map(int, re.findall(r"(?:row|column) (\d+)", text))) for text in zooms}
+    assert cells == set(scene.MISSED + scene.FALSE + scene.MISPLACED)  # these six lose the most
 
 
 def test_readable_at_full_size(labelled: Figure) -> None:

@@ -41,7 +41,7 @@ def test_everything_is_escaped(label: str) -> None:
         [{"step": 99, "event": "validate", f"{EVIL}/ap@4": 0.5, "selected_by": "AP", "AP": 0.5}, probe_line(99)],
         config={"run": "x", EVIL: EVIL, "train.clip_norm": EVIL},
         environment={"argv": [EVIL], "date": EVIL, "cpu": EVIL, "versions": {EVIL: EVIL}, "git": {"revision": EVIL}},
-        findings={"step": EVIL, "findings": [finding(EVIL, EVIL, cause=EVIL, remedy=EVIL)]},
+        findings={"step": EVIL, "summary": EVIL, "findings": [finding(EVIL, EVIL, cause=EVIL, remedy=EVIL)]},
         missing={"evaluation/synthetic.json": EVIL},
         resume=EVIL,
     )
@@ -78,10 +78,11 @@ def test_only_what_differs_from_the_defaults_is_listed_first() -> None:
 
 def test_findings_come_worst_first_with_cause_and_remedy() -> None:
     findings = [finding("input", "PASS"), finding("labels", "WARN"), finding("border", "FAIL", cause="C", remedy="R")]
-    text = render(bare(findings={"step": 40, "findings": findings}))
+    verdict = "1 FAIL, 1 WARN, 1 PASS"
+    text = render(bare(findings={"step": 40, "summary": verdict, "findings": findings}))
     assert text.index("evidence of border") < text.index("evidence of labels") < text.index("evidence of input")
     page = Outline(text)
-    for words in ("1 FAIL, 1 WARN, 1 PASS", "Likely cause: C", "Remedy: R", "gone on to step 60"):
+    for words in (verdict, "Likely cause: C", "Remedy: R", "gone on to step 60"):
         assert page.says(words), words
     assert Outline(render(bare())).says("superpoint doctor runs/x")
 
