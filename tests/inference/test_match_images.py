@@ -41,7 +41,7 @@ def test_picture_and_numbers(
     numbers = match_images(*pair, out, settings(weights), matcher="ratio", estimator="magsac")
     assert out.stat().st_size > 1000
     assert json.loads(out.with_suffix(".json").read_text()) == numbers
-    np.testing.assert_allclose(numbers["homography"], SHIFT, atol=0.5)
+    np.testing.assert_allclose(numbers["homography"], SHIFT, atol=1)
     assert numbers["inliers"] > 15
     assert numbers["inlier_share"] == pytest.approx(numbers["inliers"] / numbers["matches"])
     assert numbers["median_error"] < 1
