@@ -28,7 +28,7 @@ SETTINGS = {
 }
 PRINTED = {
     "match": ["Matches by", "agree with a homography", "mean error of the corners"],
-    "magicpoint": ["FAIL", "gradient_jump", "average precision"],
+    "magicpoint": ["FAIL", "gradient_jump"],
     "finetune": ["before", "keypoints in photos"],
 }
 
