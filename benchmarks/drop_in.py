@@ -27,7 +27,7 @@ from torch import Tensor
 
 from superpoint.config import DecodeConfig
 from superpoint.data.images import sample_photographs
-from superpoint.export import Settings, write_model
+from superpoint.export import ExportConfig, write_model
 from superpoint.geometry.cells import CELL
 from superpoint.models import load_network
 from superpoint.models.decode import sample_descriptors
@@ -113,8 +113,8 @@ def compare(model: str, program: str, place: str) -> bool:
     network, decode = load_network(model), DecodeConfig(RADIUS, THRESHOLD, BORDER, subpixel=False)
     counts, apart = np.zeros(3, int), np.zeros(3)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        settings = Settings(1_000_000, RADIUS, THRESHOLD, BORDER)
-        run = load(place, write_model(network, form, Path(folder) / "superpoint_v1.pth", settings))
+        config = ExportConfig(form, decode=DecodeConfig(RADIUS, THRESHOLD, BORDER, 1_000_000))
+        run = load(place, write_model(network, Path(folder) / "superpoint_v1.pth", config))
         for _, rgb in sample_photographs():
             grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), SIZE.tolist())
             image = torch.from_numpy(grey)[None, None].float() / 255

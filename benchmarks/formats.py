@@ -108,7 +108,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for title, config in FILES.items():
                 path = Path(folder) / f"{title}{SUFFIXES[config.form]}"
-                write_model(model, config.form, path, config=config, images=images if config.int8 else ())
+                write_model(model, path, config, images=images if config.int8 else ())
                 networks[title] = opencv_network(path) if title.startswith("OpenCV") else open_exported(path)
             found = measure_losses(networks, others)
         for title, (within, accuracy, milliseconds) in found.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from superpoint.backends.network import Network
-from superpoint.backends.onnxruntime import OnnxRuntimeNetwork
-from superpoint.backends.openvino import OpenVinoNetwork
+from superpoint.backends.onnxruntime import onnxruntime_network
+from superpoint.backends.openvino import openvino_network
 from superpoint.backends.pytorch import TorchNetwork
 from superpoint.config.inference import check_runtime
 from superpoint.errors import UserError
@@ -29,9 +29,9 @@ def make_network(model: SuperPoint, backend: str = "auto", precision: str = "aut
     """
     backend, precision, where = resolve(backend, precision, device)
     if backend == "onnxruntime":
-        return OnnxRuntimeNetwork(model)
+        return onnxruntime_network(model)
     if backend == "openvino":
-        return OpenVinoNetwork(model, precision)
+        return openvino_network(model, precision)
     return TorchNetwork(model, precision, _local_gpu() if where == "cuda" else where)
 
 

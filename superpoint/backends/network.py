@@ -7,16 +7,20 @@ import logging
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
+
+Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
 class Network(ABC):
@@ -51,6 +55,44 @@ class Network(ABC):
         return f"{self.backend} {self.precision} on {self.device}"
 
 
+class GraphNetwork(Network):
+    """A network as a graph of another runtime on the CPU, recorded here or read from a file of `write_model`.
+
+    Attributes:
+        metadata: "outputs", in their order, and of a file "format", "decoder" (of a full graph) and more.
+    """
+
+    def __init__(
+        self, backend: str, precision: str, run: Run, metadata: dict[str, Any], run_maps: Run | None = None
+    ) -> None:
+        self.backend, self.device, self.metadata = backend, torch.device("cpu"), metadata
+        self.channels, self.shape = metadata.get("channels", 1), metadata.get("shape")
+        numbers = metadata.get("numbers", "fp32")
+        self.precision = precision if numbers == "fp32" else numbers
+        self._run, self._run_maps = run, run_maps
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of an image float32 [B, channels, H, W], 0..1; see `export.graph`.
+
+        Raises: UserError for another shape than that of the file, if it has one.
+        """
+        return self._named(self._run, image, self.metadata["outputs"])
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        if self._run_maps is None:
+            return super().maps(image)
+        names = [name.replace("logits", "probability") for name in self.metadata["outputs"]]
+        return self._named(self._run_maps, image, names)
+
+    def _named(self, run: Run, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        found = [image.shape[0], *image.shape[2:]]
+        if self.shape and found != self.shape:
+            expected = "{} of {}x{}, which it was exported for".format(*self.shape)
+            raise UserError("found {} image(s) of {}x{}, expected ".format(*found) + expected)
+        results = zip(names, run(image.contiguous().numpy()), strict=True)
+        return {name: torch.from_numpy(np.asarray(values)).float() for name, values in results}
+
+
 def need(*packages: str, extra: str = "export") -> Any:
     """Import optional packages and return the first. Raises: UserError if one is not installed."""
     for package in packages:
@@ -62,17 +104,20 @@ def need(*packages: str, extra: str = "export") -> Any:
     return sys.modules[packages[0]]
 
 
-def output_names(model: SuperPoint) -> list[str]:
-    return ["logits"] if model.descriptor is None else ["logits", "descriptors"]
-
-
-def example(model: SuperPoint) -> tuple[SuperPoint, Tensor]:
-    """Return a copy of the model in evaluation mode on the CPU and an image, to record a graph with.
+def example(model: SuperPoint) -> tuple[SuperPoint, Tensor, dict[str, Any]]:
+    """Return a copy of the model in evaluation mode on the CPU, an image to record its graph with, and its metadata.
 
     The image's sides differ and none is 1: an exporter would take them for constants.
     """
     frozen = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-    return frozen.requires_grad_(False), torch.zeros(2, model.channels, 5 * CELL, 7 * CELL)
+    metadata = {"outputs": output_names(model), "channels": model.channels}
+    return frozen.requires_grad_(False), torch.zeros(2, model.channels, 5 * CELL, 7 * CELL), metadata
+
+
+def output_names(model: SuperPoint, form: str = "onnx") -> list[str]:
+    """Return the outputs of a graph in their order."""
+    names = ["keypoints", "scores"] if form == "onnx-full" else ["logits"]
+    return names if model.descriptor is None else [*names, "descriptors"]
 
 
 @contextlib.contextmanager

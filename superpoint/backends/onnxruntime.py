@@ -6,23 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from superpoint.backends.network import Network, example, need, output_names, quiet
+from superpoint.backends.network import GraphNetwork, example, need, quiet
 from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
 
 
-class OnnxRuntimeNetwork(Network):
-    backend = "onnxruntime"
+def onnxruntime_network(model: SuperPoint) -> GraphNetwork:
+    """Record a network for ONNX Runtime, for any batch and size. Raises: UserError if it is not installed."""
+    need("onnxruntime", "onnx", "onnxscript")
+    frozen, image, metadata = example(model)
+    dim = torch.export.Dim
+    axes = {0: dim("batch"), 2: CELL * dim("rows"), 3: CELL * dim("columns")}
+    return session_network(
+        open_session(onnx_model(frozen, image, metadata["outputs"], axes).SerializeToString()), metadata
+    )
 
-    def __init__(self, model: SuperPoint) -> None:
-        need("onnxruntime", "onnx", "onnxscript")
-        self.precision, self.device, self.channels = "fp32", torch.device("cpu"), model.channels
-        self._names = output_names(model)
-        self._session = open_session(onnx_bytes(model))
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        results = self._session.run(self._names, {"image": image.contiguous().numpy()})
-        return {name: torch.from_numpy(values) for name, values in zip(self._names, results, strict=True)}
+def session_network(session: Any, metadata: dict[str, Any]) -> GraphNetwork:
+    """Return an open session as a network."""
+    outputs = metadata["outputs"]
+    return GraphNetwork("onnxruntime", "fp32", lambda image: session.run(outputs, {"image": image}), metadata)
 
 
 def open_session(content: bytes) -> Any:
@@ -32,14 +35,6 @@ def open_session(content: bytes) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()  # OMP_NUM_THREADS and torchrun count here, too
     options.log_severity_level = 4  # fatal: errors are raised as well
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def onnx_bytes(model: SuperPoint) -> bytes:
-    """Return the network as the content of an ONNX file for any batch and size."""
-    frozen, image = example(model)
-    dim = torch.export.Dim
-    axes = {0: dim("batch"), 2: CELL * dim("rows"), 3: CELL * dim("columns")}
-    return onnx_model(frozen, image, output_names(model), axes).SerializeToString()
 
 
 def onnx_model(graph: nn.Module, image: Tensor, outputs: Sequence[str], axes: dict[int, Any]) -> Any:

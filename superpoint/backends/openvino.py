@@ -8,44 +8,41 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from superpoint.backends.network import Network, example, need, output_names, quiet
+from superpoint.backends.network import GraphNetwork, example, need, quiet
 from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.models.superpoint import SuperPoint
 
 
-class OpenVinoNetwork(Network):
-    """One compiled model for all batch and image sizes, another one for `maps`; both compiled at first use."""
+def openvino_network(model: SuperPoint, precision: str) -> GraphNetwork:
+    """Record a network for OpenVINO, for any batch and size. Raises: UserError if it is not installed."""
+    frozen, image, metadata = example(model)
+    # Traced: 0.7 s, against 6 s by torch.export or ONNX. OpenVINO's own trace with its check takes 0.6 s more.
+    with quiet():
+        traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
+    graph = converted(traced, image)
+    return graph_network(graph, precision, metadata, [next(iter(each.get_names()), "logits") for each in graph.outputs])
 
-    backend = "openvino"
 
-    def __init__(self, model: SuperPoint, precision: str) -> None:
-        self.precision, self.device, self.channels = precision, torch.device("cpu"), model.channels
-        frozen, image = example(model)
-        # Traced: 0.7 s, against 6 s by torch.export or ONNX. OpenVINO's own trace with its check takes 0.6 s more.
-        with quiet():
-            traced = torch.jit.trace(frozen, image, strict=False, check_trace=False)
-        self._graph = converted(traced, image)
-        names = [next(iter(output.get_names()), "logits") for output in self._graph.outputs]
-        self._outputs = {name: names.index(name) for name in output_names(model)}
+def graph_network(graph: Any, precision: str, metadata: dict[str, Any], names: list[str]) -> GraphNetwork:
+    """Return a graph with outputs `names` as a network; it is compiled, once more for `maps`, when it is first used."""
+    places = [names.index(name) for name in metadata["outputs"]]
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        results = self._request.infer(image.contiguous().numpy(), share_inputs=True)
-        return {name: torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+    @functools.cache
+    def request(index: int | None) -> Any:
+        return compiled(graph if index is None else probability_graph(graph, index), precision).create_infer_request()
 
-    def maps(self, image: Tensor) -> dict[str, Tensor]:
-        results = self._maps_request.infer(image.contiguous().numpy(), share_inputs=True, share_outputs=True)
-        names = {"logits": "probability"}
-        return {names.get(name, name): torch.from_numpy(results[index]) for name, index in self._outputs.items()}
+    def run(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        results = request(None).infer(image, share_inputs=True)
+        return [results[place] for place in places]
 
-    @functools.cached_property
-    def _request(self) -> Any:
-        return compiled(self._graph, self.precision).create_infer_request()
+    def run_maps(image: NDArray[np.float32]) -> list[NDArray[Any]]:
+        results = request(names.index("logits")).infer(image, share_inputs=True, share_outputs=True)
+        return [results[place] for place in places]
 
-    @functools.cached_property
-    def _maps_request(self) -> Any:
-        return compiled(probability_graph(self._graph, self._outputs["logits"]), self.precision).create_infer_request()
+    return GraphNetwork("openvino", precision, run, metadata, run_maps)
 
 
 def probability_graph(model: Any, index: int) -> Any:

@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from superpoint.commands.command import CONVERT, command
 from superpoint.commands.options import Model, check_path, ends_in
+from superpoint.config import DecodeConfig
 from superpoint.config.export import ExportConfig
 from superpoint.config.inference import MAX_KEYPOINTS, InferenceConfig
 from superpoint.errors import UserError
@@ -18,11 +19,9 @@ WeightsFile = Annotated[Path, Option(help="The .safetensors file to write."), en
 def export_model_command(
     config: InferenceConfig,
     model: Model,
-    out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt, .pt2 or .pth; for transformers a folder.")],
+    out: Annotated[Path, Option(help="The file to write: .onnx, .xml, .pt or .pth; for transformers a folder.")],
     form: Annotated[
-        Literal[
-            "onnx", "onnx-full", "openvino", "torchscript", "torch-export", "superpoint-v1", "transformers", "lightglue"
-        ],
+        Literal["onnx", "onnx-full", "openvino", "torchscript", "superpoint-v1", "transformers", "lightglue"],
         Option(
             "--format",
             help="onnx-full has the decoder inside, set by the options below, and transformers the same settings. "
@@ -57,11 +56,11 @@ def export_model_command(
 
         export_matcher(model, out)
         return
-    wanted = ExportConfig(form, size, batch, half, int8, str(calibrate) if calibrate else None)
-    from superpoint.export.formats import Settings
+    decode = DecodeConfig(config.nms_radius, config.threshold, config.border, max_keypoints)
+    wanted = ExportConfig(form, size, batch, half, int8, str(calibrate) if calibrate else None, decode)
     from superpoint.export.model import export_model
 
-    export_model(model, wanted, out, Settings(max_keypoints, config.nms_radius, config.threshold, config.border))
+    export_model(model, wanted, out)
 
 
 @command("export-weights", CONVERT)

@@ -1,11 +1,10 @@
-"""Write exported graphs: ONNX, OpenVINO IR, TorchScript, torch.export. Weights for other programs: `plain`."""
+"""Write exported graphs: ONNX, OpenVINO IR, TorchScript. Weights for other programs: `plain`."""
 
 import io
 import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from superpoint.backends.exported import METADATA
-from superpoint.backends.network import need, quiet
+from superpoint.backends.network import need, output_names, quiet
 from superpoint.backends.onnxruntime import onnx_model
 from superpoint.backends.openvino import converted
 from superpoint.config.export import SUFFIXES, ExportConfig
 from superpoint.errors import UserError, one_line
-from superpoint.export.graph import DenseGraph, FullGraph, Settings
+from superpoint.export.graph import DenseGraph, FullGraph
 from superpoint.export.numbers import onnx_half, onnx_int8, openvino_int8
 from superpoint.export.plain import LAYERS, check_plain, write_plain
 from superpoint.files import write_atomically
@@ -30,35 +29,24 @@ from superpoint.models.superpoint import SuperPoint
 Images = Sequence[NDArray[np.float32]]  # [1, channels, H, W] each, 0..1, for int8
 
 
-def output_names(model: SuperPoint, form: str) -> list[str]:
-    """Return the outputs of the graph, in their order."""
-    names = ["keypoints", "scores"] if form == "onnx-full" else ["logits"]
-    return names if model.descriptor is None else [*names, "descriptors"]
-
-
 def write_model(
     model: SuperPoint,
-    form: str,
     path: str | Path,
-    settings: Settings | None = None,
+    config: ExportConfig,
     metadata: Mapping[str, Any] | None = None,
-    config: ExportConfig | None = None,
     images: Images = (),
 ) -> Path:
-    """Write a network in one of `FORMATS`.
+    """Write a network in the format, shape and numbers of `config`.
 
     Args:
         path: ends in the format's suffix (`SUFFIXES`); OpenVINO adds a .bin beside its .xml.
-        settings: of the decoder in "onnx-full" and "transformers".
         metadata: further JSON values to keep in the file.
-        config: shape and numbers; by default any batch and image size, in fp32.
         images: that the ranges of int8 are taken from.
 
-    Raises: UserError for an unknown format, another suffix, a missing runtime, a network that the format cannot express
-        (`check_plain`), or a place that cannot be written.
+    Raises: UserError for another suffix, a missing runtime, a network that the format cannot express (`check_plain`),
+        or a place that cannot be written.
     """
-    config = config or ExportConfig(form)
-    path, settings = Path(path), settings or Settings()
+    path, form = Path(path), config.form
     if SUFFIXES[form] and path.suffix != SUFFIXES[form]:
         raise UserError(f"{path}: found the suffix '{path.suffix}', expected {SUFFIXES[form]} for --format {form}")
     if not path.parent.is_dir():
@@ -68,9 +56,9 @@ def write_model(
     content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), "channels": model.channels}
     content |= {"shape": config.shape, "numbers": config.numbers, **(metadata or {})}
     if form in ("onnx-full", "transformers"):
-        content["decoder"] = asdict(settings)
+        content["decoder"] = config.decoder
     dense = DenseGraph(model, padding=config.shape is None)
-    graph = (FullGraph(dense, settings) if form == "onnx-full" else dense).eval()
+    graph = (FullGraph(dense, config.decode) if form == "onnx-full" else dense).eval()
     # Sizes differ and are no multiples of 8: an exporter may take equal ones for a constant.
     batch, height, width = config.shape or (2, 45, 59)
     image = torch.zeros(batch, model.channels, height, width)
@@ -84,7 +72,9 @@ def write_model(
 
 
 def _onnx(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any], images: Images = ()) -> None:
-    proto = onnx_model(graph, image, metadata["outputs"], _any_size(metadata))
+    dim = torch.export.Dim  # at least two cells: torch.export treats one as a special case
+    axes = {0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)}
+    proto = onnx_model(graph, image, metadata["outputs"], {} if metadata["shape"] else axes)
     if metadata["numbers"] != "fp32":
         proto = onnx_int8(proto, images) if metadata["numbers"] == "int8" else onnx_half(proto)
     proto.producer_name = "superpoint"
@@ -138,27 +128,11 @@ def _torchscript(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def _torch_export(graph: nn.Module, image: Tensor, path: Path, metadata: dict[str, Any]) -> None:
-    program = torch.export.export(graph, (image,), dynamic_shapes=(_any_size(metadata),), strict=False)
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def _any_size(metadata: Mapping[str, Any]) -> dict[int, Any]:
-    """Return axes of at least two cells: torch.export treats one as a special case. None of a fixed shape."""
-    if metadata["shape"]:
-        return {}
-    dim = torch.export.Dim
-    return {0: dim("batch"), 2: dim("height", min=CELL + 1), 3: dim("width", min=CELL + 1)}
-
-
 WRITERS: dict[str, Callable[..., None]] = {
     "onnx": _onnx,
     "onnx-full": _onnx,
     "openvino": _openvino,
     "torchscript": _torchscript,
-    "torch-export": _torch_export,
     "superpoint-v1": write_plain,
     "transformers": write_plain,
 }

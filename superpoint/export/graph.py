@@ -3,36 +3,17 @@
 They repeat `models.decode` with operators that every runtime has, without loops or branches on values.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from superpoint.backends.pytorch import fold_batch_norms
-from superpoint.config.inference import BORDER, MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
-from superpoint.errors import check_number
+from superpoint.config import DecodeConfig
 from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
 
 ROUNDS = 8  # of suppression; photographs need 2 or 3 at threshold 0.015, up to 5 at 0.001 and 10 at 0.0001
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The decoder in a full graph; distances in pixels."""
-
-    max_keypoints: int = MAX_KEYPOINTS
-    nms_radius: int = NMS_RADIUS
-    threshold: float = THRESHOLD
-    border: int = BORDER
-
-    def __post_init__(self) -> None:
-        check_number("keypoints", self.max_keypoints, 1, 1_000_000, whole=True)
-        check_number("nms_radius", self.nms_radius, 0, 1000, whole=True)
-        check_number("threshold", self.threshold, 0, 1)
-        check_number("border", self.border, 0, whole=True)
 
 
 class DenseGraph(nn.Module):
@@ -61,7 +42,7 @@ class FullGraph(nn.Module):
     (-1, -1) and a descriptor of zeros.
     """
 
-    def __init__(self, dense: DenseGraph, settings: Settings) -> None:
+    def __init__(self, dense: DenseGraph, settings: DecodeConfig) -> None:
         super().__init__()
         self.dense, self.settings = dense, settings
 
@@ -128,10 +109,10 @@ def _inside(size: int, border: int, like: Tensor) -> Tensor:
     return ((index >= border) & (index <= size - 1 - border)).to(like.dtype)
 
 
-def _offsets(probability: Tensor, row: Tensor, column: Tensor, radius: int = 2) -> Tensor:
+def _offsets(probability: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Return the offsets [B, K, 2] of `models.decode.refine_peaks`."""
     batch, height, width = probability.shape
-    steps = torch.arange(-radius, radius + 1, device=probability.device)
+    steps = torch.arange(-2, 3, device=probability.device)
     rows, columns = row[..., None] + steps, column[..., None] + steps  # [B, K, S]
     keep_rows = ((rows >= 0) & (rows < height)).to(probability.dtype)
     keep_columns = ((columns >= 0) & (columns < width)).to(probability.dtype)

@@ -1,49 +1,45 @@
 """Stage export-model: a trained network as a file for another runtime, checked against torch."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
+from superpoint.backends.network import output_names
 from superpoint.config.export import ExportConfig
 from superpoint.errors import UserError
-from superpoint.export.formats import Settings, output_names, write_model
+from superpoint.export.formats import write_model
 from superpoint.export.numbers import photograph_pairs, views
 from superpoint.export.parity import MIN_COSINE, Parity, measure_parity
 from superpoint.files import write_json
 from superpoint.models.weights import load_weights, model_from_state
 
 
-def export_model(
-    source: str | Path, config: ExportConfig, out: str | Path, settings: Settings | None = None
-) -> list[Parity]:
+def export_model(source: str | Path, config: ExportConfig, out: str | Path) -> list[Parity]:
     """Write the network of `source` to `out`, compare it with torch in fp32, and write FILE.parity.json.
 
     With fewer bits they are compared on held-out photographs, too.
 
     Args:
         source: see `models.load_network`.
-        config: format, shape and numbers.
-        settings: of the decoder in "onnx-full" and "transformers", and in the comparison.
 
     Returns: one `Parity` per precision.
     Raises: UserError for missing weights or photographs, a place that cannot be written, or other keypoints or
         descriptors than torch's; the file stays then.
     """
-    out, settings, form = Path(out), settings or Settings(), config.form
+    out, form = Path(out), config.form
     state, model_config, _ = load_weights(source)
     model = model_from_state(state, model_config, source).eval()
-    some, others = ([], [])
+    some, others = [], []
     if config.numbers != "fp32":
         some, others = photograph_pairs(config.calibrate, model.channels, config.size)
     metadata = {"source": Path(source).name, "model_config": model_config}
-    write_model(model, form, out, settings, metadata, config, [each.numpy() for each in views(some)])
-    found = measure_parity(model, form, out, settings, config, views(others))
+    write_model(model, out, config, metadata, [each.numpy() for each in views(some)])
+    found = measure_parity(model, out, config, views(others))
     report = {
         "file": out.name,
         "format": form,
         "outputs": output_names(model, form),
-        "decoder": asdict(settings),
+        "decoder": config.decoder,
         "parity": [each.row() for each in found],
     }
     beside = out.with_name(f"{out.name}.parity.json")

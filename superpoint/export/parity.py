@@ -17,7 +17,6 @@ from superpoint.config import DecodeConfig, SyntheticConfig
 from superpoint.config.export import ExportConfig
 from superpoint.data.synthetic import ShapeGenerator
 from superpoint.engine.display import watch
-from superpoint.export.graph import Settings
 from superpoint.export.plain import LAYERS, open_plain
 from superpoint.features import Features
 from superpoint.geometry.cells import image_tensor
@@ -67,21 +66,15 @@ class Parity:
 
 
 def measure_parity(
-    model: SuperPoint,
-    form: str,
-    path: Path,
-    settings: Settings,
-    config: ExportConfig | None = None,
-    photographs: Iterable[Tensor] = (),
+    model: SuperPoint, path: Path, config: ExportConfig, photographs: Iterable[Tensor] = ()
 ) -> list[Parity]:
     """Compare an exported file with its model on synthetic shapes and `photographs`, in each precision of the runtime.
 
     A dense ONNX graph of a fixed shape is also read by OpenCV, if that is 5 or newer.
     """
-    config = config or ExportConfig(form)
     images = [*parity_images(model.channels, config.size), *photographs]
-    decode = DecodeConfig(**asdict(settings))
-    expected = [features(model, image, decode, smoothing=0)[0] for image in watch(images, "torch")]
+    form = config.form
+    expected = [features(model, image, config.decode, smoothing=0)[0] for image in watch(images, "torch")]
     precisions = ["fp32"] if config.numbers == "fp32" else ["auto"]
     if precisions == ["fp32"] and form == "openvino" and resolve("openvino")[1] == "bf16":
         precisions.append("bf16")
@@ -90,9 +83,8 @@ def measure_parity(
         runs.append((opencv_network(path), "opencv", "fp32"))
     found = []
     for run, runtime, precision in runs:
-        results = [
-            _from_file(run, image, decode, config.batch or 1) for image in watch(images, f"{runtime} {precision}")
-        ]
+        shown = watch(images, f"{runtime} {precision}")
+        results = [_from_file(run, image, config.decode, config.batch or 1) for image in shown]
         found.append(_compare(runtime, precision, expected, results))
     return found
 
@@ -120,14 +112,11 @@ def opencv_network(path: Path) -> Run:
 def _runner(form: str, path: Path, precision: str) -> tuple[Run, str]:
     if form in LAYERS:
         return open_plain(path, form), "torch"
-    if form != "torch-export":
-        network = open_exported(path, precision)
-        return network, network.backend
-    program = torch.export.load(path).module()  # written by this process: nothing of a stranger is unpickled
-    return lambda image: dict(zip(("logits", "descriptors"), program(image), strict=False)), "torch"
+    network = open_exported(path, precision)
+    return network, network.backend
 
 
-def _from_file(run: Run, image: Tensor, decode: DecodeConfig, batch: int = 1) -> Features:
+def _from_file(run: Run, image: Tensor, decode: DecodeConfig, batch: int) -> Features:
     """Return what a file finds in the last of a batch of one image."""
     height, width = image.shape[-2:]
     with torch.no_grad():

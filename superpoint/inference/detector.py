@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DEFAULT_MODEL = "superpoint-lite"
-EXPORTED = (".onnx", ".xml", ".pt", ".pt2")  # the last only for the reason why it is not opened
+EXPORTED = (".onnx", ".xml", ".pt")
 BATCH_PIXELS = 1 << 21  # of the images that go through the network together: seven of 480x640
 
 

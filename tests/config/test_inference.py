@@ -11,13 +11,12 @@ from superpoint.commands.use import detect_command, match_command, track_command
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.config.inference import BORDER, NMS_RADIUS, THRESHOLD, InferenceConfig
 from superpoint.demo.comparison import Settings as PageSettings
-from superpoint.export import Settings as ExportSettings
 from superpoint.inference import FeatureDetector
 from superpoint.interop.local_feature import KorniaFeature
 
 USERS = [
     FeatureDetector.detect, detect_command, match_command, track_command, export_model_command, KorniaFeature,
-    InferenceConfig, EvaluatePairsConfig, ExportSettings, PageSettings,
+    InferenceConfig, EvaluatePairsConfig, PageSettings,
 ]  # fmt: skip
 
 

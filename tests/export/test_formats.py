@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from superpoint.backends import resolve
-from superpoint.config import ModelConfig
+from superpoint.config import DecodeConfig, ModelConfig
 from superpoint.config.export import FORMATS, SUFFIXES, ExportConfig
 from superpoint.errors import UserError
-from superpoint.export import Settings, open_exported, write_model
+from superpoint.export import open_exported, write_model
 from superpoint.export import parity as parity_module
 from superpoint.export.numbers import photograph_pairs, views
 from superpoint.export.parity import measure_parity
@@ -21,7 +21,7 @@ from superpoint.models.weights import load_weights
 from superpoint.training.magicpoint import load_start
 from tests.conftest import CommandLine
 
-SETTINGS = Settings(max_keypoints=200)
+SCRIPT, OPENVINO = (ExportConfig(form, decode=DecodeConfig(3, 0.015, 4, 200)) for form in ("torchscript", "openvino"))
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +31,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scripted(described: SuperPoint, folder: Path) -> Path:
-    return write_model(described, "torchscript", folder / "model.pt", metadata={"source": "a test"})
+    return write_model(described, folder / "model.pt", SCRIPT, {"source": "a test"})
 
 
 @pytest.fixture(scope="module")
 def converted(described: SuperPoint, folder: Path) -> Path:
     pytest.importorskip("openvino")
-    return write_model(described, "openvino", folder / "model.xml")
+    return write_model(described, folder / "model.xml", OPENVINO)
 
 
 class TestFast:
     def test_torchscript(self, described: SuperPoint, scripted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parity_module, "IMAGES", 3)
-        (found,) = measure_parity(described, "torchscript", scripted, SETTINGS)
+        (found,) = measure_parity(described, scripted, SCRIPT)
         assert found.passed
         assert found.agreement >= 0.995
         assert found.cosine is not None
@@ -52,7 +52,7 @@ class TestFast:
 
     def test_openvino(self, described: SuperPoint, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parity_module, "IMAGES", 3)
-        found = {each.precision: each for each in measure_parity(described, "openvino", converted, SETTINGS)}
+        found = {each.precision: each for each in measure_parity(described, converted, OPENVINO)}
         assert found["fp32"].agreement >= 0.995
         assert ("bf16" in found) == (resolve("openvino")[1] == "bf16")
         assert all(each.passed for each in found.values())
@@ -62,18 +62,19 @@ class TestFast:
         if form == "openvino":
             pytest.importorskip("openvino")
         monkeypatch.setattr(parity_module, "IMAGES", 6)
-        _, config, _ = load_weights("magicpoint-compact")
-        model = build_model(ModelConfig(**{**config, "channels": 2}))
+        _, architecture, _ = load_weights("magicpoint-compact")
+        model = build_model(ModelConfig(**{**architecture, "channels": 2}))
         load_start(model, "magicpoint-compact")
-        path = write_model(model.eval(), form, folder / f"two{SUFFIXES[form]}")
+        config = ExportConfig(form)
+        path = write_model(model.eval(), folder / f"two{SUFFIXES[form]}", config)
         assert open_exported(path).channels == 2
-        assert all(each.passed for each in measure_parity(model, form, path, SETTINGS))
+        assert all(each.passed for each in measure_parity(model, path, config))
 
     def test_fixed_shape(self, described: SuperPoint, folder: Path) -> None:
         pytest.importorskip("openvino")
         config = ExportConfig("openvino", (96, 128), 3)
-        path = write_model(described, "openvino", folder / "fixed.xml", config=config)
-        assert all(each.passed for each in measure_parity(described, "openvino", path, SETTINGS, config))
+        path = write_model(described, folder / "fixed.xml", config)
+        assert all(each.passed for each in measure_parity(described, path, config))
         detector = load_model(path)
         with pytest.raises(UserError, match=r"found 1 image\(s\) of 16x24, expected 3 of 96x128"):
             detector.network(torch.zeros(1, 1, 16, 24))
@@ -91,8 +92,8 @@ class TestFast:
         assert {pair.sequence for pair in some}.isdisjoint(pair.sequence for pair in others)
         assert len(some) == 2 * 5
         path = folder / f"{numbers}.xml"
-        write_model(described, "openvino", path, config=config, images=[each.numpy() for each in views(some)])
-        (found,) = measure_parity(described, "openvino", path, SETTINGS, config, views(others))
+        write_model(described, path, config, images=[each.numpy() for each in views(some)])
+        (found,) = measure_parity(described, path, config, views(others))
         assert found.precision == config.numbers
         assert found.sizes[-1] == (72, 96)
         assert found.passed
@@ -110,7 +111,7 @@ class TestFast:
         run = shifted._run
         monkeypatch.setattr(shifted, "_run", lambda image: run(image[..., ::-1].copy()))  # mirrored images
         monkeypatch.setattr(parity_module, "open_exported", lambda *_: shifted)
-        (found,) = measure_parity(described, "torchscript", scripted, SETTINGS)
+        (found,) = measure_parity(described, scripted, SCRIPT)
         assert not found.passed
         assert found.agreement < 0.5
 
@@ -123,7 +124,7 @@ class TestFast:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "onnx-full", "torch-export"])
+@pytest.mark.parametrize("form", ["onnx", "onnx-full"])
 def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / f"model{SUFFIXES[form]}"
@@ -132,10 +133,6 @@ def test_command(form: str, weights: str, tmp_path: Path, cli: CommandLine) -> N
     report = json.loads((tmp_path / f"{out.name}.parity.json").read_text())
     assert report["parity"][0]["agreement"] >= 0.995
     assert report["parity"][0]["keypoints"][0] > 200
-    if form == "torch-export":
-        with pytest.raises(UserError, match=r"a \.pt2 is read by"):
-            open_exported(out)
-        return
     network = open_exported(out)
     assert network.metadata["outputs"] == report["outputs"]
     output = network(torch.zeros(2, 1, 30, 51))
@@ -167,15 +164,15 @@ class TestErrors:
     @pytest.mark.parametrize("form", [form for form in FORMATS if SUFFIXES[form]])
     def test_suffix(self, form: str, described: SuperPoint, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"found the suffix '\.bin', expected \{SUFFIXES[form]} for --format"):
-            write_model(described, form, tmp_path / "a.bin")
+            write_model(described, tmp_path / "a.bin", ExportConfig(form))
 
     def test_not_written(self, described: SuperPoint, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"--format: found 'onxx', expected one of .*did you mean 'onnx'"):
-            write_model(described, "onxx", tmp_path / "a.onnx")
+            ExportConfig("onxx")
         with pytest.raises(UserError, match="none: no such folder"):
-            write_model(described, "onnx", tmp_path / "none" / "a.onnx")
-        with pytest.raises(UserError, match="points: found 0, expected"):
-            Settings(max_keypoints=0)
+            write_model(described, tmp_path / "none" / "a.onnx", ExportConfig())
+        with pytest.raises(UserError, match="--max-keypoints: found 0, expected"):
+            ExportConfig(decode=DecodeConfig(max_keypoints=0))
 
     @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt"])
     @pytest.mark.parametrize("content", [b"", b"not a model, but a text", bytes(range(256)) * 9])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from superpoint.config import DecodeConfig
 from superpoint.data.images import sample_photographs
-from superpoint.export.graph import ROUNDS, DenseGraph, FullGraph, Settings, suppress
+from superpoint.export.graph import ROUNDS, DenseGraph, FullGraph, suppress
 from superpoint.export.parity import parity_images
 from superpoint.models import SuperPoint
 from superpoint.models.decode import pad_to_multiple
@@ -65,13 +65,13 @@ class TestDense:
 
 class TestFull:
     def test_is_the_decoder(self, described: SuperPoint) -> None:
-        settings = Settings(max_keypoints=40, nms_radius=3, threshold=0.01, border=2)
-        graph = FullGraph(DenseGraph(described), settings).eval()
+        decode = DecodeConfig(3, 0.01, 2, 40)
+        graph = FullGraph(DenseGraph(described), decode).eval()
         total = 0
         for image in list(parity_images())[::6]:
             with torch.no_grad():
                 keypoints, scores, descriptors = graph(image)
-            (found,) = features(described, image, DecodeConfig(3, 0.01, 2, 40), smoothing=0)
+            (found,) = features(described, image, decode, smoothing=0)
             count = len(found)
             total += count
             assert keypoints.shape == (1, 40, 2)
@@ -85,7 +85,7 @@ class TestFull:
 
     def test_a_batch_is_its_images(self, described: SuperPoint) -> None:
         images = torch.cat([image for image in parity_images() if image.shape[-2:] == (97, 131)][:3])
-        graph = FullGraph(DenseGraph(described), Settings(max_keypoints=20)).eval()
+        graph = FullGraph(DenseGraph(described), DecodeConfig(3, max_keypoints=20)).eval()
         with torch.no_grad():
             together = graph(images)
             alone = [graph(image[None]) for image in images]
@@ -93,7 +93,7 @@ class TestFull:
             assert torch.allclose(values, torch.cat([each[index] for each in alone]), atol=1e-4)
 
     def test_more_points_than_pixels(self, described: SuperPoint) -> None:
-        graph = FullGraph(DenseGraph(described), Settings(max_keypoints=500, border=0, threshold=0.0)).eval()
+        graph = FullGraph(DenseGraph(described), DecodeConfig(3, 0.0, 0, 500)).eval()
         with torch.no_grad():
             keypoints, scores, _ = graph(torch.rand(1, 1, 10, 12, generator=torch.Generator().manual_seed(1)))
         assert keypoints.shape == (1, 500, 2)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from superpoint.config import ModelConfig
+from superpoint.config import DecodeConfig, ModelConfig
 from superpoint.errors import UserError
-from superpoint.export import Settings, write_model
+from superpoint.export import ExportConfig, write_model
 from superpoint.export import parity as parity_module
 from superpoint.export.parity import measure_parity
 from superpoint.interop.weights import convert_weights
@@ -20,6 +20,9 @@ from superpoint.training.magicpoint import load_start
 from tests.conftest import CommandLine
 
 PLAIN: dict[str, Any] = {"encoder": "vgg", "fine": 0, "centring": False, "head_channels": 256, "descriptor_dim": 256}
+
+
+V1 = ExportConfig("superpoint-v1")
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +65,9 @@ def test_the_original_file(plain: SuperPoint, tmp_path: Path, cli: CommandLine) 
 
 
 def test_the_folder_for_transformers(plain: SuperPoint, tmp_path: Path) -> None:
-    settings = Settings(200, 3, 0.02, 5)
-    folder = write_model(plain, "transformers", tmp_path / "superpoint-plain-1.0", settings)
-    (found,) = measure_parity(plain, "transformers", folder, settings)
+    config = ExportConfig("transformers", decode=DecodeConfig(3, 0.02, 5, 200))
+    folder = write_model(plain, tmp_path / "superpoint-plain-1.0", config)
+    (found,) = measure_parity(plain, folder, config)
     assert found.passed
     assert found.agreement == 1
     state = load_file(folder / "model.safetensors")
@@ -72,30 +75,30 @@ def test_the_folder_for_transformers(plain: SuperPoint, tmp_path: Path) -> None:
     assert state["encoder.conv_blocks.3.conv_b.weight"].shape == (128, 128, 3, 3)
     assert state["keypoint_decoder.conv_score_b.bias"].shape == (65,)
     assert state["descriptor_decoder.conv_descriptor_a.weight"].shape == (256, 128, 3, 3)
-    config = json.loads((folder / "config.json").read_text())
-    assert (config["model_type"], config["descriptor_decoder_dim"]) == ("superpoint", 256)
+    written = json.loads((folder / "config.json").read_text())
+    assert (written["model_type"], written["descriptor_decoder_dim"]) == ("superpoint", 256)
     decoder = ("max_keypoints", "nms_radius", "keypoint_threshold", "border_removal_distance")
-    assert [config[key] for key in decoder] == [200, 3, 0.02, 5]
+    assert [written[key] for key in decoder] == [200, 3, 0.02, 5]
     processor = json.loads((folder / "preprocessor_config.json").read_text())
     assert processor["image_processor_type"] == "SuperPointImageProcessor"
 
 
 def test_parity_sees_a_swap(plain: SuperPoint, tmp_path: Path) -> None:
     """Rows and columns of the cell interchanged."""
-    out = write_model(plain, "superpoint-v1", tmp_path / "a.pth")
+    out = write_model(plain, tmp_path / "a.pth", V1)
     state = torch.load(out, weights_only=True)
     for kind in ("weight", "bias"):
         cell = state[f"convPb.{kind}"][:64]
         cell.copy_(cell.unflatten(0, (8, 8)).transpose(0, 1).flatten(0, 1).clone())
     torch.save(state, out)
-    assert not measure_parity(plain, "superpoint-v1", out, Settings())[0].passed
+    assert not measure_parity(plain, out, V1)[0].passed
 
 
 def test_parity_sees_other_descriptors(plain: SuperPoint, tmp_path: Path) -> None:
-    out = write_model(plain, "superpoint-v1", tmp_path / "a.pth")
+    out = write_model(plain, tmp_path / "a.pth", V1)
     state = torch.load(out, weights_only=True)
     torch.save({**state, "convDb.weight": state["convDb.weight"].flip(0)}, out)
-    (found,) = measure_parity(plain, "superpoint-v1", out, Settings())
+    (found,) = measure_parity(plain, out, V1)
     assert found.agreement == 1
     assert not found.passed
 
@@ -117,5 +120,5 @@ def test_parity_sees_other_descriptors(plain: SuperPoint, tmp_path: Path) -> Non
 def test_what_cannot_be_expressed(form: str, setting: dict[str, Any], found: str, tmp_path: Path) -> None:
     model = build_model(ModelConfig(**{**PLAIN, **setting})).eval()
     with pytest.raises(UserError, match=f"--format {form}: found {found}; expected the paper's network: model.encoder"):
-        write_model(model, form, tmp_path / "a.pth")
+        write_model(model, tmp_path / "a.pth" if form == "superpoint-v1" else tmp_path / "a", ExportConfig(form))
     assert not list(tmp_path.iterdir())
