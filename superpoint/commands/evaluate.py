@@ -72,13 +72,13 @@ def pairs_config(file: str | None, overrides: list[str], options: dict[str, Any]
 def evaluate_pairs_command(
     settings: EvaluatePairsConfig,
     extractors: Annotated[
-        str | None,
+        str,
         Option(
             help="Separated by commas: networks (as --model elsewhere), adapted:MODEL, sift, rootsift, orb, "
             "fast, harris, shi; each may end in +sift or +rootsift, the descriptors of its "
-            "keypoints, and in +views, a search for turned and resized views. Default: superpoint-lite, sift, orb."
+            "keypoints, and in +views, a search for turned and resized views."
         ),
-    ] = None,
+    ] = "superpoint-lite,sift,orb",
     data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,
     images: Images = None,
     masks: MaskFolder = None,
@@ -92,9 +92,8 @@ def evaluate_pairs_command(
     superpoint evaluate pairs --extractors runs/superpoint,sift --data datasets/hpatches/images protocol=paper
     """
     from superpoint.evaluation.evaluate_pairs import evaluate_pairs
-    from superpoint.evaluation.extractors import default_extractors
 
-    names = default_extractors() if extractors is None else words(extractors)
+    names = words(extractors)
     evaluate_pairs(settings, names, data=data, images=images, masks=masks, out=out, gallery=gallery, cache=cache)
     return Outcome(out / "pairs.json")
 

@@ -5,9 +5,7 @@ pairs.md, pairs.json, curves, a gallery of pairs, and the features, which a seco
 """
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.pairs import ViewPair
+from superpoint.data.sources.streams import read_ahead
 from superpoint.engine.display import watch
 from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
@@ -151,26 +150,21 @@ def measure_pairs(
 
     Features are computed here, all else in threads meanwhile, which do not change the figures.
     """
-    with ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 4), thread_name_prefix="measure") as pool:
-        waiting: deque[Future[list[PairRecord]]] = deque()
-        try:
-            for pair in pairs:
-                views = fit_pair(pair, config.longest, config.size)
-                other = config.repeatability_size
-                small = fit_pair(pair, config.longest, other) if other else views
-                both = features_of_both
-                found = [
-                    (each.name, matched_features(each, views, config), both(each.detection, small) if other else None)
-                    for each in stores
-                ]
-                waiting.append(pool.submit(_figures, views, small, found, config))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+
+    def found() -> Iterator[tuple[ViewPair, ViewPair, list[Found]]]:
+        other = config.repeatability_size
+        for pair in pairs:
+            views = fit_pair(pair, config.longest, config.size)
+            small = fit_pair(pair, config.longest, other) if other else views
+            both = features_of_both
+            seen = [
+                (each.name, matched_features(each, views, config), both(each.detection, small) if other else None)
+                for each in stores
+            ]
+            yield views, small, seen
+
+    threads = min(max((os.cpu_count() or 1) - 1, 1), 4)
+    return read_ahead(found(), lambda each: _figures(*each, config), threads=threads, ahead=AHEAD)
 
 
 def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: EvaluatePairsConfig) -> list[PairRecord]:

@@ -36,8 +36,7 @@ from superpoint.labelling import HomographicAdaptation
 from superpoint.models import load_network
 from superpoint.models.decode import DECODER_VERSION
 from superpoint.models.extract import AnyNetwork, features
-from superpoint.models.weights import load_weights, model_hash
-from superpoint.pretrained import pretrained_names
+from superpoint.models.weights import model_hash
 from superpoint.visualize import to_gray
 
 Image = NDArray[np.uint8]
@@ -134,18 +133,6 @@ def make_extractor(
     text = f"{kind}+{borrowed} {describe} " + ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     code = f"opencv={cv2.__version__}, superpoint={__version__}, decoder={DECODER_VERSION}"
     return Extractor(title, f"{text}, {code}", complete, channels)
-
-
-def default_extractors() -> list[str]:
-    """Return the default extractors: a network that ships with the package, SIFT and ORB.
-
-    Networks with descriptors come first, then small ones. Harris joins a network without descriptors.
-    """
-    dims = {name: load_weights(name)[1].get("descriptor_dim") for name in pretrained_names()}
-    if not dims:
-        return ["harris", "sift", "orb"]
-    chosen = min(dims, key=lambda name: (not dims[name], "lite" not in name, name))
-    return [chosen, "sift", "orb"] if dims[chosen] else [chosen, "harris", "sift", "orb"]
 
 
 def _split(name: str) -> tuple[str, str | None]:

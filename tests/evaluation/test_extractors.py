@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from superpoint import pretrained as registry
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
 from superpoint.evaluation import extractors
-from superpoint.evaluation.extractors import default_extractors, make_extractor
+from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.models.superpoint import build_model
 from superpoint.models.weights import save_weights
@@ -116,27 +115,6 @@ def test_blank_images_have_no_points() -> None:
         assert features.descriptors is not None
         assert features.descriptors.shape[0] == 0
     assert len(make_extractor("orb", CONFIG)(np.zeros((16, 16), np.uint8)).keypoints) == 0
-
-
-@pytest.mark.parametrize(
-    ("pretrained", "expected"),
-    [
-        ({}, ["harris", "sift", "orb"]),
-        ({"magicpoint": 0, "magicpoint-lite": 0}, ["magicpoint-lite", "harris", "sift", "orb"]),
-        ({"magicpoint": 0, "magicpoint-lite": 0, "superpoint": 256}, ["superpoint", "sift", "orb"]),
-        ({"magicpoint-lite": 0, "superpoint": 256, "superpoint-lite": 128}, ["superpoint-lite", "sift", "orb"]),
-    ],
-)
-def test_default_extractors_are_of_networks_that_are_there(
-    pretrained: dict[str, int], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert default_extractors()[0] in registry.pretrained_names()
-    monkeypatch.setattr(registry, "PRETRAINED", tmp_path)
-    for name, length in pretrained.items():
-        config = replace(TINY_MODEL, descriptor_dim=length)
-        save_weights(tmp_path / f"{name}.safetensors", build_model(config), asdict(config))
-    assert default_extractors() == expected
-    assert [make_extractor(name, CONFIG).name.removesuffix("+sift") for name in default_extractors()] == expected
 
 
 def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, image: NDArray[np.uint8]) -> None:

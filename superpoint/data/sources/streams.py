@@ -1,9 +1,8 @@
-"""Read ahead of the network."""
+"""Compute ahead of who uses it."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -19,57 +18,34 @@ def read_ahead(
     ahead: int = 8,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[T]:
-    """Yield `load(item)` of each item, in order, up to `ahead` of them computed in advance.
+    """Yield `load(item)` of each item, in order, up to `ahead` of them computed in advance by threads.
 
     An exception of `items` or `load` is raised at its place in the order. Closing the iterator stops everything.
 
     Args:
         interrupted: asked while nothing comes; True ends the iterator.
     """
-    # One more is in the feeder's hand.
-    waiting: queue.Queue[Future[T] | BaseException | None] = queue.Queue(max(ahead - 1, 1))
-    stopped = threading.Event()
-
-    def put(entry: Future[T] | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put(entry, timeout=POLL)
-                return True
-            except queue.Full:
-                pass
-        return False
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-
-        def feed() -> None:
-            iterator = iter(items)
-            try:
-                for item in iterator:
-                    if not put(pool.submit(load, item)):
-                        return
-                put(None)
-            except BaseException as error:
-                put(error)
-            finally:
-                getattr(iterator, "close", lambda: None)()  # closes the tar
-
-        feeder = threading.Thread(target=feed, name="feed", daemon=True)
-        feeder.start()
+    iterator = iter(items)
+    waiting: deque[Future[T]] = deque()
+    ended: Exception | None = None
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         try:
-            while not interrupted():
-                try:
-                    entry = waiting.get(timeout=POLL)
-                except queue.Empty:
-                    continue
-                if entry is None:
+            while True:
+                while ended is None and len(waiting) <= ahead:
+                    try:
+                        waiting.append(pool.submit(load, next(iterator)))
+                    except Exception as error:  # StopIteration too
+                        ended = error
+                if not waiting:
                     break
-                if isinstance(entry, BaseException):
-                    raise entry
-                yield entry.result()
+                while not interrupted() and not wait([waiting[0]], POLL).done:
+                    pass
+                if interrupted():
+                    return
+                yield waiting.popleft().result()
+            if ended is not None and not isinstance(ended, StopIteration):
+                raise ended
         finally:
-            stopped.set()
-            while not waiting.empty():
-                entry = waiting.get_nowait()
-                if isinstance(entry, Future):
-                    entry.cancel()
-            feeder.join()
+            for future in waiting:
+                future.cancel()
+            getattr(iterator, "close", lambda: None)()  # closes the tar
