@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from superpoint.diagnostics.case import Case
 from superpoint.geometry.cells import CHANNELS, DUSTBIN, cells_to_pixels
 from superpoint.models.decode import logits_to_probability
-from superpoint.visualize import colormap, contact_sheet, draw_keypoints, normalised, save_image
+from superpoint.visualize import colormap, contact_sheet, draw_keypoints, save_image
 from tests.diagnostics import faults
 
 OUT = Path(__file__).parent / "images/symptoms"
@@ -52,7 +52,7 @@ def panels(case: Case, index: int, cells: str) -> tuple[list[np.ndarray], list[s
     if float(fed[0].max()) > 2:  # what the network is given, as it would look on its scale of 0..1
         image = (fed[0][0, 0].clamp(0, 1) * 255).byte().numpy()
     probability = logits_to_probability(logits)[0].numpy()
-    heat = colormap(normalised(np.sqrt(probability), (0.0, float(np.sqrt(probability.max())))))
+    heat = colormap(np.sqrt(probability / probability.max()))
     scale = logits.logsumexp(dim=1)
     if cells == "dustbin":
         values, limits = torch.exp(logits[:, DUSTBIN] - scale)[0].numpy(), (0.0, 1.0)
@@ -61,7 +61,11 @@ def panels(case: Case, index: int, cells: str) -> tuple[list[np.ndarray], list[s
         values = scale[0].numpy()
         limits = (float(values.min()), float(values.max()) + 1e-6)
         title = f"logsumexp, {limits[0]:.0f} to {limits[1]:.0f}"
-    grid = colormap(normalised(values, limits), "cividis").repeat(8, axis=0).repeat(8, axis=1)
+    grid = (
+        colormap(((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1), "cividis")
+        .repeat(8, axis=0)
+        .repeat(8, axis=1)
+    )
     pictures = [draw_keypoints(image, [], truth=labels, scale=SCALE, radius=4)]
     pictures += [cv2.resize(each, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST) for each in (heat, grid)]
     return pictures, ["image, labels", f"probability (square root), 0 to {probability.max():.2g}", title]

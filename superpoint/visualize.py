@@ -26,6 +26,8 @@ DIMMED = 0.6  # brightness of an image below a heatmap
 GAP = 12  # px between two images side by side
 SHEET_GAP = 4  # px between the pictures of a contact sheet
 MAX_LINES = 150  # matches drawn, in even steps through all
+MAX_RINGS, RADIUS = 500, 4.0  # keypoints drawn where more would hide the image; px, of the score 1
+FAINT = 0.01  # scores up to this have the smallest and darkest ring
 SUBPIXEL_BITS = 4  # OpenCV's fixed-point coordinates of drawing: 1/16 px
 
 
@@ -71,33 +73,43 @@ def draw_keypoints(
     truth: ArrayLike | None = None,
     scale: int = 1,
     radius: float = 3.0,
-    score_range: tuple[float, float] | None = None,
 ) -> Image:
     """Draw detections as rings and ground truth as crosses; return uint8 [scale * H, scale * W, 3].
 
     Args:
         image: [H, W] or [H, W, C], see `to_rgb`.
         points: [N, 2] (x, y) in pixels of `image`.
-        scores: [N]; colours the rings by viridis, the strong on top. None = orange.
+        scores: [N] probabilities; their logarithm from FAINT to 1 makes a ring grow and go from blue to yellow, the
+            strong on top. None = orange, all of one size.
         truth: [M, 2] (x, y), drawn as vermilion crosses below the rings.
-        radius: of a ring, in pixels of the result.
-        score_range: scores at the ends of the colour map; None = those of the picture.
+        radius: of a ring, in pixels of the result; of the score 1.
     """
     canvas = enlarge(to_rgb(image), scale)
     for center in _fixed("truth", [] if truth is None else truth, scale):
         _cross(canvas, center, radius)
     where = _fixed("points", points, scale)
-    colors = np.tile(np.array(ORANGE), (len(where), 1))
+    colors, sizes = np.tile(np.array(ORANGE), (len(where), 1)), np.full(len(where), radius)
     order = np.arange(len(where))
     if scores is not None:
         values = np.asarray(scores, dtype=np.float64).reshape(len(where))
-        colors = _bright(normalised(values, score_range))
+        levels = 1 - np.log10(values.clip(FAINT, 1)) / np.log10(FAINT)
+        colors, sizes = _bright(levels), radius * (0.4 + 0.6 * levels)
         order = np.argsort(values, kind="stable")
     for index in order:
         # A dark rim outside keeps the ring visible on any background.
-        for size, ink in ((radius + 1, (0, 0, 0)), (radius, tuple(map(int, colors[index])))):
+        for size, ink in ((sizes[index] + 1, (0, 0, 0)), (sizes[index], tuple(map(int, colors[index])))):
             cv2.circle(canvas, where[index], round(size * 2**SUBPIXEL_BITS), ink, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     return canvas
+
+
+def draw_strongest(
+    image: NDArray[np.generic], points: NDArray[np.floating], scores: NDArray[np.floating], name: str, scale: int = 1
+) -> tuple[Image, str]:
+    """Draw at most MAX_RINGS keypoints by `draw_keypoints`; return the picture and a title with their number."""
+    best = np.argsort(-scores, kind="stable")[:MAX_RINGS]
+    shown = f", the strongest {MAX_RINGS} drawn" if len(points) > MAX_RINGS else ""
+    picture = draw_keypoints(image, points[best], scores[best], scale=scale, radius=RADIUS)
+    return picture, f"{name}: {len(points)} keypoints{shown}"
 
 
 def _fixed(name: str, points: ArrayLike, scale: int) -> list[tuple[int, int]]:
@@ -116,18 +128,6 @@ def _cross(canvas: Image, center: tuple[int, int], radius: float) -> None:
         for dx, dy in ((arm, 0), (0, arm)):
             start, end = (center[0] - dx, center[1] - dy), (center[0] + dx, center[1] + dy)
             cv2.line(canvas, start, end, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def normalised(values: ArrayLike, limits: tuple[float, float] | None = None) -> NDArray[np.float64]:
-    """Return values as 0..1 between the limits (None: their own), clipped; all 1 if they are equal. NaN becomes 0."""
-    array = np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(array)
-    if limits is None and np.unique(array[finite]).size < 2:
-        return finite.astype(np.float64)
-    low, high = limits or (array[finite].min(), array[finite].max())
-    if not low < high:
-        raise ValueError(f"limits: found {low:g}..{high:g}, expected a lower and a larger value")
-    return np.nan_to_num(((array - low) / (high - low)).clip(0, 1))
 
 
 def colormap(values: ArrayLike, name: str = "viridis") -> Image:
@@ -152,16 +152,29 @@ def overlay_heatmap(
     values = np.asarray(heatmap, dtype=np.float64)
     if values.shape != picture.shape[:2]:
         raise ValueError(f"heatmap: found shape {list(values.shape)}, expected the image's {list(picture.shape[:2])}")
-    level = normalised(values, (0.0, 1.0))
+    level = np.nan_to_num(values.clip(0, 1))
     opacity = level[:, :, None]
     mixed = DIMMED * picture * (1 - opacity) + _bright(level) * opacity
     return enlarge(np.rint(mixed).astype(np.uint8), scale)
 
 
+def probability_picture(image: NDArray[np.generic], probability: NDArray[np.floating], scale: int = 1) -> Image:
+    """Draw the square root of a probability [H, W] on its image, spread by 2 px: peaks are single pixels."""
+    spread = cv2.dilate(np.asarray(probability, np.float32), np.ones((5, 5), np.uint8))
+    return overlay_heatmap(image, np.sqrt(np.asarray(spread)), scale=scale)
+
+
 def contact_sheet(
-    images: Sequence[NDArray[np.generic]], titles: Sequence[str] | None = None, columns: int = 4
+    images: Sequence[NDArray[np.generic]],
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    *,
+    scores: bool = False,
 ) -> Image:
-    """Put images in rows on a white sheet, unscaled, each with its title above; long titles are cut."""
+    """Put images in rows on a white sheet, unscaled, each with its title above; long titles are cut.
+
+    With `scores` the legend of `draw_strongest` stands below.
+    """
     pictures = [to_rgb(image) for image in images]
     columns = min(columns, len(pictures))
     head = 16 if titles else 0
@@ -176,7 +189,18 @@ def contact_sheet(
             _text(sheet[top : top + head, left : left + width], titles[index])
         y, x = top + head + (height - picture.shape[0]) // 2, left + (width - picture.shape[1]) // 2
         sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    return sheet
+    return np.vstack([sheet, _score_legend(sheet.shape[1])]) if scores else sheet
+
+
+def _score_legend(width: int) -> Image:
+    shown = (FAINT, 0.03, 0.1, 0.3, 1.0)
+    strip = np.full((24, max(width, 340), 3), 255, np.uint8)
+    places = np.array([(90 + 50 * index, 12) for index in range(len(shown))])
+    strip = draw_keypoints(strip, places, shown, radius=RADIUS)
+    _text(strip[4:20, SHEET_GAP:78], "probability")
+    for x, score in zip(places[:, 0], shown, strict=True):
+        _text(strip[4:20, x + 10 : x + 42], f"{score:g}")
+    return strip[:, :width]
 
 
 def _text(strip: Image, text: str) -> None:

@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
+from superpoint import visualize
 from superpoint.errors import UserError
 from superpoint.visualize import (
     ORANGE,
@@ -13,11 +14,12 @@ from superpoint.visualize import (
     colormap,
     contact_sheet,
     draw_keypoints,
+    draw_strongest,
     enlarge,
     figure_to_image,
-    normalised,
     overlay_heatmap,
     precision_recall_figure,
+    probability_picture,
     save_figure,
     save_image,
     to_rgb,
@@ -87,17 +89,44 @@ def test_the_marked_pixel_is_the_one_inside_the_ring():
     assert inked(picture[27, 71 + 9], ORANGE)
 
 
-def test_scores_colour_the_rings_and_the_strong_lie_on_top():
-    def color(scores: list[float]) -> NDArray[np.uint8]:
-        points = [[9, 6]] * len(scores)  # (85, 58) on the enlargement; the ring's rightmost pixel is 6 farther
-        return draw_keypoints(GRAY, points, scores, scale=9, radius=6, score_range=(0.0, 1.0))[58, 85 + 6]
+def test_scores_colour_and_size_the_rings_and_the_strong_lie_on_top():
+    def ring(scores: list[float], radius: int) -> NDArray[np.uint8]:
+        points = [[9, 6]] * len(scores)  # (85, 58) on the enlargement
+        return draw_keypoints(GRAY, points, scores, scale=9, radius=10)[58, 85 + radius]
 
     strong, weak = colormap(1.0), colormap(0.35)
     assert not inked(strong, weak)
-    assert inked(color([1.0]), strong)
-    assert inked(color([0.0]), weak)
-    assert inked(color([1.0, 0.0]), strong)
-    assert inked(color([0.0, 1.0]), strong)
+    for scores in ([1.0], [1.0, 0.01], [0.01, 1.0]):
+        assert inked(ring(scores, 10), strong)
+    assert inked(ring([0.01], 4), weak)
+    assert inked(ring([0.1], 7), colormap(0.675))  # halfway, by the logarithm
+    assert inked(ring([0.1, 0.1], 7), ring([0.1], 7))
+
+
+def test_only_the_strongest_are_drawn_and_the_title_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, scores = np.array([[4.0, 6.0], [14.0, 6.0]]), np.array([0.02, 0.5])
+    assert draw_strongest(GRAY, points, scores, "a")[1] == "a: 2 keypoints"
+    monkeypatch.setattr(visualize, "MAX_RINGS", 1)
+    picture, title = draw_strongest(GRAY, points, scores, "a", scale=9)
+    assert title == "a: 2 keypoints, the strongest 1 drawn"
+    assert (picture[:, :90] == 128).all()
+    assert not (picture[:, 90:] == 128).all()
+
+
+def test_a_probability_spreads_by_two_pixels():
+    probability = np.zeros((12, 20))
+    probability[6, 8] = 1.0
+    picture = probability_picture(GRAY, probability)
+    assert (picture[4:9, 6:11] == colormap(1.0)).all()
+    assert (picture == 77).all(axis=2).sum() == 12 * 20 - 25
+
+
+def test_the_legend_of_scores_stands_below():
+    images = [np.full((30, 400, 3), 128, np.uint8)]
+    sheet, bare = contact_sheet(images, scores=True), contact_sheet(images)
+    np.testing.assert_array_equal(sheet[: len(bare)], bare)
+    assert len(sheet) == len(bare) + 24
+    assert (np.abs(sheet[len(bare) :].astype(int) - colormap(1.0)) <= 45).all(axis=2).any()
 
 
 def test_truth_is_a_vermilion_cross_and_is_not_a_point():
@@ -124,15 +153,6 @@ def test_drawing_leaves_the_image_alone():
     image = np.full((12, 20, 3), 128, np.uint8)
     draw_keypoints(image, [[5, 5]])
     assert (image == 128).all()
-
-
-def test_normalised():
-    np.testing.assert_allclose(normalised([1, 2, 3]), [0, 0.5, 1])
-    np.testing.assert_allclose(normalised([0, 5, 20], (0, 10)), [0, 0.5, 1])
-    np.testing.assert_allclose(normalised([4, 4, np.nan]), [1, 1, 0])
-    assert normalised([]).shape == (0,)
-    with pytest.raises(ValueError, match=r"limits: found 1\.\.1"):
-        normalised([1, 2], (1, 1))
 
 
 def test_heatmap_shows_the_image_where_it_is_zero_and_the_map_where_it_is_largest():

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,10 +21,11 @@ from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
 from superpoint.matching import THRESHOLDS, Copies, match_views
 from superpoint.models.extract import dense_maps
-from superpoint.visualize import Image, contact_sheet, draw_keypoints, figure_to_image, overlay_heatmap, to_gray
+from superpoint.visualize import Image, contact_sheet, draw_strongest, figure_to_image, probability_picture, to_gray
 
 Pixels = NDArray[np.uint8]  # as of `read_image`
 SIDE = (64, 2048)  # px, of `Settings.resize`
+ORDER = ("first", "second")
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Set
         extract = opencv_extractor("sift", settings.max_keypoints)
         sift, row, _ = _match("SIFT", images, lambda image: _unit(extract(to_gray(image))), settings)
         rows.append(row)
-    drawn = [
-        draw_keypoints(image, each.keypoints, np.log10(np.maximum(each.scores, 0.01)), score_range=(-2.0, 0.0))
-        for image, each in zip(images, found, strict=True)
-    ]
-    counts = [f"{which}: {len(each)} keypoints" for which, each in zip(("first", "second"), found, strict=True)]
-    heat = [_heatmap(model, image) for image in images]
-    titles = [f"{which}: probability within 2 px, yellow = 1, square root" for which in ("first", "second")]
-    sheets = contact_sheet(drawn, counts, columns=2), contact_sheet(heat, titles, columns=2)
+    parts = zip(images, found, ORDER, strict=True)
+    drawn = [draw_strongest(image, each.keypoints, each.scores, which) for image, each, which in parts]
+    drawn, counts = zip(*drawn, strict=True)
+    with torch.inference_mode():
+        maps = [dense_maps(model.network, [image]).probability[0].cpu().numpy() for image in images]
+    heat = [probability_picture(image, probability) for image, probability in zip(images, maps, strict=True)]
+    titles = [f"{which}: probability within 2 px, yellow = 1, square root" for which in ORDER]
+    sheets = contact_sheet(drawn, counts, columns=2, scores=True), contact_sheet(heat, titles, columns=2)
     return Comparison(picture, sift, *sheets, tuple(rows))
 
 
@@ -140,11 +140,3 @@ def _unit(features: Features) -> Features:
     values = np.asarray(features.descriptors)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return replace(features, descriptors=values / np.maximum(lengths, 1e-12))
-
-
-def _heatmap(model: FeatureDetector, image: Pixels) -> Image:
-    with torch.inference_mode():
-        probability = dense_maps(model.network, [image]).probability[0].cpu().numpy()
-    # A trained network's peaks are single pixels.
-    spread = np.asarray(cv2.dilate(probability, np.ones((5, 5), np.uint8)), np.float32)
-    return overlay_heatmap(image, np.sqrt(spread))

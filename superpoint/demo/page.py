@@ -70,7 +70,7 @@ def build_page(model: FeatureDetector) -> Any:
                 views = gradio.Radio(list(VIEWS), value=defaults.views, label="Turned and resized views tried")
                 sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")
                 button = gradio.Button("Match", variant="primary", elem_id="match")
-            with gradio.Column(scale=3, min_width=480):
+            with gradio.Column(scale=3, min_width=280):
                 table = gradio.Markdown(elem_id="figures")
                 with gradio.Tab("Matches"):
                     network = picture("network")
@@ -101,6 +101,7 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
             server_name=host, server_port=port, share=False, quiet=True, show_error=True, prevent_thread_lock=True,
             max_file_size=MAX_FILE, footer_links=[], ssr_mode=False, enable_monitoring=False,
             theme=gradio.themes.Default(**fonts),
+            css="#figures table {display: block; overflow-x: auto; white-space: nowrap}",
         )  # fmt: skip
     except OSError as error:
         where = f"port {port}" if port else "a port from 7860 on"

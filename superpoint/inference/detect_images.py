@@ -102,8 +102,7 @@ def detect_images(
             if picture.resolve() in files:
                 refuse_inputs(picture, [picture])
             written.add(picture)
-            title = f"{item.name}: {len(seen.features)} keypoints, probability > {config.threshold:g}"
-            save_image(picture, keypoints_picture(seen.image, seen.features, title))
+            save_image(picture, keypoints_picture(seen.image, seen.features, item.name))
     if not found and not written:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
     if 0 < len(found) <= ROWS:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -18,8 +17,9 @@ from superpoint.inference.images import shrink
 from superpoint.inference.see import decode_config, load_detector
 from superpoint.models.extract import decode_maps, dense_maps
 from superpoint.pretrained import run_of
-from superpoint.visualize import contact_sheet, draw_keypoints, overlay_heatmap, save_image
+from superpoint.visualize import contact_sheet, draw_strongest, probability_picture, save_image
 
+HEAT = "probability within 2 px, square root, yellow = 1"
 CELL_SIDE = 480  # px, longest side of a photograph on the sheet of all
 
 
@@ -44,24 +44,24 @@ def detect_samples(config: InferenceConfig, out: str | Path | None = None) -> Pa
         small = shrink(in_channels(rgb, model.channels), config.resize)
         with torch.inference_mode():
             maps = dense_maps(model.network, [small])
-            xy = decode_maps(maps, decode_config(config))[0].keypoints
-            heatmap = maps.probability[0].cpu().numpy()
-        marked = draw_keypoints(small, xy, scale=2, radius=4.5)
-        heat = overlay_heatmap(small, np.sqrt(heatmap), scale=2)
-        save_image(folder / f"{name}.png", np.hstack([marked, heat]))
+            found = decode_maps(maps, decode_config(config))[0]
+        xy = found.keypoints
+        marked, title = draw_strongest(small, xy, found.scores, name, scale=2)
+        pair = marked, probability_picture(small, maps.probability[0].cpu().numpy(), scale=2)
+        names.append(title)
+        save_image(folder / f"{name}.png", contact_sheet(pair, [title, HEAT], columns=2, scores=True))
         placement = measure_placement([xy], [small.shape[:2]])
         table.add_row(name, f"{small.shape[1]}x{small.shape[0]}", str(len(xy)), f"{placement.border:.2f}")
         keypoints.append(xy)
         sizes.append(small.shape[:2])
         cell, points = resize_with_points(small, xy, shrunk_size(small.shape[0], small.shape[1], CELL_SIDE))
-        sheet.append(draw_keypoints(cell, points))
-        names.append(f"{name}: {len(xy)} keypoints")
-    save_image(folder / "all.png", contact_sheet(sheet, names, columns=4))
+        sheet.append(draw_strongest(cell, points, found.scores, name)[0])
+    save_image(folder / "all.png", contact_sheet(sheet, names, columns=4, scores=True))
     total = measure_placement(keypoints, sizes)
     console.print(table)
     console.print(
         f"{total.keypoints} keypoints on {len(keypoints)} photographs; density at the border {total.border:.2f} of the "
         f"mean; fullest row or column of the 8x8 cell {total.fullest:.1%} (even: 12.5%)\n"
-        f"pictures: {folder} (keypoints left, square root of the probability right; all.png shows all)"
+        f"pictures: {folder} (all.png shows all)"
     )
     return folder

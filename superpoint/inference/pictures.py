@@ -29,31 +29,30 @@ from superpoint.visualize import (
     BLUE,
     GREEN,
     MAX_LINES,
+    MAX_RINGS,
     SUBPIXEL_BITS,
     VERMILION,
     Image,
     colormap,
     contact_sheet,
-    draw_keypoints,
+    draw_strongest,
     enlarge,
     plot_color,
     side_by_side,
     to_rgb,
 )
 
-FAINT = 0.01  # scores up to this are drawn in the darkest colour
 EPIPOLAR_LINES = 12
 LARGE = 4096  # px; larger images are shrunk
-SMALL = 400  # px; smaller images are enlarged by a whole number, so that markers do not hide them
+SMALL = 1000  # px; smaller images are enlarged by a whole number, so that markers do not hide them
 
 
-def keypoints_picture(image: NDArray[np.generic], features: Features, title: str) -> Image:
-    """Draw keypoints as rings, coloured by the logarithm of the score (viridis, 1 is yellow)."""
+def keypoints_picture(image: NDArray[np.generic], features: Features, name: str) -> Image:
+    """Draw the strongest keypoints as rings; their size and colour is the score, as the legend says."""
     image, features, _ = _fitting(image, features)
     scale = max(1, SMALL // max(image.shape[:2]))
-    levels = np.log10(np.maximum(features.scores, FAINT))
-    drawn = draw_keypoints(image, features.keypoints, levels, scale=scale, score_range=(float(np.log10(FAINT)), 0.0))
-    return contact_sheet([drawn], [title], columns=1)
+    drawn, title = draw_strongest(image, features.keypoints, features.scores, name, scale)
+    return contact_sheet([drawn], [title], columns=1, scores=True)
 
 
 def _fitting(image: NDArray[Any], features: Features) -> tuple[NDArray[Any], Features, Matrix]:
@@ -143,23 +142,29 @@ def match_figure(
 
 
 def track_picture(frame: NDArray[np.uint8], tracks: Sequence[Track], longest: int, title: str) -> Image:
-    """Draw the latest positions of tracks on a frame; viridis: dark for 2 frames, yellow for `longest` and more.
+    """Draw the latest positions of at most MAX_RINGS tracks on a frame, thin and fading towards the past.
 
-    A keypoint seen for the first time is a grey dot.
+    Viridis: dark for 2 frames, yellow for `longest` and more. A keypoint seen for the first time is a grey dot.
     """
     scale = max(1, SMALL // max(frame.shape[:2]))
     canvas = enlarge(to_rgb(frame), scale)
-    one = 2**SUBPIXEL_BITS
-    for track in sorted(tracks, key=lambda track: track.length):
-        places = resize_points(np.array(track.positions), scale, scale).astype(np.float64)
-        fixed = np.rint(places * one).astype(np.int32)
-        tip = (int(fixed[-1, 0]), int(fixed[-1, 1]))
-        if track.length == 1:
-            cv2.circle(canvas, tip, one, (170, 170, 170), -1, cv2.LINE_AA, SUBPIXEL_BITS)
-            continue
+    order = sorted(tracks, key=lambda track: track.length)
+    colors, paths = [], []
+    for index in np.linspace(0, len(order) - 1, min(MAX_RINGS, len(order))).astype(int):
+        track = order[index]
         share = min(1.0, (track.length - 2) / max(1, longest - 2))
-        color = tuple(int(value) for value in colormap(0.35 + 0.65 * share))
-        for ink, thick in (((0, 0, 0), 4), (color, 2)):  # a dark rim, for any background
-            cv2.polylines(canvas, [fixed.reshape(-1, 1, 2)], False, ink, thick, cv2.LINE_AA, SUBPIXEL_BITS)
-        cv2.circle(canvas, tip, 2 * one, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        colors.append(colormap(0.35 + 0.65 * share).tolist() if track.length > 1 else (170, 170, 170))
+        places = resize_points(np.array(track.positions), scale, scale).astype(np.float64)
+        paths.append(np.rint(places * 2**SUBPIXEL_BITS).astype(int).tolist())
+    reach = max(map(len, paths), default=1) - 1
+    for age in range(reach, 0, -1):  # the oldest first, the faintest
+        layer = canvas.copy()
+        for path, color in zip(paths, colors, strict=True):
+            if len(path) > age:
+                cv2.line(layer, path[-age - 1], path[-age], color, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+        share = 1 - (age - 1) / reach
+        canvas = cv2.addWeighted(layer, share, canvas, 1 - share, 0).astype(np.uint8)
+    for path, color in zip(paths, colors, strict=True):
+        for size, ink in ((2.0, (0, 0, 0)), (1.2, color)):  # a dark rim, for any background
+            cv2.circle(canvas, path[-1], round(size * 2**SUBPIXEL_BITS), ink, -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return contact_sheet([canvas], [title], columns=1)

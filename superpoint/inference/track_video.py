@@ -79,7 +79,7 @@ def track_keypoints(
                 count += 1
                 lengths |= {track.number: track.length for track in tracks}
                 followed = sum(track.length > 1 for track in tracks)
-                title = f"frame {count}: {len(tracks)} keypoints, {followed} of them followed"
+                title = f"frame {count}: {len(tracks)} keypoints, {followed} followed (yellow: {LONG * keep} frames)"
                 picture = track_picture(seen.image, tracks, LONG * keep, title)
                 if video is not None:
                     video.add(picture)

@@ -19,7 +19,7 @@ from superpoint.errors import UserError
 from superpoint.geometry.homography import shrunk_size
 from superpoint.geometry.orientation import Frame
 from superpoint.labelling.summary import Summary, summarise
-from superpoint.visualize import contact_sheet, draw_keypoints, save_image, to_rgb
+from superpoint.visualize import contact_sheet, draw_strongest, save_image, to_rgb
 
 SHOWN = 5  # reasons and problems listed before "and more"
 FRAMES = {
@@ -27,7 +27,7 @@ FRAMES = {
     "upright": "upright images",
     "turned-back": "stored pixels, the network saw them upright",
 }
-CELL_SIDE = 360  # pixels; longest side of a picture on the contact sheet
+CELL_SIDE = 480  # pixels; longest side of a picture on the contact sheet
 
 
 def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note: str = "", *, frame: str) -> None:
@@ -104,7 +104,7 @@ def labels_show(
 
     What their masks in the folder `masks` ignore is red.
     """
-    pictures, titles, missing = [], [], []
+    drawn, missing = [], []
     with FeatureFile(path) as labels:
         names = labels.names()
         chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)).tolist()
@@ -122,13 +122,12 @@ def labels_show(
             picture = to_rgb(small)
             if mask is not None:
                 picture[~resize_mask(mask, size), 0] = 255
-            pictures.append(draw_keypoints(picture, points, features.scores, radius=2.5))
-            titles.append(f"{name}: {len(points)} keypoints")
-    if not pictures:
+            drawn.append(draw_strongest(picture, points, features.scores, name))
+    if not drawn:
         raise UserError(f"{images}: no image that {path} labels can be read ({missing[0]})")
-    save_image(out, contact_sheet(pictures, titles, columns=columns))
+    save_image(out, contact_sheet(*zip(*drawn, strict=True), columns=columns, scores=True))
     note = f", {len(missing)} of {len(chosen)} images missing" if missing else ""
-    Console().print(f"contact sheet: {out}{note} (rings: keypoints, from dark to yellow by score)", soft_wrap=True)
+    Console().print(f"contact sheet: {out}{note}", soft_wrap=True)
     return Path(out)
 
 

@@ -71,7 +71,7 @@ def test_show(cli: CommandLine, labels: Path, photos: Path, tmp_path: Path) -> N
     cli.succeeds("labels", "show", labels, photos, "--out", tmp_path / "a.png", "--count", 4, "--columns", 2)
     sheet = cv2.imread(str(tmp_path / "a.png"))
     assert sheet is not None
-    assert sheet.shape == (4 + 2 * (120 + 16 + 4), 4 + 2 * (160 + 4), 3)
+    assert sheet.shape == (4 + 2 * (120 + 16 + 4) + 24, 4 + 2 * (160 + 4), 3)
     with h5py.File(tmp_path / "images.h5", "w") as file:
         for name in FeatureFile(labels).names()[:2]:
             file[name] = np.asarray(Image.open(photos / name))

@@ -37,7 +37,7 @@ def test_pictures_of_every_image(photos: Path, tmp_path: Path, capsys: pytest.Ca
     assert "on 3 images, 1 skipped" in text
     drawn = cv2.imread(str(tmp_path / "out" / "deep" / "two.png"))
     assert drawn is not None
-    assert drawn.shape[1] == 5 * 70 + 8  # enlarged, with a margin
+    assert drawn.shape[1] == 14 * 70 + 8  # enlarged, with a margin
     assert (np.ptp(drawn.astype(int), axis=2) > 60).sum() > 100  # rings are coloured
 
 

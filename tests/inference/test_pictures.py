@@ -93,7 +93,17 @@ def test_tracks_are_drawn_from_place_to_place() -> None:
     drawn = picture[FIRST_MARK:, 4:]
     changed = (drawn[: 90 * scale, : 120 * scale] != 128).any(axis=2)
     row = round((30 + 0.5) * scale - 0.5)
-    assert changed[row, 20 * scale + 2 : 60 * scale].all()
-    assert changed[80 * scale + 1, 100 * scale + 1]
+    assert changed[row, 21 * scale : 60 * scale].all()
+    assert not changed[row + 3, 21 * scale : 59 * scale].any()  # thin
+    assert changed[round(80.5 * scale), round(100.5 * scale)]
     assert not changed[80 * scale + 1, 60 * scale]
     assert not changed[:10].any()
+
+
+def test_a_trail_fades_towards_the_past() -> None:
+    places = [np.array([x, 30.0], np.float32) for x in (20.0, 50.0, 80.0)]
+    picture = track_picture(GRAY, [Track(0, places, 20)], 20, "tracks")
+    scale = SMALL // 120
+    row = picture[FIRST_MARK + round(30.5 * scale - 0.5)].astype(int)
+    old, young = (np.abs(row[4 + x * scale] - 128).sum() for x in (35, 65))
+    assert 0 < old < young

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from superpoint.diagnostics.checks.output import ALIKE_CELLS, ENOUGH_POINTS, FAR, FEWEST, GRID, LARGE, NEAR_BORDER
 from superpoint.diagnostics.heatmaps.cell_maps import CellMaps, Cells, measure_cells
 from superpoint.evaluation.statistics import NMS_RADIUS, THRESHOLD, output_statistics
 from superpoint.geometry.cells import CELL, DUSTBIN, encode_points, image_tensor
@@ -77,6 +78,19 @@ class DetectorOutput:
             f"naive exp() fails in {values['naive_exp_overflow']:.0%} of the cells",
         ]
         return "\n".join("   |   ".join(line) for line in (about, parts, more))
+
+    def verdict(self) -> str:
+        """Return in a sentence whether the output is healthy, by the limits of the doctor's checks."""
+        values, placement = self.statistics, self.placement
+        signs = {
+            "no detections": not placement.keypoints,
+            "all cells look alike": values["cell_pattern"] > ALIKE_CELLS,
+            "detections lie on a grid": placement.keypoints >= ENOUGH_POINTS and placement.fullest > GRID,
+            "detections crowd at the border": placement.keypoints >= FEWEST and placement.border > NEAR_BORDER,
+            "logits are too large": values["logit_max"] > LARGE or values["cell_scale"] > FAR,
+        }
+        found = [sign for sign, holds in signs.items() if holds]
+        return f"Suspicious: {'; '.join(found)}" if found else "Looks healthy: no sign of a fault in this output"
 
 
 def observe(model: nn.Module, subject: Subject) -> DetectorOutput:

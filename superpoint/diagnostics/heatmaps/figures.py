@@ -38,10 +38,11 @@ def heatmap_panels(output: DetectorOutput, title: str = "", worst: int = 6) -> F
     shown = worst_cells(output.maps, worst)
     columns, rows = len(names) // 2, -(-len(shown) // ACROSS)
     heights = [2 * _panel_height(columns, output.image.shape), 24 + rows * ZOOM_HEIGHT if shown else 1]
-    size = WIDTH / DPI, (sum(heights) + 90) / DPI
+    size = WIDTH / DPI, (sum(heights) + 110) / DPI
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
     # Names of files may hold a $, which would start a formula.
-    figure.suptitle(title or "Detector output", x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
+    heading = f"{title or 'Detector output'}\n{output.verdict()}"
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=SMALL + 4, parse_math=False)
     figure.supxlabel(output.describe(), x=0.01, ha="left", fontsize=SMALL)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     for name, axes in zip(names, upper.subplots(2, columns).flat, strict=True):

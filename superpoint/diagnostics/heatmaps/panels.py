@@ -56,7 +56,10 @@ def probability_panel(axes: Axes, output: DetectorOutput) -> None:
     max_probability = float(output.maps.probability.max())
     unit = f"probability (square-root scale); max {max_probability:.3f}"
     norm = probability_norm(max_probability)
-    _show_map(axes, output.maps.probability, "probability of an interest point", unit, norm, "viridis", "px")
+    show_image(axes, output, "probability of an interest point", top=255 / DIMMED)
+    opacity = np.minimum(2.5 * np.asarray(norm(output.maps.probability)), 1)
+    shade = axes.imshow(output.maps.probability, cmap=BRIGHT, norm=norm, alpha=opacity, interpolation="nearest")
+    _colorbar(axes, shade, unit)
 
 
 def detection_panel(axes: Axes, output: DetectorOutput) -> None:
@@ -150,12 +153,10 @@ def _show_map(
     title: str,
     label: str,
     norm: Normalize,
-    colors: str = "cividis",
-    unit: str = "cell",
 ) -> None:
-    picture = axes.imshow(values, cmap=colors, norm=norm, interpolation="nearest")
+    picture = axes.imshow(values, cmap="cividis", norm=norm, interpolation="nearest")
     axes.set_title(title)
-    name_axes(axes, unit)
+    name_axes(axes, "cell")
     _colorbar(axes, picture, label)
 
 

@@ -115,7 +115,7 @@ def lr_study(
 
     scenes = f"{size} scenes of {config.data.height}x{config.data.width}"
     title = f"Learning rate and momentum: SGD, {scenes}, {config.model.encoder}, {steps} steps"
-    save_figure(folder / "lr_study.png", lr_study_figure(curves, title))
+    save_figure(folder / "lr_study.png", lr_study_figure(curves, f"{title}\n{recommendation(curves)}"))
     # The losses of a diverged run end before that step, so all are finite.
     write_json(folder / "lr_study.json", [asdict(curve) | {"verdict": curve.verdict} for curve in curves])
     table = make_table(title, [], ["rate", "momentum", "loss at the end", "verdict"])
@@ -124,8 +124,18 @@ def lr_study(
         table.add_row(f"{curve.rate:g}", f"{curve.momentum:g}", format_cell(end), curve.verdict)
     console = Console()
     console.print(table)
+    console.print(recommendation(curves), soft_wrap=True)
     console.print(f"curves: {folder / 'lr_study.png'}, lr_study.json", soft_wrap=True, highlight=False)
     return curves
+
+
+def recommendation(curves: Sequence[Curve]) -> str:
+    """Return the setting to begin with, in a sentence: the good curve of the lowest loss."""
+    good = [curve for curve in curves if curve.verdict == "good"]
+    if not good:
+        return "recommended: none of these; no rate is good, try others between those that are slow and oscillate"
+    best = min(good, key=lambda curve: smooth(curve.losses)[-1])
+    return f"recommended: rate {best.rate:g} with momentum {best.momentum:g}, the lowest loss of the {len(good)} good"
 
 
 def _descend(

@@ -69,6 +69,7 @@ class Panel:
         log: logarithmic y axis, if the values span enough for it.
         level, marks: a y and some x that lines mark; NaN is none.
         limits: of the y axis; None fits the data.
+        healthy: how the curves look when all is well.
         x_end: lower bound of the end of the x axis.
     """
 
@@ -81,11 +82,14 @@ class Panel:
     limits: tuple[float | None, float | None] | None = None
     x_end: float = 0.0
     note: str = ""
+    healthy: str = ""
     width, height = WIDTH, HEIGHT  # of the picture, for the page
 
     @property
     def shown(self) -> list[Curve]:
-        return [curve for curve in self.curves if curve.ends]
+        """The curves with a value; none if all have a single one, which shows no course."""
+        course = any(np.isfinite(np.asarray(curve.y, float)).sum() > 1 for curve in self.curves)
+        return [curve for curve in self.curves if curve.ends and course]
 
     @property
     def logarithmic(self) -> bool:

@@ -14,7 +14,7 @@ from superpoint.diagnostics.heatmaps.detector_output import DetectorOutput, Subj
 from superpoint.diagnostics.report.curves import data_uri
 from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL, DUSTBIN
-from superpoint.visualize import Image, colormap, draw_keypoints, enlarge, to_rgb
+from superpoint.visualize import Image, colormap, draw_keypoints, enlarge, probability_picture, to_rgb
 
 SHOWN_WIDTH = 300  # pixels; a smaller image is enlarged to at least this
 
@@ -73,9 +73,9 @@ def show_output(model: nn.Module, subject: Subject) -> Output:
     title = "input" if output.labels is None else "input and labels"
     named = {
         title: draw_keypoints(subject.image, [], truth=output.labels, scale=scale, radius=4),
-        "probability": enlarge(colormap(np.sqrt(output.maps.probability)), scale),
+        "probability": probability_picture(subject.image, output.maps.probability, scale),
         "dustbin, by cell": dustbin,
-        "detections": draw_keypoints(subject.image, output.points, scale=scale, radius=4.0 if scale == 1 else 6.0),
+        "detections": draw_keypoints(subject.image, output.points, output.scores, scale=scale, radius=5),
     }
     pictures = [Picture(*one) for one in named.items()]
     return Output(subject.name, pictures, _facts(output))

@@ -27,7 +27,7 @@ def curves_section(panels: Sequence[Panel], record: RunRecord) -> Section:
     if not drawn:
         notes.append(record.missing.get("metrics.jsonl", "Nothing of training has been logged yet."))
         return Section("curves", "Curves", Content(notes=notes))
-    notes += [f"Not logged (yet): {', '.join(absent)}."] if absent else []
+    notes += [f"Logged less than twice (yet): {', '.join(absent)}."] if absent else []
     text = f"Curves of more than {MAX_POINTS} points are averaged; bands reach from lowest to highest."
     return Section("curves", "Curves", Content(text, drawn, notes=notes))
 

@@ -1,5 +1,7 @@
 """Draw a network as boxes: the encoder at each of its resolutions, then the heads."""
 
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -103,7 +105,7 @@ def _short(count: int) -> str:
 
 
 def save_architecture(path: str | Path, figure: Figure) -> Path:
-    """Write the drawing as .png, else as SVG (text as outlines, the same bytes every time).
+    """Write the drawing as .png, else as SVG as wide as the page (text as outlines, the same bytes every time).
 
     Raises: UserError if the file cannot be written.
     """
@@ -113,5 +115,8 @@ def save_architecture(path: str | Path, figure: Figure) -> Path:
     make_folder(target.parent)
     with matplotlib.rc_context({"svg.hashsalt": "superpoint", "svg.fonttype": "path"}):
         metadata = {"Date": None, "Creator": None}
-        write_atomically(target, lambda file: figure.savefig(file, format="svg", metadata=metadata))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=metadata)
+    drawing = re.sub(r'width="[^"]+" height="[^"]+" (?=viewBox)', 'width="100%" ', buffer.getvalue(), count=1)
+    write_atomically(target, lambda file: file.write(drawing.encode()))
     return target

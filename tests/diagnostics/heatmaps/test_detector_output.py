@@ -69,3 +69,9 @@ def test_description_names_the_key_statistics() -> None:
     assert "nan" not in nothing
     assert "recall" not in nothing
     assert measure_output(IMAGE, peaks() + 200).describe().endswith("naive exp() fails in 100% of the cells")
+
+
+def test_the_verdict_names_what_is_wrong() -> None:
+    assert measure_output(IMAGE, peaks((9, 4), (20, 12))).verdict().startswith("Looks healthy")
+    assert measure_output(IMAGE, peaks()).verdict() == "Suspicious: no detections"
+    assert "logits are too large" in measure_output(IMAGE, peaks() + 200).verdict()

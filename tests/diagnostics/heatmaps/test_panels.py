@@ -73,7 +73,7 @@ def test_maps_hold_the_measured_values() -> None:
         "probability": maps.probability,
         "dustbin": maps.dustbin,
     }.items():
-        np.testing.assert_array_equal(np.asarray(draw(panel).images[0].get_array()), values)
+        np.testing.assert_array_equal(np.asarray(draw(panel).images[-1].get_array()), values)
 
 
 def test_pixels_of_an_image_are_centred_at_integers() -> None:

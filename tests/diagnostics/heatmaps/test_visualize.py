@@ -74,7 +74,7 @@ def test_several_checkpoints_are_drawn_one_by_one(run: Path, tmp_path: Path, dra
         f"sample_7_2-{run.parent.name}-run.png",
         "sample_7_3-magicpoint-lite.png",
     ]
-    titles = [figure.get_suptitle() for figure in drawn.values()]
+    titles = [figure.get_suptitle().splitlines()[0] for figure in drawn.values()]
     assert titles[1] == f"{run} (best.ckpt), step 2 on training sample 7"
     assert titles[2].startswith("magicpoint-lite, step ")
     assert {"argmax", "label"} <= panels(drawn["sample_7_1-run-last.png"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from superpoint.data.images import read_rgb
-from superpoint.diagnostics.rates.study import Curve, lr_study_figure, oscillation, smooth
+from superpoint.diagnostics.rates.study import Curve, lr_study_figure, oscillation, recommendation, smooth
 from superpoint.visualize import figure_to_image
 from tests.conftest import TINY, CommandLine
 
@@ -41,6 +41,13 @@ def test_verdicts(verdict: str) -> None:
 )
 def test_verdicts_in_between(losses: list[float], verdict: str) -> None:
     assert Curve(0.1, 0.9, list(losses)).verdict == verdict
+
+
+def test_the_recommendation_is_the_good_curve_of_the_lowest_loss() -> None:
+    good = [Curve(0.1, 0.9, [4.0] * 3 + [end] * 60) for end in (0.5, 0.2)]
+    lowest = Curve(1.5, 0, [4.0] * 3 + [0.1] * 60)
+    assert recommendation([*good, lowest]).startswith("recommended: rate 1.5 with momentum 0, ")
+    assert recommendation([Curve(9, 0, [4.0], 1)]).startswith("recommended: none of these")
 
 
 def test_oscillation_is_the_climb_above_the_lowest_loss_so_far() -> None:

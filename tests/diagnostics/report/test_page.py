@@ -88,7 +88,8 @@ def test_findings_come_worst_first_with_cause_and_remedy() -> None:
 
 
 def test_missing_parts_are_named(page: Outline) -> None:
-    assert page.says("Not logged (yet): largest loss and largest change.")
+    assert page.says("Logged less than twice (yet): largest loss and largest change.")
+    assert page.says("Healthy looks like this: steady, not rising")
     assert page.says("train.probe_every sets")
     empty = record(history=[], config={}, missing={"config.yaml": "config.yaml is odd."})
     found = Outline(render(empty))

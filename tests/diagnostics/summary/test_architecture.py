@@ -57,5 +57,6 @@ def test_svg_is_the_same_every_time_and_png_has_the_size(summary: ModelSummary, 
     figures = [architecture_figure(summary, "name") for _ in range(2)]
     first, second = (save_architecture(tmp_path / f"{id(each)}.svg", each) for each in figures)
     assert first.read_bytes() == second.read_bytes()
+    assert b'width="100%" viewBox="0 0 ' in first.read_bytes()  # as wide as the page
     with Image.open(save_architecture(tmp_path / "new" / "a.PNG", figures[0])) as image:
         assert image.size == (int(figures[0].bbox.width), int(figures[0].bbox.height))
