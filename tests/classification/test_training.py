@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from superpoint.classification.config import ClassifierConfig
 from superpoint.classification.prediction import identifiers, load_classifier, predict_classes
 from superpoint.classification.report import OTHER_REPORTS
-from superpoint.classification.training import doubled, in_steps, read_data, train_classifier
+from superpoint.classification.training import describe, doubled, in_steps, read_data, train_classifier
 from superpoint.commands.conclusion import conclude
 from superpoint.config import load_config
 from superpoint.diagnostics.report.write import write_report
@@ -65,9 +66,13 @@ def test_images_with_two_labels_or_in_both_parts_are_named(tmp_path: Path) -> No
     label = next(number for number in range(len(data.train)) if data.train.labels[number] != data.train.labels[0])
     read = data.train.read
     twice = replace(data.train, read=lambda number: read(0 if number == label else number))
-    two, both = doubled(twice, data.train.subset([3]))
+    test = data.train.subset([3])
+    two, both = doubled(twice, test)
     assert two == f"1 images have two labels, such as {twice.names[0]} and {twice.names[label]}; keep the right ones"
     assert both.endswith(f"so the accuracy is too good: {twice.names[3]} is {twice.names[3]}")
+    console = Console(record=True, quiet=False, width=200)
+    describe(settings(tmp_path), replace(data, train=twice, test=test), console)
+    assert f"warning: {two}" in console.export_text()
 
 
 def test_the_report_shows_the_run(run: Path) -> None:
