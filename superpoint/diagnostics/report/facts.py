@@ -29,7 +29,7 @@ def figure(value: Any, digits: int = 3) -> str:
 
 def key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return (name, value, unit or aside) of the figures in the heading."""
-    figures = [("diagnosis", str(record.findings.get("summary")), "")] if record.findings else []
+    figures = [("diagnosis", str(record.findings.get("summary")).partition(":")[0], "")] if record.findings else []
     figures.append(("training loss", figure(record.last("train").get("loss")), "nats"))
     validation = record.last("validate")
     if "loss" in validation:
