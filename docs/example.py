@@ -1,8 +1,9 @@
-"""The pictures of docs/getting-started.md: runs what the page says, in an empty folder.
+"""The pictures of README and docs/getting-started.md: runs what the page says, in an empty folder.
 
-python docs/example.py      # from the top of the repository; some minutes; writes docs/images/getting-started/
+python docs/example.py      # some minutes; writes docs/images/matches.jpg and docs/images/getting-started/
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,6 +14,9 @@ import cv2
 import numpy as np
 
 from superpoint.cli import main as superpoint
+from superpoint.data.images import sample_photographs
+from superpoint.data.pairs import PHOTOMETRIC, generated_pair
+from superpoint.data.photometric import augment_photometric
 from superpoint.visualize import save_image
 
 HERE = Path(__file__).parent
@@ -46,9 +50,21 @@ def read(path: Path | str, width: int) -> np.ndarray:
     return cv2.cvtColor(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
 
 
+def readme_picture() -> None:
+    """Match a photograph of scikit-image with a view of it from another side, in the current folder."""
+    photograph = dict(sample_photographs())["astronaut"]
+    pair = generated_pair(photograph, "astronaut", 5, "viewpoint", (360, 480))
+    save_image("first.png", pair.image_a)
+    save_image("second.png", augment_photometric(pair.image_b, PHOTOMETRIC, np.random.default_rng(0)))
+    with contextlib.suppress(SystemExit):
+        superpoint(["match", "first.png", "second.png", "--model", "superpoint", "--out", "readme.png"])
+    save_image(OUT.parent / "matches.jpg", read("readme.png", 1200))
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        readme_picture()
         run(HERE / "getting-started.md")
         views = [read(path, 240) for path in sorted(Path("photos").iterdir())]
         save_image(OUT / "photos.jpg", np.vstack([np.hstack(views[row : row + 4]) for row in (0, 4, 8)]))
