@@ -27,6 +27,7 @@ class Features:
         orientation: EXIF orientation of the image file, 1..8; 0 if it had one that is not known.
         frame: "upright", turned by `orientation`, or "stored", as the pixels lie in the file; see `in_frame`.
         warp: of a generated view, float64 [3, 3], which maps pixels of the photograph to its own; else None.
+        network: hash (`models.weights.model_hash`) of the network that they are of; "" if unknown.
 
     Raises: ValueError for arrays of other shapes, or values that are not finite.
 
@@ -45,6 +46,7 @@ class Features:
     orientation: int
     frame: Frame
     warp: NDArray[np.float64] | None
+    network: str
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Features:
         orientation: int = 1,
         frame: Frame = "upright",
         warp: ArrayLike | None = None,
+        network: str = "",
     ) -> None:
         xy = finite("keypoints", keypoints)
         if xy.ndim != 2 or xy.shape[1] != 2:
@@ -79,7 +82,7 @@ class Features:
             )
         size = int(image_size[0]), int(image_size[1])
         matrix = None if warp is None else np.asarray(warp, np.float64).reshape(3, 3)
-        values = xy, strengths, described, size, uncertainty, views, orientation, frame, matrix
+        values = xy, strengths, described, size, uncertainty, views, orientation, frame, matrix, network
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
 

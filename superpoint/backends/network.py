@@ -19,6 +19,7 @@ from superpoint.errors import UserError
 from superpoint.geometry.cells import CELL
 from superpoint.models.decode import logits_to_probability
 from superpoint.models.superpoint import SuperPoint
+from superpoint.models.weights import model_hash
 
 Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
@@ -31,9 +32,11 @@ class Network(ABC):
         precision: "fp32" or "bf16", of the convolutions.
         device: of images and results.
         channels: of images.
+        hash: of its weights (`models.weights.model_hash`), computed once; "" if unknown.
     """
 
     channels: int = 1
+    hash: str = ""
     backend: str
     precision: str
     device: torch.device
@@ -67,6 +70,7 @@ class GraphNetwork(Network):
     ) -> None:
         self.backend, self.device, self.metadata = backend, torch.device("cpu"), metadata
         self.channels, self.shape = metadata.get("channels", 1), metadata.get("shape")
+        self.hash = metadata.get("hash", "")
         numbers = metadata.get("numbers", "fp32")
         self.precision = precision if numbers == "fp32" else numbers
         self._run, self._run_maps = run, run_maps
@@ -110,7 +114,7 @@ def example(model: SuperPoint) -> tuple[SuperPoint, Tensor, dict[str, Any]]:
     The image's sides differ and none is 1: an exporter would take them for constants.
     """
     frozen = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-    metadata = {"outputs": output_names(model), "channels": model.channels}
+    metadata = {"outputs": output_names(model), "channels": model.channels, "hash": model_hash(model)}
     return frozen.requires_grad_(False), torch.zeros(2, model.channels, 5 * CELL, 7 * CELL), metadata
 
 

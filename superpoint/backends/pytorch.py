@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from superpoint.backends.network import Network
 from superpoint.models.superpoint import SuperPoint
+from superpoint.models.weights import model_hash
 
 
 class TorchNetwork(Network):
@@ -15,6 +16,7 @@ class TorchNetwork(Network):
 
     def __init__(self, model: SuperPoint, precision: str, device: str) -> None:
         self.precision, self.device, self.channels = precision, torch.device(device), model.channels
+        self.hash = model_hash(model)
         self._model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from superpoint.commands.options import (
     numbers,
 )
 from superpoint.config import MagicPointConfig, ModelConfig, SuperPointConfig, load_config, load_run_config
+from superpoint.config.loading import read_stage
 from superpoint.errors import UserError
 
 OVERFIT = {  # what `overfit` sets by itself, or by an option
@@ -89,6 +90,9 @@ def overfit_config(file: str | None, overrides: list[str], options: dict[str, An
             if f"{key}.".startswith(f"{replaced}."):
                 how = f"by {option}" if option else "by itself: no augmentation, a constant rate, one batch"
                 raise UserError(f"{override}: overfit sets {replaced} {how}")
+    if file is not None and read_stage(file) == "train-matcher":
+        again = f"superpoint train-matcher --config {file} data.overfit=1 run=NEW"
+        raise UserError(f"{file}: found the recipe of a matcher, which learns a pair by heart by: {again}")
     return training_config(file, overrides, options)
 
 

@@ -123,7 +123,13 @@ MODEL = Option(
 )
 Model = Annotated[str, MODEL, check_model]
 Models = Annotated[list[str], MODEL, check_model]
-Matcher = Annotated[str, Option(metavar="mutual|ratio|dual_softmax|lightglue:RUN", help="Which keypoints are matched.")]
+Matcher = Annotated[
+    str,
+    Option(
+        metavar="mutual|ratio|dual_softmax|lightglue[:RUN]",
+        help="How keypoints are matched; lightglue takes pretrained weights for --model, or those of RUN.",
+    ),
+]
 OptionalModel = Annotated[str | None, MODEL, check_model]
 Resume = Annotated[bool, Option("--resume", help="Go on with what was stopped, or start it.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]

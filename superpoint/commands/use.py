@@ -169,6 +169,7 @@ def demo_command(
     config: InferenceConfig,
     host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 lets the network in.")] = "127.0.0.1",
     port: Annotated[int | None, Option(min=1, max=65535, help="Default: the first free one from 7860.")] = None,
+    matcher: Matcher = "mutual",
 ) -> None:
     """Show a page in the browser: two images in, keypoints, matches and heatmaps out, beside SIFT's.
 
@@ -176,7 +177,7 @@ def demo_command(
     """
     from superpoint.demo.page import run_demo
 
-    run_demo(config, host=host, port=port)
+    run_demo(config, host=host, port=port, matcher=matcher)
 
 
 @command(

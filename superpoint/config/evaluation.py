@@ -24,7 +24,7 @@ class EvaluatePairsConfig:
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT and ORB have scales and keep their own
     border: int = BORDER  # networks and corner detectors: keypoints nearer to the image edge are dropped
     threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
-    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue:RUN
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue | lightglue:RUN
     ratio: float = 0.8  # of the matcher ratio
     temperature: float = 0.05  # of the matcher dual_softmax ...
     min_probability: float = 0.0  # ... and the min probability of its matches

@@ -56,9 +56,9 @@ class InferenceConfig:
 
 
 def check_matcher(key: str, value: str) -> None:
-    """Raise UserError unless `value` is one of MATCHERS, or "lightglue:" and a run or weights of train-matcher."""
-    if not re.fullmatch("lightglue:.+", value):
-        check_one_of(key, value, [*MATCHERS, "lightglue:RUN"])
+    """Raise UserError unless `value` is one of MATCHERS, "lightglue", or "lightglue:" and a run of train-matcher."""
+    if not re.fullmatch("lightglue(:.+)?", value):
+        check_one_of(key, value, [*MATCHERS, "lightglue", "lightglue:RUN"])
 
 
 def check_intrinsics(key: str, values: Sequence[float]) -> None:
@@ -80,7 +80,7 @@ class MatchingConfig:
     exhaustive: bool = False  # all pairs
     sequential: int = 0  # each with so many that follow
     retrieve: int = 0  # each with so many that are most like it
-    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue:RUN
+    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue | lightglue:RUN
     max_distance: float = 0.7  # of the descriptors, by mutual
     ratio: float = 0.8  # of ratio
     verify: bool = False  # keep only what agrees with an epipolar geometry

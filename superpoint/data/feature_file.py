@@ -102,7 +102,9 @@ class FeatureFile:
     def read(self, name: str, *, descriptors: bool = True) -> Features:
         """Return the features of an image. Raises: UserError if it is missing or damaged."""
         with _readable(f"{self.path}: '{name}' cannot be read"):
-            return features_of(self.group(name), self.frame, self._untold, descriptors=descriptors)
+            group = self.group(name)
+            network = str(group.file.attrs.get("model", ""))
+            return features_of(group, self.frame, self._untold, network, descriptors=descriptors)
 
     def group(self, name: str) -> h5py.Group:
         """Return the group of an image, valid until the next call. Raises: UserError if there is none."""
@@ -162,9 +164,9 @@ class FeatureFile:
 
 
 def features_of(
-    group: h5py.Group, frame: Frame = "stored", orientation: int = 1, *, descriptors: bool = True
+    group: h5py.Group, frame: Frame = "stored", orientation: int = 1, network: str = "", *, descriptors: bool = True
 ) -> Features:
-    """Return the features of the group of an image; `orientation`: of a group that names none.
+    """Return the features of the group of an image; `orientation`: of a group that names none; `network`: its hash.
 
     Raises: ValueError, or an error of HDF5, for damage.
     """
@@ -180,6 +182,7 @@ def features_of(
         int(group.attrs.get("orientation", orientation)),
         frame,
         group.attrs.get("warp"),
+        network,
     )
 
 

@@ -34,12 +34,14 @@ def save_features(
     Args:
         features: by image path relative to the image root, POSIX; each is written in the frame of the file.
         attributes: of the file (text or numbers); "format", "version" and "images" are added, and "frame": "stored" (as
-            COLMAP and hloc expect) unless it is there.
+            COLMAP and hloc expect) and "model", the network that all are of, unless they are there.
 
     Raises: ValueError for a bad name (see `check_name`) and as `Features.in_frame`, UserError if the file cannot be
         written.
     """
-    attributes = {"frame": "stored", **(attributes or {})}
+    networks = {each.network for each in features.values()}
+    known = {"model": networks.pop()} if len(networks) == 1 and "" not in networks else {}
+    attributes = {"frame": "stored", **known, **(attributes or {})}
     # HDF5 refuses a second file of a name that is open, also in memory; threads may be at it at once.
     with _create(b"features-%d" % next(_NUMBERS), in_memory=True) as file:
         made: set[str] = set()

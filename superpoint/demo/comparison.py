@@ -19,7 +19,7 @@ from superpoint.features import Features
 from superpoint.inference.detector import FeatureDetector
 from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
-from superpoint.matching import THRESHOLDS, Copies, match_views
+from superpoint.matching import MATCHERS, THRESHOLDS, Copies, match_views
 from superpoint.models.extract import dense_maps
 from superpoint.visualize import Image, contact_sheet, draw_strongest, figure_to_image, probability_picture, to_gray
 
@@ -86,7 +86,8 @@ def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Set
     rows, sift = [row], None
     if settings.sift:
         extract = opencv_extractor("sift", settings.max_keypoints)
-        sift, row, _ = _match("SIFT", images, lambda image: _unit(extract(to_gray(image))), settings)
+        theirs = settings if settings.method in MATCHERS else replace(settings, method="mutual")
+        sift, row, _ = _match("SIFT", images, lambda image: _unit(extract(to_gray(image))), theirs)
         rows.append(row)
     parts = zip(images, found, ORDER, strict=True)
     drawn = [draw_strongest(image, each.keypoints, each.scores, which) for image, each, which in parts]

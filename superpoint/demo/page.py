@@ -1,5 +1,6 @@
 """Stage demo: a page in Gradio that by default serves this machine only, and loads nothing from elsewhere."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -8,6 +9,7 @@ from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_u
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.matching import MATCHERS, VIEWS
+from superpoint.matching.matchers import check_matches
 
 TITLE = "SuperPoint: keypoints and matches of two images"
 KEPT = (3600, 3600)  # seconds between two sweeps of what was uploaded, and the age from which it goes
@@ -25,13 +27,16 @@ def import_gradio() -> Any:
     return gradio
 
 
-def build_page(model: FeatureDetector) -> Any:
-    """Return the page (`gradio.Blocks`) of a model.
+def build_page(model: FeatureDetector, matcher: str = "mutual") -> Any:
+    """Return the page (`gradio.Blocks`) of a model, on which `matcher` is chosen at first.
 
     Images come in as files: Gradio's image component would spoil those of 16 bits.
     """
     gradio = import_gradio()
-    defaults = Settings()
+    defaults, methods = Settings(method=matcher), dict.fromkeys([*MATCHERS, matcher])
+    with contextlib.suppress(UserError):  # no pretrained matcher is for this network
+        check_matches("lightglue", model.network.hash)
+        methods["lightglue"] = None
 
     def run(
         first: str | None, second: str | None, threshold: float, radius: float, points: float, method: str, sift: bool,
@@ -65,7 +70,7 @@ def build_page(model: FeatureDetector) -> Any:
                 threshold = gradio.Slider(0.001, 0.3, defaults.threshold, step=0.001, label="Threshold, probability")
                 radius = gradio.Slider(1, 16, defaults.nms_radius, step=1, label="Non-maximum suppression, px")
                 points = gradio.Slider(16, 4096, defaults.max_keypoints, step=16, label="Max keypoints per image")
-                method = gradio.Radio(list(MATCHERS), value=defaults.method, label="Matcher")
+                method = gradio.Radio(list(methods), value=defaults.method, label="Matcher")
                 resize = gradio.Slider(*SIDE, defaults.resize, step=32, label="Longest side looked at, px")
                 views = gradio.Radio(list(VIEWS), value=defaults.views, label="Turned and resized views tried")
                 sift = gradio.Checkbox(defaults.sift, label="Compare with SIFT")
@@ -85,7 +90,14 @@ def build_page(model: FeatureDetector) -> Any:
     return page
 
 
-def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = None, *, block: bool = True) -> Any:
+def serve(
+    model: FeatureDetector,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    *,
+    matcher: str = "mutual",
+    block: bool = True,
+) -> Any:
     """Show the page until Ctrl-C (`block`), or return it running; `.close()` ends it.
 
     Without `port` it listens at the first free one from 7860.
@@ -93,7 +105,7 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
     Raises: UserError if the port is taken, or Gradio is not installed.
     """
     gradio = import_gradio()
-    page = build_page(model)
+    page = build_page(model, matcher)
     # Fonts of the system: Gradio's own themes fetch theirs from Google.
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
@@ -113,7 +125,14 @@ def serve(model: FeatureDetector, host: str = "127.0.0.1", port: int | None = No
     return page
 
 
-def run_demo(config: InferenceConfig, *, host: str = "127.0.0.1", port: int | None = None) -> None:
-    """Show the page until Ctrl-C. Raises: UserError if Gradio is not installed, or there is no such model."""
+def run_demo(
+    config: InferenceConfig, *, host: str = "127.0.0.1", port: int | None = None, matcher: str = "mutual"
+) -> None:
+    """Show the page until Ctrl-C.
+
+    Raises: UserError if Gradio is not installed, there is no such model, or the matcher is for another network.
+    """
     import_gradio()  # before the model, which takes a second
-    serve(load_model(config.model, config.device, config.backend, config.precision), host, port)
+    model = load_model(config.model, config.device, config.backend, config.precision)
+    check_matches(matcher, model.network.hash)
+    serve(model, host, port, matcher=matcher)

@@ -163,7 +163,7 @@ def describe_by_sift(image: Image, found: Features, *, root: bool = False) -> Fe
     kept, values = cv2.SIFT.create(enable_precise_upscale=True).compute(image, keys) if keys else ([], None)
     order = np.array([key.class_id for key in kept], np.intp)
     descriptors = np.zeros((0, 128), np.float32) if values is None else np.asarray(values, np.float32)
-    return replace(found.take(order), descriptors=_root(descriptors) if root else descriptors)
+    return replace(found.take(order), descriptors=_root(descriptors) if root else descriptors, network="sift")
 
 
 def _root(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:

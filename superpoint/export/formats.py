@@ -25,6 +25,7 @@ from superpoint.export.plain import LAYERS, check_plain, write_plain
 from superpoint.files import write_atomically
 from superpoint.geometry.cells import CELL
 from superpoint.models.superpoint import SuperPoint
+from superpoint.models.weights import model_hash
 
 Images = Sequence[NDArray[np.float32]]  # [1, channels, H, W] each, 0..1, for int8
 
@@ -54,7 +55,7 @@ def write_model(
     if form in LAYERS:
         check_plain(model, form)
     content: dict[str, Any] = {"format": form, "outputs": output_names(model, form), "channels": model.channels}
-    content |= {"shape": config.shape, "numbers": config.numbers, **(metadata or {})}
+    content |= {"shape": config.shape, "numbers": config.numbers, "hash": model_hash(model), **(metadata or {})}
     if form in ("onnx-full", "transformers"):
         content["decoder"] = config.decoder
     dense = DenseGraph(model, padding=config.shape is None)

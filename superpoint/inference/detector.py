@@ -149,7 +149,8 @@ def _in_original(image: NetworkImage, found: Features) -> Features:
     height, width = image.pixels.shape[1:]
     scales = image.size[0] / width, image.size[1] / height
     points, uncertainty = resize_points(found.keypoints, *scales), UNCERTAINTY * sum(scales) / 2
-    return Features(points, found.scores, found.descriptors, image.size, uncertainty, orientation=image.orientation)
+    origin = {"image_size": image.size, "orientation": image.orientation}
+    return replace(found, keypoints=points, uncertainty=uncertainty, **origin)
 
 
 def _valid(group: Sequence[NetworkImage]) -> Tensor | None:

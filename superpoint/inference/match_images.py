@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpoint.config.inference import MATCHERS, InferenceConfig, check_intrinsics, check_matcher
+from superpoint.config.inference import InferenceConfig, check_intrinsics, check_matcher
 from superpoint.data.bands import read_image
 from superpoint.data.images import read_focal, read_orientation
 from superpoint.errors import UserError, check_one_of
 from superpoint.files import refuse_inputs, write_json
 from superpoint.geometry.homography import Matrix, resize_matrix, resize_points
 from superpoint.geometry.orientation import turned_back, turned_points
-from superpoint.inference.detector import EXPORTED
 from superpoint.inference.images import shrink
 from superpoint.inference.pictures import match_figure
 from superpoint.inference.see import load_detector, see
@@ -36,7 +35,6 @@ from superpoint.matching import (
     verdict,
 )
 from superpoint.matching.two_view import residuals
-from superpoint.models.weights import load_network, model_hash
 from superpoint.reconstruction.match_file import write_matches
 from superpoint.visualize import save_figure
 
@@ -90,10 +88,6 @@ def match_images(
             )
     cameras = _cameras(paths, intrinsics, exif=model_kind == "essential")
     model = load_detector(config, described=True)
-    if matcher not in MATCHERS and Path(config.model).suffix not in EXPORTED:
-        from superpoint.matching.lightglue import load_matcher  # kornia: slow to import
-
-        load_matcher(matcher.partition(":")[2], network=model_hash(load_network(config.model)))
     images = [read_image(path, model.channels) for path in paths]
     sizes = [(image.shape[1], image.shape[0]) for image in images]
     times, copies = [perf_counter()], []

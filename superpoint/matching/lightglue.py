@@ -16,6 +16,7 @@ from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.matching.matches import Matches
 from superpoint.models.lightglue import load_matcher_network
+from superpoint.pretrained import pretrained_matchers
 
 Input = dict[str, dict[str, Tensor]]
 Matcher = Callable[[Features, Features], Matches]
@@ -26,7 +27,6 @@ MIN_PROBABILITY = 0.1  # of a match
 def load_matcher(
     source: str | Path,
     *,
-    network: str | None = None,
     device: str | torch.device = "cpu",
     min_score: float = MIN_PROBABILITY,
 ) -> Matcher:
@@ -34,20 +34,18 @@ def load_matcher(
 
     Args:
         source: a run folder, weights or a checkpoint.
-        network: hash (`models.weights.model_hash`) of the network that the features are of; None = not known.
         min_score: min probability of a match.
 
-    Raises: UserError if there are no such weights, or they were trained on another network. The function raises one for
-        features without descriptors, without image size, or with descriptors of another length.
+    Raises: UserError if there are no such weights. The function raises one for features without descriptors, without
+        image size, of another network than the matcher was trained on, or with descriptors of another length.
     """
     matcher = load_matcher_network(source)
-    if network not in (None, matcher.network):
-        raise UserError(f"{source}: found a matcher for features of another network ({matcher.network}, not {network})")
     matcher.conf.filter_threshold = min_score
     matcher.to(device)
 
     def match(features0: Features, features1: Features) -> Matches:
         for name, each in (("features0", features0), ("features1", features1)):
+            check_network(source, matcher.network, each.network)
             length = 0 if each.descriptors is None else each.descriptors.shape[1]
             if each.image_size == (0, 0) or length not in (0, matcher.conf.input_dim):
                 raise UserError(
@@ -59,6 +57,38 @@ def load_matcher(
             return matches_of(LightGlue.forward(matcher, pair))
 
     return match
+
+
+def find_matcher(method: str, network: str) -> str:
+    """Return the weights of "lightglue:RUN", or of "lightglue" the name of the pretrained ones for a network.
+
+    Args: network, the hash (`models.weights.model_hash`) of the network that the features are of; "" = not known.
+    Raises: UserError if RUN is for another network, or no pretrained weights are for this one.
+    """
+    source = method.partition(":")[2]
+    if source:
+        check_network(source, trained_on(source), network)
+        return source
+    names = pretrained_matchers()
+    source = next((name for name in names if network and trained_on(name) == network), "")
+    if not source:
+        raise UserError(
+            f"lightglue: found no pretrained matcher for features of network {network or 'unknown'}, expected one "
+            f"({', '.join(names) or 'there is none'}); train one by superpoint train-matcher, and take lightglue:RUN"
+        )
+    return source
+
+
+@lru_cache(maxsize=16)
+def trained_on(source: str | Path) -> str:
+    """Return the hash of the network that a matcher was trained on."""
+    return load_matcher_network(source).network
+
+
+def check_network(source: str | Path, expected: str, found: str) -> None:
+    """Raise UserError if a matcher for the network `expected` is given features of another, `found`; "" = not known."""
+    if "" not in (found, expected) and found != expected:
+        raise UserError(f"lightglue:{source}: found features of network {found}, expected {expected} as in training")
 
 
 def lightglue_input(features0: Features, features1: Features, device: str | torch.device = "cpu") -> Input:

@@ -45,11 +45,13 @@ def match(
             second nearest is looked for beyond NEIGHBOURHOOD of the nearest (Mishkin et al. 2015, MODS):
             keypoints side by side have nearly the same descriptor. "dual_softmax" scores by the product of the
             softmax over both images of similarity / `temperature` (Rocco et al. 2018). "lightglue:RUN" is a matcher
-            that `superpoint train-matcher` has trained, see `load_matcher`.
-        min_score: lowest cosine similarity, or probability with "dual_softmax" and "lightglue:RUN".
+            that `superpoint train-matcher` has trained, "lightglue" the pretrained one for the network of the
+            features, see `load_matcher`.
+        min_score: lowest cosine similarity, or probability with "dual_softmax" and "lightglue".
 
     Raises:
-        UserError: features without descriptors, an unknown method, a value out of range.
+        UserError: features without descriptors, an unknown method, a value out of range; of "lightglue" also features
+            of another network than the matcher's, or that no pretrained matcher is for.
         ValueError: descriptors of different lengths.
 
     >>> import numpy as np
@@ -64,14 +66,22 @@ def match(
     check_number("temperature", temperature, 0, above=True)
     check_number("min_score", min_score, -1, 1)
     if method not in MATCHERS:
-        from superpoint.matching.lightglue import MIN_PROBABILITY, load_matcher  # kornia: slow to import
+        from superpoint.matching.lightglue import MIN_PROBABILITY, find_matcher, load_matcher  # kornia: slow to import
 
-        floor = max(min_score, MIN_PROBABILITY)
-        return load_matcher(method.partition(":")[2], min_score=floor)(features0, features1)
+        source, floor = find_matcher(method, features0.network), max(min_score, MIN_PROBABILITY)
+        return load_matcher(source, min_score=floor)(features0, features1)
     for name, each in (("features0", features0), ("features1", features1)):
         _check_descriptors(name, each)
     compared = compare_descriptors(features0, features1)
     return match_compared(compared, method, ratio=ratio, temperature=temperature, min_score=min_score)
+
+
+def check_matches(method: str, network: str) -> None:
+    """Raise UserError if "lightglue" has no weights for the network of this hash, or RUN is for another one."""
+    if method not in MATCHERS:
+        from superpoint.matching.lightglue import find_matcher  # kornia: slow to import
+
+        find_matcher(method, network)
 
 
 def _check_descriptors(name: str, features: object) -> None:

@@ -1,6 +1,7 @@
 """From images to features: `features` is the only way from a network to keypoints and descriptors."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -49,6 +50,7 @@ def features(
     """Find the keypoints of images of one size and, with a descriptor head, describe them.
 
     Keypoints are in pixels of the images. See `dense_maps` for the images and errors, `decode_maps` for the options.
+    They name the network if it is a `backends.Network`, which knows its hash.
 
     Args:
         tile: side in pixels of the overlapping tiles that larger images go through the network in; 0 = whole images.
@@ -58,9 +60,11 @@ def features(
     with torch.no_grad():
         side = max(tile // CELL * CELL, 2 * OVERLAP + CELL)
         if not tile or max(pixels.shape[-2:]) <= side:
-            return decode_maps(dense_maps(network, pixels), decode, valid=valid, smoothing=smoothing)
-        strips = (_strip(network, pixels, rows, side) for rows in _spans(pixels.shape[-2], side))
-        return _decoded(strips, pixels.shape[-2:], decode, valid, smoothing)
+            found = decode_maps(dense_maps(network, pixels), decode, valid=valid, smoothing=smoothing)
+        else:
+            strips = (_strip(network, pixels, rows, side) for rows in _spans(pixels.shape[-2], side))
+            found = _decoded(strips, pixels.shape[-2:], decode, valid, smoothing)
+    return [replace(each, network=getattr(network, "hash", "")) for each in found]
 
 
 class _Span(NamedTuple):

@@ -3,6 +3,7 @@
 Parameters have the names of cvg/LightGlue and kornia, so that weights go either way as they are.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def load_matcher_network(source: str | Path) -> Matcher:
     Raises: UserError if there are no weights, or they are no matcher's.
     """
     state, settings, _ = load_weights(source)
+    return matcher_from_state(state, settings, source)
+
+
+def matcher_from_state(state: Mapping[str, Tensor], settings: Mapping[str, Any], source: str | Path) -> Matcher:
+    """Build a matcher, in evaluation mode, from what `load_weights` returned. Raises: UserError for other weights."""
     if set(settings) != KEYS:
         raise UserError(f"{source}: found no weights of LightGlue, expected what superpoint train-matcher has written")
     matcher = build_matcher(**settings)

@@ -127,6 +127,8 @@ def load_network(source: str | Path) -> SuperPoint:
 def model_from_state(state: Mapping[str, Tensor], model_config: Mapping[str, Any], source: str | Path) -> SuperPoint:
     """Build a network from what `load_weights` returned. Raises: UserError if it fits no architecture known here."""
     unknown = set(model_config) - {field.name for field in fields(ModelConfig)}
+    if "input_dim" in unknown:
+        raise UserError(f"{source}: found a matcher, expected a network; is it --matcher lightglue:{source}?")
     if unknown:
         raise UserError(f"{source}: its model_config has a key '{min(unknown)}' that this version does not know")
     try:
@@ -141,13 +143,18 @@ def model_from_state(state: Mapping[str, Tensor], model_config: Mapping[str, Any
 def export_weights(
     source: str | Path, out: str | Path, *, half: bool = False, metadata: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write the (averaged) weights of a `source` as in `resolve_weights` to a file to share.
+    """Write the (averaged) weights of a network or matcher, a `source` as in `resolve_weights`, to a file to share.
 
     Raises: UserError if there are none, they fit no known architecture, or the target is no .safetensors file.
     """
     out = check_target(out)
     state, model_config, found = load_weights(source)
-    model = model_from_state(state, model_config, source)
+    if "input_dim" in model_config:
+        from superpoint.models.lightglue import matcher_from_state  # kornia: slow to import
+
+        model = matcher_from_state(state, model_config, source)
+    else:
+        model = model_from_state(state, model_config, source)
     kept = {key: value for key, value in found.items() if key != "checkpoint"}
     save_weights(out, model, model_config, {**kept, **(metadata or {})}, half=half)
     print(f"weights: {out}")

@@ -9,11 +9,17 @@ from superpoint.errors import UserError, did_you_mean, near_file
 
 PRETRAINED = Path(__file__).parent
 RESULTS = {"finetune.yaml": "training", "pipeline.yaml": "superpoint"}  # settings of a folder -> its last training
+MATCHER = "lightglue-"  # before the name of the network that a matcher is for
 OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.safetensors")  # in order of preference
 
 
 def pretrained_names() -> list[str]:
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+    """Return the names of the networks."""
+    return sorted({path.stem for path in PRETRAINED.glob("*.safetensors")} - set(pretrained_matchers()))
+
+
+def pretrained_matchers() -> list[str]:
+    return sorted(path.stem for path in PRETRAINED.glob(f"{MATCHER}*.safetensors"))
 
 
 def result_run(folder: str | Path) -> Path:
@@ -56,7 +62,7 @@ def resolve_weights(source: str | Path) -> Path:
         return path
     if found:
         return found[0]
-    if str(path) in names:
+    if str(path) in (*names, *pretrained_matchers()):
         return PRETRAINED / f"{path}.safetensors"
     if path.is_dir():
         raise UserError(f"{path}: found no checkpoint, expected one of {', '.join(OF_A_RUN)}")

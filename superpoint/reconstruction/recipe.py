@@ -34,6 +34,7 @@ from superpoint.labelling.export import export_detections
 from superpoint.labelling.shards import digest
 from superpoint.lock import FolderLock
 from superpoint.matching import Matches
+from superpoint.matching.matchers import check_matches
 from superpoint.models import load_network
 from superpoint.models.weights import model_hash
 from superpoint.reconstruction.database import write_database
@@ -69,7 +70,7 @@ def reconstruct(
         overwrite: begin anew.
 
     Raises: UserError without pycolmap, for fewer than two photographs, a network without descriptors, a folder made
-        of other photographs or settings or damaged, photographs that do not overlap.
+        of other photographs or settings or damaged, photographs that do not overlap, a matcher of another network.
     """
     colmap = load_pycolmap()
     source = open_source(inputs)
@@ -80,6 +81,8 @@ def reconstruct(
     network = load_network(config.model)
     if network.descriptor is None:
         raise UserError(f"--model: found {config.model}, a detector without descriptors, expected superpoint or alike")
+    model = model_hash(network)
+    check_matches(config.matcher, model)
     folder = make_folder(out)
     lock = FolderLock(folder)
     lock.claim("makes a model in it")
@@ -87,7 +90,7 @@ def reconstruct(
         try:
             if overwrite:
                 _clear(folder)
-            _check_plan(folder, config, model_hash(network), source)
+            _check_plan(folder, config, model, source)
             return _steps(colmap, folder, source, config, labelling)
         finally:
             lock.release()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from superpoint import pretrained
 from superpoint.commands.conclusion import other_reports
 from superpoint.config import dump_config
 from superpoint.diagnostics.diagnosis import diagnose, verdict
@@ -108,18 +109,51 @@ def test_faults_of_the_network_are_named(healthy: MatcherCase) -> None:
 
 
 def test_its_weights_match_features(run: Path, healthy: MatcherCase, photographs: Path, cli: CommandLine) -> None:
-    matcher = load_matcher(run, network=healthy.network)
+    matcher = load_matcher(run)
     first, second, _ = healthy.dataset.draw(0)
     matches = match(first, second, f"lightglue:{run}")
     truth = healthy.dataset[0]["matches0"].numpy()
     assert np.mean(truth[matches.indices[:, 0]] == matches.indices[:, 1]) > 0.7
-    with pytest.raises(UserError, match="for features of another network"):
-        load_matcher(run, network="0" * 16)
-    two = sorted(photographs.glob("*.*"))[:2]
-    error = cli.fails("match", *two, "--out", run / "matches.json", "--matcher", f"lightglue:{run}")
-    assert "found a matcher for features of another network" in error
+    assert first.network == healthy.network  # as the feature file says
+    assert len(match(replace(first, network=""), second, f"lightglue:{run}")) == len(matches)  # unknown passes
+    with pytest.raises(UserError, match=f"found features of network 00, expected {healthy.network}"):
+        matcher(first, replace(second, network="00"))
     with pytest.raises(UserError, match="features1: found descriptors of length 3"):
         matcher(first, replace(second, descriptors=np.ones((len(second), 3))))
+
+
+def test_features_of_another_network_are_refused(
+    run: Path, photographs: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    here, two = f"lightglue:{run}", sorted(photographs.glob("*.*"))[:2]
+    cli.succeeds("detect", *two, "--out", tmp_path / "features.h5", "--model", "superpoint-lite", "--resize", "160")
+    for command in (
+        ("match", *two, "--out", tmp_path / "m.json", "--matcher", here),
+        ("match-features", tmp_path / "features.h5", "--out", tmp_path / "m.h5", "--matcher", here),
+        ("evaluate", "pairs", "--images", photographs, "--out", tmp_path / "pairs", f"matcher={here}"),
+        ("reconstruct", *two, "--out", tmp_path / "model", "--matcher", here),
+        ("demo", "--matcher", here),
+    ):
+        assert "found features of network" in cli.fails(*command)
+
+
+def test_pretrained_weights_are_found_by_the_network(
+    run: Path, healthy: MatcherCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+) -> None:
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
+    first, second, _ = healthy.dataset.draw(0)
+    with pytest.raises(UserError, match=r"no pretrained matcher for .* \(there is none\); train one by"):
+        match(first, second, "lightglue")
+    file = tmp_path / "lightglue-tiny.safetensors"
+    cli.succeeds("export-weights", "--model", run, "--out", file, "--half")
+    assert pretrained.pretrained_names() == []
+    found = match(first, second, "lightglue")
+    assert len(found) > 5
+    for source in ("lightglue-tiny", file):
+        assert np.array_equal(match(first, second, f"lightglue:{source}").indices, found.indices)
+    with pytest.raises(UserError, match="features of network unknown"):
+        match(replace(first, network=""), second, "lightglue")
+    assert "found a matcher, expected a network" in cli.fails("detect-samples", "--model", file, "--out", tmp_path / "drawn")
 
 
 def test_the_report_shows_its_curves(run: Path) -> None:
@@ -156,6 +190,7 @@ def test_one_pair_by_heart(tmp_path: Path, cli: CommandLine) -> None:
     keys = ("--config", tmp_path / "recipe.yaml", "data.overfit=1")
     passed = cli.succeeds("train-matcher", *keys, "train.steps=300", f"run={tmp_path}/right")
     assert "PASS: " in passed
+    assert "superpoint train-matcher --config" in cli.fails("overfit", "--config", tmp_path / "recipe.yaml")
     code, output, _ = cli("train-matcher", *keys, "train.steps=4", f"run={tmp_path}/wrong")
     assert code == 1
     assert "FAIL: " in output
