@@ -26,6 +26,10 @@ from tests.training.test_finetune import weights
 SHORT = " ".join([*TINY_TRAINING, "train.steps=2", "train.log_every=1", "train.report=false"])
 CLASSES = "epochs=1 model.name=small data.workers=0 train.report=false"
 PAIRS = " ".join(TINY_PAIRS)
+MATCHER = (
+    "data.views=2 data.height=64 data.width=96 data.keypoints=16 data.held_out_pairs=2 data.workers=0 model.layers=1 "
+    "model.heads=2 model.channels=16 train.steps=2 train.batch_size=2 train.report=false"
+)
 RUNTIME = "--backend torch --precision fp32 --device cpu"
 QUICK = [
     f"detect photos --out OUT --model net.safetensors {RUNTIME}",
@@ -46,6 +50,7 @@ QUICK = [
 SLOW = [
     f"train-superpoint weights=null {SHORT} {PAIRS} run=OUT/run",
     f"train-classifier data.train=classes {CLASSES} run=OUT/run",
+    f"train-matcher data.images=photos network=net.safetensors {MATCHER} run=OUT/run",
     "predict-classes classes --model classifier --out OUT/classes.csv",
     "study mnist data.train=classes epochs=1 data.workers=0 --rates 0.1 --momenta 0 --out OUT",
     "overfit model.encoder=lite data.height=48 data.width=64 --steps 4 --out OUT/overfit",

@@ -27,6 +27,7 @@ from superpoint.data.training_set import split_names
 from superpoint.data.warped_pairs import warped_view
 from superpoint.engine.display import watch
 from superpoint.engine.interrupt import StopRequest
+from superpoint.engine.resume import config_differences
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.geometry.homography import Matrix, inverse, warp_points
@@ -86,7 +87,8 @@ def extract_views(config: MatcherConfig) -> int | None:
     if out.exists():
         with open_views(config, network) as file:
             for name, text in check_features(file):
-                raise UserError(f"{out}: {name}: {text}; remove it, so that it is made anew")
+                what = f"{name}: {text}" if name else text
+                raise UserError(f"{out}: {what}; remove it, so that it is made anew")
         return None
     if config.data.images is None:
         raise UserError(f"data.features={out}: no such file, expected it, or data.images=... to make it from")
@@ -143,10 +145,12 @@ def open_views(config: MatcherConfig, network: SuperPoint | None = None) -> Feat
     file, settings = FeatureFile(config.features), made_with(config, network or load_network(config.network))
     found = file.attributes
     if found.get("key") != digest(settings):
+        differences = config_differences(str(found.get("config", "")), json.dumps(settings["config"]))
+        key, was, now = "network", found.get("model", "unknown"), settings["model"]
+        if was == now:
+            key, was, now = next(iter(differences), ("key", found.get("key"), digest(settings)))
         raise UserError(
-            f"{file.path}: found features of network {found.get('network', 'unknown')} ({found.get('model', 'none')}) "
-            f"made with {found.get('config', 'no settings')}, expected {config.network} ({settings['model']}) and "
-            f"{json.dumps(settings['config'])}; take another data.features"
+            f"{file.path}: found features made with {key} {was}, expected {now}; remove it, or set data.features"
         )
     return file
 
@@ -166,6 +170,8 @@ class ViewPairs(Dataset[dict[str, Tensor]]):
         views: dict[str, list[str]] = {}
         for name in file.names():
             views.setdefault(name.rpartition("/")[0], []).append(name)
+        if len(views) < 2:
+            raise UserError(f"{file.path}: found views of {len(views)} photograph(s), expected two or more; remove it")
         chosen = list(views) if config.overfit else split_names(list(views), config.holdout)[held_out]
         self.views = [views[name] for name in chosen if len(views[name]) > 1]
         if not self.views:
@@ -194,8 +200,8 @@ class ViewPairs(Dataset[dict[str, Tensor]]):
     def draw(self, index: int) -> tuple[Features, Features, Matrix]:
         """Return the features of both views, and the homography between them. Raises: UserError if they are damaged."""
         first, second = (self.file.read(name) for name in self.names(index))
-        assert first.warp is not None
-        assert second.warp is not None
+        if first.warp is None or second.warp is None:
+            raise UserError(f"{self.file.path}: found views without 'warp', expected those of train-matcher; remove it")
         return first, second, second.warp @ inverse(first.warp)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Features of views without any image: random keypoints with descriptors of their own, seen through homographies."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def matcher_config(folder: Path, **train: object) -> MatcherConfig:
     )  # fmt: skip
     settings = made_with(config, network)
     if not Path(config.features).exists():
-        header = {"model": model_hash(network), "key": digest(settings), "config": "{}", "frame": "upright"}
+        header = {"model": model_hash(network), "key": digest(settings), "frame": "upright"}
+        header["config"] = json.dumps(settings["config"])
         save_features(config.features, scenes(80), header)
     return config

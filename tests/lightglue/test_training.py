@@ -153,7 +153,8 @@ def test_pretrained_weights_are_found_by_the_network(
         assert np.array_equal(match(first, second, f"lightglue:{source}").indices, found.indices)
     with pytest.raises(UserError, match="features of network unknown"):
         match(replace(first, network=""), second, "lightglue")
-    assert "found a matcher, expected a network" in cli.fails("detect-samples", "--model", file, "--out", tmp_path / "drawn")
+    drawn = cli.fails("detect-samples", "--model", file, "--out", tmp_path / "drawn")
+    assert "found a matcher, expected a network" in drawn
 
 
 def test_the_report_shows_its_curves(run: Path) -> None:

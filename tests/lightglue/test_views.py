@@ -4,10 +4,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from superpoint.config import dump_config
 from superpoint.data.feature_file import FeatureFile
 from superpoint.errors import UserError
 from superpoint.geometry.homography import warp_points
@@ -88,9 +90,9 @@ def test_extraction_goes_on_where_it_was_killed(
 
 def test_files_of_other_networks_and_settings(tmp_path: Path) -> None:
     config = matcher_config(tmp_path)
-    with pytest.raises(UserError, match=r"features\.h5: found features of network .*, expected superpoint-lite \("):
+    with pytest.raises(UserError, match=r"features\.h5: found features made with network \w+, expected \w+; remove it"):
         extract_views(replace(config, network="superpoint-lite"))
-    with pytest.raises(UserError, match=r"features\.h5: found features .* made with .*, expected .*\"zoom\": 2\.0"):
+    with pytest.raises(UserError, match=r"features\.h5: found features made with zoom 1\.5, expected 2\.0; remove it"):
         extract_views(replace(config, data=replace(config.data, zoom=2.0)))
     with pytest.raises(UserError, match="network=magicpoint: has no descriptors"):
         extract_views(replace(config, network="magicpoint"))
@@ -102,7 +104,8 @@ def test_files_of_other_networks_and_settings(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused_before_training(tmp_path: Path, cli: CommandLine) -> None:
     config = matcher_config(tmp_path)
     file = Path(config.features)
-    content = bytearray(file.read_bytes())
+    whole = file.read_bytes()
+    content = bytearray(whole)
     with FeatureFile(file) as features:
         values = features.group("0.png/000")["descriptors"]
         start = values.id.get_offset()
@@ -110,6 +113,31 @@ def test_a_damaged_file_is_refused_before_training(tmp_path: Path, cli: CommandL
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"features\.h5: 0\.png/000: its checksum is not that of its content"):
         extract_views(config)
-    file.write_bytes(content[: len(content) // 2])
-    error = cli.fails("train-matcher", f"data.features={file}", f"run={tmp_path}/other", f"network={config.network}")
-    assert "not a readable HDF5 file" in error
+    train = ("train-matcher", "--config", tmp_path / "recipe.yaml", f"run={tmp_path}/other")
+    (tmp_path / "recipe.yaml").write_text(dump_config(config))
+    for damaged in (whole[: len(whole) // 2], bytes(len(whole)), b""):
+        file.write_bytes(damaged)
+        assert "not a readable HDF5 file" in cli.fails(*train)
+    for name, words in (("descriptors", "its checksum is not that"), ("keypoints", "features.h5: holds 239 images")):
+        file.write_bytes(whole)
+        with h5py.File(file, "a") as edited:
+            del edited[f"0.png/000/{name}"]
+        assert words in cli.fails(*train)
+    file.write_bytes(whole)
+    with h5py.File(file, "a") as edited:
+        for name in ViewPairs(FeatureFile(file), config.data, 0).views[0]:
+            del edited[name].attrs["warp"]
+    with pytest.raises(UserError, match="found views without 'warp'"):
+        [ViewPairs(FeatureFile(file), config.data, 0)[index] for index in range(80)]
+
+
+def test_without_photographs(tmp_path: Path, cli: CommandLine) -> None:
+    config = matcher_config(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(dump_config(config))
+    train = ("train-matcher", "--config", tmp_path / "recipe.yaml", f"run={tmp_path}/other")
+    images = tmp_path / "images"
+    images.mkdir()
+    keys = (f"data.images={images}", f"data.features={tmp_path}/new.h5")
+    assert "images: found no image" in cli.fails(*train, *keys)
+    (images / "a.png").write_text("no image")
+    assert "found views of 0 photograph(s), expected two or more" in cli.fails(*train, *keys)
