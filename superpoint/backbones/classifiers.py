@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from superpoint.backbones.attention import ChannelSpatialAttention, SqueezeExcitation
-from superpoint.backbones.early import CIFAR, IMAGENET, NIN, AlexNet, LeNet
-from superpoint.backbones.googlenet import GoogLeNet
 from superpoint.backbones.initialisation import initialise_weights
 from superpoint.backbones.mobilenet import LARGE, SMALL, MobileNetV2, MobileNetV3
 from superpoint.backbones.network import ClassificationNetwork
@@ -33,13 +31,8 @@ RESNETS: dict[int, tuple[type[BasicBlock], tuple[int, ...]]] = {
 SMALL_DEPTHS = (8, 14, 20, 32, 44, 56, 110)  # for images of about 32x32
 
 CLASSIFIERS: dict[str, Constructor] = {
-    "lenet": LeNet,
-    "alexnet": AlexNet,
     **{name: partial(VGG, kind) for name, kind in VGGS.items()},
     **{f"{name}_bn": partial(VGG, kind, batch_norm=True) for name, kind in VGGS.items()},
-    "nin": partial(NIN, IMAGENET),
-    "cifar_nin": partial(NIN, CIFAR),
-    "googlenet": GoogLeNet,
     **{f"resnet{depth}": partial(ResNet, *table) for depth, table in RESNETS.items()},
     "resnext50_32x4d": partial(ResNet, *RESNETS[50], groups=32, group_width=4),
     "resnext101_32x8d": partial(ResNet, *RESNETS[101], groups=32, group_width=8),

@@ -84,8 +84,7 @@ def load_classifier(network: ClassificationNetwork, path: str | Path) -> list[st
     state, own = read_state(path), network.state_dict()
     head = [name for name in own if name.startswith(f"{network.output_layer()[0]}.")]
     kept = [] if all(name in state and state[name].shape == own[name].shape for name in head) else head
-    # GoogLeNet's checkpoint of torchvision has auxiliary heads.
-    state = {name: value for name, value in state.items() if name not in kept and not name.startswith("aux")}
+    state = {name: value for name, value in state.items() if name not in kept}
     expected = {name: tuple(tensor.shape) for name, tensor in own.items() if name not in kept}
     check_names(path, type(network).__name__, state, expected)
     network.load_state_dict(own | state)

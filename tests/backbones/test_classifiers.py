@@ -16,12 +16,12 @@ from superpoint.errors import UserError
 FIXTURES = Path(__file__).parent / "fixtures"
 
 # name -> millions of parameters, billions of multiply-adds of a 224x224 image, as published. Sources: torchvision's
-# tables of models; Woo et al. 2018, table 4 (SE, CBAM); Sandler, Howard, Ma et al.; Lin et al. (their model files).
+# tables of models; Woo et al. 2018, table 4 (SE, CBAM); Sandler, Howard, Ma et al.
 PUBLISHED = {
-    "alexnet": (61.10, 0.71), "vgg11": (132.86, 7.61), "vgg13": (133.05, 11.31),
+    "vgg11": (132.86, 7.61), "vgg13": (133.05, 11.31),
     "vgg16": (138.36, 15.47), "vgg19": (143.67, 19.63), "vgg11_bn": (132.87, 7.61), "vgg13_bn": (133.05, 11.31),
-    "vgg16_bn": (138.37, 15.47), "vgg19_bn": (143.68, 19.63), "vgg16_1x1": (133.64, 11.77), "nin": (7.60, 1.10),
-    "googlenet": (6.62, 1.50), "resnet18": (11.69, 1.81), "resnet34": (21.80, 3.66), "resnet50": (25.56, 4.09),
+    "vgg16_bn": (138.37, 15.47), "vgg19_bn": (143.68, 19.63), "vgg16_1x1": (133.64, 11.77),
+    "resnet18": (11.69, 1.81), "resnet34": (21.80, 3.66), "resnet50": (25.56, 4.09),
     "resnet101": (44.55, 7.80), "resnet152": (60.19, 11.51), "resnext50_32x4d": (25.03, 4.23),
     "resnext101_32x8d": (88.79, 16.41), "wide_resnet50_2": (68.88, 11.40), "wide_resnet101_2": (126.89, 22.75),
     "se_resnet18": (11.78, 1.81), "se_resnet34": (21.96, 3.66), "se_resnet50": (28.09, 4.09),
@@ -52,11 +52,11 @@ def size(model: nn.Module, side: int = 224, channels: int = 3) -> tuple[float, f
 def test_state_is_named_and_shaped_as_torchvisions(path: Path) -> None:
     state = on_meta(path.stem).state_dict()
     found = [f"{name} {'x'.join(map(str, tensor.shape)) or '-'}" for name, tensor in state.items()]
-    assert found == [line for line in path.read_text().splitlines() if not line.startswith("aux")]
+    assert found == path.read_text().splitlines()
 
 
 QUICK = {
-    "alexnet", "vgg16", "googlenet", "nin", "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "se_resnet18",
+    "vgg16", "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "se_resnet18",
     "cbam_resnet18", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "shufflenet_v2_x1_0",
 }  # fmt: skip
 
@@ -71,12 +71,9 @@ def test_published_parameters_and_operations(name: str) -> None:
 
 
 def test_further_published_sizes() -> None:
-    for side in (28, 32):  # MNIST is padded to the paper's size
-        assert size(on_meta("lenet", size=(side, side)), side, 1)[0] * 1e6 == pytest.approx(61_706)
     # weights and biases: 784 x 784 + 784 x 10 and 794; 9,064 and 34
     assert millions(on_meta("fully_connected")) * 1e6 == pytest.approx(622_496 + 794)
     assert millions(on_meta("two_convolutions")) * 1e6 == pytest.approx(9_064 + 34)
-    assert size(on_meta("cifar_nin", num_classes=10), 32)[0] == pytest.approx(0.967, abs=0.001)
     # section 4.2 of He et al.; multiply-adds as everybody counts them
     assert size(on_meta("cifar_resnet20"), 32) == pytest.approx((0.27, 0.041), abs=0.001)
     for depth, expected in ((20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.73)):
@@ -115,17 +112,16 @@ def test_padding_shortcut_passes_the_input_on() -> None:
 @pytest.mark.parametrize(
     ("name", "init"),
     [
-        *((name, init) for name in ("lenet", "cifar_plain20") for init in ("kaiming", "xavier", "trunc_normal")),
+        *(("cifar_plain20", init) for init in ("kaiming", "xavier", "trunc_normal")),
         *((name, init) for name in ("fully_connected", "two_convolutions", "small") for init in ("kaiming", "xavier")),
-        *((name, "kaiming") for name in ("cifar_nin", "cbam_resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5")),
-        ("googlenet", "kaiming"),
+        *((name, "kaiming") for name in ("cbam_resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5")),
     ],
 )
 def test_first_loss_is_that_of_guessing(name: str, init: str) -> None:
     classes = 10
-    network = build_classifier(name, classes, 1 if name == "lenet" else 3, size=(32, 32), init=init)
+    network = build_classifier(name, classes, 3, size=(32, 32), init=init)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(8, 1 if name == "lenet" else 3, 32, 32, generator=generator)
+    images = torch.randn(8, 3, 32, 32, generator=generator)
     logits = network(images)
     assert logits.shape == (8, classes)
     loss = F.cross_entropy(logits, torch.arange(8))
@@ -169,8 +165,6 @@ def test_options_reach_the_network() -> None:
         ("shufflenet_v2_x1_0", {"foo": 1}, r"found 'foo', expected one of none"),
         ("resnet18", {"shortcut": "D"}, r"shortcut: found 'D', expected one of A, B, C, none"),
         ("resnet18", {"groups": 32}, r"resnet18: groups: found 32 .* expected blocks with a bottleneck"),
-        ("lenet", {"size": (8, 9)}, r"lenet: size: found 8 x 9 pixels, expected at least 16 x 16"),
-        ("googlenet", {"in_channels": 1, "transform_input": True}, r"transform_input: found images of 1 channels"),
         ("resnet18", {"num_classes": 0}, r"num_classes: found 0"),
     ],
 )

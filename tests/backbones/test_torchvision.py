@@ -12,7 +12,7 @@ from tests.backbones.formula import fill, image
 FIXTURES = Path(__file__).parent / "fixtures"
 OUTPUTS = json.loads((FIXTURES / "outputs.json").read_text())
 FAST = {
-    "resnet18", "resnet50", "resnext50_32x4d", "googlenet", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x1_0",
+    "resnet18", "resnet50", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x1_0",
 }  # fmt: skip
 
 
@@ -20,10 +20,9 @@ FAST = {
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in OUTPUTS]
 )
 def test_logits_are_torchvisions(name: str) -> None:
-    options = {"transform_input": True} if name == "googlenet" else {}
     order = [line.split()[0] for line in (FIXTURES / f"{name}.txt").read_text().splitlines()]
     with torch.device("meta"):
-        network = CLASSIFIERS[name](**options)
+        network = CLASSIFIERS[name]()
     network = network.to_empty(device="cpu").eval()
     for buffer, values in network.named_buffers():
         if buffer.endswith("num_batches_tracked"):
