@@ -61,7 +61,7 @@ def main() -> None:
 
     rows: dict[str, Callable[[int, list[Any]], object]] = {"network, both images": lambda index, _: detect(index)}
     for method in ("mutual", "ratio", "dual_softmax"):
-        rows[method] = lambda _, pair, method=method: match(*pair, method)
+        rows[method] = lambda _, pair, method=method: match(pair[0], pair[1], method)
     for kind in EARLY if arguments.matcher else ("whole",):
         rows[f"lightglue, {kind}"] = lambda _, pair, kind=kind: lightglue(pair, kind)
     spent: dict[str, list[float]] = {name: [] for name in rows}
@@ -76,7 +76,8 @@ def main() -> None:
             spent[name].append(1e3 * (time.perf_counter() - start))
     found = {name: float(np.median(times[1:])) for name, times in spent.items()}
     machine = describe_environment()
-    title = f"{arguments.model}; {np.median(counts):.0f} keypoints an image; {machine['cpu']}, {torch.get_num_threads()} threads"
+    where = f"{machine['cpu']}, {torch.get_num_threads()} threads"
+    title = f"{arguments.model}, {np.median(counts):.0f} keypoints an image; {where}"
     table = Table("", "ms a pair", title=title)
     for name, value in found.items():
         table.add_row(name, f"{value:.1f}")
