@@ -193,7 +193,6 @@ def visualize_heatmaps_command(
     resize: Annotated[
         int, Option(min=16, help="Shrink photographs to this longest side, px, to see single cells.")
     ] = 320,
-    worst: Annotated[int, Option(min=0, max=60, help="Number of wrong cells to enlarge.")] = 6,
 ) -> None:
     """Show heatmap, dustbin, logits and wrong cells on scenes and photographs, of one --model or several.
 
@@ -202,7 +201,7 @@ def visualize_heatmaps_command(
     from superpoint.diagnostics.heatmaps.visualize import visualize_heatmaps
 
     shown = {"images": image or (), "indices": index or (), "labels": labels}
-    visualize_heatmaps(model, **shown, out=out, longest=resize, worst=worst)
+    visualize_heatmaps(model, **shown, out=out, longest=resize)
 
 
 def network_config(file: str | None, overrides: list[str], options: dict[str, Any]) -> ModelConfig:

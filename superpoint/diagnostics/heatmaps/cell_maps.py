@@ -36,11 +36,9 @@ class CellMaps:
         probability: float32 [H, W], 0..1, cropped to the image.
         dustbin: probability of "no interest point", 0..1.
         logsumexp: of the 65 logits; beyond 88 exp() overflows in fp32.
-        entropy: of the 65 probabilities, in nats: 0 .. ln 65 = 4.17.
         argmax: int64 in 0..64.
         valid: bool, the cells that count.
         target: int64 in 0..64; this and the rest None without labels.
-        loss: minus the logarithm of the label's probability, in nats.
         verdict: `Verdict` as int64, RIGHT where not valid.
     """
 
@@ -48,11 +46,9 @@ class CellMaps:
     probability: NDArray[np.float32]
     dustbin: NDArray[np.float32]
     logsumexp: NDArray[np.float32]
-    entropy: NDArray[np.float32]
     argmax: NDArray[np.int64]
     valid: NDArray[np.bool_]
     target: NDArray[np.int64] | None = None
-    loss: NDArray[np.float32] | None = None
     verdict: NDArray[np.int64] | None = None
 
     def count(self, verdict: Verdict) -> int:
@@ -74,15 +70,6 @@ class CellMaps:
             return float("nan")
         found, wanted = self.argmax[rows, columns], self.target[rows, columns]
         return float(np.hypot(found % CELL - wanted % CELL, found // CELL - wanted // CELL).mean())
-
-
-@dataclass(frozen=True)
-class WorstCell:
-    """A cell worth a closer look, and why."""
-
-    row: int
-    column: int
-    reason: str
 
 
 def measure_cells(
@@ -110,21 +97,18 @@ def measure_cells(
     probability = logits_to_probability(values[None])[0, :height, :width]
     counted = np.ones(tuple(logits.shape[1:]), bool) if valid is None else np.asarray(valid).astype(bool)
     argmax = values.argmax(dim=0).numpy()
-    labels, loss, verdict = None, None, None
+    labels, verdict = None, None
     if target is not None:
         labels = np.asarray(target).astype(np.int64)
-        loss = -logarithms.gather(0, torch.from_numpy(labels)[None])[0].numpy()
         verdict = judge_cells(argmax, labels, counted)
     return CellMaps(
         logits=values.numpy(),
         probability=probability.numpy(),
         dustbin=logarithms[DUSTBIN].exp().numpy(),
         logsumexp=values.logsumexp(dim=0).numpy(),
-        entropy=-(logarithms.exp() * logarithms).sum(dim=0).numpy(),
         argmax=argmax,
         valid=counted,
         target=labels,
-        loss=loss,
         verdict=verdict,
     )
 
@@ -137,21 +121,3 @@ def judge_cells(argmax: NDArray[np.int64], target: NDArray[np.int64], valid: NDA
     verdict[wrong & (target == DUSTBIN)] = Verdict.FALSE
     verdict[wrong & (argmax != DUSTBIN) & (target != DUSTBIN)] = Verdict.MISPLACED
     return verdict
-
-
-def worst_cells(maps: CellMaps, count: int) -> list[WorstCell]:
-    """Return the `count` valid cells to look at first.
-
-    With labels these have the largest loss, without the largest entropy.
-    """
-    if maps.loss is not None:
-        cells = _largest(maps.loss, maps.valid, count)
-        return [WorstCell(row, column, f"loss {maps.loss[row, column]:.2f} nats") for row, column in cells]
-    cells = _largest(maps.entropy, maps.valid, count)
-    return [WorstCell(row, column, f"entropy {maps.entropy[row, column]:.2f} nats") for row, column in cells]
-
-
-def _largest(values: NDArray[np.floating], allowed: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
-    """(row, column) of the largest values, equal ones in raster order."""
-    order = np.argsort(np.where(allowed, -values, np.inf), axis=None, kind="stable")[: min(count, int(allowed.sum()))]
-    return [divmod(int(index), values.shape[1]) for index in order]

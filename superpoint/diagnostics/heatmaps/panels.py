@@ -16,6 +16,7 @@ from superpoint.geometry.cells import CELL, DUSTBIN
 from superpoint.visualize import DIMMED, SKY, VERMILION, YELLOW, colormap, plot_color
 
 SMALL = 8  # points, 11 px
+MIN_RANGE = 1e-3
 STYLE: dict[Any, Any] = {
     "font.size": SMALL,
     "axes.titlelocation": "left",
@@ -28,7 +29,6 @@ BRIGHT = LinearSegmentedColormap.from_list("bright viridis", colormap(np.linspac
 # marker, colour, whether it has no inside to be left open
 MARKERS = {
     "label": ("+", VERMILION, True),
-    "largest": ("o", SKY, False),
     "right": ("o", (255, 255, 255), False),
     "missed": ("x", VERMILION, True),
     "false": ("s", SKY, False),
@@ -119,10 +119,10 @@ def probability_norm(largest: float) -> PowerNorm:
     return PowerNorm(0.5, 0, max(largest, 0.01))
 
 
-def spread(values: ArrayLike, min_range: float = 1e-3) -> Normalize:
-    """Scale from the smallest to the largest value, at least `min_range` apart: rounding errors get no colours."""
+def spread(values: ArrayLike) -> Normalize:
+    """Scale from the smallest to the largest value, at least MIN_RANGE apart: rounding errors get no colours."""
     low, high = float(np.min(values)), float(np.max(values))
-    missing = max(min_range - (high - low), 0.0) / 2
+    missing = max(MIN_RANGE - (high - low), 0.0) / 2
     return Normalize(low - missing, high + missing)
 
 

@@ -46,7 +46,6 @@ def visualize_heatmaps(
     labels: str | Path | None = None,
     out: str | Path | None = None,
     longest: int = 320,
-    worst: int = 6,
 ) -> list[Path]:
     """Draw the figures and return their files.
 
@@ -58,7 +57,6 @@ def visualize_heatmaps(
         labels: points of the one photograph, see `read_points`.
         out: folder; by default heatmaps/ in the first source, which must then be a run folder.
         longest: photographs are shrunk to this longer side, in pixels.
-        worst: number of cells enlarged.
 
     Raises:
         UserError: a source, image or label file that cannot be used.
@@ -86,15 +84,13 @@ def visualize_heatmaps(
     elif not images:
         subjects = default_subjects(sources, longest, console, channels)
     folder = make_folder(out)
-    written = [
-        path for subject in watch(unique(subjects), "heatmaps") for path in draw(checkpoints, subject, folder, worst)
-    ]
+    written = [path for subject in watch(unique(subjects), "heatmaps") for path in draw(checkpoints, subject, folder)]
     for path in written:
         console.print(str(path), soft_wrap=True, highlight=False)
     return written
 
 
-def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, worst: int) -> list[Path]:
+def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path) -> list[Path]:
     """Draw the figures of one image."""
     written = []
     for checkpoint in checkpoints:
@@ -102,7 +98,7 @@ def draw(checkpoints: Sequence[Checkpoint], subject: Subject, folder: Path, wors
             output = observe(checkpoint.model, subject)
         except UserError as error:
             raise UserError(f"{checkpoint.name}: {error}") from error
-        figure = heatmap_panels(output, f"{checkpoint.name} on {subject.name}", worst)
+        figure = heatmap_panels(output, f"{checkpoint.name} on {subject.name}")
         suffix = f"_{checkpoint.slug}" if len(checkpoints) > 1 else ""
         written.append(save_figure(folder / f"{subject.slug}{suffix}.png", figure))
     return written

@@ -58,7 +58,7 @@ def panels(figure: Figure) -> set[str]:
 
 
 def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, cli: CommandLine) -> None:
-    output = cli.succeeds("visualize-heatmaps", "--model", run, "--image", photo, "--resize", 64, "--worst", 1)
+    output = cli.succeeds("visualize-heatmaps", "--model", run, "--image", photo, "--resize", 64)
     path = run / "heatmaps" / "street.png"
     with Image.open(path) as image:
         assert image.width == 1600
@@ -68,7 +68,7 @@ def test_command_writes_a_figure_of_a_photograph(run: Path, photo: Path, cli: Co
 
 def test_several_checkpoints_are_drawn_one_by_one(run: Path, tmp_path: Path, drawn: dict[str, Figure]) -> None:
     sources = [run / "checkpoints" / "last.ckpt", run, "magicpoint-lite"]
-    written = visualize_heatmaps(sources, indices=[7], out=tmp_path, worst=0)
+    written = visualize_heatmaps(sources, indices=[7], out=tmp_path)
     assert [path.name for path in written] == [
         "sample_7_1-run-last.png",
         f"sample_7_2-{run.parent.name}-run.png",
@@ -81,7 +81,7 @@ def test_several_checkpoints_are_drawn_one_by_one(run: Path, tmp_path: Path, dra
 
 
 def test_default_shows_scenes_of_the_run_and_photographs(run: Path, tmp_path: Path, drawn: dict[str, Figure]) -> None:
-    visualize_heatmaps([run], out=tmp_path, longest=64, worst=0)
+    visualize_heatmaps([run], out=tmp_path, longest=64)
     # The first scenes after the curriculum, which is over after 5 samples.
     assert list(drawn) == ["sample_5.png", "sample_6.png", "sample_7.png", "camera.png", "motorcycle_left.png"]
     assert "label" in panels(drawn["sample_5.png"])
@@ -100,7 +100,7 @@ def test_default_without_scikit_image_says_so(
         raise UserError("the sample photographs need scikit-image")
 
     monkeypatch.setattr(heatmaps, "sample_photographs", missing)
-    visualize_heatmaps([run], out=tmp_path, worst=0)
+    visualize_heatmaps([run], out=tmp_path)
     assert len(drawn) == 3
     assert "without photographs: the sample photographs need scikit-image" in capsys.readouterr().out
 
@@ -109,7 +109,7 @@ def test_released_weights_take_scenes_of_the_default_configuration(
     tmp_path: Path, drawn: dict[str, Figure], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heatmaps, "sample_photographs", list)
-    visualize_heatmaps(["magicpoint-lite"], out=tmp_path, worst=0)
+    visualize_heatmaps(["magicpoint-lite"], out=tmp_path)
     assert list(drawn) == ["sample_4000.png", "sample_4001.png", "sample_4002.png"]
     assert "scenes of the default configuration" in capsys.readouterr().out
 
@@ -130,7 +130,7 @@ def test_photographs_of_the_same_name_get_files_of_their_own(
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(photo, other)
-    visualize_heatmaps([run], images=[photo, other / photo.name], out=tmp_path, worst=0)
+    visualize_heatmaps([run], images=[photo, other / photo.name], out=tmp_path)
     assert list(drawn) == ["street.png", "street-2.png"]
 
 
@@ -140,7 +140,7 @@ def test_output_that_is_not_finite_names_the_checkpoint(tmp_path: Path) -> None:
         next(model.detector.parameters()).fill_(float("nan"))
     subject = Subject("dark", np.zeros((8, 8), np.uint8))
     with pytest.raises(UserError, match=r"run x, step 3: .* NaN or infinity"):
-        draw([Checkpoint("run x, step 3", "x", model)], subject, tmp_path, 0)
+        draw([Checkpoint("run x, step 3", "x", model)], subject, tmp_path)
 
 
 @pytest.mark.parametrize(
