@@ -40,7 +40,7 @@ def _heed_ctrl_c() -> Iterator[None]:
         (DETECTIONS, "labelling.shards.ShardFolder.merge"),
         ("detect photos --out pictures --model net.safetensors", "inference.detect_images.keypoints_picture"),
         ("match photos/a.png photos/b.png --model net.safetensors", "inference.match_images.match_views"),
-        ("evaluate pairs --extractors sift,orb --images photos --gallery 0", "evaluation.evaluate_pairs.fit_pair"),
+        ("evaluate pairs --extractors sift,orb --images photos", "evaluation.evaluate_pairs.fit_pair"),
         ("study mnist data.train=classes epochs=1 data.workers=0 --rates 0.1 --momenta 0",
          "classification.training.ClassValidation.__call__"),
         (f"finetune images=photos weights=net.safetensors {' '.join(FINETUNE)}", "training.finetune.measure_generated"),

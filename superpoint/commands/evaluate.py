@@ -82,8 +82,7 @@ def evaluate_pairs_command(
     data: Annotated[Path | None, Option(help="Sequences in the layout of HPatches or Oxford."), check_path] = None,
     images: Images = None,
     masks: MaskFolder = None,
-    out: Annotated[Path, Option(help="Folder for tables, curves, gallery and features.")] = Path("runs/pairs"),
-    gallery: Annotated[int, Option(min=0, max=100, help="Best and worst pairs to draw per extractor.")] = 3,
+    out: Annotated[Path, Option(help="Folder for tables, curves and features.")] = Path("runs/pairs"),
     cache: Annotated[bool, Option("--cache/--no-cache", help="Keep features in <out>/features.")] = True,
 ) -> Outcome:
     """Measure matching, homographies and repeatability on image pairs, networks beside classical methods.
@@ -94,7 +93,7 @@ def evaluate_pairs_command(
     from superpoint.evaluation.evaluate_pairs import evaluate_pairs
 
     names = words(extractors)
-    evaluate_pairs(settings, names, data=data, images=images, masks=masks, out=out, gallery=gallery, cache=cache)
+    evaluate_pairs(settings, names, data=data, images=images, masks=masks, out=out, cache=cache)
     return Outcome(out / "pairs.json")
 
 

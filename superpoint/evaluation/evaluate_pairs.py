@@ -1,12 +1,12 @@
 """Stage evaluate pairs: extractors side by side on image pairs with known homographies.
 
 Pairs are those of a folder in the layout of HPatches or Oxford, or generated from photographs. Results (`--out`):
-pairs.md, pairs.json, curves, a gallery of pairs, and the features, which a second run reuses.
+pairs.md, pairs.json, curves, and the features, which a second run reuses.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from superpoint.engine.processes import Processes
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
-from superpoint.evaluation.pair_metrics import PairRecord, match_pair, measure_pair
-from superpoint.evaluation.pair_report import write_gallery, write_report
+from superpoint.evaluation.pair_metrics import PairRecord, measure_pair
+from superpoint.evaluation.pair_report import write_report
 from superpoint.evaluation.views import Job, features_of_both, find_jobs, fit_pair, load_views, within
 from superpoint.features import Features
 from superpoint.files import make_folder
@@ -59,7 +59,6 @@ def evaluate_pairs(
     masks: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs/pairs",
-    gallery: int = 3,
     cache: bool = True,
 ) -> list[PairRecord]:
     """Measure each extractor on each pair and write the results to `out`. Return the records, by extractor, then pair.
@@ -67,7 +66,6 @@ def evaluate_pairs(
     Args:
         extractors: see `evaluation.extractors`.
         data, images, masks, root: see `views.find_jobs`.
-        gallery: number of best and of worst pairs drawn per extractor; 0 = none.
         cache: keep features in `out`/features and reuse those that are there.
 
     Raises: UserError if there is no usable pair, an extractor or its weights are unknown, or `out` cannot be written.
@@ -81,8 +79,6 @@ def evaluate_pairs(
         if processes.first:
             source = str(data or images or "the photographs of scikit-image")
             write_report(folder, records, config, source, skipped)
-            if gallery:
-                write_gallery(folder / "gallery", records, _redraw(jobs, stores, config), gallery)
             Console().print(_closing(folder, stores, skipped), highlight=False)
     return records
 
@@ -172,19 +168,6 @@ def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: E
         measure_pair(name, views, *both, config, detected=None if seen is None else (*seen, small.h_a_b))
         for name, both, seen in found
     ]
-
-
-def _redraw(jobs: Sequence[Job], stores: Sequence[Stores], config: EvaluatePairsConfig):
-    """Return a function (extractor, pair's name) -> what the gallery draws."""
-    by_name = {job.name: job for job in jobs}
-    by_extractor = {each.name: each for each in stores}
-
-    def redraw(extractor: str, name: str):
-        views = fit_pair(by_name[name].load(), config.longest, config.size)
-        a, b = matched_features(by_extractor[extractor], views, config)
-        return views, a, b, match_pair(a, b, replace(config, orders=1))
-
-    return redraw
 
 
 def _closing(folder: Path, stores: Sequence[Stores], skipped: Sequence[str]) -> str:

@@ -1,48 +1,34 @@
 """Results of image pairs as tables and curves (terminal, Markdown, PNG) and as data (JSON)."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.table import Table
 
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.data.pairs import ViewPair
-from superpoint.engine.display import watch
-from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, Outcome, PairRecord, groups, summarise
-from superpoint.evaluation.pairs import match_errors
+from superpoint.evaluation.pair_metrics import CORNER_EPS, THRESHOLDS, PairRecord, groups, summarise
 from superpoint.evaluation.tables import format_cell, make_table, publish
-from superpoint.features import Features
-from superpoint.files import make_folder, write_text
-from superpoint.geometry.homography import frame_corners, warp_points
+from superpoint.files import write_text
 from superpoint.matching import ESTIMATORS
 from superpoint.visualize import (
     BLUE,
     GREEN,
-    MAX_LINES,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
-    contact_sheet,
-    draw_matches,
     plot_color,
     save_figure,
-    save_image,
-    side_by_side,
 )
 
 CURVE = np.linspace(0, 10, 201)  # px
 ORDER = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of curves
-FAR = 1e5  # px; OpenCV draws no line to points much further away
 DASHES = ("-", "--", "-.", ":")
-Redraw = Callable[[str, str], tuple[ViewPair, Features, Features, Outcome]]  # (extractor, pair's name)
 NAMES = {"ransac": "RANSAC", "magsac": "MAGSAC", "gcransac": "GC-RANSAC"}
 
 
@@ -161,49 +147,3 @@ def _finite(errors: Mapping[str, Sequence[float]]) -> dict[str, list[float | Non
 
 def _all(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [each for each in found if each["kind"] == "all"]
-
-
-def write_gallery(folder: Path, records: Sequence[PairRecord], redraw: Redraw, count: int) -> list[Path]:
-    """Draw the `count` best and worst pairs per extractor, by RANSAC's corner error: <extractor>-best-1.png, ..."""
-    make_folder(folder)
-    for old in folder.glob("*.png"):
-        old.unlink()  # of an earlier run with other extractors
-    drawn: list[tuple[Path, PairRecord]] = []
-    for extractor in dict.fromkeys(record.extractor for record in records):
-        mine = [record for record in records if record.extractor == extractor]
-        order = sorted(mine, key=lambda record: (record.errors["ransac"][0], -record.mma[2]))
-        best = order[: min(count, (len(order) + 1) // 2)]
-        worst = order[::-1][: min(count, len(order) // 2)]
-        name = "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in extractor)
-        for kind, chosen in (("best", best), ("worst", worst)):
-            drawn += [(folder / f"{name}-{kind}-{place}.png", record) for place, record in enumerate(chosen, 1)]
-    return [
-        save_image(path, pair_picture(*redraw(record.extractor, record.pair), record))
-        for path, record in watch(drawn, "gallery")
-    ]
-
-
-def pair_picture(pair: ViewPair, a: Features, b: Features, outcome: Outcome, record: PairRecord) -> NDArray[np.uint8]:
-    """Draw both views side by side with the matches, and the outline of the first view in the second, uint8 RGB.
-
-    Matches that agree with the true homography (3 px): green lines; others: vermilion dots. Outlines: the true one
-    green and wide, the one of RANSAC's estimate vermilion.
-    """
-    canvas, shift = side_by_side(pair.image_a, pair.image_b)
-    estimate, pairs = outcome.estimates["ransac"][0].matrix, outcome.matches.indices
-    chosen = pairs[np.linspace(0, len(pairs) - 1, min(MAX_LINES, len(pairs))).astype(int)]
-    start, end = a.keypoints[chosen[:, 0]], b.keypoints[chosen[:, 1]]
-    draw_matches(canvas, start, end + shift, match_errors(start, end, pair.h_a_b) <= 3)
-    # The true outline is the wider, so that it shows beside an estimate that covers it.
-    outlines = [(pair.h_a_b, GREEN, 5)] + ([] if estimate is None else [(estimate, VERMILION, 2)])
-    for matrix, color, width in outlines:
-        corners = warp_points(frame_corners(*pair.image_a.shape[:2]), matrix) + shift
-        if np.isfinite(corners).all():
-            line = corners.clip(-FAR, FAR).round().astype(np.int32)
-            cv2.polylines(canvas, [line], True, color, width, cv2.LINE_AA)
-    found = "no homography" if estimate is None else "maps a corner beyond the horizon"
-    error = record.errors["ransac"][0]  # of the matches that are drawn
-    if np.isfinite(error):
-        found = f"corner error {error:.1f} px"
-    shown = f"{len(chosen)} of {len(pairs)} matches shown, {record.mma[2]:.0%} within 3 px (green)"
-    return contact_sheet([canvas], [f"{record.extractor} on {record.pair}. RANSAC: {found}; {shown}"], columns=1)

@@ -183,7 +183,7 @@ def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Out
     names, options = [str(Path(config.run) / "superpoint"), "sift"], {}
     if config.masks is not None:
         options = {"masks": config.masks, "root": images}
-    records = evaluate_pairs(config.evaluation, names, images=listed, out=folder, gallery=2, **options)
+    records = evaluate_pairs(config.evaluation, names, images=listed, out=folder, **options)
     rows = {}
     for entry in summaries(records, config.evaluation.seed):
         if entry["kind"] == "all":

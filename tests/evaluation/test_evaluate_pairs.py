@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measure(data: Path, out: Path, config: EvaluatePairsConfig = CONFIG, method: str = "sift") -> list[PairRecord]:
-    return evaluate_pairs(config, [method], data=data, out=out, gallery=0, cache=False)
+    return evaluate_pairs(config, [method], data=data, out=out, cache=False)
 
 
 def mean(records: list[PairRecord], name: str, change: str | None = None) -> float:
@@ -68,9 +68,9 @@ def healthy(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[PairRe
     return measure(data, tmp_path_factory.mktemp("healthy"))
 
 
-def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
+def test_tables_curves_and_cache(data: Path, tmp_path: Path) -> None:
     methods = ["magicpoint-lite", "sift", "orb"]
-    first = evaluate_pairs(CONFIG, methods, data=data, out=tmp_path, gallery=1)
+    first = evaluate_pairs(CONFIG, methods, data=data, out=tmp_path)
     assert len(first) == 8 * 3
     assert list(dict.fromkeys(record.extractor for record in first)) == ["magicpoint-lite+sift", "sift", "orb"]
     names = ("pairs.md", "pairs.json")
@@ -84,15 +84,12 @@ def test_tables_curves_gallery_and_cache(data: Path, tmp_path: Path) -> None:
     assert figure["low"] <= figure["value"] <= figure["high"]
     assert len(content["pairs"]) == 24
     assert "| magicpoint-lite+sift |" in before["pairs.md"].decode()
-    assert {path.name for path in (tmp_path / "gallery").iterdir()} == {
-        f"{method}-{kind}-1.png" for method in ("magicpoint-lite+sift", "sift", "orb") for kind in ("best", "worst")
-    }
     assert (tmp_path / "curves.png").exists()
     # Again: features from the cache, one of them damaged; to the byte the same tables.
     stored = sorted((tmp_path / "features").rglob("*.h5"))
     assert len(stored) == 3 * 12 - 3 * 2  # the two changes of a photograph share their first view
     stored[0].write_bytes(stored[0].read_bytes()[:500])
-    evaluate_pairs(CONFIG, methods, data=data, out=tmp_path, gallery=0)
+    evaluate_pairs(CONFIG, methods, data=data, out=tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     assert stored[0].stat().st_size > 500
 
@@ -101,7 +98,7 @@ def test_figures_do_not_depend_on_threads_or_the_cache(
     data: Path, healthy: list[PairRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage.os, "cpu_count", lambda: 9)  # four threads that measure
-    assert evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path, gallery=0) == healthy
+    assert evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path) == healthy
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -116,7 +113,7 @@ def test_a_cache_on_a_full_disk(data: Path, tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(feature_store, "save_features", full)
     with pytest.raises(UserError, match="no space left"):
-        evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path, gallery=0)
+        evaluate_pairs(CONFIG, ["sift"], data=data, out=tmp_path)
 
 
 def test_healthy_pairs_are_matched(healthy: list[PairRecord]) -> None:
@@ -135,7 +132,7 @@ def test_an_inverted_homography_lowers_viewpoint_figures_only(healthy: list[Pair
 
 def test_several_orders_of_the_matches(data: Path, healthy: list[PairRecord], tmp_path: Path) -> None:
     several = replace(CONFIG, orders=4)
-    records = evaluate_pairs(several, ["sift"], data=data, out=tmp_path / "out", gallery=1, cache=False)
+    records = evaluate_pairs(several, ["sift"], data=data, out=tmp_path / "out", cache=False)
     assert [record.errors["ransac"][0] for record in records] == [record.errors["ransac"][0] for record in healthy]
     content = json.loads((tmp_path / "out" / "pairs.json").read_text())
     summary = next(each for each in content["summary"] if each["kind"] == "all")["figures"]
@@ -143,7 +140,6 @@ def test_several_orders_of_the_matches(data: Path, healthy: list[PairRecord], tm
         errors = [np.array(pair["corner_errors"][name], np.float64) for pair in content["pairs"]]
         assert [len(each) for each in errors] == [4] * len(records)
         assert summary[f"{name}_3"]["value"] == pytest.approx(np.mean([each <= 3 for each in errors]))
-    assert list((tmp_path / "out").rglob("sift-best-1.png"))
 
 
 def test_swapped_coordinates_lower_every_figure(
@@ -254,7 +250,7 @@ def test_pairs_from_photographs(tmp_path: Path) -> None:
     save_image(folder / "a.png", sample_photographs()[0][1])
     (folder / "b.png").write_bytes(b"no image")
     config = EvaluatePairsConfig(max_keypoints=100, generated_size=[96, 128], generated_pairs=1)
-    records = evaluate_pairs(config, ["sift"], images=folder, out=tmp_path / "out", gallery=0)
+    records = evaluate_pairs(config, ["sift"], images=folder, out=tmp_path / "out")
     assert [record.change for record in records] == ["viewpoint", "photometric"]
 
 
@@ -293,11 +289,8 @@ def test_views_are_searched_on_request(tmp_path: Path) -> None:
     turn = np.array([[0.0, 1, 0], [-1, 0, SIZE[1] - 1], [0, 0, 1]])
     (folder / "H_1_2").write_text("\n".join(" ".join(map(str, row)) for row in turn))
     names = ["shi+sift", "shi+sift+views"]
-    upright, found = evaluate_pairs(CONFIG, names, data=tmp_path / "pairs", out=tmp_path / "out", gallery=1)
+    upright, found = evaluate_pairs(CONFIG, names, data=tmp_path / "pairs", out=tmp_path / "out")
     assert [upright.extractor, found.extractor] == names
     assert upright.mma[2] < 0.1
     assert found.mma[2] > 0.9
     assert found.error("gcransac") < 0.5
-    assert {"shi+sift-best-1.png", "shi+sift+views-best-1.png"} <= {
-        path.name for path in (tmp_path / "out/gallery").iterdir()
-    }

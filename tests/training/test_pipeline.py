@@ -65,7 +65,7 @@ class Stages:
                 file.create_group(path.name)["keypoints"] = np.zeros((1, 2), np.float32)
         return SimpleNamespace(summary=SimpleNamespace(images=4, median=7.0), signal=self.stop.get("labels"))
 
-    def evaluate(self, given: Any, methods: list[str], *, images: Path, out: Path, gallery: int) -> Any:
+    def evaluate(self, given: Any, methods: list[str], *, images: Path, out: Path) -> Any:
         self.calls.append("evaluation")
         self.configs["evaluation"] = methods, images.read_text().split()
         return []
