@@ -10,12 +10,11 @@ Pixel centres are at integers; hloc's importer adds COLMAP's 0.5 itself.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.feature_writer import save_features as write_features
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.matching.matchers import unit_length
 from superpoint.reconstruction.match_file import pair_key, read_matches, write_matches
 from superpoint.reconstruction.pairs import Pair, check_pairs, read_pairs, write_pairs
 
@@ -32,9 +31,7 @@ def read_features(path: str | Path) -> dict[str, Features]:
         for name, stored in file:
             if stored.image_size == (0, 0):
                 raise UserError(f"{path}: '{name}' has no image_size, expected (width, height)")
-            if stored.descriptors is None:
-                found[name] = stored
-                continue
-            lengths = np.linalg.norm(stored.descriptors, axis=1, keepdims=True)  # off 1 a little: stored as float16
-            found[name] = replace(stored, descriptors=stored.descriptors / np.maximum(lengths, 1e-12))
+            if stored.descriptors is not None:  # stored as float16: off 1 a little
+                stored = replace(stored, descriptors=unit_length(stored.descriptors))
+            found[name] = stored
     return found

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from superpoint.config.inference import MATCHERS, check_matcher
 from superpoint.errors import UserError, check_number, check_one_of
@@ -94,15 +94,15 @@ def _check_descriptors(name: str, features: object) -> None:
         )
 
 
-def _unit(features: Features) -> NDArray[np.float32]:
-    """Return descriptors [N, D] of unit length, so that the largest dot product is the smallest distance."""
-    values = np.asarray(features.descriptors, np.float32)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+def unit_length(vectors: ArrayLike) -> NDArray[np.float32]:
+    """Return vectors [..., D] at unit length, so that the largest dot product is the smallest distance; 0 stays 0."""
+    values = np.asarray(vectors, np.float32)
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
 
 def compare_descriptors(a: Features, b: Features) -> Comparison:
     """Compare the descriptors of two images, which both have some. Raises: ValueError for different lengths."""
-    first, second = _unit(a), _unit(b)
+    first, second = (unit_length(np.asarray(each.descriptors)) for each in (a, b))
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"descriptors: found lengths {first.shape[1]} and {second.shape[1]}, expected equal ones")
     similarity = first @ second.T

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from superpoint.config.inference import MatchingConfig
@@ -27,6 +26,7 @@ from superpoint.features import Features
 from superpoint.files import refuse_inputs
 from superpoint.labelling.shards import ShardFolder, digest
 from superpoint.matching import Matches, estimate_fundamental, match
+from superpoint.matching.matchers import unit_length
 from superpoint.reconstruction.match_file import merge_matches, write_matches
 from superpoint.reconstruction.pairs import Pair, distinct, known_pairs, sequential
 from superpoint.reconstruction.retrieval import retrieve_pairs
@@ -135,14 +135,8 @@ def choose_pairs(features: Path, found: Survey, config: MatchingConfig) -> list[
     count = config.retrieve or (0 if asked else NEIGHBOURS)
     if count:
         with FeatureFile(features) as file:
-            pairs += retrieve_pairs(names, lambda name: descriptors_of(file.read(name)), count)
+            pairs += retrieve_pairs(names, lambda name: unit_length(np.asarray(file.read(name).descriptors)), count)
     return distinct(pairs)
-
-
-def descriptors_of(features: Features) -> NDArray[np.float32]:
-    """Return descriptors of unit length; files hold them as float16."""
-    assert features.descriptors is not None  # `survey` has looked
-    return features.descriptors / np.maximum(np.linalg.norm(features.descriptors, axis=1, keepdims=True), 1e-12)
 
 
 def min_similarity(distance: float) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superpoint.engine.display import watch
+from superpoint.matching.matchers import unit_length
 from superpoint.reconstruction.pairs import Pair, distinct
 
 Array = NDArray[np.float32]
@@ -58,7 +59,7 @@ def global_descriptors(names: Sequence[str], read: Callable[[str], Array]) -> Ar
     order = [index for index in np.argsort(-spread)[:COMPONENTS] if spread[index] > 1e-6 * spread.max()]
     basis = (sums - mean).T @ (vectors[:, order] / spread[order] ** 0.75)
     codes = [(_aggregate(read(name), words) - mean) @ basis for name in watch(names, "images for retrieval")]
-    return _unit(np.stack(codes).astype(np.float32))
+    return unit_length(np.stack(codes))
 
 
 def _words(descriptors: Array) -> Array:
@@ -67,7 +68,7 @@ def _words(descriptors: Array) -> Array:
     words = descriptors[rng.permutation(len(descriptors))[:WORDS]]
     for _ in range(ROUNDS):
         sums = _sums(descriptors, (descriptors @ words.T).argmax(axis=1), len(words))
-        words = np.where(np.linalg.norm(sums, axis=1, keepdims=True) > 0, _unit(sums), words)
+        words = np.where(np.linalg.norm(sums, axis=1, keepdims=True) > 0, unit_length(sums), words)
     return words
 
 
@@ -77,7 +78,7 @@ def _aggregate(descriptors: Array, words: Array) -> Array:
     sums = _sums(found - words[nearest], nearest, len(words))
     sums /= np.sqrt(np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
     flat = sums.reshape(-1)
-    return _unit(np.sign(flat) * np.sqrt(np.abs(flat)))
+    return unit_length(np.sign(flat) * np.sqrt(np.abs(flat)))
 
 
 def _sums(values: Array, groups: NDArray[np.int64], count: int) -> Array:
@@ -85,7 +86,3 @@ def _sums(values: Array, groups: NDArray[np.int64], count: int) -> Array:
     belongs = np.zeros((count, len(values)), np.float32)
     belongs[groups, np.arange(len(values))] = 1
     return belongs @ values
-
-
-def _unit(values: Array) -> Array:
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)

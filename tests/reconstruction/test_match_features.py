@@ -16,6 +16,7 @@ from superpoint.data.feature_writer import save_features
 from superpoint.errors import UserError
 from superpoint.features import Features
 from superpoint.matching import Matches, match
+from superpoint.matching.matchers import unit_length
 from superpoint.reconstruction import match_features as stage
 from superpoint.reconstruction.match_features import agreeing, match_features
 from superpoint.reconstruction.match_file import read_all_matches, read_matches, write_matches
@@ -73,7 +74,7 @@ def test_pairs(features: Path, tmp_path: Path) -> None:
     assert sequential(names[:4], 2) == [(names[a], names[b]) for a, b in ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))]
     assert distinct([("a", "b"), ("c", "a"), ("b", "a")]) == [("a", "b"), ("c", "a")]
     with FeatureFile(features) as file:
-        pairs = retrieve_pairs(names, lambda name: stage.descriptors_of(file.read(name)), VIEWS - 1)
+        pairs = retrieve_pairs(names, lambda name: unit_length(np.asarray(file.read(name).descriptors)), VIEWS - 1)
     assert {(one[:7], other[:7]) for one, other in pairs} == {
         (f"place/{place}", f"place/{place}") for place in range(4)
     }
