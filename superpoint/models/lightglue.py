@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from kornia.feature import LightGlue
 from kornia.feature.lightglue import MatchAssignment, TransformerLayer, normalize_keypoints, sigmoid_log_double_softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from superpoint.errors import UserError
 from superpoint.models.weights import load_model_state, load_weights
 
 NONE = -1e4  # similarity to a slot without a keypoint
+INVERSE_TEMPERATURE = 20.0  # of the softmax that an untrained matcher is
 KEYS = {"input_dim", "channels", "layers", "heads", "network"}  # of `lightglue.config.MatcherModelConfig`
 
 
@@ -75,8 +76,31 @@ def build_matcher(input_dim: int, channels: int, layers: int, heads: int, networ
         torch.manual_seed(seed)
         sizes = {"input_dim": input_dim, "descriptor_dim": channels, "n_layers": layers, "num_heads": heads}
         matcher = Matcher(None, **sizes, flash=False)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        _begin_as_dual_softmax(matcher)
     matcher.network = network
     return matcher
+
+
+def _begin_as_dual_softmax(matcher: Matcher) -> None:
+    """Let every layer's assignment be the dual softmax of the descriptors, to which the layers add nothing yet.
+
+    Drawn as usual, the network would first have to find out again that similar descriptors match.
+    """
+    for layer in matcher.transformers:
+        assert isinstance(layer, TransformerLayer)
+        for block in (layer.self_attn, layer.cross_attn):
+            last = block.ffn[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+    length = matcher.conf.descriptor_dim**0.5  # of a state, about 1 per channel
+    if isinstance(matcher.input_proj, nn.Linear):
+        nn.init.orthogonal_(matcher.input_proj.weight, gain=length)
+        nn.init.zeros_(matcher.input_proj.bias)
+    for head in matcher.log_assignment:
+        assert isinstance(head, MatchAssignment)
+        scale = (INVERSE_TEMPERATURE / length) ** 0.5
+        head.final_proj.weight.data = scale * torch.eye(len(head.final_proj.weight))
+        nn.init.zeros_(head.final_proj.bias)
 
 
 def load_matcher_network(source: str | Path) -> Matcher:
