@@ -89,9 +89,8 @@ def _begin_as_dual_softmax(matcher: Matcher) -> None:
     for layer in matcher.transformers:
         assert isinstance(layer, TransformerLayer)
         for block in (layer.self_attn, layer.cross_attn):
-            last = block.ffn[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for each in block.ffn[-1].parameters():
+                nn.init.zeros_(each)
     length = matcher.conf.descriptor_dim**0.5  # of a state, about 1 per channel
     if isinstance(matcher.input_proj, nn.Linear):
         nn.init.orthogonal_(matcher.input_proj.weight, gain=length)
