@@ -240,6 +240,17 @@ def side_by_side(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[I
     return canvas, np.array([shift, 0.0])
 
 
+def with_match_legend(sheet: Image, heading: str = "") -> Image:
+    """Return a sheet of pictures by `draw_matches` with a heading above, if there is one, and their legend below."""
+    strip = np.full((20, max(sheet.shape[1], 360), 3), 255, np.uint8)
+    draw_matches(strip, [[6, 10], [210, 10]], [[30, 10], [226, 10]], np.array([True, False]))
+    _text(strip[2:18, 36:200], "right match")
+    _text(strip[2:18, 234:], "wrong match")
+    above = np.full((20, sheet.shape[1], 3), 255, np.uint8)
+    _text(above[2:18, SHEET_GAP:], heading)
+    return np.vstack([*([above] if heading else []), sheet, strip[:, : sheet.shape[1]]])
+
+
 def draw_matches(canvas: Image, start: ArrayLike, end: ArrayLike, right: NDArray[np.bool_]) -> None:
     """Draw matches [M, 2] (x, y) on a canvas of two views: a green line where `right` [M], orange dots elsewhere."""
     ends = (np.rint(each).astype(int).tolist() for each in (start, end))

@@ -17,6 +17,7 @@ from torch import nn
 from superpoint.backbones.classifiers import build_classifier
 from superpoint.backbones.network import ClassificationNetwork
 from superpoint.backbones.pretrained import load_classifier
+from superpoint.budget import Budget
 from superpoint.classification.config import ClassifierConfig, ClassifierModelConfig
 from superpoint.classification.data.dataset import (
     ClassifierInput,
@@ -59,7 +60,12 @@ def read_data(config: ClassifierConfig) -> ClassifierData:
 
 
 def train_classifier(
-    config: ClassifierConfig, *, resume: bool = False, data: ClassifierData | None = None, quiet: bool = False
+    config: ClassifierConfig,
+    *,
+    resume: bool = False,
+    data: ClassifierData | None = None,
+    quiet: bool = False,
+    budget: Budget | None = None,
 ) -> TrainResult:
     """Train in the run folder `config.run`, and evaluate the weights that were best in validation.
 
@@ -78,7 +84,7 @@ def train_classifier(
     result = fit(
         config, fabric, model, objective, data.dataset(config), validate, resume=resume,
         expected_initial_loss=objective.initial_loss if config.weights is None else None,
-        prepare=lambda: write_input(Path(config.run), data),
+        prepare=lambda: write_input(Path(config.run), data), budget=budget,
     )  # fmt: skip
     finish(config, fabric, result, lambda *_: evaluate_classifier(config, data, fabric, console))
     return result

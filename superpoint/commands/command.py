@@ -17,9 +17,11 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
+from superpoint.budget import Budget
 from superpoint.commands.options import FIELDS, check_inputs, check_settings
 from superpoint.config import dump_config, load_config
 from superpoint.config.loading import recipe_names
+from superpoint.errors import UserError
 from superpoint.files import read_text
 
 USE, LABEL, TRAIN, EVALUATE, DIAGNOSE, CONVERT = "Use", "Label", "Train", "Evaluate", "Diagnose", "Convert"
@@ -44,6 +46,9 @@ INPUTS = Annotated[
     ),
 ]
 QUIET = Annotated[bool, Option("--quiet", help="Print errors only.")]
+MINUTES = Annotated[
+    float | None, Option(min=0.1, help="Time for all of it; without, each phase takes what the recipe says.")
+]
 JSON = Annotated[bool, Option("--json", help="Print the result as JSON, and nothing else.")]
 
 
@@ -119,7 +124,7 @@ def command(
 ) -> Callable[[Callable[..., Outcome | None]], Callable[..., None]]:
     """Make a function a command: its parameters become options, its docstring the help.
 
-    Lines of the docstring that begin with "superpoint" are the examples.
+    Lines of the docstring that begin with "superpoint" are the examples. A parameter `budget` becomes --minutes.
 
     Args:
         place: a heading of `superpoint --help`, or a group.
@@ -140,6 +145,8 @@ def command(
             words = given.pop("arguments", None) or []
             overrides = [each for each in words if not inputs or _is_override(each)]
             file, print_config = given.pop("config", None), given.pop("print_config", False)
+            if budgeted:
+                given["budget"] = _budget(given.pop("minutes"), overrides)
             if not print_config:
                 _check(parameters, given)
             if options is not None:
@@ -164,6 +171,8 @@ def command(
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())
         again = ["--resume"] if any(each.name == "resume" for each in own) else [] if continues else None
+        budgeted = any(each.name == "budget" for each in own)
+        own = [each for each in own if each.name != "budget"]
         own = own[(config is not None) + (options is not None) + inputs :]
         shared = [_parameter(key, FIELDS[key], getattr(options, key)) for key in names]
         if config is not None:
@@ -172,6 +181,8 @@ def command(
             shared.append(_parameter("config", CONFIG, None))
             if hasattr(CONFIGS[name], "stage"):
                 shared.append(_parameter("print_config", PRINT_CONFIG, False))
+        if budgeted:
+            shared.append(_parameter("minutes", MINUTES, None))
         if as_json:
             shared.append(_parameter("as_json", JSON, False))
         shared.append(_parameter("quiet", QUIET, False))
@@ -193,6 +204,14 @@ def first_process() -> bool:
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _budget(minutes: float | None, overrides: Sequence[str]) -> Budget | None:
+    """Return the total of --minutes. Raises: UserError if a training's own minutes are given beside it."""
+    for each in overrides if minutes is not None else ():
+        if each.partition("=")[0].endswith("train.minutes"):
+            raise UserError(f"{each}: found beside --minutes, which is the total, expected one of the two")
+    return None if minutes is None else Budget(minutes)
 
 
 def _check(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> None:

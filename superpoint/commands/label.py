@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from superpoint.budget import Budget
 from superpoint.commands.command import LABEL, Outcome, command, subgroup
 from superpoint.commands.options import MaskFolder, Model, Overwrite, Resume, Root, check_path, ends_in
 from superpoint.config import LabellingConfig, load_config
@@ -37,17 +38,18 @@ def export_detections_command(
     root: Root = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    budget: Budget | None = None,
 ) -> Outcome:
     """Detect keypoints on images, by homographic adaptation or (adaptation=none) plainly, and write them to one file.
 
-    superpoint export-detections photos --out labels.h5
+    superpoint export-detections photos --out labels.h5 --minutes 20
     superpoint export-detections photos --out features.h5 --model runs/lite adaptation=none resize=1024
     """
     if out is None:
         raise UserError("--out: expected the feature file to write, e.g. --out labels.h5")
     from superpoint.labelling.export import export_detections
 
-    result = export_detections(settings, images, out, root=root, resume=resume, overwrite=overwrite)
+    result = export_detections(settings, images, out, root=root, resume=resume, overwrite=overwrite, budget=budget)
     return Outcome(signal=result.signal)
 
 

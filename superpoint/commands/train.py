@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from typer import Argument, Option
 
+from superpoint.budget import Budget
 from superpoint.classification.config import ClassifierConfig
 from superpoint.commands.command import TRAIN, Outcome, command
 from superpoint.commands.conclusion import conclude
@@ -21,51 +22,59 @@ from superpoint.lightglue.config import MatcherConfig
 
 
 @command("train-magicpoint", TRAIN, config=MagicPointConfig)
-def train_magicpoint_command(settings: MagicPointConfig, resume: Resume = False) -> Outcome:
+def train_magicpoint_command(
+    settings: MagicPointConfig, resume: Resume = False, budget: Budget | None = None
+) -> Outcome:
     """Train a detector on synthetic shapes; the defaults are the one-hour recipe for two cores.
 
     superpoint train-magicpoint --config magicpoint/quick run=runs/quick
     """
     from superpoint.training.magicpoint import train_magicpoint
 
-    result = train_magicpoint(settings, resume=resume)
+    result = train_magicpoint(settings, resume=resume, budget=budget)
     conclude(settings, result)
     return Outcome(signal=result.signal)
 
 
 @command("train-superpoint", TRAIN, config=SuperPointConfig)
-def train_superpoint_command(settings: SuperPointConfig, resume: Resume = False) -> Outcome:
+def train_superpoint_command(
+    settings: SuperPointConfig, resume: Resume = False, budget: Budget | None = None
+) -> Outcome:
     """Train detector and descriptor together on pairs of views of labelled photographs.
 
     superpoint train-superpoint --config superpoint/lite data.kind=labelled data.labels=labels.h5 data.images=photos
     """
     from superpoint.training.superpoint import train_superpoint
 
-    result = train_superpoint(settings, resume=resume)
+    result = train_superpoint(settings, resume=resume, budget=budget)
     conclude(settings, result)
     return Outcome(signal=result.signal)
 
 
 @command("finetune", TRAIN, config=FinetuneConfig)
-def finetune_command(settings: FinetuneConfig, resume: Resume = False) -> Outcome:
-    """Go on training a pretrained SuperPoint on your own photographs: labels, training, a table of before and after.
+def finetune_command(settings: FinetuneConfig, resume: Resume = False, budget: Budget | None = None) -> Outcome:
+    """Go on training a pretrained SuperPoint on your own photographs: labels, training, a page of before and after.
 
-    superpoint finetune images=photos run=runs/mine training.train.minutes=60
+    superpoint finetune images=photos run=runs/mine --minutes 60
     """
+    from superpoint.diagnostics.report.finetune import write_finetune_page
     from superpoint.training.finetune import finetune
 
-    return Outcome(signal=finetune(settings, resume=resume, conclude=conclude))
+    stopped = finetune(settings, resume=resume, conclude=conclude, budget=budget)
+    if stopped is None:
+        typer.echo(f"report: {write_finetune_page(settings)}")
+    return Outcome(signal=stopped)
 
 
 @command("adapt", TRAIN, config=AdaptConfig)
-def adapt_command(settings: AdaptConfig, resume: Resume = False) -> Outcome:
+def adapt_command(settings: AdaptConfig, resume: Resume = False, budget: Budget | None = None) -> Outcome:
     """Label photographs by homographic adaptation and train a detector on the labels, in one round or several.
 
     superpoint adapt --config adapt/default images=photos run=runs/adapt
     """
     from superpoint.training.adapt import adapt
 
-    return Outcome(signal=adapt(settings, resume=resume, conclude=conclude))
+    return Outcome(signal=adapt(settings, resume=resume, conclude=conclude, budget=budget))
 
 
 @command("pipeline", TRAIN, config=PipelineConfig)
@@ -81,40 +90,43 @@ def pipeline_command(
             autocompletion=lambda: list(STAGES),
         ),
     ] = None,
+    budget: Budget | None = None,
 ) -> Outcome:
     """Go the whole way from nothing: shapes, MagicPoint, labels of photographs, SuperPoint, evaluation beside SIFT.
 
-    superpoint pipeline --config pipeline/quick images=photos run=runs/mine
+    superpoint pipeline --config pipeline/quick images=photos run=runs/mine --minutes 60
     """
     if first is not None:
         check_one_of("--from", first, STAGES)
     from superpoint.training.pipeline import pipeline
 
-    return Outcome(signal=pipeline(settings, resume=resume, first=first, conclude=conclude))
+    return Outcome(signal=pipeline(settings, resume=resume, first=first, conclude=conclude, budget=budget))
 
 
 @command("train-classifier", TRAIN, config=ClassifierConfig)
-def train_classifier_command(settings: ClassifierConfig, resume: Resume = False) -> Outcome:
+def train_classifier_command(
+    settings: ClassifierConfig, resume: Resume = False, budget: Budget | None = None
+) -> Outcome:
     """Train a classifier on images with one class each: data.train = a class folder, a CSV list or an IDX file.
 
     superpoint train-classifier --config classifier/small data.train=photos run=runs/pets
     """
     from superpoint.classification.training import train_classifier
 
-    result = train_classifier(settings, resume=resume)
+    result = train_classifier(settings, resume=resume, budget=budget)
     conclude(settings, result)
     return Outcome(signal=result.signal)
 
 
 @command("train-matcher", TRAIN, config=MatcherConfig)
-def train_matcher_command(settings: MatcherConfig, resume: Resume = False) -> Outcome:
+def train_matcher_command(settings: MatcherConfig, resume: Resume = False, budget: Budget | None = None) -> Outcome:
     """Train LightGlue on the features of a network; views of photographs and their features are made first.
 
     superpoint train-matcher --config matcher/lite data.images=photos run=runs/matcher
     """
     from superpoint.lightglue.training import learnt, train_matcher
 
-    result = train_matcher(settings, resume=resume)
+    result = train_matcher(settings, resume=resume, budget=budget)
     conclude(settings, result)
     failed = bool(settings.data.overfit and result.trained and not learnt(result.metrics))
     if settings.data.overfit and result.trained:

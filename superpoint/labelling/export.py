@@ -13,6 +13,7 @@ import cv2
 from rich.console import Console
 
 from superpoint.backends import resolve
+from superpoint.budget import Budget
 from superpoint.config import LabellingConfig, dump_config
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.feature_file import FeatureFile
@@ -29,6 +30,7 @@ from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
+from superpoint.labelling.pace import choose_evenly, fit_labelling
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.show import print_summary, summarise_labels
 from superpoint.labelling.summary import Summary
@@ -74,11 +76,13 @@ def export_detections(
     root: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    budget: Budget | None = None,
 ) -> ExportResult:
     """Label all images of `inputs` (see `data.sources.open_source`) and write the feature file `out`.
 
     Images that cannot be read are skipped, with the reason in the file and in `<out>.summary.json`. The result does
-    not depend on the number of processes, nor on interruptions.
+    not depend on the number of processes, nor on interruptions. With a `budget` there are as many views as it is enough
+    for, see `fit_labelling`, and when it is spent, the file holds the images that are labelled by then.
 
     Raises: UserError for missing images or weights; an `out` that exists, is in progress or cannot be written; a resume
         with other settings, weights or inputs; a tar that breaks off.
@@ -93,23 +97,33 @@ def export_detections(
         settled = dict(zip(("backend", "precision", "device"), choice, strict=True))
         config = replace(config, **settled)  # type: ignore[arg-type]
         masks = None if config.masks is None else Masks(config.masks)
-        settings = {
-            "config": {k: value for k, value in asdict(config).items() if k not in (*MAY_CHANGE, "weights", "masks")},
-            "model": model_hash(model),
-            **({} if masks is None else {"masks": masks.digest()}),
-        }
 
-        def prepare() -> tuple[ImageSource, bool]:
+        def settings_of(config: LabellingConfig) -> dict[str, Any]:
+            decides = {k: value for k, value in asdict(config).items() if k not in (*MAY_CHANGE, "weights", "masks")}
+            hashes = {"model": model_hash(model), **({} if masks is None else {"masks": masks.digest()})}
+            return {"config": decides, **hashes}
+
+        def prepare() -> tuple[LabellingConfig, ImageSource, bool, dict[str, Any]]:
             source = open_source(inputs, root, prefix=config.prefix, channels=model.channels)
             if masks is not None:
                 masks.check(getattr(source, "names", ()), root=getattr(source, "root", None))
             if overwrite:
                 refuse_inputs(out, inputs)
                 shards.discard()
-            return _begin(shards, {**settings, "source": source.describe()}, source, resume)
+            asked, chosen = {**settings_of(config), "source": source.describe()}, config
+            if budget is not None and not out.exists():
+                if shards.plan_file.exists():  # its views and images stay
+                    views, source = shards.read_plan()["config"]["adaptation"]["homographies"], _planned(shards, source)
+                    chosen = replace(config, adaptation=replace(config.adaptation, homographies=views))
+                else:
+                    chosen, count = fit_labelling(config, model, source, masks, budget, processes.count)
+                    source = _some(source, count)
+            plan = {**settings_of(chosen), "source": source.describe()}
+            source, complete = _begin(shards, plan, source, resume, asked)
+            return chosen, source, complete, plan | {"source": source.describe()} if budget is None else asked
 
-        source, complete = processes.decide(prepare)
-        plan = {**settings, "source": source.describe()}
+        config, source, complete, plan = processes.decide(prepare)
+        settings = settings_of(config)
         kept = {field.name: field.default for field in fields(LabellingConfig) if field.name in MAY_CHANGE}
         attributes = {
             **settings,
@@ -123,7 +137,7 @@ def export_detections(
         shares = [Share()]
         if not complete:
             shares = processes.collect(
-                lambda: _label_share(config, model, source, masks, shards, processes, attributes)
+                lambda: _label_share(config, model, source, masks, shards, processes, attributes, budget)
             )
             signal = next((share.signal for share in shares if share.signal is not None), None)
             if signal is not None:
@@ -149,17 +163,24 @@ def export_detections(
             if isinstance(source, Files):
                 facts["passed_over"] = source.ignored
                 notes.append(source.passed_over())
+            done, total = sum(share.done for share in shares), len(plan["source"].get("names", ()))
+            if budget is not None and not complete and done < total:
+                facts["left_out"] = total - done
+                notes.append(f"{done} of {total} images labelled, as many as the time was enough for")
             return _finish(config, shards, path, facts, ", ".join(filter(None, notes)))
 
         return ExportResult(path, processes.decide(finish))
 
 
-def _begin(shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool) -> tuple[ImageSource, bool]:
-    """The images of the plan that holds, and whether the export is complete already."""
+def _begin(
+    shards: ShardFolder, plan: dict[str, Any], source: ImageSource, resume: bool, asked: dict[str, Any]
+) -> tuple[ImageSource, bool]:
+    """The images of the plan that holds, and whether the export is complete already; `asked`: without a budget."""
     console = Console(stderr=True)
     if shards.out.exists():
+        plans = [asked, plan | {"source": _planned(shards, source).describe()}]
         with FeatureFile(shards.out) as made:
-            same = made.attributes.get("plan") == digest(plan | {"source": _planned(shards, source).describe()})
+            same = made.attributes.get("plan") in [digest(each) for each in plans]
         if not resume:
             raise UserError(f"{shards.out}: exists already; take another --out, or --overwrite")
         if not same:
@@ -183,7 +204,20 @@ def _planned(shards: ShardFolder, source: ImageSource) -> ImageSource:
     """`source` with the images that the first session listed, if there was one."""
     if not shards.plan_file.exists():
         return source
-    plan = shards.read_plan()["source"]
+    return _named(source, shards.read_plan()["source"])
+
+
+def _some(source: ImageSource, count: int) -> ImageSource:
+    """`count` images of a source in even steps, all of them where their number is not known."""
+    if not isinstance(source, NamedImages) or count >= len(source):
+        return source
+    chosen, described = choose_evenly(source, count), source.describe()
+    lists = {key: [described[key][index] for index in chosen] for key in ("names", "sizes") if key in described}
+    return _named(source, described | lists)
+
+
+def _named(source: ImageSource, plan: dict[str, Any]) -> ImageSource:
+    """The images of a source that a plan names."""
     if isinstance(source, Files) and plan["kind"] == "files":
         return Files(source.root, plan["names"], source.ignored, plan["sizes"], source.channels)
     if isinstance(source, Hdf5Images) and plan["kind"] == "hdf5":
@@ -199,6 +233,7 @@ def _label_share(
     shards: ShardFolder,
     processes: Processes,
     attributes: dict[str, Any],
+    budget: Budget | None,
 ) -> Share:
     finished = shards.finished()
     mine = list(range(processes.rank, source.parts(config.shard_size), processes.count))
@@ -236,7 +271,7 @@ def _label_share(
     stop = StopRequest()
 
     def interrupted() -> bool:
-        return stop.signal is not None
+        return stop.signal is not None or (budget is not None and new > 0 and not budget.left)
 
     broken: list[str] = []
     writer = PartWriter(shards, finished, config.shard_size, attributes, kept)
@@ -282,8 +317,10 @@ def _label_share(
                 writer.add(task.part, name, outcome)
                 new, skipped, done = new + 1, skipped + isinstance(outcome, str), done + (images > 0)
                 display.update(done, {"images/s": new / (time.monotonic() - began), "skipped": skipped})
-            if interrupted():
+            if stop.signal is not None:
                 writer.keep()
+            elif writer.part is not None:  # the time is up: what is labelled is all
+                writer.end(writer.part)
         except UserError as error:
             if processes.count > 1:  # reported when all have ended
                 display.message(f"process {processes.rank + 1} ends: {error}", warning=True)

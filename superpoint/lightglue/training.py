@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from superpoint.budget import Budget
 from superpoint.engine import TrainResult, make_fabric
 from superpoint.engine.processes import decide
 from superpoint.lightglue.config import MatcherConfig
@@ -88,10 +89,10 @@ class MatcherValidation:
         return metrics | {"selected_by": "f1", "stop": bool(self.config.data.overfit) and learnt(metrics)}
 
 
-def train_matcher(config: MatcherConfig, *, resume: bool = False) -> TrainResult:
+def train_matcher(config: MatcherConfig, *, resume: bool = False, budget: Budget | None = None) -> TrainResult:
     """Extract features if they are not there, train on them, and write the best weights; all in `config.run`."""
     fabric = make_fabric(config.train)
-    stopped = decide(lambda: extract_views(config), fabric.is_global_zero, fabric.broadcast)
+    stopped = decide(lambda: extract_views(config, budget), fabric.is_global_zero, fabric.broadcast)
     if stopped is not None:
         fabric.print(f"the features so far are kept beside {config.features}")
         return TrainResult(0, 0.0, signal=stopped)
@@ -105,7 +106,7 @@ def train_matcher(config: MatcherConfig, *, resume: bool = False) -> TrainResult
     dataset = ViewPairs(file, config.data, config.seed)
     unseen = dataset if config.data.overfit else ViewPairs(file, config.data, VALIDATION_SEED, held_out=True)
     validate = MatcherValidation(config, unseen)
-    result = fit(config, fabric, model, matcher_objective, dataset, validate, resume=resume)
+    result = fit(config, fabric, model, matcher_objective, dataset, validate, resume=resume, budget=budget)
 
     def export(checkpoint: Path, path: Path) -> None:
         metadata = {"stage": config.stage, "run": path.absolute().parent.name, "network": config.network}

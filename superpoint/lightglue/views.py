@@ -7,6 +7,7 @@ it was; a kill costs the PART photographs in progress.
 """
 
 import json
+import sys
 import zlib
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from superpoint.budget import LABEL_SHARE, Budget
 from superpoint.config import DecodeConfig
 from superpoint.data.feature_file import FeatureFile, check_features
 from superpoint.data.labelled import epoch_order
@@ -74,8 +76,10 @@ def _distances(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDA
     return np.nan_to_num(np.linalg.norm(first[:, None] - second[None], axis=2), nan=np.inf)
 
 
-def extract_views(config: MatcherConfig) -> int | None:
+def extract_views(config: MatcherConfig, budget: Budget | None = None) -> int | None:
     """Write the file of features, if it is not there; return the signal that stopped it, if one did.
+
+    Once LABEL_SHARE of a budget is spent, the photographs so far have to do.
 
     Raises: UserError for a file that is damaged, of another network or other settings, missing photographs, a network
         without descriptors, a disk that is full.
@@ -100,8 +104,12 @@ def extract_views(config: MatcherConfig) -> int | None:
             raise UserError(f"data.images={config.data.images}: found tars, expected a folder, a list or HDF5")
         listed = shards.start({**settings, "source": source.describe()}, resume=True)["source"]["names"]
         parts = [listed[start : start + PART] for start in range(0, len(listed), PART)]
-        finished = shards.finished()
+        finished, end = shards.finished(), None if budget is None else budget.part(LABEL_SHARE * budget.left)
         for part, names in enumerate(watch(parts, f"parts of {PART} photographs")):
+            if end is not None and part > 1 and not end.left:
+                told = f"features of {part * PART} of {len(listed)} photographs, as many as their time was enough for"
+                print(told, file=sys.stderr)
+                break
             collected = Collected()
             for name in () if part in finished else names:
                 if stop.signal is not None:

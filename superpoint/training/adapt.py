@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from superpoint.budget import LABEL_SHARE, Budget
 from superpoint.config import AdaptConfig
 from superpoint.data.feature_file import FeatureFile
 from superpoint.engine.run import WEIGHTS, RunFolder
@@ -21,7 +22,14 @@ from superpoint.files import write_json
 from superpoint.labelling import agreement
 from superpoint.labelling.export import export_detections
 from superpoint.models.weights import load_weights
-from superpoint.training.chain import Conclude, begin, check_photographs, keep, run_training, write_settings
+from superpoint.training.chain import (
+    Conclude,
+    begin,
+    check_photographs,
+    keep,
+    run_training,
+    write_settings,
+)
 from superpoint.training.magicpoint import train_magicpoint
 
 MIN_IMAGES = 2  # photographs: one is held out
@@ -34,8 +42,10 @@ COLUMNS = (
 )
 
 
-def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None) -> int | None:
-    """Run all rounds. Return the signal that stopped them, None if they are complete.
+def adapt(
+    config: AdaptConfig, *, resume: bool = False, conclude: Conclude | None = None, budget: Budget | None = None
+) -> int | None:
+    """Run all rounds, which divide a `budget` evenly. Return the signal that stopped them, None if they are complete.
 
     Raises: UserError as `chain.begin` and `chain.check_photographs`, or for weights of another network.
     """
@@ -48,7 +58,9 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
         labels = folder / f"labels{number}.h5"
         console.rule(f"round {number} of {config.rounds}: labels of {weights}")
         labelling = replace(config.labelling, weights=weights, masks=config.masks)
-        exported = export_detections(labelling, [str(images)], labels, root=str(images), resume=True)
+        part = None if budget is None else budget.part(budget.left / (config.rounds + 1 - number))
+        within = None if part is None else part.part(LABEL_SHARE * part.left)
+        exported = export_detections(labelling, [str(images)], labels, root=str(images), resume=True, budget=within)
         if exported.signal is not None or exported.summary is None:
             return exported.signal
         row: dict[str, Any] = {"round": number, "labels": exported.summary.as_dict(), "agreement": None, "alarm": None}
@@ -59,7 +71,7 @@ def adapt(config: AdaptConfig, *, resume: bool = False, conclude: Conclude | Non
             console.print(f"ALARM: {row['alarm']}", style="bold red", markup=False, soft_wrap=True)
         console.rule(f"round {number} of {config.rounds}: training")
         training = config.of_round(number, weights, str(labels))
-        trained = run_training(train_magicpoint, training, conclude)
+        trained = run_training(train_magicpoint, training, conclude, part)
         if trained.signal is not None:
             return trained.signal
         weights = str(Path(training.run) / WEIGHTS)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from superpoint.budget import Budget
 from superpoint.config import ChainConfig, MagicPointConfig, dump_config, load_config
 from superpoint.config.labelling import MAY_CHANGE
 from superpoint.data.sources.source import open_source
@@ -92,10 +93,13 @@ def check_photographs(images: str | None, count: int, channels: int = 1) -> Path
 
 
 def run_training(
-    train: Callable[..., TrainResult], config: MagicPointConfig, conclude: Conclude | None = None
+    train: Callable[..., TrainResult],
+    config: MagicPointConfig,
+    conclude: Conclude | None = None,
+    budget: Budget | None = None,
 ) -> TrainResult:
-    """Train, or go on with the training; conclude it if it is complete."""
-    result = train(config, resume=True)
+    """Train, or go on with the training; conclude it if it is complete. `budget` is for both."""
+    result = train(config, resume=True, budget=budget)
     if conclude is not None and result.signal is None:
         conclude(config, result)
     return result

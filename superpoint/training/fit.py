@@ -1,18 +1,25 @@
 """What all trainers share: `fit` trains a model in its run folder, `finish` writes its best weights there."""
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
-from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig, dump_config
+from superpoint.budget import Budget, Phase, print_plan
+from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig, dump_config, load_config
 from superpoint.engine import RunFolder, TrainResult, train
 from superpoint.engine.loop import Batch, Objective, Validate
 from superpoint.engine.processes import decide
 from superpoint.training.probes import DetectorProbe
+
+AFTER = 6.0  # validations: the last one, tables, findings and report together take 4 to 6 times as long as one
+MIN_SHARE = 0.5  # of what is left of a budget is for training, whatever follows it
 
 
 class FitConfig(Protocol):
@@ -43,11 +50,20 @@ def fit(
     resume: bool = False,
     expected_initial_loss: float | None = None,
     prepare: Callable[[], None] | None = None,
+    budget: Budget | None = None,
 ) -> TrainResult:
     """Train `model` in place in the run folder `config.run`; arguments and errors as of `engine.train`.
 
-    `prepare` is called in the first process once the folder is there.
+    `prepare` is called in the first process once the folder is there. With a `budget`, `train.minutes` is what it
+    leaves beside what follows the training, see `training_minutes`.
     """
+    if budget is not None:
+
+        def choose() -> float | None:
+            return training_minutes(config, fabric, model, validate, budget, resume=resume)
+
+        minutes = decide(choose, fabric.is_global_zero, fabric.broadcast)
+        config = replace(config, train=replace(config.train, minutes=minutes))  # type: ignore[type-var]
     with open_run(config.run, dump_config(config), fabric, resume=resume) as run:
         if prepare is not None and fabric.is_global_zero:
             prepare()
@@ -67,6 +83,31 @@ def fit(
             workers=config.data.workers,
             expected_initial_loss=expected_initial_loss,
         )
+
+
+def training_minutes(
+    config: FitConfig, fabric: Fabric, model: nn.Module, validate: Validate, budget: Budget, *, resume: bool
+) -> float | None:
+    """Return the minutes of a training that ends with `budget`, and print the plan.
+
+    One validation of the untrained model is timed; what follows the training is estimated from that. A run that goes on
+    keeps its minutes: the schedule of its learning rate depends on them.
+    """
+    begun = Path(config.run) / "config.yaml"
+    if resume and begun.exists():
+        minutes = load_config(type(config), begun).train.minutes
+        print_plan([Phase(f"go on with a training of {minutes:.3g} min", None, config.run)], budget)
+        return minutes
+    began = time.monotonic()
+    model.to(fabric.device).eval()
+    with torch.no_grad(), fabric.autocast():
+        validate(model)
+    after = AFTER * (time.monotonic() - began)
+    seconds = max(budget.left - after, MIN_SHARE * budget.left)
+    follows = Phase("evaluate, check, report", after, Path(config.run) / "report.html")
+    steps = "" if config.train.steps is None else f" at most {config.train.steps:,} steps"
+    print_plan([Phase(f"train{steps}", seconds, config.run), follows], budget)
+    return seconds / 60
 
 
 def open_run(path: str, config: str, fabric: Fabric, *, resume: bool) -> RunFolder:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from superpoint.backbones.initialisation import repeated_kernel
 from superpoint.backbones.pretrained import GREY_CENTRE, GREY_GAIN
 from superpoint.backbones.vgg import ConvBlock
+from superpoint.budget import Budget
 from superpoint.config import MagicPointConfig
 from superpoint.data.training_set import demand_labels, demand_targets, training_samples
 from superpoint.engine import RunFolder, TrainResult, make_fabric
@@ -32,14 +33,14 @@ from superpoint.training.fit import finish, fit
 NEW = ("descriptor.", "detector.fine.")  # parts of the network that `weights` may lack
 
 
-def train_magicpoint(config: MagicPointConfig, *, resume: bool = False) -> TrainResult:
+def train_magicpoint(config: MagicPointConfig, *, resume: bool = False, budget: Budget | None = None) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
     demand_labels(config.data)
     dataset = training_samples(config.data, config.seed, config.model.channels)
     demand_targets(config.data, dataset)
     validate = DetectorValidation(config)
     fabric = make_fabric(config.train)
-    result = fit_detector(config, fabric, dataset, validate, resume=resume)
+    result = fit_detector(config, fabric, dataset, validate, resume=resume, budget=budget)
     finish(config, fabric, result, partial(write_weights, stage="magicpoint"))
     return result
 
@@ -51,13 +52,15 @@ def fit_detector(
     validate: Validate,
     *,
     resume: bool = False,
+    budget: Budget | None = None,
 ) -> TrainResult:
     """Train the network of `config` by its objective on `dataset`, see `fit`."""
     model = initial_model(config, resume=resume, say=fabric.print)
     expected = INITIAL_DETECTOR_LOSS if config.weights is None else None
     objective = detector_objective(config)
     return fit(
-        config, fabric, model, objective, dataset, validate, resume=resume, expected_initial_loss=expected
+        config, fabric, model, objective, dataset, validate,
+        resume=resume, expected_initial_loss=expected, budget=budget,
     )  # fmt: skip
 
 

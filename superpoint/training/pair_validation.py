@@ -21,7 +21,7 @@ from superpoint.features import Features
 from superpoint.models.extract import features
 from superpoint.training.detector_validation import DetectorValidation
 from superpoint.training.objectives import joint_objective, weighted_means
-from superpoint.visualize import contact_sheet, draw_matches, to_rgb
+from superpoint.visualize import contact_sheet, draw_matches, to_rgb, with_match_legend
 
 BATCH = 8  # images that go through the network together
 THRESHOLD = 1e-3  # so low that the wanted number of keypoints is found nearly everywhere; the strongest are compared
@@ -160,9 +160,12 @@ def per_photograph(records: Sequence[PairRecord], columns: Iterable[str]) -> dic
 
 
 def matches_picture(
-    pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig
+    pairs: Sequence[ViewPair], found: Sequence[Both], protocol: EvaluatePairsConfig, heading: str = ""
 ) -> NDArray[np.uint8]:
-    """Draw the first pairs of another viewpoint: green lines join matches right within 3 px, orange dots are wrong."""
+    """Draw the first pairs of another viewpoint: green lines join matches right within 3 px, orange dots are wrong.
+
+    With a heading the pairs stand below each other, so that two such pictures can be compared side by side.
+    """
     pictures, titles = [], []
     chosen = [each for each in zip(pairs, found, strict=True) if each[0].change == KINDS[0]]
     for pair, (a, b) in chosen[:SHOWN]:
@@ -172,6 +175,6 @@ def matches_picture(
         canvas = np.concatenate([to_rgb(pair.image_a), to_rgb(pair.image_b)], axis=1)
         draw_matches(canvas, start, end + np.array([pair.image_a.shape[1], 0]), right)
         corner = corner_error(estimates[ESTIMATOR][0].matrix, pair.h_a_b, pair.image_a.shape[:2])
-        titles.append(f"{right.sum()} of {len(right)} matches within 3 px (lines); corners off by {corner:.1f} px")
+        titles.append(f"{right.sum()} of {len(right)} matches within 3 px; corners off by {corner:.1f} px")
         pictures.append(canvas)
-    return contact_sheet(pictures, titles, columns=2)
+    return with_match_legend(contact_sheet(pictures, titles, columns=1 if heading else 2), heading)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from superpoint.budget import LABEL_SHARE, Budget, Phase, print_plan
 from superpoint.config import PipelineConfig
 from superpoint.config.chains import STAGES
 from superpoint.config.labelling import MAY_CHANGE
@@ -40,6 +41,7 @@ from superpoint.training.superpoint import train_superpoint
 from superpoint.visualize import save_image
 
 MIN_IMAGES = 2  # photographs: one is held out
+EVALUATION_SHARE = 0.1  # of a budget
 DONE = "stage.json"  # in the folder of a stage that is complete
 LABELS = "labels.h5"
 CHOSEN = "photographs.txt"  # those that `limit` leaves
@@ -65,7 +67,12 @@ class Outcome(NamedTuple):
 
 
 def pipeline(
-    config: PipelineConfig, *, resume: bool = False, first: str | None = None, conclude: Conclude | None = None
+    config: PipelineConfig,
+    *,
+    resume: bool = False,
+    first: str | None = None,
+    conclude: Conclude | None = None,
+    budget: Budget | None = None,
 ) -> int | None:
     """Do all stages that are not done. Return the signal that stopped them, None if they are complete.
 
@@ -73,6 +80,7 @@ def pipeline(
         resume: go on with the run folder, or start it.
         first: do this stage and those after it anew; implies `resume`.
         conclude: called with the configuration and the result of each training that is complete.
+        budget: for all stages that are still to be done, see `shares`.
 
     Raises: UserError as `chain.begin` and `chain.check_photographs`, or for an unknown stage.
     """
@@ -90,19 +98,32 @@ def pipeline(
     write_settings(config)
     if config.images is None:
         write_samples(images)
+    left = {stage: share for stage, share in shares(config).items() if not (folder / stage / DONE).exists()}
+    total = None if budget is None else budget.left / sum(left.values(), 1e-9)
+    print_plan([Phase(each, total and total * share, folder / each) for each, share in left.items()], budget)
     for number, stage in enumerate(STAGES, 1):
         done = folder / stage / DONE
         console.rule(f"stage {number} of {len(STAGES)}: {stage}" + (" (done before)" if done.exists() else ""))
         if done.exists():
             continue
         began = time.monotonic()
-        outcome = DO[stage](config, images, conclude)
+        part = None if budget is None else budget.part(budget.left * left[stage] / sum(left.values()))
+        outcome = DO[stage](config, images, conclude, part)
+        left.pop(stage)
         if outcome.signal is not None:
             return outcome.signal
         seconds = round(time.monotonic() - began, 1)
         write_json(done, {"stage": stage, "seconds": seconds, "result": outcome.result, **(outcome.figures or {})})
     _write_summary(folder, images)
     return None
+
+
+def shares(config: PipelineConfig) -> dict[str, float]:
+    """Return the share of a budget that each stage has; the two trainings divide theirs as in the recipe."""
+    minutes = [each.train.minutes or 1.0 for each in (config.magicpoint, config.superpoint)]
+    training = 1 - LABEL_SHARE - EVALUATION_SHARE
+    found = [minutes[0] / sum(minutes) * training, LABEL_SHARE, minutes[1] / sum(minutes) * training, EVALUATION_SHARE]
+    return dict(zip(STAGES, found, strict=True))
 
 
 def _remedy(config: PipelineConfig, first: str | None, key: str, _old: Any, _new: Any) -> str | None:
@@ -140,15 +161,15 @@ def write_samples(folder: Path) -> None:
             save_image(folder / f"{name}.png", rgb)
 
 
-def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
+def _magicpoint(config: PipelineConfig, images: Path, conclude: Conclude | None, budget: Budget | None) -> Outcome:
     training = config.of_magicpoint()
-    result = run_training(train_magicpoint, training, conclude)
+    result = run_training(train_magicpoint, training, conclude, budget)
     best = RunFolder(training.run).history().best
     clean, noisy = (format_cell(best.get(f"{name}/ap@4")) for name in ("clean", "noisy"))
     return Outcome(f"{result.step:,} steps; AP at 4 px {clean} clean, {noisy} noisy shapes", result.signal)
 
 
-def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
+def _labels(config: PipelineConfig, images: Path, _: Conclude | None, budget: Budget | None) -> Outcome:
     folder = make_folder(Path(config.run) / "labels")
     labelling = replace(config.labels, weights=str(Path(config.of_magicpoint().run) / WEIGHTS), masks=config.masks)
     inputs = images
@@ -158,22 +179,22 @@ def _labels(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome
         count = min(config.limit, len(names))
         inputs = folder / CHOSEN
         _list_photographs(inputs, images, [names[index * len(names) // count] for index in range(count)])
-    result = export_detections(labelling, [str(inputs)], folder / LABELS, root=images, resume=True)
+    result = export_detections(labelling, [str(inputs)], folder / LABELS, root=images, resume=True, budget=budget)
     if result.signal is not None or result.summary is None:
         return Outcome("", result.signal)
     return Outcome(f"{result.summary.images} photographs, {result.summary.median:.0f} keypoints each (median)")
 
 
-def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None) -> Outcome:
+def _superpoint(config: PipelineConfig, images: Path, conclude: Conclude | None, budget: Budget | None) -> Outcome:
     folder = Path(config.run)
     weights, labels = folder / "magicpoint" / WEIGHTS, folder / "labels" / LABELS
     training = config.of_superpoint(str(weights), str(labels), str(images))
-    result = run_training(train_superpoint, training, conclude)
+    result = run_training(train_superpoint, training, conclude, budget)
     area = format_cell(RunFolder(training.run).history().best.get("pairs/auc@5"))
     return Outcome(f"{result.step:,} steps; AUC@5 px of homographies {area}", result.signal)
 
 
-def _evaluation(config: PipelineConfig, images: Path, _: Conclude | None) -> Outcome:
+def _evaluation(config: PipelineConfig, images: Path, *_: object) -> Outcome:
     """On pairs made of the photographs that the joint training held out; other pairs of them chose its best step."""
     folder = make_folder(Path(config.run) / "evaluation")
     with FeatureFile(Path(config.run) / "labels" / LABELS) as labels:
@@ -198,7 +219,7 @@ def _list_photographs(path: Path, images: Path, names: Sequence[str]) -> None:
     write_text(path, "".join(f"{os.path.abspath(images / name)}\n" for name in names))
 
 
-DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None], Outcome]] = {
+DO: dict[str, Callable[[PipelineConfig, Path, Conclude | None, Budget | None], Outcome]] = {
     "magicpoint": _magicpoint,
     "labels": _labels,
     "superpoint": _superpoint,

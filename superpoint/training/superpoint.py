@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from superpoint.budget import Budget
 from superpoint.config import TEST_SEED, SuperPointConfig
 from superpoint.data.pairs import KINDS, ViewPair
 from superpoint.data.training_set import demand_labels, demand_targets, training_pairs
@@ -42,7 +43,7 @@ COLUMNS = {  # figures of a table of generated pairs, and their formats
 }
 
 
-def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> TrainResult:
+def train_superpoint(config: SuperPointConfig, *, resume: bool = False, budget: Budget | None = None) -> TrainResult:
     """Train and write the best weights; everything goes to the run folder `config.run`."""
     demand_labels(config.data)
     dataset = training_pairs(config.data, config.seed, config.model.channels)
@@ -50,7 +51,7 @@ def train_superpoint(config: SuperPointConfig, *, resume: bool = False) -> Train
     validate = PairValidation(config)
     fabric = make_fabric(config.train)
     model = initial_model(config, resume=resume, say=fabric.print)
-    result = fit(config, fabric, model, joint_objective(config), dataset, validate, resume=resume)
+    result = fit(config, fabric, model, joint_objective(config), dataset, validate, resume=resume, budget=budget)
     finish(config, fabric, result, partial(write_weights, stage="superpoint"))
     return result
 
@@ -74,9 +75,13 @@ def evaluate_generated_pairs(config: SuperPointConfig, *, keep: bool = False) ->
 
 
 def measure_generated(
-    config: SuperPointConfig, pairs: Sequence[ViewPair], weights: str | None = None, picture: Path | None = None
+    config: SuperPointConfig,
+    pairs: Sequence[ViewPair],
+    weights: str | None = None,
+    picture: Path | None = None,
+    heading: str = "",
 ) -> list[PairRecord]:
-    """Measure a network, or SIFT (None), on each of `pairs`; matches are drawn to `picture`."""
+    """Measure a network, or SIFT (None), on each of `pairs`; matches are drawn to `picture` below `heading`."""
     settings = protocol(config)
     if weights is None:
         sift = make_extractor("sift", settings)
@@ -85,7 +90,7 @@ def measure_generated(
         model, parts = load_network(weights), [pairs[start : start + PART] for start in range(0, len(pairs), PART)]
         found = [both for part in watch(parts, "pairs") for both in network_features(model, part, settings)]
     if picture is not None:
-        save_image(picture, matches_picture(pairs, found, settings))
+        save_image(picture, matches_picture(pairs, found, settings, heading))
     return measure_pairs(watch(pairs, "homographies"), found, settings)
 
 

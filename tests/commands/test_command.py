@@ -56,6 +56,14 @@ def test_what_has_no_recipe_takes_options_only(name: str) -> None:
     assert not {"config", "arguments"} & set(parameters(name))
 
 
+def test_the_total_and_the_minutes_of_a_training_are_one_setting(cli: CommandLine) -> None:
+    error = cli.fails("finetune", "--minutes", "5", "training.train.minutes=3")
+    assert error == (
+        "error: training.train.minutes=3: found beside --minutes, which is the total, expected one of the two\n"
+    )
+    assert "--minutes" in cli.fails("train-magicpoint", "--minutes", "0")
+
+
 def test_defaults_are_the_same_everywhere() -> None:
     defaults = {field.name: field.default for field in fields(InferenceConfig)}
     for name in set(COMMANDS) - {"visualize-heatmaps"}:  # of which cells are to be seen

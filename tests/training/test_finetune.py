@@ -50,13 +50,14 @@ def test_before_and_after_on_photographs_that_were_held_out(
     command = [f"images={photographs}", f"weights={start}", f"run={folder}", *SETTINGS]
     assert "2 generated pairs of held-out photographs" in cli.succeeds("finetune", *command)
     result = json.loads((folder / "finetune.json").read_text())
-    assert list(result) == ["before", "after", "sift", "change"]
+    assert list(result) == ["before", "after", "sift", "change", "held_out"]
     assert all(set(stage.COLUMNS) == set(result[name]) for name in ("before", "after", "sift"))
     # One photograph: whatever has changed, chance does as much.
     assert {each["verdict"] for each in result["change"].values()} == {"no measurable difference"}
     assert "| before |" in (folder / "finetune.md").read_text()
     for name in (
-        "finetune.yaml", "labels/labels.h5", "matches_before.png", "matches_after.png", "training/weights.safetensors",
+        "finetune.yaml", "labels/labels.h5", "matches_before.png", "matches_after.png", "report.html",
+        "training/weights.safetensors",
     ):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
     made = RunFolder(folder / "training")
@@ -92,7 +93,7 @@ def test_it_goes_on_where_it_was_stopped(
         return measure_pairs(pairs, [(nothing, nothing)] * len(pairs), EvaluatePairsConfig())
 
     monkeypatch.setattr(stage, "measure_generated", measure)
-    monkeypatch.setattr(stage, "train_superpoint", lambda training, resume: SimpleNamespace(signal=trained.pop(0)))
+    monkeypatch.setattr(stage, "train_superpoint", lambda *_, **__: SimpleNamespace(signal=trained.pop(0)))
     assert finetune(config) == signal.SIGTERM
     assert finetune(config, resume=True) is None
     assert measured == [str(start), str(tmp_path / "run/training"), None]
@@ -138,6 +139,8 @@ def test_columns_are_compared_over_the_photographs() -> None:
     assert found["mma@1"]["verdict"] == "better"
     assert found["localisation"]["verdict"] == "worse"  # an error that grows
     assert found["localisation"]["difference"] == pytest.approx(0.1)
+    low, high = found["mma@1"]["interval"]
+    assert 0.01 < low < found["mma@1"]["difference"] < high < 0.03
     rest = {each["verdict"] for key, each in found.items() if key not in ("mma@1", "localisation")}
     assert rest == {"no measurable difference"}
     # .944 -> .933 because three photographs of forty fail
@@ -149,7 +152,8 @@ def test_columns_are_compared_over_the_photographs() -> None:
 def test_verdict() -> None:
     def told(before: float | None, photographs: int = 4, **change: str) -> str:
         figures = {"before": {} if before is None else {"auc@5": before}, "after": {"auc@5": 0.4}}
-        return verdict({**figures, "change": {key: {"verdict": each} for key, each in change.items()}}, photographs)
+        verdicts = {key: {"verdict": each} for key, each in change.items()}
+        return verdict({**figures, "change": verdicts, "held_out": photographs})
 
     assert "Better" in told(0.5, mma="better", auc="no measurable difference")
     assert "WORSE" in told(0.5, auc="worse")

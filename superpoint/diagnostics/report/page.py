@@ -47,13 +47,18 @@ class Content:
 
 
 def render_page(record: RunRecord, sections: Sequence[Section]) -> str:
-    """Return HTML that loads nothing and runs nothing, about a megabyte."""
+    """Return the page of a run, about a megabyte."""
+    return render("page.html", record=record, sections=sections)
+
+
+def render(template: str, **values: Any) -> str:
+    """Return HTML that loads nothing and runs nothing."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"date": date, "duration": format_seconds, "quote": lambda word: shlex.quote(str(word))}
     environment.globals |= {"gradient": gradient, "key_figures": key_figures}
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return environment.get_template("page.html").render(record=record, sections=sections, now=now)
+    return environment.get_template(template).render(now=now, **values)
 
 
 def gradient(name: str, power: float = 1.0) -> str:
