@@ -53,7 +53,8 @@ format: env ## ruff: mend what it can
 types: env ## pyright
 	$(BIN)/pyright
 
-docs: env ## the documentation, into docs/_build/html
+docs: env ## the documentation, into docs/_build/html; its tables from benchmarks/results/
+	$(BIN)/python benchmarks/tables.py
 	$(BIN)/sphinx-build -b html -W --keep-going -n docs docs/_build/html
 
 release: env ## build sdist and wheel into dist/ and check them; uploads nothing

@@ -22,7 +22,7 @@ BORDER = 4  # px; keypoints nearer to the image edge are dropped
 MAX_KEYPOINTS = 1024  # where their number has to be fixed: exported graphs, kornia, the demo; 0 = all elsewhere
 RESIZE = 1024  # px; longest side at which a network sees an image
 # The weaker of two peaks this near along both axes is dropped. At the paper's 4, more keypoints lack their counterpart
-# in the other view: 91.5 % of the matches on generated pairs are within 3 px, at 3 92.8 % (docs/benchmarks.md).
+# in the other view (docs/benchmarks.md).
 NMS_RADIUS = 3  # px
 MIN_TILE = 256  # px; a quarter of the pixels of a smaller tile would count
 

@@ -16,8 +16,7 @@ Model: TypeAlias = Homography | Fundamental | Essential
 
 MODEL_KINDS = ("auto", "homography", "fundamental", "essential")
 # log10 of the number of false alarms (`false_alarms`) below which two images show the same thing. Chosen on 240
-# photographs; on 240 others, with superpoint-lite: unrelated pairs 0 % "match", related ones 100 %, strongly changed
-# ones 97.5 % (docs/evaluation.md, benchmarks/verdicts.py). Unrelated pairs came as low as -2.9.
+# photographs (benchmarks/verdicts.py), of which unrelated pairs came as low as -2.9; docs/evaluation.md has others.
 MATCH = -4.0
 # A fundamental or essential matrix has to be better by so much: keypoints in clusters or in rows are near a line more
 # often than the formula's, which lie anywhere. With 60 to 70 wrong matches in small images it came as low as -5.4.
