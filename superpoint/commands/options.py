@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Option
 
 from superpoint.config import FinetuneConfig, MagicPointConfig
-from superpoint.config.inference import Backend, Device, Precision, check_matcher
+from superpoint.config.inference import Backend, Device, Precision
 from superpoint.errors import UserError, near_file
 from superpoint.lock import FolderLock
 from superpoint.pretrained import pretrained_names, resolve_weights, result_run
@@ -76,10 +76,9 @@ def check_settings(config: Any, options: Mapping[str, Any]) -> None:
                 raise UserError(f"{prefix}{key}={value}: no such file or folder{near_file(value)}")
     if isinstance(config, MagicPointConfig | FinetuneConfig):
         check_model(config.weights)
-    matcher = str(options.get("matcher") or getattr(config, "matcher", ""))
-    check_matcher("--matcher", matcher or "mutual")
-    if matcher.startswith("lightglue:"):
-        check_model(matcher.partition(":")[2])
+    for matcher in words(str(options.get("matcher") or getattr(config, "matcher", ""))):
+        if matcher.startswith("lightglue:"):
+            check_model(matcher.partition(":")[2])
     if options.get("resume") and options.get("overwrite"):
         raise UserError("--overwrite: found beside --resume, expected one of the two")
     out = options.get("out")

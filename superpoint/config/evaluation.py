@@ -24,7 +24,8 @@ class EvaluatePairsConfig:
     nms_radius: int = NMS_RADIUS  # networks and corner detectors; SIFT and ORB have scales and keep their own
     border: int = BORDER  # networks and corner detectors: keypoints nearer to the image edge are dropped
     threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
-    matcher: str = "mutual"  # mutual | ratio | dual_softmax | lightglue | lightglue:RUN
+    # mutual | ratio | dual_softmax | lightglue | lightglue:RUN, or several of them with commas between.
+    matcher: str = "mutual"
     ratio: float = 0.8  # of the matcher ratio
     temperature: float = 0.05  # of the matcher dual_softmax ...
     min_probability: float = 0.0  # ... and the min probability of its matches
@@ -51,7 +52,8 @@ class EvaluatePairsConfig:
 
     def __post_init__(self) -> None:
         check_one_of("protocol", self.protocol, list(PROTOCOLS))
-        check_matcher("matcher", self.matcher)
+        for matcher in self.matchers:
+            check_matcher("matcher", matcher)
         check_runtime(self.backend, self.precision, self.device)
         if self.longest:
             check_number("longest", self.longest, 32)
@@ -69,6 +71,11 @@ class EvaluatePairsConfig:
             check_number(key, getattr(self, key), 0, above=True)
         if not 0.5 <= self.confidence < 1:
             raise UserError(f"confidence: found {self.confidence}, expected >= 0.5 and < 1")
+
+    @property
+    def matchers(self) -> list[str]:
+        """Return the matchers, each once."""
+        return listed(self.matcher)
 
     def describe(self) -> str:
         """Return the protocol's name, and the names and values that differ from the preset."""
@@ -118,10 +125,9 @@ class EvaluateSfmConfig:
     max_keypoints: int = 4096  # strongest kept of a photograph
     nms_radius: int = NMS_RADIUS  # of networks
     threshold: float = 0.0005  # min probability of networks, so low that `max_keypoints` are found nearly everywhere
-    matcher: str = "mutual"  # of networks: mutual | ratio; the classical methods have the ratio test
+    matcher: str = "mutual"  # of networks, as of evaluate pairs; the classical methods have the ratio test
     max_distance: float = 0.7  # of descriptors that match by mutual
     ratio: float = 0.8  # of the ratio test
-    ratio_too: bool = False  # a second row per network, by the ratio test
     shared_camera: bool = False  # all photographs are of one camera
     mapper: str = "incremental"  # incremental | global
     seeds: int = 5  # models per row; the table has medians
@@ -130,12 +136,23 @@ class EvaluateSfmConfig:
     device: str = "auto"  # auto | cpu | cuda | mps
 
     def __post_init__(self) -> None:
-        check_one_of("matcher", self.matcher, ["mutual", "ratio"])
+        for matcher in self.matchers:
+            check_matcher("matcher", matcher)
         check_one_of("mapper", self.mapper, ["incremental", "global"])
         check_number("longest", self.longest, 0)
         check_numbers(self, max_keypoints=(8,), nms_radius=(0,), threshold=(0, 1), max_distance=(0, 2), seeds=(1,))
         check_number("ratio", self.ratio, 0, 1, above=True)
         check_runtime(self.backend, self.precision, self.device)
+
+    @property
+    def matchers(self) -> list[str]:
+        """Return the matchers, each once."""
+        return listed(self.matcher)
+
+
+def listed(text: str) -> list[str]:
+    """Return what stands between commas, each once."""
+    return list(dict.fromkeys(text.split(",")))
 
 
 MACHINE = ("backend", "precision", "device")  # fields about where it runs, not what is measured

@@ -6,7 +6,7 @@ pairs.md, pairs.json, curves, and the features, which a second run reuses.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -25,17 +25,17 @@ from superpoint.evaluation.pair_report import write_report
 from superpoint.evaluation.views import Job, features_of_both, find_jobs, fit_pair, load_views, within
 from superpoint.features import Features
 from superpoint.files import make_folder
-from superpoint.matching import Copies, match_views
+from superpoint.matching import MATCHERS, Copies, match_views
 
-# An extractor's name, its features of both views, and of those of another size if repeatability is measured there.
-Found = tuple[str, tuple[Features, Features], tuple[Features, Features] | None]
+Both = tuple[Features, Features]  # of the two views of a pair
 SEARCHED = "+views"  # behind the name of an extractor
 AHEAD = 4  # pairs whose figures wait to be finished: more would only hold their features in memory
 
 
 @dataclass(frozen=True)
 class Stores:
-    """An extractor's features of the views, and of those that repeatability is measured on (often the same).
+    """A row of the table: an extractor's features of the views, how they are matched, and the features of the views
+    that repeatability is measured on (often the same).
 
     `searched`: the features to be matched are those of the view that `match_views` finds.
     """
@@ -44,6 +44,7 @@ class Stores:
     matching: FeatureStore
     detection: FeatureStore
     searched: bool = False
+    matcher: str = "mutual"
 
     @property
     def channels(self) -> int:
@@ -72,7 +73,8 @@ def evaluate_pairs(
     """
     with Processes() as processes:
         folder = processes.decide(lambda: make_folder(out))
-        stores = [make_stores(name, config, folder / "features" if cache else None) for name in different(extractors)]
+        cached = folder / "features" if cache else None
+        stores = [row for name in different(extractors) for row in make_stores(name, config, cached)]
         different([each.name for each in stores])
         jobs, skipped = find_jobs(config, data, images, masks, root, max(each.channels for each in stores))
         records, skipped = measure_jobs(jobs, skipped, stores, config, processes)
@@ -90,24 +92,29 @@ def different(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def make_stores(name: str, config: EvaluatePairsConfig, cache: Path | None) -> Stores:
-    """Make an extractor's stores, in the folder `cache`. Raises: UserError for an unknown extractor."""
+def make_stores(name: str, config: EvaluatePairsConfig, cache: Path | None) -> list[Stores]:
+    """Make an extractor's rows, one per matcher; the features lie in the folder `cache`.
+
+    Classical extractors have no row by LightGlue. Raises: UserError for an unknown extractor.
+    """
     plain = name.removesuffix(SEARCHED)
     extractor = make_extractor(plain, config)
     store, title, searched = FeatureStore(cache, extractor), extractor.name, plain != name
-    title = f"{title}{SEARCHED}" if searched else title
-    if not config.repeatability_size or config.repeatability_nms == config.nms_radius:
-        return Stores(title, store, store, searched)
-    other = make_extractor(plain, config, nms_radius=config.repeatability_nms)
-    return Stores(title, store, FeatureStore(cache, other), searched)
+    title, detection = f"{title}{SEARCHED}" if searched else title, store
+    if config.repeatability_size and config.repeatability_nms != config.nms_radius:
+        detection = FeatureStore(cache, make_extractor(plain, config, nms_radius=config.repeatability_nms))
+    if len(config.matchers) == 1:
+        return [Stores(title, store, detection, searched, config.matcher)]
+    matchers = [each for each in config.matchers if each in MATCHERS or not extractor.classical]
+    return [Stores(f"{title} {each.partition(':')[0]}", store, detection, searched, each) for each in matchers]
 
 
-def matched_features(stores: Stores, pair: ViewPair, config: EvaluatePairsConfig) -> tuple[Features, Features]:
+def matched_features(stores: Stores, pair: ViewPair) -> tuple[Features, Features]:
     """Return what an extractor finds in both views, or in the view of the first that a search finds."""
     if not stores.searched:
         return features_of_both(stores.matching, pair)
     first, second = Copies(pair.image_a, stores.matching), Copies(pair.image_b, stores.matching)
-    found = match_views(first, second, matcher=config.matcher)
+    found = match_views(first, second, matcher=stores.matcher)
     return within(found.features0, pair.valid_a), within(found.features1, pair.valid_b)
 
 
@@ -147,27 +154,32 @@ def measure_pairs(
     Features are computed here, all else in threads meanwhile, which do not change the figures.
     """
 
-    def found() -> Iterator[tuple[ViewPair, ViewPair, list[Found]]]:
+    def found() -> Iterator[tuple[ViewPair, ViewPair, list[Both], list[Both | None]]]:
         other = config.repeatability_size
         for pair in pairs:
             views = fit_pair(pair, config.longest, config.size)
             small = fit_pair(pair, config.longest, other) if other else views
-            both = features_of_both
-            seen = [
-                (each.name, matched_features(each, views, config), both(each.detection, small) if other else None)
-                for each in stores
-            ]
-            yield views, small, seen
+            matched = [matched_features(each, views) for each in stores]
+            yield views, small, matched, [features_of_both(each.detection, small) if other else None for each in stores]
 
     threads = min(max((os.cpu_count() or 1) - 1, 1), 4)
-    return read_ahead(found(), lambda each: _figures(*each, config), threads=threads, ahead=AHEAD)
+    return read_ahead(found(), lambda each: _figures(*each, stores, config), threads=threads, ahead=AHEAD)
 
 
-def _figures(views: ViewPair, small: ViewPair, found: Sequence[Found], config: EvaluatePairsConfig) -> list[PairRecord]:
-    return [
-        measure_pair(name, views, *both, config, detected=None if seen is None else (*seen, small.h_a_b))
-        for name, both, seen in found
-    ]
+def _figures(
+    views: ViewPair,
+    small: ViewPair,
+    matched: Sequence[Both],
+    detected: Sequence[Both | None],
+    stores: Sequence[Stores],
+    config: EvaluatePairsConfig,
+) -> list[PairRecord]:
+    figures = []
+    for row, both, seen in zip(stores, matched, detected, strict=True):
+        protocol = replace(config, matcher=row.matcher)
+        other = None if seen is None else (*seen, small.h_a_b)
+        figures.append(measure_pair(row.name, views, *both, protocol, detected=other))
+    return figures
 
 
 def _closing(folder: Path, stores: Sequence[Stores], skipped: Sequence[str]) -> str:

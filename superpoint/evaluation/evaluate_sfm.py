@@ -18,7 +18,7 @@ from superpoint.data.sources.source import open_source
 from superpoint.engine.display import watch
 from superpoint.errors import UserError
 from superpoint.evaluation.evaluate_pairs import different
-from superpoint.evaluation.extractors import OWN, make_extractor
+from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
 from superpoint.evaluation.tables import make_table, publish
 from superpoint.evaluation.views import fit
@@ -61,9 +61,7 @@ def evaluate_sfm(
     rows, skipped = [], dict[str, str]()
     for store in stores:
         features = _features(store, items, config.longest, skipped)
-        classical = store.extractor.name.rpartition("+")[2] in OWN
-        matchers = ["ratio"] if classical else [config.matcher, *(["ratio"] if config.ratio_too else [])]
-        for matcher in dict.fromkeys(matchers):
+        for matcher in ["ratio"] if store.extractor.classical else config.matchers:
             rows.append({"extractor": store.extractor.name, **_measure(features, matcher, config)})
     keys = ["verified pairs", "registered", "points", "track length", "error px", "registered, min..max"]
     title = f"Models of {len(items) - len(skipped)} photographs, medians of {config.seeds} seeds"
@@ -72,7 +70,9 @@ def evaluate_sfm(
         spread = [one["registered"] for one in row["models"]]
         cells = [format(row["median"][key], form) for key, form in FIGURES.items()]
         pairs = f"{np.median([one['verified'] for one in row['models']]):.0f} of {row['pairs']}"
-        table.add_row(row["extractor"], row["matcher"], pairs, *cells, f"{min(spread)}..{max(spread)}")
+        table.add_row(
+            row["extractor"], row["matcher"].partition(":")[0], pairs, *cells, f"{min(spread)}..{max(spread)}"
+        )
     publish(folder / "sfm.md", [table], [f"skipped {name}: {reason}" for name, reason in skipped.items()])
     write_json(folder / "sfm.json", {**asdict(config), "skipped": skipped, "results": rows})
     return rows
@@ -99,7 +99,7 @@ def _features(store: FeatureStore, items: Sequence[Item], longest: int, skipped:
 
 def _measure(features: dict[str, Features], matcher: str, config: EvaluateSfmConfig) -> dict[str, Any]:
     """Match all pairs and make one model per seed."""
-    floor = -1.0 if matcher == "ratio" else min_similarity(config.max_distance)
+    floor = min_similarity(config.max_distance) if matcher == "mutual" else 0.0
     pairs = list(combinations(features, 2))
     matches = {
         (one, two): match(features[one], features[two], matcher, ratio=config.ratio, min_score=floor)

@@ -67,6 +67,11 @@ class Extractor:
     extract: Extract
     channels: int = 1
 
+    @property
+    def classical(self) -> bool:
+        """Tell whether its descriptors are those of SIFT, RootSIFT or ORB."""
+        return self.name.rpartition("+")[2] in OWN
+
     def __call__(self, image: Image) -> Features:
         """Extract features. Raises: UserError if the weights are broken (not finite)."""
         found = self.extract(to_gray(image) if self.channels == 1 else image[:, :, : self.channels])

@@ -91,13 +91,14 @@ def _begin_as_dual_softmax(matcher: Matcher) -> None:
         for block in (layer.self_attn, layer.cross_attn):
             for each in block.ffn[-1].parameters():
                 nn.init.zeros_(each)
-    length = matcher.conf.descriptor_dim**0.5  # of a state, about 1 per channel
-    if isinstance(matcher.input_proj, nn.Linear):
+    length, root = 1.0, matcher.conf.descriptor_dim**0.5
+    if isinstance(matcher.input_proj, nn.Linear):  # else the descriptors are taken as they are
+        length = root  # a state has about 1 per channel
         nn.init.orthogonal_(matcher.input_proj.weight, gain=length)
         nn.init.zeros_(matcher.input_proj.bias)
+    scale = (INVERSE_TEMPERATURE * root) ** 0.5 / length
     for head in matcher.log_assignment:
         assert isinstance(head, MatchAssignment)
-        scale = (INVERSE_TEMPERATURE / length) ** 0.5
         head.final_proj.weight.data = scale * torch.eye(len(head.final_proj.weight))
         nn.init.zeros_(head.final_proj.bias)
 

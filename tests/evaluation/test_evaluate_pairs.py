@@ -142,6 +142,16 @@ def test_several_orders_of_the_matches(data: Path, healthy: list[PairRecord], tm
         assert summary[f"{name}_3"]["value"] == pytest.approx(np.mean([each <= 3 for each in errors]))
 
 
+def test_a_row_per_matcher(data: Path, tmp_path: Path) -> None:
+    records = evaluate_pairs(replace(CONFIG, matcher="mutual,ratio"), ["sift"], data=data, out=tmp_path)
+    assert list(dict.fromkeys(record.extractor for record in records)) == ["sift mutual", "sift ratio"]
+    mutual, ratio = records[:8], records[8:]
+    assert all(one.matches > other.matches for one, other in zip(mutual, ratio, strict=True))
+    assert all(one.points == other.points for one, other in zip(mutual, ratio, strict=True))
+    with pytest.raises(UserError, match="matcher: found 'nearest'"):
+        replace(CONFIG, matcher="mutual,nearest")
+
+
 def test_swapped_coordinates_lower_every_figure(
     healthy: list[PairRecord], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ def test_rows_of_a_network_and_sift(cli: CommandLine, tmp_path: Path) -> None:
     for index, x in enumerate((-1.2, -0.4, 0.4, 1.2)):
         save_image(photos / f"{index}.png", corner_view(x, -x / 5))
     arguments = ("evaluate", "sfm", photos, "--out", out, *SETTINGS)
-    printed = cli.succeeds(*arguments, "ratio_too=true", "--extractors", "superpoint-lite,sift", "--json")
+    printed = cli.succeeds(*arguments, "matcher=mutual,ratio", "--extractors", "superpoint-lite,sift", "--json")
     rows = json.loads(printed)
     assert [(row["extractor"], row["matcher"]) for row in rows] == [
         ("superpoint-lite", "mutual"), ("superpoint-lite", "ratio"), ("sift", "ratio"),

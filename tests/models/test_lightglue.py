@@ -36,8 +36,9 @@ def test_free_slots_change_nothing() -> None:
     assert all(each.grad is None or each.grad.isfinite().all() for each in matcher.parameters())
 
 
-def test_untrained_it_is_the_dual_softmax() -> None:
-    matcher, rng = build_matcher(8, 16, 2, 2), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("channels", [8, 16])
+def test_untrained_it_is_the_dual_softmax(channels: int) -> None:
+    matcher, rng = build_matcher(8, channels, 2, 2), torch.Generator().manual_seed(0)
     data = {"filled0": torch.arange(6)[None] < 5, "filled1": torch.arange(8)[None] < 7}
     for i, slots in ((0, 6), (1, 8)):
         data |= {f"keypoints{i}": torch.rand(1, slots, 2, generator=rng) * 60, f"size{i}": torch.tensor([[64.0, 62.0]])}
