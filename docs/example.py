@@ -1,9 +1,10 @@
-"""The pictures of README and docs/getting-started.md: runs what the page says, in an empty folder.
+"""The pictures of README, docs/getting-started.md and docs/troubleshooting.md: runs what they say, in an empty folder.
 
-python docs/example.py      # some minutes; writes docs/images/matches.jpg and docs/images/getting-started/
+python docs/example.py      # some minutes
+
+Writes into docs/images: matches.jpg, heatmaps.jpg, architecture.svg, getting-started/.
 """
 
-import contextlib
 import os
 import re
 import shlex
@@ -33,13 +34,16 @@ def run(page: Path) -> None:
         for line in block.splitlines() if not language else ():
             words = shlex.split(line)
             if words[0] == "superpoint" and words[1] in COMMANDS and "--model" not in words:
-                status = 0
-                try:
-                    superpoint(words[1:])
-                except SystemExit as ended:
-                    status = ended.code
-                if status:
-                    raise RuntimeError(f"{line}: ended with {status}")
+                command(*words[1:])
+
+
+def command(*words: str) -> None:
+    """Run a command in the current folder. Raises: RuntimeError if it fails."""
+    try:
+        superpoint(list(words))
+    except SystemExit as ended:
+        if ended.code:
+            raise RuntimeError(f"superpoint {shlex.join(words)}: ended with {ended.code}") from ended
 
 
 def read(path: Path | str, width: int) -> np.ndarray:
@@ -56,15 +60,22 @@ def readme_picture() -> None:
     pair = generated_pair(photograph, "astronaut", 5, "viewpoint", (360, 480))
     save_image("first.png", pair.image_a)
     save_image("second.png", augment_photometric(pair.image_b, PHOTOMETRIC, np.random.default_rng(0)))
-    with contextlib.suppress(SystemExit):
-        superpoint(["match", "first.png", "second.png", "--model", "superpoint", "--out", "readme.png"])
+    command("match", "first.png", "second.png", "--model", "superpoint", "--out", "readme.png")
     save_image(OUT.parent / "matches.jpg", read("readme.png", 1200))
+
+
+def diagnosis_pictures() -> None:
+    """Look at the first image of `readme_picture`, and at the network."""
+    command("visualize-heatmaps", "--model", "superpoint", "--image", "first.png", "--out", "heatmaps")
+    save_image(OUT.parent / "heatmaps.jpg", read("heatmaps/first.png", 1200))
+    command("summary", "--model", "superpoint", "--out", str(OUT.parent / "architecture.svg"))
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         readme_picture()
+        diagnosis_pictures()
         run(HERE / "getting-started.md")
         views = [read(path, 240) for path in sorted(Path("photos").iterdir())]
         save_image(OUT / "photos.jpg", np.vstack([np.hstack(views[row : row + 4]) for row in (0, 4, 8)]))

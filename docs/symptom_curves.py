@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -25,7 +26,7 @@ from superpoint.errors import UserError
 from superpoint.losses import INITIAL_DETECTOR_LOSS
 from superpoint.models import build_model
 from superpoint.training.detector_validation import DetectorValidation, detector_objective
-from superpoint.visualize import BLUE, VERMILION, save_figure
+from superpoint.visualize import BLUE, VERMILION, plot_color, save_figure
 
 OUT = Path(__file__).parent / "images/symptoms"
 BASE = [
@@ -35,6 +36,7 @@ BASE = [
 ]
 BLOWN_UP = ["optimizer.name=sgd", "optimizer.momentum=0.9", "train.clip_norm=0", "schedule.warmup=0"]
 HEALTHY = "healthy"
+SIZE = 15  # pt: readable where the page is as narrow as a phone
 RUNS = {
     HEALTHY: ["train.steps=300"],
     "gradient_jump": ["train.steps=120", "optimizer.lr=30", *BLOWN_UP],
@@ -103,21 +105,31 @@ def curve(entries: list[dict[str, Any]], event: str) -> tuple[np.ndarray, np.nda
 
 def draw(name: str, healthy: list[dict[str, Any]], faulty: list[dict[str, Any]]) -> Figure:
     """Loss over steps: the healthy run thin and grey, the faulty one in colour, its validation dashed."""
-    figure = Figure(figsize=(6.0, 2.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.16, 4.6), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    blue, vermilion = (tuple(channel / 255 for channel in color) for color in (BLUE, VERMILION))
-    axes.axhline(INITIAL_DETECTOR_LOSS, color="0.6", linestyle=":", linewidth=1, label="ln 65, untrained")
-    axes.plot(*curve(healthy, "train"), color="0.6", linewidth=1.2, label="healthy run")
-    axes.plot(*curve(faulty, "train"), color=vermilion, linewidth=1.8, label="this run")
+    blue, vermilion = plot_color(BLUE), plot_color(VERMILION)
+    axes.axhline(INITIAL_DETECTOR_LOSS, color="0.6", linestyle=":", linewidth=2, label="ln 65, untrained")
+    axes.plot(*curve(healthy, "train"), color="0.6", linewidth=2, label="healthy run")
+    axes.plot(*curve(faulty, "train"), color=vermilion, linewidth=2.5, label="this run")
     if name == "overfitting":
-        axes.plot(*curve(faulty, "validate"), "--o", color=blue, markersize=3, linewidth=1.5, label="its validation")
+        axes.plot(*curve(faulty, "validate"), "--o", color=blue, markersize=5, linewidth=2, label="its validation")
     steps, losses = curve(faulty, "train")
     if name == "nonfinite":
-        axes.plot(steps[-1], losses[-1], "x", color=vermilion, markersize=10, markeredgewidth=2, label="NaN")
+        axes.plot(steps[-1], losses[-1], "x", color=vermilion, markersize=14, markeredgewidth=3, label="NaN")
     limit = max(steps[-1], 60)
-    axes.set(yscale="log", xlim=(0, limit), xlabel="step", ylabel="loss (nats)", title=TITLES[name])
+    axes.set(yscale="log", xlim=(0, limit))
+    axes.set_title(TITLES[name], fontsize=SIZE)
+    axes.set_xlabel("step", fontsize=SIZE)
+    axes.set_ylabel("loss (nats)", fontsize=SIZE)
+    axes.tick_params(labelsize=SIZE, which="both")
+    low, high = axes.get_ylim()
+    wide = high / low > 1e3
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if not wide:
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right center", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize=SIZE, ncols=2, frameon=False)
     return figure
 
 

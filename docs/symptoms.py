@@ -2,16 +2,17 @@
 
 python docs/symptoms.py      # from the top of the repository; writes docs/images/symptoms/*.png
 
-Each picture: the image with its labels as crosses (where a label's target says it is), the probability of an interest
-point, and a map of the 8x8 cells.
+Each picture: the healthy network beside the faulty one, in the maps in which they differ.
 """
 
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from PIL import Image
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,22 +20,29 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from superpoint.diagnostics.case import Case
 from superpoint.geometry.cells import CHANNELS, DUSTBIN, cells_to_pixels
 from superpoint.models.decode import logits_to_probability
-from superpoint.visualize import colormap, contact_sheet, draw_keypoints, save_image
+from superpoint.visualize import VERMILION, figure_to_image, plot_color
 from tests.diagnostics import faults
 
 OUT = Path(__file__).parent / "images/symptoms"
 SAMPLE = 2  # of the healthy case: stripes
-SCALE = 2
-FAULTS = {"healthy": lambda case: case, **faults.FAULTS, "swapped": lambda case: faults.with_points(case, _swap)}
+FAULTS = {**faults.FAULTS, "swapped": lambda case: faults.with_points(case, _swap)}
 UNSEEN = ("precision",)  # looks healthy to the eye: only the check tells
+IMAGE, PROBABILITY, DUSTBINS, SCALE = (
+    "image and its labels",
+    "probability of a keypoint",
+    "dustbin of each cell",
+    "logsumexp",
+)
+SEEN = 0.02  # of the mean of a map, on the scale it is drawn in: what differs less looks the same
+SIZE = 15  # pt: readable where the page is as narrow as a phone
 
 
 def _swap(points: np.ndarray) -> np.ndarray:
     return points[:, ::-1]
 
 
-def panels(case: Case, index: int, cells: str) -> tuple[list[np.ndarray], list[str]]:
-    """Image with labels, probability, and the map `cells`: "dustbin" or "logsumexp"."""
+def maps(case: Case, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the maps [H, W] or [H / 8, W / 8] by name, and the labels of the targets, [N, 2] (x, y)."""
     sample = case.dataset[index]
     fed: list[torch.Tensor] = []
     handle = case.model.register_forward_pre_hook(lambda _, inputs: fed.append(inputs[0]))
@@ -47,36 +55,61 @@ def panels(case: Case, index: int, cells: str) -> tuple[list[np.ndarray], list[s
     logits = outputs[0]
     target = functional.one_hot(sample["target"], CHANNELS).permute(2, 0, 1)[None].float()
     y, x = torch.nonzero(cells_to_pixels(target)[0], as_tuple=True)
-    labels = torch.stack([x, y], dim=1).numpy()
-    image = sample["image"][0].numpy()
+    image = sample["image"][0].float() / 255
     if float(fed[0].max()) > 2:  # what the network is given, as it would look on its scale of 0..1
-        image = (fed[0][0, 0].clamp(0, 1) * 255).byte().numpy()
-    probability = logits_to_probability(logits)[0].numpy()
-    heat = colormap(np.sqrt(probability / probability.max()))
+        image = fed[0][0, 0].clamp(0, 1)
     scale = logits.logsumexp(dim=1)
-    if cells == "dustbin":
-        values, limits = torch.exp(logits[:, DUSTBIN] - scale)[0].numpy(), (0.0, 1.0)
-        title = "dustbin, 0 to 1"
-    else:
-        values = scale[0].numpy()
-        limits = (float(values.min()), float(values.max()) + 1e-6)
-        title = f"logsumexp, {limits[0]:.0f} to {limits[1]:.0f}"
-    grid = (
-        colormap(((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1), "cividis")
-        .repeat(8, axis=0)
-        .repeat(8, axis=1)
-    )
-    pictures = [draw_keypoints(image, [], truth=labels, scale=SCALE, radius=4)]
-    pictures += [cv2.resize(each, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST) for each in (heat, grid)]
-    return pictures, ["image, labels", f"probability (square root), 0 to {probability.max():.2g}", title]
+    found = {
+        IMAGE: image,
+        PROBABILITY: logits_to_probability(logits)[0],
+        DUSTBINS: torch.exp(logits[:, DUSTBIN] - scale)[0],
+        SCALE: scale[0],
+    }
+    return {name: each.numpy() for name, each in found.items()}, torch.stack([x, y], dim=1).numpy()
+
+
+def draw(healthy: Case, faulty: Case, cells: str) -> Figure:
+    """Draw the maps that differ, healthy on the left; `cells` is the map of the cells that is looked at."""
+    (ours, labels), (theirs, moved) = (maps(case, SAMPLE) for case in (healthy, faulty))
+    scales = {
+        IMAGE: ("gray", Normalize(0, 1)),
+        PROBABILITY: ("viridis", LogNorm(1e-5, 1, clip=True)),
+        cells: (
+            "cividis",
+            Normalize(0, 1) if cells == DUSTBINS else Normalize(*np.percentile(theirs[cells], (0, 100))),
+        ),
+    }
+    shown = [
+        name
+        for name, (_, norm) in scales.items()
+        if np.abs(norm(ours[name]) - norm(theirs[name])).mean() > SEEN
+        or (name == IMAGE and not np.array_equal(labels, moved))
+    ]
+    figure = Figure(figsize=(7.16, 0.4 + 3.4 * len(shown)), dpi=100, layout="constrained")
+    axes = figure.subplots(len(shown), 2, squeeze=False)
+    for row, name in zip(axes, shown, strict=True):
+        color, norm = scales[name]
+        for axis, values, points in zip(row, (ours[name], theirs[name]), (labels, moved), strict=True):
+            axis.imshow(values, cmap=color, norm=norm, interpolation="nearest")
+            axis.set_axis_off()
+            if name == IMAGE:
+                axis.scatter(*points.T, marker="+", color=plot_color(VERMILION), s=130, linewidths=2)
+        for axis, title in zip(row, ("healthy", "with the fault"), strict=True):
+            axis.set_title(title, fontsize=SIZE)
+        row[0].set_title(name + "\n", fontsize=SIZE, loc="left", weight="bold")
+        if name != IMAGE:
+            bar = figure.colorbar(row[0].images[0], ax=row, orientation="horizontal", aspect=40, pad=0.02)
+            bar.ax.tick_params(labelsize=SIZE)
+            bar.minorticks_off()
+    return figure
 
 
 def main() -> None:
     healthy = faults.healthy_case()
     for name, plant in FAULTS.items():
         if name not in UNSEEN:
-            pictures, titles = panels(plant(healthy), SAMPLE, "logsumexp" if name == "logit_scale" else "dustbin")
-            save_image(OUT / f"{name}.png", contact_sheet(pictures, titles, columns=3))
+            drawn = draw(healthy, plant(healthy), SCALE if name == "logit_scale" else DUSTBINS)
+            Image.fromarray(figure_to_image(drawn)).quantize(128).save(OUT / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
