@@ -47,7 +47,8 @@ INPUTS = Annotated[
 ]
 QUIET = Annotated[bool, Option("--quiet", help="Print errors only.")]
 MINUTES = Annotated[
-    float | None, Option(min=0.1, help="Time for all of it; without, each phase takes what the recipe says.")
+    float | None,
+    Option(min=0.1, metavar="N", help="Time for all of it; without, each phase takes what the recipe says."),
 ]
 JSON = Annotated[bool, Option("--json", help="Print the result as JSON, and nothing else.")]
 

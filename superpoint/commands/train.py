@@ -55,6 +55,9 @@ def train_superpoint_command(
 def finetune_command(settings: FinetuneConfig, resume: Resume = False, budget: Budget | None = None) -> Outcome:
     """Go on training a pretrained SuperPoint on your own photographs: labels, training, a page of before and after.
 
+    images= is the folder of photographs (8 at least, better some hundred), weights= the network to start from, run= the
+    folder for all that is made. --print-config shows all settings.
+
     superpoint finetune images=photos run=runs/mine --minutes 60
     """
     from superpoint.diagnostics.report.finetune import write_finetune_page
@@ -93,6 +96,9 @@ def pipeline_command(
     budget: Budget | None = None,
 ) -> Outcome:
     """Go the whole way from nothing: shapes, MagicPoint, labels of photographs, SuperPoint, evaluation beside SIFT.
+
+    images= is the folder of photographs (without it, some that are installed), run= the folder for all that is made.
+    --print-config shows all settings.
 
     superpoint pipeline --config pipeline/quick images=photos run=runs/mine --minutes 60
     """

@@ -104,7 +104,8 @@ def _read_yaml(path: str | Path) -> tuple[Path, DictConfig]:
 
 def _override(config: DictConfig, text: str) -> DictConfig:
     if not text.partition("=")[0] or "=" not in text:
-        raise UserError(f"'{text}': found no '=', expected key.path=value (options start with --)")
+        hint = f"; is it images={text}?" if "images" in config and Path(text).is_dir() else ""
+        raise UserError(f"'{text}': found no '=', expected key.path=value (options start with --){hint}")
     try:
         addition = OmegaConf.from_dotlist([text])
     except (OmegaConfBaseException, YAMLError) as error:

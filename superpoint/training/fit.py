@@ -16,6 +16,7 @@ from superpoint.config import OptimizerConfig, ScheduleConfig, TrainConfig, dump
 from superpoint.engine import RunFolder, TrainResult, train
 from superpoint.engine.loop import Batch, Objective, Validate
 from superpoint.engine.processes import decide
+from superpoint.errors import UserError
 from superpoint.training.probes import DetectorProbe
 
 AFTER = 6.0  # validations: the last one, tables, findings and report together take 4 to 6 times as long as one
@@ -91,7 +92,7 @@ def training_minutes(
     """Return the minutes of a training that ends with `budget`, and print the plan.
 
     One validation of the untrained model is timed; what follows the training is estimated from that. A run that goes on
-    keeps its minutes: the schedule of its learning rate depends on them.
+    keeps its minutes: the schedule of its learning rate depends on them. Raises: UserError if nothing is left.
     """
     begun = Path(config.run) / "config.yaml"
     if resume and begun.exists():
@@ -103,6 +104,8 @@ def training_minutes(
     with torch.no_grad(), fabric.autocast():
         validate(model)
     after = AFTER * (time.monotonic() - began)
+    if not budget.left:
+        raise UserError(f"--minutes: nothing is left for the training in {config.run}; give more, and --resume")
     seconds = max(budget.left - after, MIN_SHARE * budget.left)
     follows = Phase("evaluate, check, report", after, Path(config.run) / "report.html")
     steps = "" if config.train.steps is None else f" at most {config.train.steps:,} steps"

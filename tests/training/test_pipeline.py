@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from superpoint.budget import Budget
 from superpoint.config import MagicPointConfig, PipelineConfig, SuperPointConfig, load_config
 from superpoint.config.chains import STAGES
 from superpoint.data.feature_file import FeatureFile
@@ -42,9 +44,11 @@ class Stages:
         self.calls: list[str] = []
         self.configs: dict[str, Any] = {}
         self.stop: dict[str, int] = {}
+        self.budgets: dict[str, Budget | None] = {}
 
-    def train(self, name: str, given: MagicPointConfig, resume: bool) -> Any:
+    def train(self, name: str, given: MagicPointConfig, resume: bool, budget: Budget | None) -> Any:
         assert resume
+        self.budgets[name] = budget
         self.calls.append(name)
         self.configs[name] = given
         folder = Path(given.run)
@@ -56,8 +60,11 @@ class Stages:
         (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
         return SimpleNamespace(step=4, signal=self.stop.get(name))
 
-    def export(self, given: Any, inputs: list[str], out: Path, *, root: Path, resume: bool) -> Any:
+    def export(
+        self, given: Any, inputs: list[str], out: Path, *, root: Path, resume: bool, budget: Budget | None
+    ) -> Any:
         assert resume
+        self.budgets["labels"] = budget
         self.calls.append("labels")
         self.configs["labels"] = given, inputs, root
         with h5py.File(out, "w") as file:
@@ -76,8 +83,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     fake = Stages()
     figures = {key: {"value": 0.25} for key in stage.FIGURES}
     rows = [{"kind": "all", "extractor": name, "pairs": 2, "figures": figures} for name in ("run/superpoint", "sift")]
-    monkeypatch.setattr(stage, "train_magicpoint", lambda given, resume: fake.train("magicpoint", given, resume))
-    monkeypatch.setattr(stage, "train_superpoint", lambda given, resume: fake.train("superpoint", given, resume))
+    monkeypatch.setattr(stage, "train_magicpoint", partial(fake.train, "magicpoint"))
+    monkeypatch.setattr(stage, "train_superpoint", partial(fake.train, "superpoint"))
     monkeypatch.setattr(stage, "export_detections", fake.export)
     monkeypatch.setattr(stage, "evaluate_pairs", fake.evaluate)
     monkeypatch.setattr(stage, "summaries", lambda records, seed: rows)
@@ -93,6 +100,19 @@ def test_a_limit_takes_photographs_in_even_steps(stages: Stages, photographs: Pa
     chosen = [Path(line) for line in Path(inputs[0]).read_text().splitlines()]
     assert [path.name for path in chosen] == [names[0], names[2]]
     assert all(path.exists() for path in chosen)
+
+
+def test_a_budget_is_divided_as_the_recipe_divides_its_trainings(
+    stages: Stages, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = config(
+        tmp_path / "run", f"images={photographs}", "magicpoint.train.minutes=10", "superpoint.train.minutes=40"
+    )
+    assert pipeline(given, budget=Budget(100)) is None
+    parts = [stages.budgets[name] for name in ("magicpoint", "labels", "superpoint")]
+    # The stages of this test take no time, so what one leaves goes to the others.
+    assert [each and each.minutes for each in parts] == pytest.approx([13, 100 * 25 / 87, 100 * 52 / 62], abs=0.5)
+    assert f"Plan (100 minutes):\n  1 magicpoint, about 13 min -> {tmp_path}" in capsys.readouterr().err
 
 
 def test_each_stage_gets_what_the_one_before_has_made(
