@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
+from superpoint.config import SyntheticConfig
 from superpoint.config.inference import MAX_KEYPOINTS, NMS_RADIUS, THRESHOLD
 from superpoint.data.bands import read_image
+from superpoint.data.images import sample_photographs
+from superpoint.data.synthetic.render import ShapeGenerator
 from superpoint.errors import UserError
 from superpoint.evaluation.extractors import describe_by_sift, opencv_extractor
 from superpoint.evaluation.tables import markdown_table
@@ -78,6 +81,16 @@ def read_upload(path: str | Path | None, which: str, resize: int, channels: int 
     return shrink(image, min(max(resize, SIDE[0]), SIDE[1]))
 
 
+def example_images() -> dict[str, Image]:
+    """Return images to try the page with: photographs, or drawn shapes where scikit-image is not installed."""
+    try:
+        found = dict(sample_photographs())
+    except UserError:
+        shapes = ShapeGenerator(SyntheticConfig(), 360, 480, seed=0)
+        return {kind: shapes.scene(0, kind).image for kind in ("checkerboard", "cube", "star")}
+    return {name: found[name] for name in ("astronaut", "coffee", "rocket") if name in found}
+
+
 def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Settings) -> Comparison:
     """Detect, match and draw; a detector without descriptors borrows SIFT's, as the row says."""
     images = (first, second)
@@ -94,8 +107,11 @@ def compare(first: Pixels, second: Pixels, model: FeatureDetector, settings: Set
     drawn, counts = zip(*drawn, strict=True)
     with torch.inference_mode():
         maps = [dense_maps(model.network, [image]).probability[0].cpu().numpy() for image in images]
-    heat = [probability_picture(image, probability) for image, probability in zip(images, maps, strict=True)]
-    titles = [f"{which}: probability within 2 px, yellow = 1, square root" for which in ORDER]
+    heat = [
+        draw_strongest(probability_picture(image, probability), each.keypoints, each.scores, "")[0]
+        for image, probability, each in zip(images, maps, found, strict=True)
+    ]
+    titles = [f"{which}: probability (square root), keypoints" for which in ORDER]
     sheets = contact_sheet(drawn, counts, columns=2, scores=True), contact_sheet(heat, titles, columns=2)
     return Comparison(picture, sift, *sheets, tuple(rows))
 

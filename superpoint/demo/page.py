@@ -2,14 +2,18 @@
 
 import contextlib
 import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from superpoint.config.inference import InferenceConfig
-from superpoint.demo.comparison import SIDE, Settings, compare, markdown, read_upload
+from superpoint.data.pairs import generated_pair
+from superpoint.demo.comparison import SIDE, Settings, compare, example_images, markdown, read_upload
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
 from superpoint.matching import MATCHERS, VIEWS
 from superpoint.matching.matchers import check_matches
+from superpoint.visualize import save_image
 
 TITLE = "SuperPoint: keypoints and matches of two images"
 KEPT = (3600, 3600)  # seconds between two sweeps of what was uploaded, and the age from which it goes
@@ -54,17 +58,34 @@ def build_page(model: FeatureDetector, matcher: str = "mutual") -> Any:
         beside = gradio.update(value=found.sift, visible=found.sift is not None)
         return [found.network, beside, found.keypoints, found.heatmaps, markdown(found.rows)]
 
+    def rerun(first: str | None, second: str | None, *settings: Any) -> list[Any]:
+        """Answer a slider: there is nothing to show before both images are there."""
+        return run(first, second, *settings) if first and second else [gradio.skip()] * len(outputs)
+
+    def example(name: str) -> list[str]:
+        """Write two views of an example into Gradio's folder; return their paths."""
+        pair = generated_pair(examples[name], name, 5, "viewpoint", (360, 480))
+        folder = Path(page.GRADIO_CACHE) / "examples"
+        views = ("first", pair.image_a), ("second", pair.image_b)
+        return [str(save_image(folder / f"{name}_{which}.png", view)) for which, view in views]
+
     def picture(name: str) -> Any:
         # A label would cover the titles inside the pictures.
         buttons = ["download", "fullscreen"]
-        return gradio.Image(interactive=False, show_label=False, elem_id=name, format="png", buttons=buttons)
+        return gradio.Image(
+            interactive=False, show_label=False, elem_id=name, elem_classes="picture", format="png", buttons=buttons
+        )
 
+    examples = example_images()
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT) as page:
         gradio.Markdown(
             f"# {TITLE}\nModel: {model.name}, in {model.network}. Images stay on the machine that runs this page."
         )
         with gradio.Row():
             with gradio.Column(scale=1, min_width=280):
+                gradio.Markdown("Upload two images, or try an example:")
+                with gradio.Row():
+                    tries = [(name, gradio.Button(name, size="sm", min_width=80)) for name in examples]
                 first = gradio.File(label="First image", height=110, elem_id="first")
                 second = gradio.File(label="Second image", height=110, elem_id="second")
                 threshold = gradio.Slider(0.001, 0.3, defaults.threshold, step=0.001, label="Threshold, probability")
@@ -84,9 +105,14 @@ def build_page(model: FeatureDetector, matcher: str = "mutual") -> Any:
                     drawn = picture("keypoints")
                 with gradio.Tab("Heatmaps"):
                     heat = picture("heatmaps")
-        inputs = [first, second, threshold, radius, points, method, sift, resize, views]
-        outputs = [network, theirs, drawn, heat, table]
-        button.click(run, inputs, outputs, concurrency_limit=1, api_name=False)
+        settings = [threshold, radius, points, method, sift, resize, views]
+        inputs, outputs = [first, second, *settings], [network, theirs, drawn, heat, table]
+        once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "match", "api_name": False}
+        button.click(run, inputs, outputs, **once)
+        gradio.on([each.change for each in settings], rerun, inputs, outputs, trigger_mode="always_last", **once)
+        for name, each in tries:
+            loaded = each.click(partial(example, name), None, [first, second], api_name=False)
+            loaded.then(run, inputs, outputs, **once)
     return page
 
 
@@ -113,7 +139,9 @@ def serve(
             server_name=host, server_port=port, share=False, quiet=True, show_error=True, prevent_thread_lock=True,
             max_file_size=MAX_FILE, footer_links=[], ssr_mode=False, enable_monitoring=False,
             theme=gradio.themes.Default(**fonts),
-            css="#figures table {display: block; overflow-x: auto; white-space: nowrap}",
+            # The buttons of a picture stand above it, not on its title.
+            css="#figures table {display: block; overflow-x: auto; white-space: nowrap}"
+            " .picture img {margin-top: 44px}",
         )  # fmt: skip
     except OSError as error:
         where = f"port {port}" if port else "a port from 7860 on"

@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpoint.demo.comparison import Settings, compare, markdown, read_upload
+from superpoint.data.images import sample_photographs
+from superpoint.demo import comparison
+from superpoint.demo.comparison import Settings, compare, example_images, markdown, read_upload
 from superpoint.errors import UserError
 from superpoint.inference.detector import FeatureDetector, load_model
 
@@ -42,3 +44,15 @@ def test_files(tmp_path: Path) -> None:
         read_upload(tmp_path / "a.png", "second", 640)
     with pytest.raises(UserError, match="first image: found none, expected an image file"):
         read_upload(None, "first", 640)
+
+
+def test_examples_without_photographs_are_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(example_images()) < set(dict(sample_photographs()))
+
+    def missing() -> None:
+        raise UserError("the sample photographs need scikit-image")
+
+    monkeypatch.setattr(comparison, "sample_photographs", missing)
+    shapes = example_images()
+    assert list(shapes) == ["checkerboard", "cube", "star"]
+    assert all(image.shape == (360, 480) and image.std() > 5 for image in shapes.values())

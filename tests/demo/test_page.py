@@ -81,6 +81,25 @@ def test_two_images(visit: Visit, photographs: tuple[Path, Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_an_example_and_a_setting_on_a_phone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 900})
+    visit.page.get_by_role("button", name="coffee").click()
+    visit.image("network").wait_for(timeout=SECONDS)
+    points = visit.page.get_by_label("number input for Max keypoints per image")
+    points.fill("64")
+    points.press("Enter")
+    visit.page.locator("#figures td").get_by_text("64", exact=True).first.wait_for(timeout=SECONDS)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture = visit.image("network").bounding_box()
+    button = visit.page.locator("#network button").first.bounding_box()
+    assert picture is not None
+    assert button is not None
+    assert button["y"] + button["height"] <= picture["y"]
+    assert visit.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_bad_file(visit: Visit, photographs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not an image at all")
     visit.match(photographs[0], tmp_path / "notes.txt")
