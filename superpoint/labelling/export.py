@@ -30,7 +30,7 @@ from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
-from superpoint.labelling.pace import choose_evenly, fit_labelling
+from superpoint.labelling.pace import fit_labelling
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.show import print_summary, summarise_labels
 from superpoint.labelling.summary import Summary
@@ -211,7 +211,7 @@ def _some(source: ImageSource, count: int) -> ImageSource:
     """`count` images of a source in even steps, all of them where their number is not known."""
     if not isinstance(source, NamedImages) or count >= len(source):
         return source
-    chosen, described = choose_evenly(source, count), source.describe()
+    chosen, described = [index * len(source) // count for index in range(count)], source.describe()
     lists = {key: [described[key][index] for index in chosen] for key in ("names", "sizes") if key in described}
     return _named(source, described | lists)
 

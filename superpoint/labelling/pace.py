@@ -8,7 +8,7 @@ from dataclasses import replace
 from superpoint.budget import Budget, format_minutes
 from superpoint.config import LabellingConfig
 from superpoint.data.masks import Masks
-from superpoint.data.sources.archives import ImageSource, NamedImages
+from superpoint.data.sources.archives import ImageSource
 from superpoint.errors import UserError
 from superpoint.labelling.labeller import labeller, read
 from superpoint.labelling.memory import NoRoomError
@@ -53,11 +53,6 @@ def fit_labelling(
         file=sys.stderr,
     )
     return _of_views(config, views), count
-
-
-def choose_evenly(source: NamedImages, count: int) -> list[int]:
-    """Return the indices of `count` images in even steps through all."""
-    return [index * len(source) // count for index in range(count)]
 
 
 def _of_views(config: LabellingConfig, views: int) -> LabellingConfig:

@@ -27,7 +27,7 @@ BATCH = 8  # images that go through the network together
 THRESHOLD = 1e-3  # so low that the wanted number of keypoints is found nearly everywhere; the strongest are compared
 ESTIMATOR = "ransac"
 LOSS_PAIRS = 16  # training pairs of held-out photographs that the loss is taken on
-SHOWN = 4  # pairs in the picture
+SHOWN, DRAWN = 4, 60  # pairs in the picture, and matches of each in even steps: more would hide the photograph
 FEW = 4  # photographs: figures on pairs of fewer say more about these than about the network
 FIGURES = {  # of a log -> of `pair_metrics.figures`
     **{f"mma@{eps}": f"mma_{eps}" for eps in (1, 3, 5)},
@@ -173,7 +173,8 @@ def matches_picture(
         start, end = a.keypoints[matches.indices[:, 0]], b.keypoints[matches.indices[:, 1]]
         right = match_errors(start, end, pair.h_a_b) <= 3
         canvas = np.concatenate([to_rgb(pair.image_a), to_rgb(pair.image_b)], axis=1)
-        draw_matches(canvas, start, end + np.array([pair.image_a.shape[1], 0]), right)
+        few = np.linspace(0, len(right) - 1, min(DRAWN, len(right))).astype(int)
+        draw_matches(canvas, start[few], end[few] + np.array([pair.image_a.shape[1], 0]), right[few])
         corner = corner_error(estimates[ESTIMATOR][0].matrix, pair.h_a_b, pair.image_a.shape[:2])
         titles.append(f"{right.sum()} of {len(right)} matches within 3 px; corners off by {corner:.1f} px")
         pictures.append(canvas)

@@ -64,6 +64,11 @@ def test_the_total_and_the_minutes_of_a_training_are_one_setting(cli: CommandLin
     assert "--minutes" in cli.fails("train-magicpoint", "--minutes", "0")
 
 
+def test_a_folder_without_its_key_is_understood(cli: CommandLine, tmp_path: Path) -> None:
+    assert f"; is it images={tmp_path}?" in cli.fails("finetune", tmp_path)
+    assert "is it" not in cli.fails("train-magicpoint", tmp_path)  # which has no such key
+
+
 def test_defaults_are_the_same_everywhere() -> None:
     defaults = {field.name: field.default for field in fields(InferenceConfig)}
     for name in set(COMMANDS) - {"visualize-heatmaps"}:  # of which cells are to be seen

@@ -66,6 +66,16 @@ def test_a_labelling_that_runs_out_of_time_leaves_a_complete_file(
     assert out.read_bytes() == before
 
 
+def test_a_budget_for_some_photographs_takes_them_in_even_steps(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, config = tmp_path / "labels.h5", load_config(LabellingConfig, None, [*SETTINGS, "adaptation.homographies=2"])
+    monkeypatch.setattr(export, "fit_labelling", lambda config, *_: (config, 4))
+    export_detections(config, [str(photographs)], out, budget=Budget(60))
+    with FeatureFile(out) as labels:
+        assert sorted(labels.names()) == sorted(path.name for path in sorted(photographs.iterdir())[::2])
+
+
 def test_all_is_labelled_where_the_time_suffices(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,8 +85,3 @@ def test_all_is_labelled_where_the_time_suffices(
         assert len(labels.names()) == 8
     assert "labels of 8 images by 3 views: about" in capsys.readouterr().err
     assert "left_out" not in json.loads((tmp_path / "labels.h5.summary.json").read_text())
-
-
-def test_photographs_are_chosen_in_even_steps(photographs: Path) -> None:
-    source = open_source([str(photographs)])
-    assert pace.choose_evenly(source, 4) == [0, 2, 4, 6]  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def test_what_follows_a_training_is_kept_of_its_budget(
     assert minutes(10) == pytest.approx(10 - seconds / 60)
     assert "1 train, about" in capsys.readouterr().err
     assert minutes(1) == pytest.approx((1 - 10 / 60) / 2)  # half of what is left, if too little is
-    with pytest.raises(UserError, match="--minutes: nothing is left for the training in .*; give more, and --resume"):
+    with pytest.raises(UserError, match=r"--minutes: nothing is left for the training in .*; give more, and --resume"):
         minutes(0.1)
     # A run that goes on keeps its minutes.
     (tmp_path / "config.yaml").write_text(dump_config(replace(config, train=TrainConfig(minutes=3.5))))

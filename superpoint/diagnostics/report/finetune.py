@@ -32,8 +32,8 @@ def write_finetune_page(config: FinetuneConfig) -> Path:
     folder = Path(config.run)
     result = json.loads(read_text(folder / RESULT))
     figures, notes = [], []
-    for when in ("before", "after"):
-        picture, damage = read_picture(folder / f"matches_{when}.png", when.capitalize(), quality=80)
+    for when, title in (("before", "The weights you began with"), ("after", "The new weights")):
+        picture, damage = read_picture(folder / f"matches_{when}.png", title, quality=80)
         figures, notes = figures + picture, notes + damage
     text = (
         f"Means over generated pairs of the {result['held_out']} photographs that were held out of training. In "
