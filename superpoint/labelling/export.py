@@ -28,9 +28,9 @@ from superpoint.engine.processes import Processes
 from superpoint.errors import UserError, one_line
 from superpoint.features import Features
 from superpoint.files import refuse_inputs, write_json
+from superpoint.labelling import pace
 from superpoint.labelling.labeller import Labeller, WorkingImage, labeller, read
 from superpoint.labelling.memory import NoRoomError
-from superpoint.labelling.pace import fit_labelling
 from superpoint.labelling.shards import PartWriter, ShardFolder, digest
 from superpoint.labelling.show import print_summary, summarise_labels
 from superpoint.labelling.summary import Summary
@@ -82,7 +82,7 @@ def export_detections(
 
     Images that cannot be read are skipped, with the reason in the file and in `<out>.summary.json`. The result does
     not depend on the number of processes, nor on interruptions. With a `budget` there are as many views as it is enough
-    for, see `fit_labelling`, and when it is spent, the file holds the images that are labelled by then.
+    for, see `pace.fit_labelling`, and when it is spent, the file holds the images that are labelled by then.
 
     Raises: UserError for missing images or weights; an `out` that exists, is in progress or cannot be written; a resume
         with other settings, weights or inputs; a tar that breaks off.
@@ -116,7 +116,7 @@ def export_detections(
                     views, source = shards.read_plan()["config"]["adaptation"]["homographies"], _planned(shards, source)
                     chosen = replace(config, adaptation=replace(config.adaptation, homographies=views))
                 else:
-                    chosen, count = fit_labelling(config, model, source, masks, budget, processes.count)
+                    chosen, count = pace.fit_labelling(config, model, source, masks, budget, processes.count)
                     source = _some(source, count)
             plan = {**settings_of(chosen), "source": source.describe()}
             source, complete = _begin(shards, plan, source, resume, asked)
@@ -271,7 +271,7 @@ def _label_share(
     stop = StopRequest()
 
     def interrupted() -> bool:
-        return stop.signal is not None or (budget is not None and new > 0 and not budget.left)
+        return stop.signal is not None or (budget is not None and new >= pace.LEAST and not budget.left)
 
     broken: list[str] = []
     writer = PartWriter(shards, finished, config.shard_size, attributes, kept)

@@ -15,6 +15,7 @@ from superpoint.labelling.memory import NoRoomError
 from superpoint.models.superpoint import SuperPoint
 
 FEWEST = 10  # views; rather than by fewer, fewer photographs are labelled
+LEAST = 8  # images, however short the time: fewer are not enough to train on
 PROBED = 2  # photographs that are timed, after one that warms the network up
 PROBE_SHARE = 0.1  # of the time, after which no other photograph is timed
 TRIED = 20  # photographs, should the first be unreadable
@@ -45,7 +46,7 @@ def fit_labelling(
     if wanted > 1:
         views = min(wanted, max(views, int(left / (total * seconds))))
     each = seconds * max(views, 1)
-    count = min(total, max(1, int(left / each)))
+    count = min(total, max(LEAST, int(left / each)))
     by = f" by {views} views" + (f" instead of {wanted}" if views < wanted else "") if wanted > 1 else ""
     chosen = f"{count} of {total} images (in even steps)" if count < total else f"{total} images"
     print(

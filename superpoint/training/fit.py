@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,11 +60,8 @@ def fit(
     leaves beside what follows the training, see `training_minutes`.
     """
     if budget is not None:
-
-        def choose() -> float | None:
-            return training_minutes(config, fabric, model, validate, budget, resume=resume)
-
-        minutes = decide(choose, fabric.is_global_zero, fabric.broadcast)
+        chosen = partial(training_minutes, config, fabric, model, validate, budget, resume=resume)
+        minutes = decide(chosen, fabric.is_global_zero, fabric.broadcast)
         config = replace(config, train=replace(config.train, minutes=minutes))  # type: ignore[type-var]
     with open_run(config.run, dump_config(config), fabric, resume=resume) as run:
         if prepare is not None and fabric.is_global_zero:

@@ -11,9 +11,10 @@ from superpoint.budget import Budget
 from superpoint.config import LabellingConfig, load_config
 from superpoint.data.feature_file import FeatureFile
 from superpoint.data.sources.source import open_source
-from superpoint.labelling import export, pace
+from superpoint.labelling import pace
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
+from superpoint.training.finetune import MIN_IMAGES
 from tests.conftest import CommandLine
 
 SETTINGS = ["weights=magicpoint-lite", "resize=64", "backend=torch", "precision=fp32"]
@@ -34,6 +35,7 @@ def test_the_time_decides_about_views_then_photographs(
     wanted: int, seconds: float, expected: tuple[int, int], line: str, photographs: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    monkeypatch.setattr(pace, "LEAST", 1)
     # A view, or a plain detection, takes a second.
     monkeypatch.setattr(pace, "_probe", lambda config, *_: max(config.adaptation.homographies, 1.0))
     config = load_config(LabellingConfig, None, [f"adaptation.homographies={wanted}"])
@@ -49,9 +51,10 @@ def test_a_labelling_that_runs_out_of_time_leaves_a_complete_file(
     foreseen: bool, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
 ) -> None:
     out, config = tmp_path / "labels.h5", load_config(LabellingConfig, None, [*SETTINGS, "adaptation.homographies=12"])
+    monkeypatch.setattr(pace, "LEAST", 1)
     views = pace.FEWEST if foreseen else 12
     if not foreseen:
-        monkeypatch.setattr(export, "fit_labelling", lambda config, *_: (config, 8))
+        monkeypatch.setattr(pace, "fit_labelling", lambda config, *_: (config, 8))
     result = export_detections(config, [str(photographs)], out, budget=Budget(0))
     assert result.signal is None
     with FeatureFile(out) as labels:
@@ -70,7 +73,7 @@ def test_a_budget_for_some_photographs_takes_them_in_even_steps(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, config = tmp_path / "labels.h5", load_config(LabellingConfig, None, [*SETTINGS, "adaptation.homographies=2"])
-    monkeypatch.setattr(export, "fit_labelling", lambda config, *_: (config, 4))
+    monkeypatch.setattr(pace, "fit_labelling", lambda config, *_: (config, 4))
     export_detections(config, [str(photographs)], out, budget=Budget(60))
     with FeatureFile(out) as labels:
         assert sorted(labels.names()) == sorted(path.name for path in sorted(photographs.iterdir())[::2])
@@ -85,3 +88,10 @@ def test_all_is_labelled_where_the_time_suffices(
         assert len(labels.names()) == 8
     assert "labels of 8 images by 3 views: about" in capsys.readouterr().err
     assert "left_out" not in json.loads((tmp_path / "labels.h5.summary.json").read_text())
+
+
+def test_as_many_as_a_training_needs_are_labelled_in_any_case(photographs: Path, tmp_path: Path) -> None:
+    out, config = tmp_path / "labels.h5", load_config(LabellingConfig, None, [*SETTINGS, "adaptation.homographies=2"])
+    export_detections(config, [str(photographs)], out, budget=Budget(0))
+    with FeatureFile(out) as labels:
+        assert len(labels.names()) == pace.LEAST == MIN_IMAGES
