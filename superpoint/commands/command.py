@@ -36,7 +36,7 @@ CONFIG = Annotated[
     str | None, Option("--config", metavar="NAME|FILE", help="Recipe or YAML file.", autocompletion=recipe_names)
 ]
 PRINT_CONFIG = Annotated[bool, Option("--print-config", help="Print the complete configuration and stop.")]
-OVERRIDES = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="settings, in place of those of the recipe")]
+OVERRIDES = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="settings; --print-config lists them")]
 INPUTS = Annotated[
     list[str] | None,
     Argument(

@@ -59,6 +59,7 @@ def finetune_command(settings: FinetuneConfig, resume: Resume = False, budget: B
     folder for all that is made. --print-config shows all settings.
 
     superpoint finetune images=photos run=runs/mine --minutes 60
+    superpoint finetune images=photos run=runs/other weights=superpoint
     """
     from superpoint.diagnostics.report.finetune import write_finetune_page
     from superpoint.training.finetune import finetune

@@ -211,7 +211,9 @@ def _show(numbers: dict[str, Any], target: Path) -> None:
     table.add_row("inliers", f"{numbers['inliers']} ({numbers['inlier_share']:.0%}, {numbers['estimator']})")
     table.add_row("geometry", numbers["why"])
     if numbers["view"] is not None:
-        table.add_row("view", f"first image turned and resized, best of {numbers['copies_compared']} pairs of copies")
+        compared = numbers["copies_compared"]
+        found = f"the best of {compared} pairs of copies" if compared else "as the first matches suggest"
+        table.add_row("view", f"first image turned and resized, {found}")
     error = numbers["median_error"]
     table.add_row("median error of inliers", "-" if error is None else f"{error:.2f} px")
     kind = numbers["model_kind"]
