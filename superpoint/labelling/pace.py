@@ -72,7 +72,7 @@ def _probe(
         except (UserError, NoRoomError, MemoryError, ValueError):  # the export itself will say why it is skipped
             continue
         times.append(time.monotonic() - began)
-        if len(times) > PROBED or sum(times) > enough:
+        if len(times) > PROBED or (len(times) > 1 and sum(times) > enough):
             break
     timed = times[1:] or times
     return sum(timed) / len(timed) if timed else 0.0
