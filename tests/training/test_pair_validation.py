@@ -70,7 +70,10 @@ def test_sift_matches_photographs_and_shuffled_descriptors_do_not(pairs: list[Vi
     assert moved["pairs/mma@1"] < 0.7 * found["pairs/mma@1"]
     assert moved["pairs/localisation"] > found["pairs/localisation"]
     assert moved["pairs/auc@5"] < found["pairs/auc@5"]
-    picture = matches_picture(pairs, views, PROTOCOL)
+    sheet = matches_picture(pairs, views, PROTOCOL)
+    picture = matches_picture(pairs, views, PROTOCOL, "Before")
+    assert picture.shape[1] < sheet.shape[1]  # the pairs stand below each other
+    picture = sheet
     assert picture.shape[1] > 2 * 400
     assert (picture == (0, 158, 115)).all(axis=2).sum() > 50  # lines of right matches
 

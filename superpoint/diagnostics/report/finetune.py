@@ -12,6 +12,7 @@ from superpoint.diagnostics.report.pictures import read_picture
 from superpoint.evaluation.tables import format_cell
 from superpoint.files import read_text, write_text
 from superpoint.training.finetune import RESULT, verdict
+from superpoint.training.pair_validation import DRAWN
 from superpoint.training.superpoint import COLUMNS
 
 NAMES = {
@@ -45,11 +46,19 @@ def write_finetune_page(config: FinetuneConfig) -> Path:
         'first, second = model.detect(["first.jpg", "second.jpg"]); matches = superpoint.match(first, second)',
     ]
     sections = [
-        Section("pairs", "Matches on your photographs", Content(figures=figures, notes=notes), "beside.html"),
+        Section(
+            "pairs", "Matches on your photographs", {"figures": figures, "notes": notes, "drawn": DRAWN}, "beside.html"
+        ),
         Section("figures", "Figures", Content(text, tables=[change_table(result)])),
         Section("use", "Use the new weights", use, "use.html"),
     ]
-    heading = {"name": folder.name, "verdict": verdict(result), "weights": config.weights, "images": config.images}
+    heading: dict[str, Any] = {
+        "name": folder.name,
+        "verdict": verdict(result),
+        "weights": config.weights,
+        "images": config.images,
+    }
+    heading["training"] = (folder / "training/report.html").exists()
     target = folder / "report.html"
     write_text(target, render("finetune.html", sections=sections, **heading))
     return target

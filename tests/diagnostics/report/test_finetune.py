@@ -32,6 +32,8 @@ def page(tmp_path: Path) -> Path:
     (tmp_path / "finetune.json").write_text(json.dumps(RESULT))
     for when in ("before", "after"):
         save_image(tmp_path / f"matches_{when}.png", np.zeros((1080, 648, 3), np.uint8))
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training/report.html").touch()
     return write_finetune_page(FinetuneConfig(run=str(tmp_path), images=EVIL))
 
 
@@ -55,8 +57,11 @@ def test_it_says_what_came_of_it_and_how_to_go_on(page: Path) -> None:
 
 def test_weights_without_descriptors_have_no_picture_of_before(page: Path) -> None:
     (page.parent / "matches_before.png").unlink()
+    (page.parent / "training/report.html").unlink()
     write_finetune_page(FinetuneConfig(run=str(page.parent), images="photos"))
-    assert len(Outline(page.read_text()).images) == 1
+    found = Outline(page.read_text())
+    assert len(found.images) == 1
+    assert "training/report.html" not in found.values("href")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
