@@ -13,9 +13,11 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from superpoint.data.feature_file import FeatureFile
+from superpoint.matching.matchers import unit_length
 from superpoint.reconstruction.mapping import load_pycolmap
-from superpoint.reconstruction.match_features import descriptors_of
 from superpoint.reconstruction.retrieval import retrieve_pairs
 
 NEAREST, INLIERS = (5, 10, 20), (15, 50)
@@ -44,7 +46,9 @@ def main() -> None:
         truth = [each for model in arguments.models for each in verified(model)]
         for nearest in NEAREST:
             found = retrieve_pairs(
-                list(where), lambda name: descriptors_of(where[name][0].read(where[name][1])), nearest
+                list(where),
+                lambda name: unit_length(np.asarray(where[name][0].read(where[name][1]).descriptors)),
+                nearest,
             )
             either = {frozenset(pair) for pair in found}
             for least in INLIERS:
