@@ -106,7 +106,7 @@ def make_stores(name: str, config: EvaluatePairsConfig, cache: Path | None) -> l
     if len(config.matchers) == 1:
         return [Stores(title, store, detection, searched, config.matcher)]
     matchers = [each for each in config.matchers if each in MATCHERS or not extractor.classical]
-    return [Stores(f"{title} {each.partition(':')[0]}", store, detection, searched, each) for each in matchers]
+    return [Stores(f"{title} {each}", store, detection, searched, each) for each in matchers]
 
 
 def matched_features(stores: Stores, pair: ViewPair) -> tuple[Features, Features]:

@@ -70,9 +70,7 @@ def evaluate_sfm(
         spread = [one["registered"] for one in row["models"]]
         cells = [format(row["median"][key], form) for key, form in FIGURES.items()]
         pairs = f"{np.median([one['verified'] for one in row['models']]):.0f} of {row['pairs']}"
-        table.add_row(
-            row["extractor"], row["matcher"].partition(":")[0], pairs, *cells, f"{min(spread)}..{max(spread)}"
-        )
+        table.add_row(row["extractor"], row["matcher"], pairs, *cells, f"{min(spread)}..{max(spread)}")
     publish(folder / "sfm.md", [table], [f"skipped {name}: {reason}" for name, reason in skipped.items()])
     write_json(folder / "sfm.json", {**asdict(config), "skipped": skipped, "results": rows})
     return rows
