@@ -98,9 +98,10 @@ def export_detections(
         config = replace(config, **settled)  # type: ignore[arg-type]
         masks = None if config.masks is None else Masks(config.masks)
 
+        hashes = {"model": model_hash(model), **({} if masks is None else {"masks": masks.digest()})}
+
         def settings_of(config: LabellingConfig) -> dict[str, Any]:
             decides = {k: value for k, value in asdict(config).items() if k not in (*MAY_CHANGE, "weights", "masks")}
-            hashes = {"model": model_hash(model), **({} if masks is None else {"masks": masks.digest()})}
             return {"config": decides, **hashes}
 
         def prepare() -> tuple[LabellingConfig, ImageSource, bool, dict[str, Any]]:
@@ -120,7 +121,9 @@ def export_detections(
                     source = _some(source, count)
             plan = {**settings_of(chosen), "source": source.describe()}
             source, complete = _begin(shards, plan, source, resume, asked)
-            return chosen, source, complete, plan | {"source": source.describe()} if budget is None else asked
+            # The file tells what was asked for: the same command, --resume, finds it complete.
+            told = asked if budget is not None else plan | {"source": source.describe()}
+            return chosen, source, complete, told
 
         config, source, complete, plan = processes.decide(prepare)
         settings = settings_of(config)

@@ -77,7 +77,8 @@ def match(
 
 
 def check_matches(method: str, network: str) -> None:
-    """Raise UserError if "lightglue" has no weights for the network of this hash, or RUN is for another one."""
+    """Raise UserError for an unknown method, "lightglue" without weights for this network, or RUN for another one."""
+    check_matcher("--matcher", method)
     if method not in MATCHERS:
         from superpoint.matching.lightglue import find_matcher  # kornia: slow to import
 

@@ -22,14 +22,7 @@ from superpoint.files import write_json
 from superpoint.labelling import agreement
 from superpoint.labelling.export import export_detections
 from superpoint.models.weights import load_weights
-from superpoint.training.chain import (
-    Conclude,
-    begin,
-    check_photographs,
-    keep,
-    run_training,
-    write_settings,
-)
+from superpoint.training.chain import Conclude, begin, check_photographs, keep, run_training, write_settings
 from superpoint.training.magicpoint import train_magicpoint
 
 MIN_IMAGES = 2  # photographs: one is held out

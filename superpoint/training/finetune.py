@@ -3,8 +3,8 @@
 Labels the photographs by homographic adaptation (labels/, unless a feature file is given), trains on them (training/, a
 run folder as of train-superpoint), and measures before and after, beside SIFT, on generated pairs of held-out
 photographs: finetune.md, finetune.json, matches_before.png, matches_after.png; the command adds report.html, a page of
-them. A paired test over the photographs says
-which figures have changed. Other pairs of the same photographs chose the checkpoint, so "after" is a little too good.
+them. A paired test over the photographs says which figures have changed. Other pairs of the same photographs chose the
+checkpoint, so "after" is a little too good.
 """
 
 import json
@@ -33,14 +33,7 @@ from superpoint.files import make_folder, read_text, write_json
 from superpoint.labelling.export import export_detections
 from superpoint.models import load_network
 from superpoint.models.weights import load_weights
-from superpoint.training.chain import (
-    Conclude,
-    begin,
-    check_photographs,
-    keep,
-    run_training,
-    write_settings,
-)
+from superpoint.training.chain import Conclude, begin, check_photographs, keep, run_training, write_settings
 from superpoint.training.pair_validation import pair_metrics, per_photograph, too_few, validation_pairs
 from superpoint.training.superpoint import COLUMNS, measure_generated, pair_table, train_superpoint
 

@@ -142,6 +142,10 @@ def test_features_of_another_network_are_refused(
         assert "found features of network" in error.splitlines()[-1]
 
 
+def test_an_unknown_matcher_is_named_before_anything_is_loaded(cli: CommandLine) -> None:
+    assert "--matcher: found 'nearest'" in cli.fails("demo", "--matcher", "nearest")
+
+
 def test_pretrained_weights_are_found_by_the_network(
     run: Path, healthy: MatcherCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
 ) -> None:
