@@ -131,7 +131,8 @@ def test_a_full_disk(
             assert files
         for path in files:
             assert path.suffix != ".tmp"
-            assert path.stat().st_size < max(limit, 1), path  # a file that was cut off has the limit's size
+            whole = path.suffix == ".jsonl" and path.read_bytes().endswith(b"\n")  # may end at the limit by chance
+            assert whole or path.stat().st_size < max(limit, 1), path  # a file that was cut off has the limit's size
     assert codes[0] == 2
 
 
