@@ -42,6 +42,7 @@ MIN_IMAGES = 8  # photographs
 DETECTION = ("repeatability@1", "repeatability@3", "localisation")  # what weights without descriptors have too
 COMPARED = tuple(column for column in COLUMNS if column != "matches")  # more of these is neither better nor worse
 PerPhotograph = Mapping[str, Sequence[float | None]]  # column -> values; None: undefined
+MIN_MINUTES = 4  # of a budget; with less, labels and two comparisons leave nothing for the training
 LEVEL = 0.05  # chance that a network which is as good gets another verdict
 
 
@@ -50,8 +51,11 @@ def finetune(
 ) -> int | None:
     """Label, train, compare, within a `budget`. Return the signal that stopped it, None if it is complete.
 
-    Raises: UserError as `chain.begin` and `chain.check_photographs`, or for unusable weights or labels.
+    Raises: UserError as `chain.begin` and `chain.check_photographs`, or for unusable weights or labels, or a new run
+        with less than MIN_MINUTES.
     """
+    if budget is not None and budget.minutes < MIN_MINUTES and not resume:
+        raise UserError(f"--minutes: found {budget.minutes:g}, expected at least {MIN_MINUTES} for labels and training")
     folder, console = begin(config, resume=resume, remedy=keep), Console(stderr=True)
     weights = config.weights
     model, described = start_model(weights)

@@ -62,6 +62,7 @@ def test_the_total_and_the_minutes_of_a_training_are_one_setting(cli: CommandLin
         "error: training.train.minutes=3: found beside --minutes, which is the total, expected one of the two\n"
     )
     assert "--minutes" in cli.fails("train-magicpoint", "--minutes", "0")
+    assert "--minutes: found 1, expected at least 4" in cli.fails("finetune", "--minutes", "1", "images=tests")
 
 
 def test_a_folder_without_its_key_is_understood(cli: CommandLine, tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_a_healthy_set_is_measured(healthy: Case) -> None:
     assert re.search(r"label - corner: x [+-]0\.0\d \S+ \S+ y [+-]0\.0\d ", found.evidence)
 
 
+def test_a_quarter_of_a_pixel_counts_if_both_axes_have_it(healthy: Case) -> None:
+    assert labels(faults.with_points(healthy, lambda xy: xy + np.array([0, 0.25]))).status is Status.PASS
+    assert labels(faults.with_points(healthy, lambda xy: xy + 0.25)).status is Status.FAIL
+
+
 def test_a_mask_that_hides_all_is_named(healthy: Case) -> None:
     hidden = faults.Changed(healthy.dataset, sample=lambda sample, _: sample | {"valid": sample["valid"] & False})
     assert "No cell is valid" in labels(replace(healthy, dataset=hidden)).cause
