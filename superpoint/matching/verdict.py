@@ -36,9 +36,9 @@ class Explanation(NamedTuple):
             return f"{self.kind}, as asked for"
         if math.isinf(self.evidence[self.kind]):
             return "neither kind: too few matches agree with one"
-        told = ", ".join(f"{kind} {value:.0f}" for kind, value in self.evidence.items())
+        told = ", ".join(f"{kind} 10^{value:.0f}" for kind, value in self.evidence.items())
         doubt = "" if self.evidence[self.kind] < _limit(self.model) else ", though chance explains it too"
-        return f"{self.kind}, which has the stronger evidence{doubt} (log10 of false alarms: {told})"
+        return f"{self.kind}, which has the stronger evidence{doubt} (as good by chance: {told})"
 
 
 def explain(

@@ -37,7 +37,7 @@ def write_finetune_page(config: FinetuneConfig) -> Path:
         picture, damage = read_picture(folder / f"matches_{when}.png", title, quality=80)
         figures, notes = figures + picture, notes + damage
     text = (
-        f"Means over generated pairs of the {result['held_out']} photographs that were held out of training. In "
+        f"Means over generated pairs of the photographs held out of training ({result['held_out']}). In "
         "brackets the 95 % bootstrap interval over these photographs; the verdict is of a paired test over them."
     )
     use = [
@@ -70,7 +70,7 @@ def change_table(result: Mapping[str, Any]) -> Table:
     for key, form in COLUMNS.items():
         change = result["change"].get(key, {})
         told = format_cell(change.get("difference"), f"+{form}")
-        if change.get("interval"):
+        if change.get("interval") and result["held_out"] > 1:
             low, high = (format_cell(each, f"+{form}") for each in change["interval"])
             told = f"{told} [{low}, {high}]"
         figures = (format_cell(result[name].get(key), form) for name in ("before", "after"))

@@ -42,6 +42,8 @@ def test_every_figure_has_a_row_with_its_change() -> None:
     rows = {row[0]: list(row[1:]) for row in change_table(RESULT).rows}
     changed = ["0.250", "0.500", "+0.250 [-0.125, +0.500]", "no measurable difference", "0.500"]
     assert rows[NAMES["auc@5"]] == changed
+    one = {row[0]: list(row[1:]) for row in change_table({**RESULT, "held_out": 1}).rows}
+    assert one[NAMES["auc@5"]][2] == "+0.250"  # one photograph has no spread
     assert rows[NAMES["localisation"]] == ["-", "0.50", "-", "no measurable difference", "0.50"]
     assert rows[NAMES["mma@3"]] == ["-", "0.500", "-", "-", "0.500"]
 
