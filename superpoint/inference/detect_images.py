@@ -20,7 +20,7 @@ from superpoint.data.sources.source import Files, open_source
 from superpoint.engine.display import Display
 from superpoint.errors import UserError
 from superpoint.evaluation.tables import make_table
-from superpoint.files import make_folder, refuse_inputs
+from superpoint.files import refuse_inputs
 from superpoint.inference.pictures import keypoints_picture
 from superpoint.inference.see import Seen, decode_config, load_detector, see
 from superpoint.labelling.export import export_detections
@@ -68,10 +68,10 @@ def detect_images(
         store = None if masks is None else Masks(masks)
         if store is not None:
             store.check(getattr(source, "names", ()), root=getattr(source, "root", None))
-        folder = make_folder(out)
+        folder = Path(out)
         files = {(source.root / name).resolve() for name in source.names} if isinstance(source, Files) else set[Path]()
         found: list[tuple[str, Seen, float]] = []
-        skipped, oriented, written = 0, 0, set[Path]()
+        skipped, oriented, replaced, written = 0, 0, 0, set[Path]()
         items = (item for part in range(source.parts(PART)) for item in source.read(part, PART))
         for number, item in enumerate(items, 1):
             picture = folder / PurePosixPath(item.name).with_suffix(".png")
@@ -102,6 +102,7 @@ def detect_images(
             if picture.resolve() in files:
                 refuse_inputs(picture, [picture])
             written.add(picture)
+            replaced += picture.exists()
             save_image(picture, keypoints_picture(seen.image, seen.features, item.name))
     if not found and not written:
         raise UserError(f"{', '.join(inputs)}: none of the images could be used ({skipped} skipped)")
@@ -109,6 +110,7 @@ def detect_images(
         console.print(_table(f"Keypoints by {model.name} ({model.network})", found))
     names = getattr(source, "names", [name for name, *_ in found])
     notes = [f"{len(written) - len(found)} drawn before"] if len(written) > len(found) else []
+    notes += [f"{replaced} pictures replaced"] if replaced else []
     notes += filter(None, ["" if store is None else store.check(names, refuse=False)])
     keypoints, seconds = sum(len(seen.features) for _, seen, _ in found), sum(time for *_, time in found)
     if isinstance(source, Files) and source.passed_over():

@@ -36,7 +36,7 @@ def print_summary(path: Path, summary: Summary, skipped: Mapping[str, str], note
     placement = summary.placement
     table = Table(title=str(path), show_header=False, title_justify="left")
     rows = {
-        "images": f"{summary.images} labelled, {summary.skipped} skipped" + (f", {note}" if note else ""),
+        "images": f"{summary.images} done, {summary.skipped} skipped" + (f", {note}" if note else ""),
         "keypoints": f"{summary.keypoints}; per image {summary.min} / {summary.median:g} / {summary.max} "
         f"(min / median / max), {summary.empty} images without",
         "density": f"{summary.density:.1f} keypoints in 100 x 100 pixels (median image)",

@@ -38,7 +38,7 @@ def test_export(cli: CommandLine, photos: Path, labels: Path, tmp_path: Path) ->
     assert len(FeatureFile(labels)) == 5
     globbed = tmp_path / "globbed.h5"
     command = ["export-detections", f"{photos}/c/*.png", "--root", photos, "--out", globbed, *QUICK]
-    assert "4 labelled, 0 skipped" in cli.succeeds(*command)
+    assert "4 done, 0 skipped" in cli.succeeds(*command)
     assert FeatureFile(globbed).names() == [f"c/{each}.png" for each in ("camera", "chelsea", "coffee", "coins")]
     cli.fails(*command)
     cli.succeeds(*command, "--resume")
@@ -63,7 +63,7 @@ def test_print_config(cli: CommandLine) -> None:
 
 def test_info(cli: CommandLine, labels: Path) -> None:
     output = cli.succeeds("labels", "info", labels)
-    for words in ("5 labelled, 1 skipped", "longest side 64 px, threshold 0.005", "descriptors: none"):
+    for words in ("5 done, 1 skipped", "longest side 64 px, threshold 0.005", "descriptors: none"):
         assert words in output
 
 

@@ -85,6 +85,7 @@ def test_names_in_a_tar_do_not_lead_out_of_the_folder(tmp_path: Path, capsys: py
 def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none of the images could be used"):
         detect_images([str(photos / "broken.jpg")], tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"none of the images could be used \(1 skipped\)"):
         detect_images([str(photos / "broken.jpg")], tmp_path / "out.h5", CONFIG)
     with pytest.raises(UserError, match=r"--out: found .*one.png', expected a folder"):
@@ -105,6 +106,8 @@ def test_a_resume_draws_what_is_missing(photos: Path, tmp_path: Path, capsys: py
     assert first.read_bytes() == content
     assert [path.stat().st_mtime_ns for path in others] == times
     assert f"{len(others)} drawn before" in capsys.readouterr().out
+    detect_images([str(photos)], tmp_path / "out", CONFIG)
+    assert "3 pictures replaced" in capsys.readouterr().out
 
 
 def test_no_picture_replaces_an_image(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert summary["keypoints"] == sum(len(each.keypoints) for _, each in labels)
     assert "resize: 64" in labels.attributes["config"]
     assert len(labels.attributes["model"]) == 16
-    assert "10 labelled, 0 skipped" in capsys.readouterr().out
+    assert "10 done, 0 skipped" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "new/folder").iterdir()) == ["labels.h5", "labels.h5.summary.json"]
 
 
@@ -97,7 +97,7 @@ def test_bad_images_end_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert str(tmp_path) not in json.dumps(skipped)
     assert len(labels.read("cmyk.jpg").keypoints) > 5
     output = capsys.readouterr()
-    assert "6 labelled, 5 skipped" in output.out
+    assert "6 done, 5 skipped" in output.out
     assert "5 of 11 images were skipped" in output.out
     assert "skipped empty.jpg: found an empty file" in output.err
 

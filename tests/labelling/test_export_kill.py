@@ -62,7 +62,7 @@ def test_one_and_two_processes_agree(project: Path, photos: Path, tmp_path: Path
     for count in (1, 2):
         launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
         printed = run(project, *launcher, script, str(photos), "--out", str(tmp_path / f"{count}.h5"), *settings)
-        assert "98 labelled, 2 skipped" in printed
+        assert "98 done, 2 skipped" in printed
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
     run(project, script, str(photos), "--out", str(tmp_path / "plain.h5"), *settings)  # without torchrun
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
@@ -88,4 +88,4 @@ def test_a_broken_tar_of_one_process_ends_no_other(project: Path, photos: Path, 
     parts = {path.name[:6] for path in (tmp_path / "labels.h5.shards").glob("*-end.h5")}
     assert parts == {"000000", "000002", "000003"}
     (tmp_path / "t-1.tar").write_bytes(whole)
-    assert "40 labelled, 0 skipped" in run(project, *command)
+    assert "40 done, 0 skipped" in run(project, *command)
