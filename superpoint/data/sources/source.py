@@ -58,7 +58,7 @@ class Files(NamedImages):
         images = [f"{self.ignored[kind]} {kind}" for kind in UNSUPPORTED if kind in self.ignored]
         others = sum(count for kind, count in self.ignored.items() if kind not in UNSUPPORTED)
         found = [f"{', '.join(images)} (convert them to .png or .tif first)"] if images else []
-        found += [f"{others} files that are no images"] if others else []
+        found += [f"files that are no images: {others}"] if others else []
         return f"passed over {' and '.join(found)}" if found else ""
 
     def load(self, name: str) -> NDArray[np.uint8]:

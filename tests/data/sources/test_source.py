@@ -38,7 +38,7 @@ def test_a_folder_is_searched_in_natural_order(photos: Path) -> None:
     source = open_source([str(photos)])
     assert isinstance(source, Files)
     assert source.names == ["b2.png", "b10.png", "deep/c.tif", "deep/er/A.JPG"]
-    assert source.passed_over() == "passed over 1 files that are no images"
+    assert source.passed_over() == "passed over files that are no images: 1"
     levels = [item.load()[0, 0] for part in range(source.parts(3)) for item in source.read(part, 3)]
     assert levels[:3] == [10, 0, 30]
     assert abs(int(levels[3]) - 20) <= 1
