@@ -14,6 +14,7 @@ from torch import Tensor
 
 from superpoint.errors import UserError
 from superpoint.features import Features
+from superpoint.geometry.homography import inside
 from superpoint.matching.matches import Matches
 from superpoint.models.lightglue import load_matcher_network
 from superpoint.pretrained import pretrained_matchers
@@ -96,7 +97,7 @@ def lightglue_input(features0: Features, features1: Features, device: str | torc
 
     Returns: "image0" and "image1" -> "keypoints" [1, N, 2] (x, y) in pixels, "descriptors" [1, N, D], "keypoint_scores"
         [1, N], "image_size" [1, 2] (width, height); float32.
-    Raises: UserError without descriptors.
+    Raises: UserError without descriptors, or for keypoints outside the image.
     """
     return {f"image{index}": _one(each, index, device) for index, each in enumerate((features0, features1))}
 
@@ -112,8 +113,13 @@ def matches_of(output: dict[str, object]) -> Matches:
 def _one(features: Features, index: int, device: str | torch.device) -> dict[str, Tensor]:
     if features.descriptors is None:
         raise UserError(f"features{index}: found no descriptors, expected those of a network with a descriptor head")
+    width, height = features.image_size
+    if not inside(features.keypoints, height, width).all():
+        raise UserError(
+            f"features{index}: found keypoints outside their image of {width}x{height}, expected them in it"
+        )
     arrays = {
-        "keypoints": features.keypoints,
+        "keypoints": np.maximum(features.keypoints, 0),  # LightGlue knows none in the outer half of the first pixels
         "descriptors": features.descriptors,
         "keypoint_scores": features.scores,
         "image_size": np.array(features.image_size, np.float32),

@@ -1,6 +1,8 @@
 """Adapters against the packages themselves: kornia's LightGlue and LocalFeatureMatcher, OpenCV."""
 
 import cv2
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,12 @@ class TestLightGlue:
         bare = Features(np.zeros((1, 2)), np.ones(1), None, (8, 8))
         with pytest.raises(UserError, match="features1: found no descriptors"):
             lightglue_input(features(3, 0), bare)
+
+    def test_keypoints_in_the_outer_half_of_a_pixel_are_on_the_image(self) -> None:
+        edge = replace(features(2, 0), keypoints=np.array([[-0.4, 3.0], [5.0, -0.5]], np.float32))
+        assert lightglue_input(edge, edge)["image0"]["keypoints"].tolist() == [[[0.0, 3.0], [5.0, 0.0]]]
+        with pytest.raises(UserError, match="features1: found keypoints outside their image of 64x48"):
+            lightglue_input(edge, replace(edge, keypoints=edge.keypoints + [60, 0]))
 
 
 class TestKornia:
