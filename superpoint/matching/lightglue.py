@@ -114,12 +114,10 @@ def _one(features: Features, index: int, device: str | torch.device) -> dict[str
     if features.descriptors is None:
         raise UserError(f"features{index}: found no descriptors, expected those of a network with a descriptor head")
     width, height = features.image_size
-    if not inside(features.keypoints, height, width).all():
-        raise UserError(
-            f"features{index}: found keypoints outside their image of {width}x{height}, expected them in it"
-        )
+    if not inside(features.keypoints, height, width, -0.5).all():
+        raise UserError(f"features{index}: found keypoints outside their image of {width}x{height}, expected none")
     arrays = {
-        "keypoints": np.maximum(features.keypoints, 0),  # LightGlue knows none in the outer half of the first pixels
+        "keypoints": np.maximum(features.keypoints, 0),  # it refuses those in the outer half of a first pixel
         "descriptors": features.descriptors,
         "keypoint_scores": features.scores,
         "image_size": np.array(features.image_size, np.float32),

@@ -1,8 +1,8 @@
 """Adapters against the packages themselves: kornia's LightGlue and LocalFeatureMatcher, OpenCV."""
 
-import cv2
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -54,7 +54,7 @@ class TestLightGlue:
         edge = replace(features(2, 0), keypoints=np.array([[-0.4, 3.0], [5.0, -0.5]], np.float32))
         assert lightglue_input(edge, edge)["image0"]["keypoints"].tolist() == [[[0.0, 3.0], [5.0, 0.0]]]
         with pytest.raises(UserError, match="features1: found keypoints outside their image of 64x48"):
-            lightglue_input(edge, replace(edge, keypoints=edge.keypoints + [60, 0]))
+            lightglue_input(edge, replace(edge, keypoints=edge.keypoints + np.array([60, 0])))
 
 
 class TestKornia:
