@@ -28,7 +28,7 @@ from superpoint import __version__
 from superpoint.backends import make_network
 from superpoint.config import AdaptationConfig, DecodeConfig
 from superpoint.config.evaluation import EvaluatePairsConfig
-from superpoint.errors import UserError
+from superpoint.errors import UserError, did_you_mean
 from superpoint.evaluation.classical import CLASSICAL, classical_detector
 from superpoint.evaluation.views import content_hash
 from superpoint.features import Features
@@ -112,7 +112,13 @@ def make_extractor(
         extract = opencv_extractor(detector, count)
     else:
         detector = detector.removeprefix(NETWORK)
-        model = load_network(detector.removeprefix(ADAPTED))
+        source = detector.removeprefix(ADAPTED)
+        try:
+            model = load_network(source)
+        except UserError as error:
+            if Path(source).exists():
+                raise
+            raise UserError(f"{error}, or {', '.join(CLASSICAL)}{did_you_mean(source, CLASSICAL)}") from error
         channels = model.channels
         network = make_network(model, config.backend, config.precision, config.device)
         decode = DecodeConfig(radius, config.threshold, config.border, count)

@@ -40,7 +40,7 @@ def load_pycolmap() -> Any:
 def check_pycolmap() -> None:
     """Raise UserError, without an import, if pycolmap is missing."""
     if importlib.util.find_spec("pycolmap") is None:
-        raise UserError("pycolmap: found no such package, expected it for 3D models; pip install 'superpoint[sfm]'")
+        raise UserError("the Python package 'pycolmap' is not installed: pip install 'superpoint[sfm]'")
 
 
 def set_cameras(database: Path, images: Path, *, shared: bool) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from superpoint.config.evaluation import EvaluatePairsConfig
 from superpoint.data.images import sample_photographs
+from superpoint.errors import UserError
 from superpoint.evaluation import extractors
 from superpoint.evaluation.extractors import make_extractor
 from superpoint.evaluation.feature_store import FeatureStore
@@ -139,3 +140,8 @@ def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, im
     fewer = FeatureStore(tmp_path, make_extractor("orb", EvaluatePairsConfig(max_keypoints=20)))
     assert len(fewer(image)) <= 20
     assert fewer.computed == 1
+
+
+def test_a_misspelt_classical_method_is_named() -> None:
+    with pytest.raises(UserError, match="sifft: no such file, .*, or fast, .*; did you mean 'sift'"):
+        make_extractor("sifft", CONFIG)

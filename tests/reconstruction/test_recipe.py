@@ -81,7 +81,7 @@ def test_a_missing_pycolmap_is_told_first(cli: CommandLine, tmp_path: Path, monk
     line = cli.fails("reconstruct", tmp_path, "--out", tmp_path / "model")
     assert "pip install 'superpoint[sfm]'" in line
     assert not (tmp_path / "model").exists()
-    with pytest.raises(UserError, match="pycolmap: found no such package"):
+    with pytest.raises(UserError, match="'pycolmap' is not installed"):
         mapping.load_pycolmap()
 
 
