@@ -143,5 +143,5 @@ def test_the_store_computes_once_and_rebuilds_what_is_damaged(tmp_path: Path, im
 
 
 def test_a_misspelt_classical_method_is_named() -> None:
-    with pytest.raises(UserError, match="sifft: no such file, .*, or fast, .*; did you mean 'sift'"):
+    with pytest.raises(UserError, match=r"sifft: no such file, .*, or fast, .*; did you mean 'sift'"):
         make_extractor("sifft", CONFIG)
