@@ -128,7 +128,8 @@ def model_from_state(state: Mapping[str, Tensor], model_config: Mapping[str, Any
     """Build a network from what `load_weights` returned. Raises: UserError if it fits no architecture known here."""
     unknown = set(model_config) - {field.name for field in fields(ModelConfig)}
     if "input_dim" in unknown:
-        raise UserError(f"{source}: found a matcher, expected a network, or --format lightglue beside it")
+        hint = f"a matcher goes with --matcher lightglue:{source}, or export-model --format lightglue"
+        raise UserError(f"{source}: found a matcher, expected a network; {hint}")
     if unknown:
         raise UserError(f"{source}: its model_config has a key '{min(unknown)}' that this version does not know")
     try:
