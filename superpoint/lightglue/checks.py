@@ -108,7 +108,7 @@ def features(case: MatcherCase) -> Finding:
     pair, first = torch.nonzero(batch["matches0"] >= 0, as_tuple=True)
     one = batch["descriptors0"][pair, first]
     other = batch["descriptors1"][pair, batch["matches0"][pair, first]]
-    true, usual = (float((one * each).sum(-1).mean()) for each in (other, other.roll(len(pair) // 2, 0)))
+    true, usual = (float((one * each).sum(-1).mean()) for each in (other, other.roll(1, 0)))
     evidence = f"Made by network {made}; {len(pair)} true matches have a mean cosine of {true:.2f}, others {usual:.2f}."
     cause = "The descriptors of the two views are not of the same network, or not of their keypoints."
     if made != case.network:

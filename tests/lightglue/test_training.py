@@ -200,6 +200,7 @@ def test_one_pair_by_heart(tmp_path: Path, cli: CommandLine) -> None:
     keys = ("--config", tmp_path / "recipe.yaml", "data.overfit=1")
     passed = cli.succeeds("train-matcher", *keys, "train.steps=300", f"run={tmp_path}/right")
     assert "PASS: " in passed
+    assert MATCHER_CHECKS["features"](read_matcher_run(tmp_path / "right").case).status is Status.PASS
     assert "superpoint train-matcher --config" in cli.fails("overfit", "--config", tmp_path / "recipe.yaml")
     code, output, _ = cli("train-matcher", *keys, "train.steps=4", "optimizer.lr=10", f"run={tmp_path}/wrong")
     assert code == 1
