@@ -155,7 +155,9 @@ def _find(text: str, root: Path | None, extensions: tuple[str, ...]) -> _Found:
         base = os.path.abspath(root if root is not None else path.parent)
         try:
             lines = [line.strip() for line in read_text(path).splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
+            if any("\0" in line for line in lines):
+                raise ValueError("it holds a null byte")
+        except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as a list of paths ({error})") from error
         named = [line for line in lines if line and not line.startswith("#")]
         return _Found(base, [os.path.normpath(os.path.join(base, line)) for line in named], [])

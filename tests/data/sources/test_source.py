@@ -111,6 +111,7 @@ def test_braces() -> None:
         (["x.h5", "y.h5"], "expected only tars, or one HDF5 file"),
         (["x.h5"], "x.h5: not a readable HDF5 file"),
         (["bytes.txt"], "cannot be read as a list"),
+        (["null.txt"], "null.txt: cannot be read as a list of paths .it holds a null byte"),
     ],
 )
 def test_mistakes(photos: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], message: str) -> None:
@@ -120,6 +121,7 @@ def test_mistakes(photos: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[st
     for name in ("photos/notes.md", "texts/a.md"):
         Path(name).write_text("x")
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
+    Path("null.txt").write_bytes(b"\x00\x01binary")
     with pytest.raises(UserError, match=message) as caught:
         open_source(inputs)
     assert "\n" not in str(caught.value)
