@@ -117,7 +117,7 @@ def _one(features: Features, index: int, device: str | torch.device) -> dict[str
     if not inside(features.keypoints, height, width, -0.5).all():
         raise UserError(f"features{index}: found keypoints outside their image of {width}x{height}, expected none")
     arrays = {
-        "keypoints": np.maximum(features.keypoints, 0),  # it refuses those in the outer half of a first pixel
+        "keypoints": np.maximum(features.keypoints, 0),  # kornia refuses negative ones
         "descriptors": features.descriptors,
         "keypoint_scores": features.scores,
         "image_size": np.array(features.image_size, np.float32),

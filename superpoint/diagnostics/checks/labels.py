@@ -30,7 +30,7 @@ ENOUGH = 40  # labels; with fewer the images say little about them
 # mirrored -.06 .. .19. A constant shift of 4 px gains .17 or more over the labels, a healthy set's best shift .01.
 POOR, DOUBTFUL, GAIN, SHIFT_GAIN = 0.25, 0.4, 0.15, 0.05
 # Pixels of label - corner, and at least 4 standard errors of .02 .. .06. A wrong convention moves x and y alike;
-# healthy sets have up to .07. The light from above moves keypoints down by .1 .. .3: one axis counts less.
+# healthy sets have up to .07. Keypoints of photographs lie .1 .. .3 low, perhaps by the light: one axis counts less.
 BIASED, SUSPECT, ERRORS, ONE_AXIS = 0.2, 0.12, 4.0, 1 / 3
 
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `Labelled.draw`
